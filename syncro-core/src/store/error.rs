@@ -1,0 +1,54 @@
+//! What a store can fail with.
+
+use std::sync::Arc;
+
+/// Why a store could not do what it was asked.
+///
+/// Every variant is the store's (or its disk's) fault, never the caller's data.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process, or another handle in this one, has the store open.
+    #[error("the store {place} is in use elsewhere: close it there first, or open another one")]
+    Locked {
+        /// The file, or the name of the store.
+        place: String,
+    },
+    /// Something read from the store is not what was written.
+    #[error(
+        "the store is damaged: {what}; keep the file, restore a backup or sync a new store from a peer"
+    )]
+    Corrupt {
+        /// The thing that is damaged, as precisely as it is known.
+        what: String,
+    },
+    /// The medium has no room. Nothing of the failed commit was kept.
+    #[error("the store has no room left: free some space and open it again")]
+    Full,
+    /// The operating system refused a read or a write.
+    #[error("the store could not be read or written: {0}")]
+    Io(Arc<std::io::Error>),
+    /// The store was written by a newer version of this library.
+    #[error("the store has format version {found}, this program knows up to {known}: upgrade it")]
+    Version {
+        /// The version that the store states.
+        found: u32,
+        /// The newest version that this program reads.
+        known: u32,
+    },
+    /// A write or flush failed earlier: nothing more is acknowledged until the store is reopened.
+    #[error("the store stopped after a failed write ({cause}): close it and open it again")]
+    Latched {
+        /// What failed first.
+        cause: String,
+    },
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Io(Arc::new(error)),
+        }
+    }
+}
