@@ -1,5 +1,41 @@
-//! The sans-IO heart of Syncro.
+//! The sans-IO heart of Syncro: records, log, sessions and the engine.
+//!
+//! Most applications use the crate `syncro`, which drives this one over a store and a network. Use this
+//! crate to drive the [`Engine`] yourself, to write a store, or to understand.
 
-pub mod store;
+mod clock;
+mod close;
+mod digest;
+mod encoding;
+mod engine;
+mod error;
+mod fields;
+mod id;
+mod ladder;
+pub mod limits;
+mod message;
+mod model;
+mod proposal;
+mod record;
+mod scribe;
+mod session;
+mod stamp;
+mod store;
+mod value;
 
-pub use store::StoreError;
+pub use close::CloseReason;
+pub use digest::{Digest, Point};
+pub use encoding::{Malformed, from_json, to_json};
+pub use engine::{Changed, Config, Effects, Engine, Event, Input, Role, SessionId, SessionStatus};
+pub use error::{DataError, Error, UsageError};
+pub use fields::{Field, Fields};
+pub use id::{ModelId, Name, NodeId, RecordId, RecordKey};
+pub use ladder::{Ladder, Rung};
+pub use message::{Encoding, PROTOCOL_VERSION};
+pub use model::{FieldsReader, FieldsWriter, ScribeModel};
+pub use proposal::{Edit, Proposal};
+pub use record::{Element, Kind, Path, Record, Register};
+pub use scribe::{Mark, Scribe, Transaction};
+pub use stamp::{Author, Epoch, Now, Stamp, Time};
+pub use store::{Commit, Entry, Held, OwnRow, PeerRow, Store, StoreError, View};
+pub use value::{Encoded, Value};

@@ -1,5 +1,150 @@
-//! Reading and writing a node's store, as the engine sees it.
+//! What the engine writes and reads: commits out, a view in.
+//!
+//! The engine calls no store. It reads through a [`View`] and returns [`Commit`]s; whoever drives it
+//! gives them to a [`Store`]. Stores keep what they are given and know nothing of the protocol.
 
 mod error;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 pub use error::StoreError;
+
+use crate::digest::{Digest, Point};
+use crate::id::{Name, NodeId, RecordId, RecordKey};
+use crate::ladder::Ladder;
+use crate::record::Record;
+use crate::scribe::Transaction;
+use crate::stamp::{Epoch, Stamp, Time};
+
+/// A transaction at its place in a node's log.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The offset of its first scribe.
+    pub offset: u64,
+    /// The transaction.
+    pub transaction: Transaction,
+    /// The log's digest after it.
+    pub digest: Digest,
+}
+
+impl Entry {
+    /// The place in the log after this entry.
+    pub fn end(&self) -> Point {
+        Point {
+            offset: self.offset + self.transaction.len(),
+            digest: self.digest,
+        }
+    }
+}
+
+/// A transaction found under a stamp.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The offset of its first scribe in this node's log.
+    pub offset: u64,
+    /// Its canonical bytes.
+    pub bytes: Bytes,
+    /// The log's digest after it.
+    pub digest: Digest,
+}
+
+/// A node's own row: who it is and where its log ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnRow {
+    /// The node.
+    pub node: NodeId,
+    /// Its present epoch.
+    pub epoch: Epoch,
+    /// The greatest ordinary time that its clock issued or saw.
+    pub clock: Time,
+    /// The end of its log.
+    pub end: Point,
+}
+
+/// What a node keeps of one peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerRow {
+    /// The name that the peer gave itself, for people.
+    pub name: Option<Name>,
+    /// The sync points in the peer's log.
+    pub ladder: Ladder,
+}
+
+/// Everything that one step of the engine writes, applied as a whole or not at all.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Counts the commits of one open, from 1. [`Input::Synced`](crate::Input::Synced) refers to it.
+    pub sequence: u64,
+    /// The transactions appended to the log.
+    pub entries: Vec<Entry>,
+    /// The records that they changed, as they are now.
+    pub records: Vec<(RecordKey, Arc<Record>)>,
+    /// The peers whose sync point moved.
+    pub peers: Vec<(NodeId, PeerRow)>,
+    /// The node's own row after this commit.
+    pub own: OwnRow,
+}
+
+/// A store as the engine and applications read it: everything applied, flushed or not.
+///
+/// Reads return [`StoreError::Corrupt`] rather than data that differ from what was written.
+pub trait View {
+    /// The node's own row; `None` for a store that no node has opened yet.
+    fn own(&self) -> Result<Option<OwnRow>, StoreError>;
+
+    /// The row of one peer.
+    fn peer(&self, node: NodeId) -> Result<Option<PeerRow>, StoreError>;
+
+    /// The rows of all peers ever met, in node order.
+    fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError>;
+
+    /// One record, tombstones included.
+    fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError>;
+
+    /// At most `limit` records of a model in id order, tombstones included, after an id or from the first.
+    fn records(
+        &self,
+        model: &Name,
+        after: Option<&RecordId>,
+        limit: usize,
+    ) -> Result<Vec<(RecordId, Arc<Record>)>, StoreError>;
+
+    /// The names of all models that have records, in their byte order.
+    fn models(&self) -> Result<Vec<Name>, StoreError>;
+
+    /// The log from an offset at which a transaction begins: as many entries as have `bytes_max` bytes
+    /// together, but at least one unless the log ends there.
+    fn entries(&self, from: u64, bytes_max: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// The log's digest at an offset; `None` beyond its end and inside a transaction.
+    fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError>;
+
+    /// The transactions of a stamp: none, one, or after a fork several.
+    fn held(&self, stamp: Stamp) -> Result<Vec<Held>, StoreError>;
+}
+
+/// A store as its driver writes it.
+///
+/// 1. A commit is applied as a whole or not at all.
+/// 2. What was applied is read at once, through this view and every other.
+/// 3. [`sync`](Self::sync) makes every commit applied so far durable.
+/// 4. After a crash the store holds the commits up to some point, at least up to the last sync: never a
+///    later one without an earlier one, and never a part of one.
+/// 5. After a failed `apply` or `sync` nothing more is written until the store is opened again.
+pub trait Store: View {
+    /// Makes a commit visible.
+    ///
+    /// # Errors
+    ///
+    /// After an error nothing of the commit is visible, and the store has stopped.
+    fn apply(&mut self, commit: &Commit) -> Result<(), StoreError>;
+
+    /// Makes every applied commit durable.
+    ///
+    /// # Errors
+    ///
+    /// After an error the store has stopped; what is durable shows when it is opened again.
+    fn sync(&mut self) -> Result<(), StoreError>;
+}

@@ -1,1 +1,139 @@
-fn main() {}
+//! One entry for everything that continuous integration does: `cargo xtask ci`.
+//!
+//! It needs Rust and nothing else. A tool that is not installed costs a printed `skip` line,
+//! never a silent pass.
+
+mod ci;
+mod house;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let done = match Task::parse(&args) {
+        Ok(Task::Help) => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Ok(Task::Ci(steps)) => ci::run(&steps, &top()),
+        Ok(Task::House) => house::run(&top()),
+        Err(misuse) => Err(format!("{misuse}\n\n{HELP}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Task {
+    Ci(Vec<&'static ci::Step>),
+    Help,
+    House,
+}
+
+impl Task {
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let Some((task, rest)) = args.split_first() else {
+            return Ok(Self::Help);
+        };
+        if rest.iter().any(|arg| arg == "--help" || arg == "-h") {
+            return Ok(Self::Help);
+        }
+        match task.as_str() {
+            "ci" => Ok(Self::Ci(ci::Step::chosen(rest)?)),
+            "help" | "--help" | "-h" => Ok(Self::Help),
+            "house" if rest.is_empty() => Ok(Self::House),
+            "house" => Err(format!("`house` takes no argument, not `{}`", rest[0])),
+            _ => Err(format!("there is no task `{task}`")),
+        }
+    }
+}
+
+/// The top of the checkout that this is run in. Cargo says where that is at run time; the place
+/// of the build may be another one, if two checkouts share a target directory.
+fn top() -> PathBuf {
+    let here = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().map_or(here.clone(), Path::to_path_buf)
+}
+
+const HELP: &str = "\
+Everything that continuous integration does, from one entry.
+
+Usage: cargo xtask <TASK>
+
+Tasks:
+  ci [STEP]...  Run every step below in this order, or only those named; stop at the first failure
+  house         Check the tree: long files, unfinished code, dead links, machine paths
+  help          Print this text
+
+Steps of ci:
+  test     cargo test --workspace
+  fmt      cargo fmt --all --check
+  clippy   cargo clippy --workspace --all-targets -- -D warnings
+  doc      cargo doc --workspace --no-deps, warnings denied
+  example  two_node, twice over one directory, then once with --encoding json
+  fuzz     cargo check --manifest-path fuzz/Cargo.toml
+  house    the same as `cargo xtask house`
+
+A step whose tool is not installed prints a line that starts with `skip:`.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Task, String> {
+        let args: Vec<String> = line.split_whitespace().map(String::from).collect();
+        Task::parse(&args)
+    }
+
+    #[test]
+    fn ci_alone_means_every_step() {
+        let Ok(Task::Ci(steps)) = parse("ci") else {
+            panic!("`ci` is a task");
+        };
+        assert_eq!(steps.len(), ci::STEPS.len());
+    }
+
+    #[test]
+    fn named_steps_run_in_the_order_of_ci() {
+        let Ok(Task::Ci(steps)) = parse("ci house fmt") else {
+            panic!("`ci` takes steps");
+        };
+        let names: Vec<_> = steps.iter().map(|step| step.name).collect();
+        assert_eq!(names, ["fmt", "house"]);
+    }
+
+    #[test]
+    fn a_mistyped_word_is_an_error_that_repeats_it() {
+        for (line, word) in [("cii", "cii"), ("ci fnt", "fnt"), ("house x", "`x`")] {
+            let why = parse(line).unwrap_err();
+            assert!(why.contains(word), "{why}");
+        }
+    }
+
+    #[test]
+    fn asking_for_help_anywhere_runs_nothing() {
+        for line in ["", "help", "--help", "-h", "ci --help", "house -h"] {
+            assert!(matches!(parse(line), Ok(Task::Help)), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_step() {
+        for step in &ci::STEPS {
+            assert!(
+                HELP.contains(&format!("\n  {} ", step.name)),
+                "{}",
+                step.name
+            );
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The two encodings of everything: MessagePack, and JSON of the same shape.
+//!
+//! MessagePack is the one that counts: hashes, ties and the log are computed on its canonical form. JSON
+//! is a transcription at the door of a session.
+
+pub(crate) mod json;
+pub(crate) mod msgpack;
+
+pub use json::{from_json, to_json};
+pub use msgpack::Malformed;

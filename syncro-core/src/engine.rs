@@ -1,0 +1,465 @@
+//! The engine: one door in, one value out.
+
+mod intake;
+mod own;
+mod propose;
+mod tail;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::close::CloseReason;
+use crate::digest::Point;
+use crate::error::{Error, UsageError};
+use crate::id::{Name, NodeId, RecordKey};
+use crate::limits::SESSIONS_MAX;
+use crate::message::Encoding;
+use crate::proposal::Proposal;
+use crate::record::Record;
+use crate::scribe::Mark;
+use crate::session::{Fault, Session};
+use crate::stamp::{Epoch, Now, Stamp};
+use crate::store::{Commit, View};
+
+pub(crate) use intake::{Intake, Taken};
+pub(crate) use own::Own;
+pub(crate) use tail::Tail;
+
+/// Who the node is, and the only entropy that the engine gets.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The node's id. `None` takes the one that the store has, or makes one up in a new store.
+    pub node: Option<NodeId>,
+    /// A name for people, sent to peers.
+    pub name: Option<Name>,
+    /// 256 random bits, fresh at every open: epochs are minted from them. Two opens with one seed would
+    /// make one author of two.
+    pub seed: [u8; 32],
+}
+
+/// A session's number, chosen by the host; never reused while the engine lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// Which side of a connection this is. It only decides who speaks first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The side that made the connection: it says `hello` at once, in the encoding of its choice.
+    Dial(Encoding),
+    /// The side that was called: it waits, and answers in the encoding it hears.
+    Accept,
+}
+
+/// What can happen to an engine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// The application wants a transaction recorded.
+    Propose(Proposal),
+    /// A connection was made.
+    Open {
+        /// The number of the new session.
+        session: SessionId,
+        /// Which side this is.
+        role: Role,
+    },
+    /// A whole message came, without its length prefix.
+    Receive {
+        /// The session.
+        session: SessionId,
+        /// The message.
+        frame: Bytes,
+    },
+    /// Everything that was to be sent has been handed to the transport.
+    Room {
+        /// The session.
+        session: SessionId,
+    },
+    /// The host ends a session, or its framing found an offence of the peer.
+    Close {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The connection is gone.
+    Lost {
+        /// The session.
+        session: SessionId,
+    },
+    /// The store was synced: the commits up to this sequence are durable.
+    Synced {
+        /// [`Commit::sequence`] of the last of them.
+        through: u64,
+    },
+    /// The time asked for by [`Effects::wake_at`] has come.
+    Tick,
+}
+
+/// What has to be done now, in the order of the fields.
+#[derive(Debug, Default)]
+#[must_use = "an effect that is not carried out is lost"]
+pub struct Effects {
+    /// To apply to the store, before anything else. If that fails, nothing else may be done: the engine
+    /// has to be opened anew.
+    pub commit: Option<Commit>,
+    /// To send, in order, each a whole message. It need not wait for the commit to be durable: what must
+    /// wait comes after [`Input::Synced`].
+    pub sends: Vec<(SessionId, Bytes)>,
+    /// To close, after what was to be sent before.
+    pub closes: Vec<(SessionId, CloseReason)>,
+    /// To tell the application.
+    pub events: Vec<Event>,
+    /// When to come back with [`Input::Tick`] at the latest, by the monotonic clock.
+    pub wake_at: Option<u64>,
+}
+
+/// What an application may want to know.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A record changed, once for each scribe that was played.
+    Changed(Changed),
+    /// A peer said `hello`.
+    Opened {
+        /// The session.
+        session: SessionId,
+        /// The peer.
+        peer: NodeId,
+        /// The peer's epoch.
+        epoch: Epoch,
+        /// The peer's name for people.
+        name: Option<Name>,
+    },
+    /// Everything that the peer had when the session opened is in this node's log.
+    CaughtUp {
+        /// The session.
+        session: SessionId,
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A session ended.
+    Closed {
+        /// The session.
+        session: SessionId,
+        /// The peer, if it had said who it is.
+        peer: Option<NodeId>,
+        /// Why.
+        reason: CloseReason,
+        /// Whether the peer ended it.
+        by_peer: bool,
+        /// More about the reason, for people.
+        detail: String,
+    },
+    /// A peer holds everything up to an offset of this node's log durably.
+    Receipt {
+        /// The session.
+        session: SessionId,
+        /// The peer.
+        peer: NodeId,
+        /// The offset.
+        offset: u64,
+    },
+    /// A remote stamp lies far in the future. It was stored and played, and moved no clock.
+    FutureStamp {
+        /// The stamp.
+        stamp: Stamp,
+        /// By how many milliseconds it leads this node's clock.
+        skew_ms: u64,
+    },
+    /// Two transactions of one stamp differ: a machine was cloned. Both are kept and played.
+    Collision {
+        /// The stamp.
+        stamp: Stamp,
+    },
+    /// Somebody else writes in this node's name and epoch: a new epoch follows before the next write.
+    Forked {
+        /// The epoch that was forked.
+        epoch: Epoch,
+    },
+}
+
+/// One scribe's effect on one record.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// The scribe's offset in this node's log.
+    pub offset: u64,
+    /// When and by whom it was written.
+    pub stamp: Stamp,
+    /// The record.
+    pub key: RecordKey,
+    /// What the scribe did to the record's life.
+    pub mark: Mark,
+    /// The record before; `None` when nothing was known of it.
+    pub before: Option<Arc<Record>>,
+    /// The record after.
+    pub after: Arc<Record>,
+    /// The session over which it came; `None` for a local write.
+    pub session: Option<SessionId>,
+}
+
+/// How far two peers are, as one of them knows it.
+#[derive(Clone, Debug)]
+pub struct SessionStatus {
+    /// The session.
+    pub session: SessionId,
+    /// The peer.
+    pub peer: NodeId,
+    /// The peer's epoch.
+    pub epoch: Epoch,
+    /// The peer's name for people.
+    pub name: Option<Name>,
+    /// Scribes of the peer's log that this node has not taken in yet.
+    pub incoming: u64,
+    /// Scribes of this node's log that the peer has not confirmed yet.
+    pub outgoing: u64,
+    /// Up to where the peer holds this node's log durably.
+    pub receipt: Option<u64>,
+}
+
+/// The sans-IO state machine of one node.
+///
+/// It calls no store, clock, socket, thread or source of randomness. Each call takes the time, one
+/// [`Input`] and a [`View`] of the store as the last [`Commit`] left it, and returns the [`Effects`].
+///
+/// The driver may handle and apply many inputs before it syncs the store once; then it says so by
+/// [`Input::Synced`], upon which the engine acknowledges what peers sent.
+#[derive(Debug)]
+pub struct Engine {
+    own: Own,
+    sessions: BTreeMap<SessionId, Session>,
+}
+
+impl Engine {
+    /// Begins a new epoch of a node over its store.
+    ///
+    /// The effects carry the commit of the epoch, to be applied *and synced* before the first write.
+    ///
+    /// # Errors
+    ///
+    /// [`UsageError::WrongNode`] when the store belongs to a node other than the configured one;
+    /// [`StoreError`](crate::StoreError) when it cannot be read.
+    pub fn open(now: Now, config: Config, view: &impl View) -> Result<(Self, Effects), Error> {
+        let (own, commit) = Own::open(now, config, view.own()?)?;
+        let effects = Effects {
+            commit: Some(commit),
+            ..Effects::default()
+        };
+        Ok((
+            Self {
+                own,
+                sessions: BTreeMap::new(),
+            },
+            effects,
+        ))
+    }
+
+    /// The node.
+    pub fn node(&self) -> NodeId {
+        self.own.author().node
+    }
+
+    /// The node's present epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.own.author().epoch
+    }
+
+    /// The end of the node's log.
+    pub fn end(&self) -> Point {
+        self.own.end()
+    }
+
+    /// The open sessions, in order of their numbers.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionStatus> {
+        self.sessions
+            .values()
+            .filter_map(|session| session.status(&self.own))
+    }
+
+    /// Handles one input.
+    ///
+    /// # Errors
+    ///
+    /// An error means that nothing happened: [`Error::Data`] for a proposal that cannot be recorded,
+    /// [`Error::Usage`] for a wrong call, [`Error::Store`] when the view could not be read. A peer's
+    /// offence is never an error; it closes the peer's session.
+    pub fn handle(&mut self, now: Now, input: Input, view: &impl View) -> Result<Effects, Error> {
+        let mut effects = Effects::default();
+        match input {
+            Input::Propose(proposal) => self.on_propose(now, &proposal, view, &mut effects)?,
+            Input::Open { session, role } => self.on_open(now, session, role, &mut effects)?,
+            Input::Receive { session, frame } => {
+                self.on_receive(now, session, &frame, view, &mut effects)?;
+            }
+            Input::Room { session } => self.on_room(now, session, view, &mut effects),
+            Input::Close { session, reason } => {
+                self.on_close(now, session, reason, view, &mut effects);
+            }
+            Input::Lost { session } => self.on_lost(session, &mut effects),
+            Input::Synced { through } => self.on_synced(through, &mut effects),
+            Input::Tick => self.on_tick(now, view, &mut effects),
+        }
+        effects.wake_at = self.sessions.values().map(Session::wake_at).min();
+        Ok(effects)
+    }
+
+    fn on_propose(
+        &mut self,
+        now: Now,
+        proposal: &Proposal,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        if self.own.propose(now, proposal, view, effects)? {
+            self.pump(now, view, effects);
+        }
+        Ok(())
+    }
+
+    fn on_open(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        role: Role,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        if self.sessions.contains_key(&id) {
+            return Err(UsageError::SessionInUse.into());
+        }
+        if self.sessions.len() >= SESSIONS_MAX {
+            return Err(UsageError::TooManySessions.into());
+        }
+        self.sessions
+            .insert(id, Session::open(now, id, role, &self.own, effects));
+        Ok(())
+    }
+
+    fn on_receive(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        frame: &Bytes,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        // A session that was closed may still have had messages under way.
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
+        let end = self.own.end();
+        match session.on_frame(now, frame, &mut self.own, view, effects) {
+            Ok(()) => {}
+            Err(Fault::Store(error)) => return Err(error.into()),
+            Err(Fault::Peer { reason, detail }) => {
+                session.bye(reason, &detail, effects);
+                self.remove(id, reason, false, detail, effects);
+            }
+            Err(Fault::Bye { reason, detail }) => self.remove(id, reason, true, detail, effects),
+        }
+        if self.own.end() != end {
+            self.pump(now, view, effects);
+        }
+        Ok(())
+    }
+
+    fn on_room(&mut self, now: Now, id: SessionId, view: &impl View, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.on_room(effects);
+        self.pump_one(now, id, view, effects);
+    }
+
+    fn on_close(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        reason: CloseReason,
+        view: &impl View,
+        effects: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.on_close(now, reason, &mut self.own, view, effects);
+        self.remove(id, reason, false, String::new(), effects);
+    }
+
+    fn on_lost(&mut self, id: SessionId, effects: &mut Effects) {
+        self.remove(id, CloseReason::Lost, false, String::new(), effects);
+    }
+
+    fn on_synced(&mut self, through: u64, effects: &mut Effects) {
+        self.own.synced(through);
+        for session in self.sessions.values_mut() {
+            session.on_synced(through, effects);
+        }
+    }
+
+    fn on_tick(&mut self, now: Now, view: &impl View, effects: &mut Effects) {
+        let mut dead = Vec::new();
+        for (id, session) in &mut self.sessions {
+            if let Some(reason) = session.on_tick(now, effects) {
+                session.bye(reason, "", effects);
+                dead.push((*id, reason));
+            }
+        }
+        for (id, reason) in dead {
+            self.remove(id, reason, false, String::new(), effects);
+        }
+        self.pump(now, view, effects);
+    }
+
+    /// Lets every session send what it can.
+    fn pump(&mut self, now: Now, view: &impl View, effects: &mut Effects) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.pump_one(now, id, view, effects);
+        }
+    }
+
+    fn pump_one(&mut self, now: Now, id: SessionId, view: &impl View, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if let Err(error) = session.pump(now, &mut self.own, view, effects) {
+            // The engine has moved on already, so this cannot be an `Err`: the session bears it.
+            let detail = error.to_string();
+            session.bye(CloseReason::Store, "", effects);
+            self.remove(id, CloseReason::Store, false, detail, effects);
+        }
+    }
+
+    fn remove(
+        &mut self,
+        id: SessionId,
+        reason: CloseReason,
+        by_peer: bool,
+        detail: String,
+        effects: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        let peer = session.peer();
+        if let Some(peer) = peer {
+            if !self
+                .sessions
+                .values()
+                .any(|other| other.peer() == Some(peer))
+            {
+                self.own.forget_peer(peer);
+            }
+        }
+        effects.closes.push((id, reason));
+        effects.events.push(Event::Closed {
+            session: id,
+            peer,
+            reason,
+            by_peer,
+            detail,
+        });
+    }
+}

@@ -1,0 +1,135 @@
+//! Taking transactions into the log and playing them, before anything is decided.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Changed, Event, SessionId};
+use crate::digest::{Digest, Point};
+use crate::id::RecordKey;
+use crate::record::Record;
+use crate::scribe::Transaction;
+use crate::stamp::Stamp;
+use crate::store::{Entry, StoreError, View};
+
+/// What one step appends and plays. Nothing of it has happened until the engine commits it, so a step
+/// that fails half-way leaves no trace.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    /// The end of the log after it.
+    pub(crate) end: Point,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) records: BTreeMap<RecordKey, Arc<Record>>,
+    pub(crate) events: Vec<Event>,
+    /// The entries above by stamp.
+    stamps: BTreeMap<Stamp, Vec<usize>>,
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was appended, and ends at this digest.
+    New { offset: u64, digest: Digest },
+    /// It was there already, at this offset, and ends at this digest.
+    Held { offset: u64, digest: Digest },
+}
+
+impl Intake {
+    pub(crate) fn new(end: Point) -> Self {
+        Self {
+            end,
+            entries: Vec::new(),
+            records: BTreeMap::new(),
+            events: Vec::new(),
+            stamps: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a transaction from a peer, unless it is held already.
+    ///
+    /// Two transactions of one stamp and different content are both taken.
+    pub(crate) fn take(
+        &mut self,
+        transaction: &Transaction,
+        session: SessionId,
+        view: &impl View,
+    ) -> Result<Taken, StoreError> {
+        let stamp = transaction.stamp();
+        let mut collides = false;
+        for place in self.stamps.get(&stamp).into_iter().flatten() {
+            let entry = &self.entries[*place];
+            if entry.transaction == *transaction {
+                return Ok(Taken::Held {
+                    offset: entry.offset,
+                    digest: entry.digest,
+                });
+            }
+            collides = true;
+        }
+        for held in view.held(stamp)? {
+            if held.bytes == *transaction.bytes() {
+                return Ok(Taken::Held {
+                    offset: held.offset,
+                    digest: held.digest,
+                });
+            }
+            collides = true;
+        }
+        if collides {
+            self.events.push(Event::Collision { stamp });
+        }
+        self.append(transaction.clone(), Some(session), view)
+    }
+
+    /// Appends a transaction that is new, and plays it.
+    pub(crate) fn append(
+        &mut self,
+        transaction: Transaction,
+        session: Option<SessionId>,
+        view: &impl View,
+    ) -> Result<Taken, StoreError> {
+        let start = self.end.offset;
+        let stamp = transaction.stamp();
+        for (offset, scribe) in (start..).zip(transaction.scribes()) {
+            let before = self.record(&scribe.key, view)?;
+            let mut after = before.as_deref().cloned().unwrap_or_default();
+            after.merge(&scribe.as_record(stamp));
+            let after = Arc::new(after);
+            self.records.insert(scribe.key.clone(), after.clone());
+            self.events.push(Event::Changed(Changed {
+                offset,
+                stamp,
+                key: scribe.key.clone(),
+                mark: scribe.mark,
+                before,
+                after,
+                session,
+            }));
+        }
+        self.end = self.end.then(transaction.len(), transaction.bytes());
+        self.stamps
+            .entry(stamp)
+            .or_default()
+            .push(self.entries.len());
+        self.entries.push(Entry {
+            offset: start,
+            transaction,
+            digest: self.end.digest,
+        });
+        Ok(Taken::New {
+            offset: start,
+            digest: self.end.digest,
+        })
+    }
+
+    /// A record as it is after what was taken so far.
+    pub(crate) fn record(
+        &self,
+        key: &RecordKey,
+        view: &impl View,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
+        match self.records.get(key) {
+            Some(record) => Ok(Some(record.clone())),
+            None => view.record(key),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What an engine knows of itself: author, clock, log.
+
+use std::collections::BTreeMap;
+
+use super::{Config, Event, Intake, Tail};
+use crate::clock::Clock;
+use crate::digest::{Digest, Point};
+use crate::error::{Error, UsageError};
+use crate::id::{Name, NodeId};
+use crate::stamp::{Author, Epoch, Now, Time};
+use crate::store::{Commit, Entry, OwnRow, PeerRow, StoreError, View};
+
+/// The node's own side of things, shared by its sessions.
+#[derive(Debug)]
+pub(crate) struct Own {
+    author: Author,
+    name: Option<Name>,
+    /// Set when somebody else was seen to write in this author's name.
+    forked: bool,
+    pub(super) clock: Clock,
+    end: Point,
+    /// The commits made and the commits known to be durable.
+    sequence: u64,
+    synced: u64,
+    tail: Tail,
+    /// The rows of the peers that have a session.
+    peers: BTreeMap<NodeId, PeerRow>,
+    entropy: Digest,
+}
+
+impl Own {
+    pub(super) fn open(
+        now: Now,
+        config: Config,
+        row: Option<OwnRow>,
+    ) -> Result<(Self, Commit), Error> {
+        let entropy = Digest::EMPTY.then(&config.seed);
+        let node = match (config.node, &row) {
+            (Some(wanted), Some(row)) if wanted != row.node => {
+                return Err(UsageError::WrongNode {
+                    found: row.node,
+                    wanted,
+                }
+                .into());
+            }
+            (_, Some(row)) => row.node,
+            (Some(wanted), None) => wanted,
+            (None, None) => {
+                NodeId::from(uuid::Builder::from_random_bytes(entropy.then(b"node").0).into_uuid())
+            }
+        };
+        let (used, end) = row.map_or((Time::default(), Point::START), |row| (row.clock, row.end));
+        let mut own = Self {
+            author: Author {
+                node,
+                epoch: Epoch(0),
+            },
+            name: config.name,
+            forked: false,
+            clock: Clock::new(used, now.wall_ms),
+            end,
+            sequence: 0,
+            synced: 0,
+            tail: Tail::default(),
+            peers: BTreeMap::new(),
+            entropy,
+        };
+        own.mint_epoch(b"open");
+        let commit = own.commit(Intake::new(own.end), Vec::new());
+        Ok((own, commit))
+    }
+
+    pub(crate) fn author(&self) -> Author {
+        self.author
+    }
+
+    pub(crate) fn name(&self) -> Option<&Name> {
+        self.name.as_ref()
+    }
+
+    pub(crate) fn end(&self) -> Point {
+        self.end
+    }
+
+    pub(crate) fn clock(&self) -> Time {
+        self.clock.last()
+    }
+
+    /// Follows a remote stamp, unless it lies far in the future; then returns by how many milliseconds.
+    pub(crate) fn observe(&mut self, time: Time, now: Now) -> Option<u64> {
+        self.clock.observe(time, now.wall_ms)
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.forked
+    }
+
+    /// Notes that somebody else writes in this author's name. What gave it away goes into the next
+    /// epoch, so that two clones of one machine, and of one seed, mint different ones.
+    pub(crate) fn note_fork(&mut self, evidence: &[u8]) -> Option<Event> {
+        self.entropy = self.entropy.then(evidence);
+        if std::mem::replace(&mut self.forked, true) {
+            return None;
+        }
+        Some(Event::Forked {
+            epoch: self.author.epoch,
+        })
+    }
+
+    /// Begins a new epoch: a new author, that has issued no stamp yet.
+    pub(super) fn mint_epoch(&mut self, evidence: &[u8]) {
+        self.entropy = self.entropy.then(evidence);
+        let Digest([a, b, c, d, e, f, g, h, ..]) = self.entropy.then(b"epoch");
+        self.author.epoch = Epoch(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+        self.forked = false;
+        self.clock.begin_epoch();
+    }
+
+    /// The commits made so far.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The commits known to be durable.
+    pub(crate) fn synced_through(&self) -> u64 {
+        self.synced
+    }
+
+    pub(super) fn synced(&mut self, through: u64) {
+        self.synced = self.synced.max(through.min(self.sequence));
+    }
+
+    /// The row of a peer that has a session.
+    pub(crate) fn peer_row(&mut self, peer: NodeId) -> &mut PeerRow {
+        self.peers.entry(peer).or_default()
+    }
+
+    /// Loads the row of a peer, unless another session has done so.
+    pub(crate) fn load_peer(&mut self, peer: NodeId, view: &impl View) -> Result<(), StoreError> {
+        if !self.peers.contains_key(&peer) {
+            self.peers
+                .insert(peer, view.peer(peer)?.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_peer(&mut self, peer: NodeId) {
+        self.peers.remove(&peer);
+    }
+
+    /// Takes what was gathered as done, and turns it into the commit that makes it so.
+    pub(crate) fn commit(&mut self, intake: Intake, peers: Vec<(NodeId, PeerRow)>) -> Commit {
+        self.sequence += 1;
+        self.end = intake.end;
+        self.tail.extend(&intake.entries);
+        Commit {
+            sequence: self.sequence,
+            entries: intake.entries,
+            records: intake.records.into_iter().collect(),
+            peers,
+            own: OwnRow {
+                node: self.author.node,
+                epoch: self.author.epoch,
+                clock: self.clock.last(),
+                end: self.end,
+            },
+        }
+    }
+
+    /// The log from an offset at which a transaction begins, from memory where it is there.
+    pub(crate) fn entries(
+        &self,
+        from: u64,
+        bytes_max: usize,
+        view: &impl View,
+    ) -> Result<Vec<Entry>, StoreError> {
+        if from >= self.end.offset {
+            return Ok(Vec::new());
+        }
+        match self.tail.entries(from, bytes_max) {
+            Some(entries) => Ok(entries),
+            None => view.entries(from, bytes_max),
+        }
+    }
+
+    /// Whether this node's log has the point.
+    pub(crate) fn has(&self, point: Point, view: &impl View) -> Result<bool, StoreError> {
+        if point.offset >= self.end.offset || point.offset == 0 {
+            return Ok(point == self.end || point == Point::START);
+        }
+        Ok(view.digest_at(point.offset)? == Some(point.digest))
+    }
+}

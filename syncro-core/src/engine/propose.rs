@@ -1,0 +1,147 @@
+//! A local transaction: checked, stamped, recorded.
+
+use std::collections::BTreeMap;
+
+use super::{Effects, Intake, Own};
+use crate::encoding::msgpack::Reader;
+use crate::error::{DataError, Error};
+use crate::id::RecordKey;
+use crate::limits::{TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX};
+use crate::proposal::{Change, Proposal, is_writable};
+use crate::record::{Path, Record};
+use crate::scribe::{Mark, Scribe, Transaction};
+use crate::stamp::{Author, Now, Stamp, Time};
+use crate::store::View;
+use crate::value::Encoded;
+
+impl Own {
+    /// Records a proposal. Returns whether anything was recorded: a proposal that changes nothing
+    /// records nothing.
+    pub(super) fn propose(
+        &mut self,
+        now: Now,
+        proposal: &Proposal,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<bool, Error> {
+        let mut records = Vec::new();
+        let mut newest: Option<Time> = None;
+        for (key, change) in proposal.changes() {
+            let record = view.record(key)?.unwrap_or_default();
+            check(key, change, &record)?;
+            newest = newest.max(record.newest().map(|stamp| stamp.time));
+            records.push((key, change, record));
+        }
+        // A fork seen since the last write: this write is the first of a new epoch, which becomes
+        // durable in the same commit.
+        if self.is_forked() && !records.is_empty() {
+            self.mint_epoch(b"fork");
+        }
+        let author = self.author();
+        let mut scribes = Vec::new();
+        for (key, change, record) in &records {
+            scribes.extend(scribe(key, change, record, author)?);
+        }
+        if scribes.is_empty() {
+            return Ok(false);
+        }
+        let unwritable = || DataError::Unwritable {
+            key: scribes[0].key.clone(),
+        };
+        let time = self
+            .clock
+            .next(now.wall_ms, newest)
+            .ok_or_else(unwritable)?;
+        let transaction = Transaction::new(Stamp { time, author }, scribes);
+        let bytes = transaction.bytes().len();
+        if bytes > TRANSACTION_BYTES_MAX {
+            return Err(DataError::TransactionTooLarge { bytes }.into());
+        }
+        let mut intake = Intake::new(self.end());
+        intake.append(transaction, None, view)?;
+        self.clock.issued(time, now.wall_ms);
+        effects.events.append(&mut intake.events);
+        effects.commit = Some(self.commit(intake, Vec::new()));
+        Ok(true)
+    }
+}
+
+/// Whether the change fits the record's life, and its values the limits.
+fn check(key: &RecordKey, change: &Change, record: &Record) -> Result<(), DataError> {
+    match (change.mark, record.is_alive()) {
+        (Mark::Create, true) => return Err(DataError::Exists { key: key.clone() }),
+        (Mark::Update | Mark::Destroy | Mark::Replace, false) => {
+            return Err(DataError::Missing { key: key.clone() });
+        }
+        _ => {}
+    }
+    for (path, value) in &change.writes {
+        let field = || path.field.to_string();
+        let bytes = value.as_bytes().len();
+        if bytes > VALUE_BYTES_MAX {
+            return Err(DataError::ValueTooLarge {
+                field: field(),
+                bytes,
+            });
+        }
+        if let Err(fault) = Reader::new(value.as_bytes()).value(VALUE_DEPTH_MAX) {
+            return Err(DataError::BadValue {
+                field: field(),
+                reason: fault.to_string(),
+            });
+        }
+        if !is_writable(path) {
+            let reason = "a counter is raised, not written".to_owned();
+            return Err(DataError::BadValue {
+                field: field(),
+                reason,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The scribe of a change: only what differs from the record. `None` when nothing does.
+fn scribe(
+    key: &RecordKey,
+    change: &Change,
+    record: &Record,
+    author: Author,
+) -> Result<Option<Scribe>, DataError> {
+    let mut fields = BTreeMap::new();
+    for (path, value) in &change.writes {
+        // What a replace erases does not count. What a create uncovers does.
+        let present = record
+            .register(path)
+            .filter(|_| change.mark != Mark::Replace)
+            .map(|register| &register.value);
+        let is_same = present.map_or(value.is_nil(), |present| present == value);
+        if !is_same || (change.mark == Mark::Create && !value.is_nil()) {
+            fields.insert(path.clone(), value.clone());
+        }
+    }
+    for (field, by) in &change.raises {
+        let path = Path::counter(field.clone(), author);
+        let total = record
+            .register(&path)
+            .filter(|_| change.mark != Mark::Replace)
+            .and_then(|register| register.value.as_i64())
+            .unwrap_or(0);
+        let overflow = || DataError::CounterOverflow {
+            field: field.to_string(),
+        };
+        let raised = total.checked_add(*by).ok_or_else(overflow)?;
+        if *by != 0 {
+            fields.insert(path, Encoded::int(raised));
+        }
+    }
+    if fields.is_empty() && change.mark == Mark::Update {
+        return Ok(None);
+    }
+    let fields = fields.into_iter().collect();
+    Ok(Some(Scribe {
+        key: key.clone(),
+        mark: change.mark,
+        fields,
+    }))
+}

@@ -1,0 +1,146 @@
+//! Errors, sorted by whose fault they are.
+
+use crate::id::{NodeId, RecordKey};
+use crate::limits::{
+    MEMBER_BYTES_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
+};
+use crate::store::StoreError;
+
+/// Why a call to the engine did nothing.
+///
+/// A peer's offence is never an error: it closes that peer's session, with an event.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The data given cannot be recorded.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The call itself was wrong.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is wrong with data that was to be recorded or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A text id is empty or too long.
+    #[error("the id {id:?} has {bytes} bytes; an id has 1 to {NAME_BYTES_MAX}")]
+    IdLength {
+        /// The start of the id.
+        id: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// A model name, field name or map key is empty or too long.
+    #[error("the name {name:?} has {bytes} bytes; a name has 1 to {NAME_BYTES_MAX}")]
+    NameLength {
+        /// The start of the name.
+        name: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// A value is larger than one value may be.
+    #[error(
+        "the value of field {field:?} has {bytes} bytes; a value has at most {VALUE_BYTES_MAX}"
+    )]
+    ValueTooLarge {
+        /// The field.
+        field: String,
+        /// Bytes of the encoded value.
+        bytes: usize,
+    },
+    /// A set member is larger than one may be.
+    #[error("a member of set {field:?} has {bytes} bytes; a member has at most {MEMBER_BYTES_MAX}")]
+    MemberTooLarge {
+        /// The field.
+        field: String,
+        /// Bytes of the encoded member.
+        bytes: usize,
+    },
+    /// A map entry was given nil, which means "no entry".
+    #[error("the entry {key:?} of map {field:?} is nil: remove the entry instead")]
+    NilEntry {
+        /// The field.
+        field: String,
+        /// The key of the entry.
+        key: String,
+    },
+    /// A value is not one that Syncro carries.
+    #[error(
+        "field {field:?} cannot be recorded: {reason} (values nest at most {VALUE_DEPTH_MAX} deep)"
+    )]
+    BadValue {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A field read from a record does not fit the type that asked for it.
+    #[error("field {field:?} of {model:?} does not fit its type: {reason}")]
+    Mismatch {
+        /// The model.
+        model: String,
+        /// The field.
+        field: String,
+        /// What the type said.
+        reason: String,
+    },
+    /// A counter would leave the range of `i64`.
+    #[error("counter {field:?} would leave the range of a 64-bit integer")]
+    CounterOverflow {
+        /// The field.
+        field: String,
+    },
+    /// A record to create is alive already.
+    #[error("{key} exists already: update it, or choose another id")]
+    Exists {
+        /// The record.
+        key: RecordKey,
+    },
+    /// A record to change or destroy is not alive.
+    #[error("there is no {key}: it was never created here, or was destroyed")]
+    Missing {
+        /// The record.
+        key: RecordKey,
+    },
+    /// A transaction is larger than one may be.
+    #[error(
+        "the transaction has {bytes} bytes; one has at most {TRANSACTION_BYTES_MAX}: split it up"
+    )]
+    TransactionTooLarge {
+        /// Bytes of the encoded transaction.
+        bytes: usize,
+    },
+    /// The record carries a stamp at the very end of representable time.
+    #[error("{key} carries a stamp at the end of the year 2199 and cannot be written over")]
+    Unwritable {
+        /// The record.
+        key: RecordKey,
+    },
+}
+
+/// How a call was wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UsageError {
+    /// The store belongs to another node.
+    #[error(
+        "this store belongs to node {found}, not to {wanted}: open the other file, or drop the name"
+    )]
+    WrongNode {
+        /// The node that the store belongs to.
+        found: NodeId,
+        /// The node that was to be opened.
+        wanted: NodeId,
+    },
+    /// The engine has as many sessions as it can.
+    #[error("there are too many sessions: close some first")]
+    TooManySessions,
+    /// A session of this id is open already.
+    #[error("a session of this id is open already: give each connection an id of its own")]
+    SessionInUse,
+}

@@ -1,0 +1,232 @@
+//! A record's fields as people and types see them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::DataError;
+use crate::id::{Name, abridged};
+use crate::proposal::Edit;
+use crate::record::{Element, Record};
+use crate::stamp::Stamp;
+use crate::value::{Encoded, Value};
+
+/// One field, in the shape that its registers give it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// A plain value.
+    Value(Encoded),
+    /// The members of a set.
+    Set(BTreeSet<Encoded>),
+    /// The entries of a map.
+    Map(BTreeMap<String, Encoded>),
+    /// The sum of a counter, within the range of `i64`.
+    Counter(i64),
+}
+
+/// The fields of one record by name.
+///
+/// A type reads itself from these and writes itself to these; what it does not know stays in the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields(BTreeMap<Name, Field>);
+
+impl Fields {
+    /// The visible fields of a record: none unless it is alive.
+    ///
+    /// Where registers of several shapes share a field name, as two versions of a program may leave them,
+    /// the shape of the youngest register shows.
+    pub fn of(record: &Record) -> Self {
+        let mut fields: BTreeMap<Name, (Stamp, Field)> = BTreeMap::new();
+        let registers = record.registers();
+        for run in registers.chunk_by(|a, b| {
+            a.path.field == b.path.field && shape(&a.path.element) == shape(&b.path.element)
+        }) {
+            let Some(first) = run.first().filter(|_| record.is_alive()) else {
+                continue;
+            };
+            let Some(stamp) = run.iter().map(|register| register.stamp).max() else {
+                continue;
+            };
+            let field = field_of(run);
+            let name = first.path.field.clone();
+            match fields.get(&name) {
+                Some((other, _)) if *other >= stamp => {}
+                _ => {
+                    fields.insert(name, (stamp, field));
+                }
+            }
+        }
+        Self(
+            fields
+                .into_iter()
+                .map(|(name, (_, field))| (name, field))
+                .collect(),
+        )
+    }
+
+    /// The field of a name.
+    pub fn get(&self, name: &str) -> Option<&Field> {
+        self.0
+            .iter()
+            .find(|(known, _)| known.as_str() == name)
+            .map(|(_, field)| field)
+    }
+
+    /// Sets a field.
+    pub fn insert(&mut self, name: Name, field: Field) {
+        self.0.insert(name, field);
+    }
+
+    /// The fields in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &Field)> {
+        self.0.iter()
+    }
+
+    /// Whether there is no field.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Turns an untyped map of plain values into fields.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NameLength`] for a key outside 1 to 255 bytes.
+    pub fn from_values(values: &BTreeMap<String, Value>) -> Result<Self, DataError> {
+        let fields = values
+            .iter()
+            .map(|(name, value)| Ok((Name::new(name)?, Field::Value(value.encode()))));
+        fields.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Shows the fields as plain values: a set as a list in order, a counter as its sum. Nil fields are
+    /// left out.
+    pub fn to_values(&self) -> BTreeMap<String, Value> {
+        let shown = self.0.iter().filter_map(|(name, field)| {
+            let value = match field {
+                Field::Value(value) => value.decode(),
+                Field::Set(members) => Value::Array(members.iter().map(Encoded::decode).collect()),
+                Field::Map(entries) => Value::Map(
+                    entries
+                        .iter()
+                        .map(|(key, value)| (key.clone(), value.decode()))
+                        .collect(),
+                ),
+                Field::Counter(sum) => Value::from(*sum),
+            };
+            (value != Value::Nil).then(|| (name.to_string(), value))
+        });
+        shown.collect()
+    }
+
+    /// The edits that turn `base` into these fields. Fields that are only in `base` stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError`] for entries, members and counters outside their limits.
+    pub fn edits_from(&self, base: &Self) -> Result<Vec<Edit>, DataError> {
+        let mut edits = Vec::new();
+        for (name, field) in &self.0 {
+            let before = base.0.get(name);
+            match field {
+                Field::Value(value) => {
+                    if before != Some(field) {
+                        edits.push(Edit::value(name.clone(), value.clone()));
+                    }
+                }
+                Field::Set(members) => {
+                    let empty = BTreeSet::new();
+                    let before = match before {
+                        Some(Field::Set(before)) => before,
+                        _ => &empty,
+                    };
+                    for member in members.difference(before) {
+                        edits.push(Edit::add(name.clone(), member.clone())?);
+                    }
+                    for member in before.difference(members) {
+                        edits.push(Edit::remove(name.clone(), member.clone())?);
+                    }
+                }
+                Field::Map(entries) => {
+                    let empty = BTreeMap::new();
+                    let before = match before {
+                        Some(Field::Map(before)) => before,
+                        _ => &empty,
+                    };
+                    for (key, value) in entries {
+                        if before.get(key) != Some(value) {
+                            if value.is_nil() {
+                                let field = name.to_string();
+                                return Err(DataError::NilEntry {
+                                    field,
+                                    key: abridged(key),
+                                });
+                            }
+                            edits.push(Edit::entry(name.clone(), key, value.clone())?);
+                        }
+                    }
+                    for key in before.keys().filter(|key| !entries.contains_key(*key)) {
+                        edits.push(Edit::entry(name.clone(), key, Encoded::NIL)?);
+                    }
+                }
+                Field::Counter(sum) => {
+                    let before = match before {
+                        Some(Field::Counter(before)) => *before,
+                        _ => 0,
+                    };
+                    let by = sum.checked_sub(before);
+                    let by = by.ok_or_else(|| DataError::CounterOverflow {
+                        field: name.to_string(),
+                    })?;
+                    edits.push(Edit::Raise {
+                        field: name.clone(),
+                        by,
+                    });
+                }
+            }
+        }
+        Ok(edits)
+    }
+}
+
+/// Tells the shapes of elements apart.
+fn shape(element: &Option<Element>) -> u8 {
+    match element {
+        None => 0,
+        Some(Element::Entry(_)) => 1,
+        Some(Element::Member(_)) => 2,
+        Some(Element::Author(_)) => 3,
+    }
+}
+
+/// The field of registers that share name and shape.
+fn field_of(run: &[crate::record::Register]) -> Field {
+    let present = run.iter().filter(|register| !register.value.is_nil());
+    match run.first().and_then(|first| first.path.element.as_ref()) {
+        None => Field::Value(
+            run.first()
+                .map_or(Encoded::NIL, |register| register.value.clone()),
+        ),
+        Some(Element::Entry(_)) => Field::Map(
+            present
+                .filter_map(|register| match &register.path.element {
+                    Some(Element::Entry(key)) => Some((key.to_string(), register.value.clone())),
+                    _ => None,
+                })
+                .collect(),
+        ),
+        Some(Element::Member(_)) => Field::Set(
+            present
+                .filter_map(|register| match &register.path.element {
+                    Some(Element::Member(member)) => Some(member.clone()),
+                    _ => None,
+                })
+                .collect(),
+        ),
+        Some(Element::Author(_)) => {
+            let sum: i128 = present
+                .filter_map(|register| register.value.as_i64())
+                .map(i128::from)
+                .sum();
+            Field::Counter(sum.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64)
+        }
+    }
+}

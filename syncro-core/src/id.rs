@@ -1,0 +1,242 @@
+//! Names and ids of nodes, models and records.
+
+use std::fmt;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::error::DataError;
+use crate::limits::NAME_BYTES_MAX;
+
+/// The namespace of [`NodeId::named`].
+const NODES: Uuid = Uuid::from_u128(0x6f2d_84a1_3c57_5e0b_9d1e_7a60_52c4_98f3);
+
+/// The 128-bit GUID of a node, server or not.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(Uuid);
+
+impl NodeId {
+    /// Derives a node's id from text (UUIDv5, RFC 9562), so that people can name their nodes.
+    ///
+    /// ```
+    /// use syncro_core::NodeId;
+    /// assert_eq!(NodeId::named("server"), NodeId::named("server"));
+    /// assert_ne!(NodeId::named("server"), NodeId::named("laptop"));
+    /// ```
+    pub fn named(name: &str) -> Self {
+        Self(Uuid::new_v5(&NODES, name.as_bytes()))
+    }
+
+    /// Makes an id of its 16 bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Returns the 16 bytes, in the order in which ids compare.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl From<Uuid> for NodeId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The name of a model or a field: 1 to 255 bytes of text, cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NameLength`] when the text is empty or longer than 255 bytes.
+    pub fn new(text: &str) -> Result<Self, DataError> {
+        if text.is_empty() || text.len() > NAME_BYTES_MAX {
+            return Err(DataError::NameLength {
+                name: abridged(text),
+                bytes: text.len(),
+            });
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// The first characters of a text that may be long, for an error message.
+pub(crate) fn abridged(text: &str) -> String {
+    let mut short: String = text.chars().take(40).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// The id of a record within its model: an integer, a UUID, or text of 1 to 255 bytes.
+///
+/// Ids order by sort (integers, UUIDs, text) and then by value; listings follow this order.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordId {
+    /// An integer from -2^63 to 2^63-1.
+    Int(i64),
+    /// A UUID of any version.
+    Uuid(Uuid),
+    /// Text of 1 to 255 bytes.
+    Text(Name),
+}
+
+impl RecordId {
+    /// Checks and takes a text id.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::IdLength`] when the text is empty or longer than 255 bytes.
+    pub fn text(text: &str) -> Result<Self, DataError> {
+        match Name::new(text) {
+            Ok(name) => Ok(Self::Text(name)),
+            Err(_) => Err(DataError::IdLength {
+                id: abridged(text),
+                bytes: text.len(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(int) => int.fmt(f),
+            Self::Uuid(uuid) => uuid.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<i64> for RecordId {
+    fn from(int: i64) -> Self {
+        Self::Int(int)
+    }
+}
+
+impl From<Uuid> for RecordId {
+    fn from(uuid: Uuid) -> Self {
+        Self::Uuid(uuid)
+    }
+}
+
+/// What a Rust type needs to be the id of a [`ScribeModel`](crate::ScribeModel).
+///
+/// Implemented for `String`, `Uuid`, `i64`, `i32` and `u32`.
+pub trait ModelId: Sized {
+    /// Converts to a record id.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::IdLength`] for text outside 1 to 255 bytes.
+    fn to_record_id(&self) -> Result<RecordId, DataError>;
+
+    /// Converts back, or returns `None` when the record's id is of another sort.
+    fn from_record_id(id: &RecordId) -> Option<Self>;
+}
+
+impl ModelId for RecordId {
+    fn to_record_id(&self) -> Result<RecordId, DataError> {
+        Ok(self.clone())
+    }
+    fn from_record_id(id: &RecordId) -> Option<Self> {
+        Some(id.clone())
+    }
+}
+
+impl ModelId for String {
+    fn to_record_id(&self) -> Result<RecordId, DataError> {
+        RecordId::text(self)
+    }
+    fn from_record_id(id: &RecordId) -> Option<Self> {
+        match id {
+            RecordId::Text(text) => Some(text.as_str().to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl ModelId for Uuid {
+    fn to_record_id(&self) -> Result<RecordId, DataError> {
+        Ok(RecordId::Uuid(*self))
+    }
+    fn from_record_id(id: &RecordId) -> Option<Self> {
+        match id {
+            RecordId::Uuid(uuid) => Some(*uuid),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! integer_ids {
+    ($($int:ty),*) => {$(
+        impl ModelId for $int {
+            fn to_record_id(&self) -> Result<RecordId, DataError> {
+                Ok(RecordId::Int(i64::from(*self)))
+            }
+            fn from_record_id(id: &RecordId) -> Option<Self> {
+                match id {
+                    RecordId::Int(int) => Self::try_from(*int).ok(),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+integer_ids!(i64, i32, u32);
+
+/// A record's place in the world: its model and its id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey {
+    /// The model.
+    pub model: Name,
+    /// The id within the model.
+    pub id: RecordId,
+}
+
+impl fmt::Display for RecordKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.model, self.id)
+    }
+}

@@ -1,0 +1,143 @@
+//! What a node remembers of another node's log.
+
+use crate::digest::Point;
+use crate::limits::LADDER_EPOCHS;
+use crate::stamp::Epoch;
+
+/// A past sync point, and the epoch in which the peer was met then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rung {
+    /// The peer's epoch.
+    pub epoch: Epoch,
+    /// The place in the peer's log.
+    pub point: Point,
+}
+
+/// The past sync points of one peer's log: about two per doubling of the distance from the newest, and
+/// the newest of each of the peer's last 12 epochs.
+///
+/// A rung whose digest the peer finds at its offset is true for ever, on whatever branch the peer's log
+/// went on since: the digest stands for the content before it, all of which is in this node's store.
+/// Rungs of branches that were lost are of no use but do no harm; they are thinned out like the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ladder {
+    /// In the order in which they were reached; the last is the newest.
+    rungs: Vec<Rung>,
+}
+
+impl Ladder {
+    /// Makes a ladder of rungs in the order in which they were reached.
+    pub fn new(rungs: Vec<Rung>) -> Self {
+        Self { rungs }
+    }
+
+    /// The rungs in the order in which they were reached.
+    pub fn rungs(&self) -> &[Rung] {
+        &self.rungs
+    }
+
+    /// The newest point.
+    pub fn newest(&self) -> Option<Point> {
+        self.rungs.last().map(|rung| rung.point)
+    }
+
+    /// The distinct points in the order in which the peer should try them, the greatest first.
+    pub fn offer(&self) -> Vec<Point> {
+        let mut points: Vec<Point> = self.rungs.iter().map(|rung| rung.point).collect();
+        points.sort_unstable_by(|a, b| b.cmp(a));
+        points.dedup();
+        points
+    }
+
+    /// Takes in a point just reached, and thins out the others.
+    ///
+    /// Returns whether anything changed.
+    pub fn advance(&mut self, epoch: Epoch, point: Point) -> bool {
+        let rung = Rung { epoch, point };
+        if self.rungs.last() == Some(&rung) {
+            return false;
+        }
+        self.rungs.retain(|other| *other != rung);
+        self.rungs.push(rung);
+        self.thin();
+        true
+    }
+
+    fn thin(&mut self) {
+        let Some(newest) = self.newest() else { return };
+        let distance = |rung: &Rung| newest.offset.abs_diff(rung.point.offset);
+
+        // From the newest back: which rungs are the newest of one of the last epochs?
+        let mut epochs: Vec<Epoch> = Vec::new();
+        let mut kept: Vec<Rung> = Vec::new();
+        let mut others: Vec<Rung> = Vec::new();
+        for rung in self.rungs.iter().rev() {
+            if epochs.len() < LADDER_EPOCHS && !epochs.contains(&rung.epoch) {
+                epochs.push(rung.epoch);
+                kept.push(*rung);
+            } else {
+                others.push(*rung);
+            }
+        }
+        // Of the others, one goes where its two neighbours are within a doubling of the distance.
+        others.sort_by_key(distance);
+        let mut spaced: Vec<Rung> = Vec::new();
+        for (place, rung) in others.iter().enumerate() {
+            let before = spaced.last().map_or(1, distance).max(1);
+            let is_needed = match others.get(place + 1) {
+                Some(next) => distance(next) > 2 * before,
+                None => true,
+            };
+            if is_needed {
+                spaced.push(*rung);
+            }
+        }
+        self.rungs
+            .retain(|rung| kept.contains(rung) || spaced.contains(rung));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::limits::LADDER_RUNGS_MAX;
+
+    fn point(offset: u64) -> Point {
+        Point {
+            offset,
+            digest: Digest::EMPTY.then(&offset.to_be_bytes()),
+        }
+    }
+
+    #[test]
+    fn a_ladder_keeps_a_rung_within_a_doubling_of_every_distance() {
+        let mut ladder = Ladder::default();
+        for offset in 1..=20_000 {
+            ladder.advance(Epoch(1), point(offset));
+        }
+        assert!(ladder.rungs().len() < 40, "{} rungs", ladder.rungs().len());
+        for lost in 1..15_000 {
+            let resumed = ladder
+                .offer()
+                .into_iter()
+                .find(|p| p.offset <= 20_000 - lost);
+            let resent = 20_000 - lost - resumed.map_or(0, |p| p.offset);
+            assert!(resent <= 2 * lost, "{lost} lost, {resent} sent again");
+        }
+    }
+
+    #[test]
+    fn the_newest_point_of_each_of_the_last_epochs_stays() {
+        let mut ladder = Ladder::default();
+        for round in 0..500 {
+            for epoch in 0..LADDER_EPOCHS as u64 {
+                ladder.advance(Epoch(epoch), point(1000 * (epoch + 1) + round));
+            }
+        }
+        for epoch in 0..LADDER_EPOCHS as u64 {
+            assert!(ladder.offer().contains(&point(1000 * (epoch + 1) + 499)));
+        }
+        assert!(ladder.rungs().len() <= LADDER_RUNGS_MAX);
+    }
+}

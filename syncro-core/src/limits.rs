@@ -1,0 +1,79 @@
+//! Every limit of the engine, with the sum that justifies it.
+//!
+//! They are constants: two nodes that disagree about what is too large could not exchange their logs.
+
+/// Bytes of one message, without the length prefix.
+///
+/// A transaction of [`TRANSACTION_BYTES_MAX`] grows at most seven-fold as JSON (an empty byte string:
+/// 2 bytes in MessagePack, 14 in JSON with its comma), which leaves 1 MiB for everything around it.
+pub const FRAME_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of one transaction in its canonical encoding.
+pub const TRANSACTION_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of one encoded value: a quarter of a transaction, so that a record with a few large fields
+/// still fits into one.
+pub const VALUE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of a model name, a field name, an id or a map key. One byte holds the length in a store's key.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of an encoded set member: part of a register's key, so it is kept small.
+pub const MEMBER_BYTES_MAX: usize = 1024;
+
+/// How deep arrays and maps may nest in a value. Deeper data is nearly always a mistake.
+pub const VALUE_DEPTH_MAX: usize = 32;
+
+/// How deep a message may nest: a value inside a field list, a scribe, a transaction and a message.
+pub const MESSAGE_DEPTH_MAX: usize = VALUE_DEPTH_MAX + 8;
+
+/// Bytes of transactions that the sender aims at in one `scribes` message: large enough that the
+/// envelope (about 150 bytes) is lost in it, small enough that a point moves several times a second
+/// on a 1 Mbit/s link.
+pub const BATCH_BYTES: usize = 64 << 10;
+
+/// Bytes that a session hands to its transport before it waits for room: four batches keep a link busy
+/// while the host comes round.
+pub const SEND_BUFFER_BYTES: usize = 256 << 10;
+
+/// Bytes of `scribes` messages that a receiver lets be under way: the product of 100 Mbit/s and 300 ms,
+/// and above half of a frame.
+pub const WINDOW_BYTES: u64 = 4 << 20;
+
+/// Bytes of transactions kept in memory for the sessions that follow live.
+pub const TAIL_BYTES_MAX: usize = 1 << 20;
+
+/// Sessions of one engine. At about 1 KiB each at rest this is 64 MiB.
+pub const SESSIONS_MAX: usize = 65_536;
+
+/// Rungs that a `sync` message may carry: a ladder has two rungs per doubling of 2^48 scribes and the
+/// newest of twelve epochs, together 108.
+pub const LADDER_RUNGS_MAX: usize = 128;
+
+/// Epochs of a peer whose newest point is kept.
+pub const LADDER_EPOCHS: usize = 12;
+
+/// Runs of a peer's own transactions that a session remembers in order not to send them back. What is
+/// forgotten is sent, and recognised there.
+pub const ECHO_RUNS_MAX: usize = 4096;
+
+/// Scribes that one message may refer to in the receiver's own log: bounds the work of one step.
+pub const ECHO_SCRIBES_MAX: u64 = 65_536;
+
+/// Milliseconds after which a run of echoes alone is reported, when nothing else was to be sent.
+pub const ECHO_DELAY_MS: u64 = 200;
+
+/// Milliseconds that a peer has for its `hello`.
+pub const HANDSHAKE_MS: u64 = 10_000;
+
+/// Milliseconds of silence before a `ping`; after as long again the peer counts as dead.
+pub const HEARTBEAT_MS: u64 = 15_000;
+
+/// Milliseconds by which a stamp may lead this node's clock before it counts as a future stamp.
+pub const FUTURE_MS: u64 = 5 * 60 * 1000;
+
+/// First millisecond of the year 2200: stamps from here on are malformed.
+pub const TIME_MS_END: u64 = 7_258_118_400_000;
+
+/// Bytes of the credentials, the name and other texts in a `hello` or `bye`.
+pub const TEXT_BYTES_MAX: usize = 4096;

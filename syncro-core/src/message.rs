@@ -1,0 +1,87 @@
+//! The messages of a session, as values. The encodings are in `message/wire.rs`.
+
+mod wire;
+
+use bytes::Bytes;
+
+use crate::close::CloseReason;
+use crate::digest::Point;
+use crate::id::{Name, NodeId};
+use crate::scribe::Transaction;
+use crate::stamp::{Epoch, Time};
+
+/// The version of the protocol that this library speaks.
+pub const PROTOCOL_VERSION: u64 = 1;
+
+/// How messages are written. Each tells by its first byte which it is; a node answers in the encoding in
+/// which it was addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Encoding {
+    /// MessagePack: compact, and what digests are computed on.
+    #[default]
+    MessagePack,
+    /// JSON of the same shape: for reading along.
+    Json,
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    Hello(Hello),
+    /// Asks for the whole log, offering the points that the asker holds of it, the greatest first.
+    Sync {
+        ladder: Vec<Point>,
+    },
+    Scribes(Scribes),
+    /// Says that everything before `point` is durable here, and how many bytes of `scribes` messages may
+    /// be sent in this session in all.
+    Ack {
+        point: Point,
+        credit: u64,
+    },
+    Ping,
+    Pong,
+    Bye {
+        reason: CloseReason,
+        detail: String,
+    },
+}
+
+/// The first message of each side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) version: u64,
+    pub(crate) node: NodeId,
+    pub(crate) epoch: Epoch,
+    pub(crate) clock: Time,
+    pub(crate) name: Option<Name>,
+    /// Bytes of a frame that this side takes.
+    pub(crate) frame: u64,
+    /// Bytes of `scribes` messages that may be sent to this side before its first `ack`.
+    pub(crate) window: u64,
+    pub(crate) capabilities: Vec<String>,
+    pub(crate) credentials: Bytes,
+}
+
+/// A piece of the sender's log, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scribes {
+    /// Where the piece begins: the point of the piece before, or at first a rung that was offered.
+    pub(crate) from: Point,
+    /// The sync point that it reaches.
+    pub(crate) to: Point,
+    /// Where the sender's log ends at present.
+    pub(crate) end: u64,
+    pub(crate) items: Vec<Item>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    Transaction(Transaction),
+    /// The transactions that the receiver has in its own log at `offset`, `scribes` scribes of them: they
+    /// came from there in this session, or the sender saw that both have them.
+    Echo {
+        offset: u64,
+        scribes: u64,
+    },
+}

@@ -1,0 +1,266 @@
+//! The encodings of messages: a map with text keys, of which those unknown are passed over.
+//!
+//! MessagePack is written and read directly; JSON is a transcription of it.
+
+use bytes::Bytes;
+
+use super::{Encoding, Hello, Item, Message, Scribes};
+use crate::close::CloseReason;
+use crate::digest::{Digest, Point};
+use crate::encoding::json;
+use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
+use crate::id::{Name, NodeId};
+use crate::limits::{FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX, TEXT_BYTES_MAX};
+use crate::scribe::Transaction;
+use crate::stamp::{Epoch, Time};
+
+/// Keys that a message may have, known and unknown.
+const KEYS_MAX: usize = 32;
+
+impl Message {
+    /// Encodes the message.
+    pub(crate) fn encode(&self, encoding: Encoding) -> Bytes {
+        let mut writer = Writer::default();
+        self.write(&mut writer);
+        match encoding {
+            Encoding::MessagePack => writer.0.into(),
+            // Own messages nest within the limits and have text for keys: they always transcribe.
+            Encoding::Json => json::to_json(&writer.0).unwrap_or_default().into(),
+        }
+    }
+
+    /// Decodes a message, and says in which encoding it came.
+    pub(crate) fn decode(frame: &Bytes) -> Result<(Self, Encoding), Malformed> {
+        if frame.len() > FRAME_BYTES_MAX {
+            return Err(Malformed::Limit("a frame"));
+        }
+        match frame.first() {
+            None => Err(Malformed::Truncated),
+            Some(b'{' | b' ' | b'\t' | b'\r' | b'\n') => {
+                let transcribed = Bytes::from(json::from_json(frame)?);
+                Ok((Self::read(&transcribed)?, Encoding::Json))
+            }
+            Some(_) => Ok((Self::read(frame)?, Encoding::MessagePack)),
+        }
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        match self {
+            Self::Hello(hello) => write_hello(writer, hello),
+            Self::Sync { ladder } => {
+                head(writer, "sync", 1);
+                writer.text("ladder");
+                writer.array(ladder.len());
+                ladder.iter().for_each(|point| write_point(writer, *point));
+            }
+            Self::Scribes(scribes) => write_scribes(writer, scribes),
+            Self::Ack { point, credit } => {
+                head(writer, "ack", 2);
+                writer.text("point");
+                write_point(writer, *point);
+                writer.text("credit");
+                writer.uint(*credit);
+            }
+            Self::Ping => head(writer, "ping", 0),
+            Self::Pong => head(writer, "pong", 0),
+            Self::Bye { reason, detail } => {
+                head(writer, "bye", 2);
+                writer.text("code");
+                writer.uint(u64::from(reason.code()));
+                writer.text("detail");
+                writer.text(detail);
+            }
+        }
+    }
+
+    fn read(input: &Bytes) -> Result<Self, Malformed> {
+        let parts = Parts::read(input)?;
+        Ok(match parts.get("type")?.text()? {
+            "hello" => Self::Hello(read_hello(&parts)?),
+            "sync" => {
+                let mut reader = parts.get("ladder")?;
+                let count = reader.array()?;
+                if count > LADDER_RUNGS_MAX {
+                    return Err(Malformed::Limit("a ladder"));
+                }
+                let ladder = (0..count).map(|_| read_point(&mut reader));
+                Self::Sync {
+                    ladder: ladder.collect::<Result<_, _>>()?,
+                }
+            }
+            "scribes" => Self::Scribes(read_scribes(&parts, input)?),
+            "ack" => Self::Ack {
+                point: read_point(&mut parts.get("point")?)?,
+                credit: parts.get("credit")?.uint()?,
+            },
+            "ping" => Self::Ping,
+            "pong" => Self::Pong,
+            "bye" => {
+                let code = parts.get("code")?.uint()?;
+                let code = u16::try_from(code).map_err(|_| Malformed::Limit("a close code"))?;
+                let detail = parts.get("detail")?.text()?.chars().take(256).collect();
+                Self::Bye {
+                    reason: CloseReason::from_code(code),
+                    detail,
+                }
+            }
+            _ => return Err(Malformed::Expected("a message of a known type")),
+        })
+    }
+}
+
+/// Writes the head of a message with `keys` more keys than its type.
+fn head(writer: &mut Writer, name: &str, keys: usize) {
+    writer.map(keys + 1);
+    writer.text("type");
+    writer.text(name);
+}
+
+fn write_hello(writer: &mut Writer, hello: &Hello) {
+    head(writer, "hello", 8 + usize::from(hello.name.is_some()));
+    writer.text("version");
+    writer.uint(hello.version);
+    writer.text("node");
+    writer.bytes(hello.node.as_bytes());
+    writer.text("epoch");
+    writer.uint(hello.epoch.0);
+    writer.text("clock");
+    writer.uint(hello.clock.bits());
+    if let Some(name) = &hello.name {
+        writer.text("name");
+        writer.text(name.as_str());
+    }
+    writer.text("frame");
+    writer.uint(hello.frame);
+    writer.text("window");
+    writer.uint(hello.window);
+    writer.text("capabilities");
+    writer.array(hello.capabilities.len());
+    hello
+        .capabilities
+        .iter()
+        .for_each(|capability| writer.text(capability));
+    writer.text("credentials");
+    writer.bytes(&hello.credentials);
+}
+
+fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
+    let mut names = parts.get("capabilities")?;
+    let count = names.array()?;
+    if count > KEYS_MAX {
+        return Err(Malformed::Limit("the list of capabilities"));
+    }
+    let capabilities = (0..count).map(|_| Ok(names.text()?.to_owned()));
+    let credentials = parts.get("credentials")?.bytes()?;
+    if credentials.len() > TEXT_BYTES_MAX {
+        return Err(Malformed::Limit("the credentials"));
+    }
+    Ok(Hello {
+        version: parts.get("version")?.uint()?,
+        node: NodeId::from_bytes(parts.get("node")?.bytes_of()?),
+        epoch: Epoch(parts.get("epoch")?.uint()?),
+        clock: Time::from_bits(parts.get("clock")?.uint()?),
+        name: match parts.find("name") {
+            Some(mut name) => {
+                Some(Name::new(name.text()?).map_err(|_| Malformed::Limit("a node's name"))?)
+            }
+            None => None,
+        },
+        frame: parts.get("frame")?.uint()?,
+        window: parts.get("window")?.uint()?,
+        capabilities: capabilities.collect::<Result<_, Malformed>>()?,
+        credentials: Bytes::copy_from_slice(credentials),
+    })
+}
+
+fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
+    head(writer, "scribes", 4);
+    writer.text("from");
+    write_point(writer, scribes.from);
+    writer.text("to");
+    write_point(writer, scribes.to);
+    writer.text("end");
+    writer.uint(scribes.end);
+    writer.text("transactions");
+    writer.array(scribes.items.len());
+    for item in &scribes.items {
+        match item {
+            Item::Transaction(transaction) => writer.encoded(transaction.bytes()),
+            Item::Echo { offset, scribes } => {
+                writer.array(2);
+                writer.uint(*offset);
+                writer.uint(*scribes);
+            }
+        }
+    }
+}
+
+fn read_scribes(parts: &Parts<'_>, input: &Bytes) -> Result<Scribes, Malformed> {
+    let mut reader = parts.get("transactions")?;
+    let count = reader.array()?;
+    let mut items = Vec::new();
+    for _ in 0..count {
+        let mut ahead = reader.clone();
+        if ahead.head()? == Head::Array(2) {
+            let (offset, scribes) = (ahead.uint()?, ahead.uint()?);
+            items.push(Item::Echo { offset, scribes });
+            reader = ahead;
+        } else {
+            items.push(Item::Transaction(Transaction::read(&mut reader, input)?));
+        }
+    }
+    Ok(Scribes {
+        from: read_point(&mut parts.get("from")?)?,
+        to: read_point(&mut parts.get("to")?)?,
+        end: parts.get("end")?.uint()?,
+        items,
+    })
+}
+
+fn write_point(writer: &mut Writer, point: Point) {
+    writer.array(2);
+    writer.uint(point.offset);
+    writer.bytes(&point.digest.0);
+}
+
+fn read_point(reader: &mut Reader<'_>) -> Result<Point, Malformed> {
+    reader.array_of(2, "a point of offset and digest")?;
+    Ok(Point {
+        offset: reader.uint()?,
+        digest: Digest(reader.bytes_of()?),
+    })
+}
+
+/// The values of a message by key, each still encoded.
+struct Parts<'a>(Vec<(&'a str, &'a [u8])>);
+
+impl<'a> Parts<'a> {
+    fn read(input: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(input);
+        let count = reader.map()?;
+        if count > KEYS_MAX {
+            return Err(Malformed::Limit("the keys of a message"));
+        }
+        let mut parts: Vec<(&str, &[u8])> = Vec::new();
+        for _ in 0..count {
+            let key = reader.text()?;
+            if parts.iter().any(|(known, _)| *known == key) {
+                return Err(Malformed::DuplicateKey);
+            }
+            parts.push((key, reader.value(MESSAGE_DEPTH_MAX - 1)?));
+        }
+        reader.finish()?;
+        Ok(Self(parts))
+    }
+
+    fn find(&self, key: &str) -> Option<Reader<'a>> {
+        self.0
+            .iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, value)| Reader::new(value))
+    }
+
+    fn get(&self, key: &'static str) -> Result<Reader<'a>, Malformed> {
+        self.find(key).ok_or(Malformed::Expected(key))
+    }
+}

@@ -1,0 +1,257 @@
+//! Typed records.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::DataError;
+use crate::fields::{Field, Fields};
+use crate::id::{ModelId, Name, RecordId};
+use crate::value::Encoded;
+
+/// A Rust type whose instances are records.
+///
+/// This is the only trait that an application implements, nearly always by
+/// `#[derive(ScribeModel)]`. By hand:
+///
+/// ```
+/// use syncro_core::{DataError, Fields, FieldsReader, FieldsWriter, ScribeModel};
+///
+/// struct Page { slug: String, title: String, views: i64 }
+///
+/// impl ScribeModel for Page {
+///     const MODEL: &'static str = "page";
+///     type Id = String;
+///     fn id(&self) -> String { self.slug.clone() }
+///     fn write(&self, fields: &mut FieldsWriter) -> Result<(), DataError> {
+///         fields.value("title", &self.title)?;
+///         fields.counter("views", self.views)
+///     }
+///     fn read(slug: String, fields: &FieldsReader<'_>) -> Result<Self, DataError> {
+///         Ok(Self { slug, title: fields.value("title")?, views: fields.counter("views") })
+///     }
+/// }
+/// ```
+pub trait ScribeModel: Sized {
+    /// The model's name: 1 to 255 bytes, the same in every program that shares the records.
+    const MODEL: &'static str;
+
+    /// The type of the id.
+    type Id: ModelId;
+
+    /// Returns the id of this instance.
+    fn id(&self) -> Self::Id;
+
+    /// Writes every field that this type knows.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError`], naming the field that cannot be recorded.
+    fn write(&self, fields: &mut FieldsWriter) -> Result<(), DataError>;
+
+    /// Makes an instance of a record's fields. Fields that the type does not know stay in the record.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Mismatch`], naming the field that does not fit.
+    fn read(id: Self::Id, fields: &FieldsReader<'_>) -> Result<Self, DataError>;
+}
+
+/// Takes the fields of an instance, by name and kind.
+#[derive(Debug, Default)]
+pub struct FieldsWriter {
+    fields: Fields,
+}
+
+impl FieldsWriter {
+    /// The fields of an instance.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError`], naming the field that cannot be recorded.
+    pub fn fields_of<M: ScribeModel>(instance: &M) -> Result<Fields, DataError> {
+        let mut writer = Self::default();
+        instance.write(&mut writer)?;
+        Ok(writer.fields)
+    }
+
+    /// Writes a plain value: the last writer wins.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::BadValue`] when serde cannot serialise it.
+    pub fn value<T: Serialize + ?Sized>(
+        &mut self,
+        field: &str,
+        value: &T,
+    ) -> Result<(), DataError> {
+        let value = encode(field, value)?;
+        self.put(field, Field::Value(value))
+    }
+
+    /// Writes a set: members are added and removed one by one.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::BadValue`] when serde cannot serialise a member.
+    pub fn set<'a, T: Serialize + 'a>(
+        &mut self,
+        field: &str,
+        members: impl IntoIterator<Item = &'a T>,
+    ) -> Result<(), DataError> {
+        let members = members.into_iter().map(|member| encode(field, member));
+        let members = members.collect::<Result<_, _>>()?;
+        self.put(field, Field::Set(members))
+    }
+
+    /// Writes a map: the last writer wins for each entry. No entry may be nil.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::BadValue`] when serde cannot serialise a value.
+    pub fn map<'a, K: AsRef<str> + 'a, T: Serialize + 'a>(
+        &mut self,
+        field: &str,
+        entries: impl IntoIterator<Item = (&'a K, &'a T)>,
+    ) -> Result<(), DataError> {
+        let entries = entries
+            .into_iter()
+            .map(|(key, value)| Ok((key.as_ref().to_owned(), encode(field, value)?)));
+        let entries = entries.collect::<Result<_, DataError>>()?;
+        self.put(field, Field::Map(entries))
+    }
+
+    /// Writes a counter: what is recorded is by how much it was raised or lowered.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NameLength`] for a bad field name.
+    pub fn counter(&mut self, field: &str, sum: i64) -> Result<(), DataError> {
+        self.put(field, Field::Counter(sum))
+    }
+
+    fn put(&mut self, field: &str, shape: Field) -> Result<(), DataError> {
+        self.fields.insert(Name::new(field)?, shape);
+        Ok(())
+    }
+}
+
+fn encode<T: Serialize + ?Sized>(field: &str, value: &T) -> Result<Encoded, DataError> {
+    Encoded::of(value).map_err(|reason| DataError::BadValue {
+        field: field.to_owned(),
+        reason,
+    })
+}
+
+/// Gives the fields of a record to a type, by name and kind.
+#[derive(Debug)]
+pub struct FieldsReader<'a> {
+    model: &'static str,
+    fields: &'a Fields,
+}
+
+impl<'a> FieldsReader<'a> {
+    /// Makes an instance of a record.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Mismatch`] when the id or a field does not fit the type.
+    pub fn instance<M: ScribeModel>(id: &RecordId, fields: &'a Fields) -> Result<M, DataError> {
+        let reader = Self {
+            model: M::MODEL,
+            fields,
+        };
+        let id = M::Id::from_record_id(id)
+            .ok_or_else(|| reader.mismatch("id", format!("{id:?} is an id of another sort")))?;
+        M::read(id, &reader)
+    }
+
+    /// Reads a plain value. A missing field reads as nil, which fits an `Option`.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Mismatch`] when the value does not fit.
+    pub fn value<T: DeserializeOwned>(&self, field: &str) -> Result<T, DataError> {
+        match self.fields.get(field) {
+            None => Encoded::NIL.to(),
+            Some(Field::Value(value)) => value.to(),
+            Some(_) => Err("it is a set, map or counter".to_owned()),
+        }
+        .map_err(|reason| self.mismatch(field, reason))
+    }
+
+    /// Reads a plain value, or its default when the record has none.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Mismatch`] when there is a value that does not fit.
+    pub fn value_or_default<T: DeserializeOwned + Default>(
+        &self,
+        field: &str,
+    ) -> Result<T, DataError> {
+        match self.fields.get(field) {
+            None => Ok(T::default()),
+            Some(Field::Value(value)) if value.is_nil() => Ok(T::default()),
+            Some(_) => self.value(field),
+        }
+    }
+
+    /// Reads a set; empty when the record has none.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Mismatch`] when a member does not fit.
+    pub fn set<T: DeserializeOwned, S: FromIterator<T>>(
+        &self,
+        field: &str,
+    ) -> Result<S, DataError> {
+        let empty = BTreeSet::new();
+        let members = match self.fields.get(field) {
+            Some(Field::Set(members)) => members,
+            _ => &empty,
+        };
+        let members = members.iter().map(|member| member.to());
+        members
+            .collect::<Result<_, _>>()
+            .map_err(|reason| self.mismatch(field, reason))
+    }
+
+    /// Reads a map; empty when the record has none.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Mismatch`] when a key or value does not fit.
+    pub fn map<K: From<String>, T: DeserializeOwned, S: FromIterator<(K, T)>>(
+        &self,
+        field: &str,
+    ) -> Result<S, DataError> {
+        let empty = BTreeMap::new();
+        let entries = match self.fields.get(field) {
+            Some(Field::Map(entries)) => entries,
+            _ => &empty,
+        };
+        let entries = entries
+            .iter()
+            .map(|(key, value)| Ok((K::from(key.clone()), value.to()?)));
+        entries
+            .collect::<Result<_, _>>()
+            .map_err(|reason| self.mismatch(field, reason))
+    }
+
+    /// Reads a counter; zero when nobody raised it.
+    pub fn counter(&self, field: &str) -> i64 {
+        match self.fields.get(field) {
+            Some(Field::Counter(sum)) => *sum,
+            _ => 0,
+        }
+    }
+
+    fn mismatch(&self, field: &str, reason: String) -> DataError {
+        DataError::Mismatch {
+            model: self.model.to_owned(),
+            field: field.to_owned(),
+            reason,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A local transaction before the engine has stamped it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::DataError;
+use crate::fields::Fields;
+use crate::id::{Name, RecordKey, abridged};
+use crate::limits::{MEMBER_BYTES_MAX, NAME_BYTES_MAX};
+use crate::record::{Element, Kind, Path, Record, Register};
+use crate::scribe::Mark;
+use crate::stamp::Stamp;
+use crate::value::Encoded;
+
+/// A wish about one field, or one part of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// To write a value under a path of kind `lww`.
+    Write(Path, Encoded),
+    /// To raise a counter; a negative number lowers it.
+    Raise {
+        /// The counter.
+        field: Name,
+        /// By how much.
+        by: i64,
+    },
+}
+
+impl Edit {
+    /// Writes a plain value.
+    pub fn value(field: Name, value: Encoded) -> Self {
+        Self::Write(Path::field(field), value)
+    }
+
+    /// Writes the entry of a map; nil removes it.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NameLength`] for a key of more than 255 bytes.
+    pub fn entry(field: Name, key: &str, value: Encoded) -> Result<Self, DataError> {
+        if key.len() > NAME_BYTES_MAX {
+            return Err(DataError::NameLength {
+                name: abridged(key),
+                bytes: key.len(),
+            });
+        }
+        Ok(Self::Write(Path::entry(field, key), value))
+    }
+
+    /// Adds a member to a set.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::MemberTooLarge`] for a member of more than 1 KiB.
+    pub fn add(field: Name, member: Encoded) -> Result<Self, DataError> {
+        Self::member(field, member, Encoded::TRUE)
+    }
+
+    /// Removes a member from a set.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::MemberTooLarge`] for a member of more than 1 KiB.
+    pub fn remove(field: Name, member: Encoded) -> Result<Self, DataError> {
+        Self::member(field, member, Encoded::NIL)
+    }
+
+    fn member(field: Name, member: Encoded, value: Encoded) -> Result<Self, DataError> {
+        let bytes = member.as_bytes().len();
+        if bytes > MEMBER_BYTES_MAX {
+            return Err(DataError::MemberTooLarge {
+                field: field.to_string(),
+                bytes,
+            });
+        }
+        Ok(Self::Write(Path::member(field, member), value))
+    }
+}
+
+/// What a proposal does to one record.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) mark: Mark,
+    /// The values to write, by path.
+    pub(crate) writes: BTreeMap<Path, Encoded>,
+    /// The counters to raise.
+    pub(crate) raises: BTreeMap<Name, i64>,
+}
+
+impl Change {
+    fn new(mark: Mark) -> Self {
+        Self {
+            mark,
+            writes: BTreeMap::new(),
+            raises: BTreeMap::new(),
+        }
+    }
+
+    fn edit(&mut self, edits: Vec<Edit>) -> Result<(), DataError> {
+        for edit in edits {
+            match edit {
+                Edit::Write(path, value) => {
+                    self.writes.insert(path, value);
+                }
+                Edit::Raise { field, by } => {
+                    let raise = self.raises.entry(field.clone()).or_default();
+                    *raise = raise
+                        .checked_add(by)
+                        .ok_or_else(|| DataError::CounterOverflow {
+                            field: field.to_string(),
+                        })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One local transaction to be: changes of records, at most one per record, recorded together or not at
+/// all.
+///
+/// Later changes of a record join earlier ones: an update joins the create before it, a create after a
+/// destroy makes one scribe of both.
+///
+/// ```
+/// use syncro_core::{Fields, Name, Proposal, RecordId, RecordKey, Value};
+///
+/// let key = RecordKey { model: Name::new("todo")?, id: RecordId::text("t1")? };
+/// let fields = Fields::from_values(&[("title".into(), Value::from("milk"))].into())?;
+/// let mut proposal = Proposal::default();
+/// proposal.create(key.clone(), &fields)?;
+/// assert!(proposal.create(key, &fields).is_err(), "it exists within this transaction");
+/// # Ok::<(), syncro_core::DataError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Proposal {
+    /// The records in the order in which they were first touched.
+    order: Vec<Arc<RecordKey>>,
+    changes: BTreeMap<Arc<RecordKey>, Change>,
+}
+
+impl Proposal {
+    /// Whether nothing is proposed.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Creates a record that is not alive.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Exists`] when this proposal touched it before, other than by destroying it. Whether
+    /// it is alive in the store shows when the engine takes the proposal.
+    pub fn create(&mut self, key: RecordKey, fields: &Fields) -> Result<(), DataError> {
+        let edits = fields.edits_from(&Fields::default())?;
+        let mark = match self.changes.get(&key).map(|change| change.mark) {
+            None => Mark::Create,
+            Some(Mark::Destroy) => Mark::Replace,
+            Some(_) => return Err(DataError::Exists { key }),
+        };
+        let mut change = Change::new(mark);
+        change.edit(edits)?;
+        self.put(key, change);
+        Ok(())
+    }
+
+    /// Changes fields of a record that is alive.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Missing`] when this proposal destroys it.
+    pub fn update(&mut self, key: RecordKey, edits: Vec<Edit>) -> Result<(), DataError> {
+        let mut change = match self.changes.get(&key) {
+            None => Change::new(Mark::Update),
+            Some(change) if change.mark == Mark::Destroy => return Err(DataError::Missing { key }),
+            Some(change) => change.clone(),
+        };
+        change.edit(edits)?;
+        self.put(key, change);
+        Ok(())
+    }
+
+    /// Destroys a record that is alive.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Missing`] when this proposal destroys it already.
+    pub fn destroy(&mut self, key: RecordKey) -> Result<(), DataError> {
+        match self.changes.get(&key).map(|change| change.mark) {
+            Some(Mark::Destroy) => return Err(DataError::Missing { key }),
+            Some(Mark::Create) => {
+                self.changes.remove(&key);
+                self.order.retain(|other| **other != key);
+            }
+            _ => self.put(key, Change::new(Mark::Destroy)),
+        }
+        Ok(())
+    }
+
+    /// A record as it would be after this proposal, for reading one's own writes before they are made.
+    pub fn preview(&self, key: &RecordKey, base: &Record) -> Record {
+        let mut record = base.clone();
+        let Some(change) = self.changes.get(key) else {
+            return record;
+        };
+        let stamp = Stamp::PROVISIONAL;
+        let writes = change
+            .writes
+            .iter()
+            .map(|(path, value)| (path.clone(), value.clone()));
+        let raises = change.raises.iter().map(|(field, by)| {
+            (
+                Path::counter(field.clone(), stamp.author),
+                Encoded::int(*by),
+            )
+        });
+        let registers = writes
+            .chain(raises)
+            .map(|(path, value)| Register { path, stamp, value })
+            .collect();
+        record.merge(&Record::new(
+            change.mark.creates().then_some(stamp),
+            change.mark.destroys().then_some(stamp),
+            registers,
+        ));
+        record
+    }
+
+    /// The changes in the order in which their records were first touched.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (&RecordKey, &Change)> {
+        self.order
+            .iter()
+            .filter_map(|key| Some((&**key, self.changes.get(key)?)))
+    }
+
+    fn put(&mut self, key: RecordKey, change: Change) {
+        let key = Arc::new(key);
+        if self.changes.insert(key.clone(), change).is_none() {
+            self.order.push(key);
+        }
+    }
+}
+
+/// Whether a path can be written by an application: counters are raised, not written.
+pub(crate) fn is_writable(path: &Path) -> bool {
+    path.kind == Kind::Lww && !matches!(path.element, Some(Element::Author(_)))
+}

@@ -1,0 +1,259 @@
+//! Records: join-semilattices, with one way to change them.
+
+use std::sync::Arc;
+
+use crate::encoding::msgpack::Writer;
+use crate::id::Name;
+use crate::stamp::{Author, Stamp};
+use crate::value::Encoded;
+
+/// How the values of a register merge. Part of the register's key, since kinds mixed on one path would
+/// not be associative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The last writer wins: the greater stamp.
+    Lww,
+    /// An author's own running total; the field's value is the sum over all authors.
+    Counter,
+}
+
+impl Kind {
+    /// The number that stands for the kind on the wire and on disk.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Lww => 0,
+            Self::Counter => 1,
+        }
+    }
+
+    /// The kind of a number.
+    pub const fn from_code(code: u64) -> Option<Self> {
+        match code {
+            0 => Some(Self::Lww),
+            1 => Some(Self::Counter),
+            _ => None,
+        }
+    }
+}
+
+/// What follows the field name in a path: which part of the field a register holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Element {
+    /// The entry of a map, by its key; nil means that there is none.
+    Entry(Arc<str>),
+    /// The member of a set; the register holds true, or nil when it was removed.
+    Member(Encoded),
+    /// The part of a counter that one author raised.
+    Author(Author),
+}
+
+/// The place of a register in its record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Path {
+    /// The field.
+    pub field: Name,
+    /// The part of the field, or `None` for the field as a whole.
+    pub element: Option<Element>,
+    /// How the register merges.
+    pub kind: Kind,
+}
+
+impl Path {
+    /// The path of a plain field.
+    pub fn field(field: Name) -> Self {
+        Self {
+            field,
+            element: None,
+            kind: Kind::Lww,
+        }
+    }
+
+    /// The path of a map's entry.
+    pub fn entry(field: Name, key: &str) -> Self {
+        Self {
+            field,
+            element: Some(Element::Entry(key.into())),
+            kind: Kind::Lww,
+        }
+    }
+
+    /// The path of a set's member.
+    pub fn member(field: Name, member: Encoded) -> Self {
+        Self {
+            field,
+            element: Some(Element::Member(member)),
+            kind: Kind::Lww,
+        }
+    }
+
+    /// The path of an author's part of a counter.
+    pub fn counter(field: Name, author: Author) -> Self {
+        Self {
+            field,
+            element: Some(Element::Author(author)),
+            kind: Kind::Counter,
+        }
+    }
+}
+
+/// A stamped value under a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Register {
+    /// Where.
+    pub path: Path,
+    /// When and by whom it was written.
+    pub stamp: Stamp,
+    /// What was written.
+    pub value: Encoded,
+}
+
+/// All that a node knows of one record.
+///
+/// [`merge`](Self::merge) is commutative, associative and idempotent: nodes that have played the same
+/// scribes, in whatever order and however often, hold equal records.
+///
+/// Source: Shapiro et al., "Conflict-free Replicated Data Types", 2011.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Record {
+    created: Option<Stamp>,
+    destroyed: Option<Stamp>,
+    /// In path order, one per path, none older than `destroyed`.
+    registers: Vec<Register>,
+}
+
+impl Record {
+    /// Makes a record of its parts, bringing it into normal form.
+    pub fn new(
+        created: Option<Stamp>,
+        destroyed: Option<Stamp>,
+        mut registers: Vec<Register>,
+    ) -> Self {
+        if !registers.is_sorted_by(|a, b| a.path < b.path) {
+            registers.sort_by(|a, b| {
+                a.path
+                    .cmp(&b.path)
+                    .then_with(|| (b.stamp, &b.value).cmp(&(a.stamp, &a.value)))
+            });
+            registers.dedup_by(|later, kept| later.path == kept.path);
+        }
+        let mut record = Self {
+            created,
+            destroyed,
+            registers,
+        };
+        record.normalise();
+        record
+    }
+
+    /// The stamp of the greatest create, unless a greater destroy followed.
+    pub fn created(&self) -> Option<Stamp> {
+        self.created
+    }
+
+    /// The stamp of the greatest destroy.
+    pub fn destroyed(&self) -> Option<Stamp> {
+        self.destroyed
+    }
+
+    /// The registers in path order. While the record is not alive they are hidden.
+    pub fn registers(&self) -> &[Register] {
+        &self.registers
+    }
+
+    /// The register of a path.
+    pub fn register(&self, path: &Path) -> Option<&Register> {
+        let place = self
+            .registers
+            .binary_search_by(|register| register.path.cmp(path))
+            .ok()?;
+        self.registers.get(place)
+    }
+
+    /// Whether the record was created, and not destroyed by a greater stamp.
+    pub fn is_alive(&self) -> bool {
+        self.created.is_some()
+    }
+
+    /// Whether nothing is known of the record.
+    pub fn is_unknown(&self) -> bool {
+        self.created.is_none() && self.destroyed.is_none() && self.registers.is_empty()
+    }
+
+    /// The greatest stamp in the record.
+    pub fn newest(&self) -> Option<Stamp> {
+        let marks = self.created.into_iter().chain(self.destroyed);
+        marks
+            .chain(self.registers.iter().map(|register| register.stamp))
+            .max()
+    }
+
+    /// Joins what another copy knows into this one.
+    pub fn merge(&mut self, other: &Self) {
+        self.created = self.created.max(other.created);
+        self.destroyed = self.destroyed.max(other.destroyed);
+        for theirs in &other.registers {
+            let place = self
+                .registers
+                .binary_search_by(|ours| ours.path.cmp(&theirs.path));
+            match place {
+                Ok(place) => {
+                    let ours = &mut self.registers[place];
+                    // Equal stamps of different values come of a forked machine: the greater bytes win.
+                    if (theirs.stamp, &theirs.value) > (ours.stamp, &ours.value) {
+                        *ours = theirs.clone();
+                    }
+                }
+                Err(place) => self.registers.insert(place, theirs.clone()),
+            }
+        }
+        self.normalise();
+    }
+
+    /// Appends the canonical bytes of the record's state, for digests over stores.
+    pub fn write_state(&self, out: &mut Vec<u8>) {
+        let mut writer = Writer(std::mem::take(out));
+        for mark in [self.created, self.destroyed] {
+            match mark {
+                Some(stamp) => write_stamp(&mut writer, stamp),
+                None => writer.nil(),
+            }
+        }
+        writer.array(self.registers.len());
+        for register in &self.registers {
+            writer.text(register.path.field.as_str());
+            writer.uint(u64::from(register.path.kind.code()));
+            match &register.path.element {
+                None => writer.nil(),
+                Some(Element::Entry(key)) => writer.text(key),
+                Some(Element::Member(member)) => {
+                    writer.array(1);
+                    writer.encoded(member.as_bytes());
+                }
+                Some(Element::Author(author)) => write_author(&mut writer, *author),
+            }
+            write_stamp(&mut writer, register.stamp);
+            writer.encoded(register.value.as_bytes());
+        }
+        *out = writer.0;
+    }
+
+    /// A destroy erases every register older than itself, and the create mark below it.
+    fn normalise(&mut self) {
+        let Some(destroyed) = self.destroyed else {
+            return;
+        };
+        self.registers
+            .retain(|register| register.stamp >= destroyed);
+        self.created = self.created.filter(|created| *created >= destroyed);
+    }
+}
+
+fn write_stamp(writer: &mut Writer, stamp: Stamp) {
+    writer.uint(stamp.time.bits());
+    write_author(writer, stamp.author);
+}
+
+fn write_author(writer: &mut Writer, author: Author) {
+    writer.bytes(author.node.as_bytes());
+    writer.uint(author.epoch.0);
+}

@@ -1,0 +1,119 @@
+//! Scribes and transactions: what is recorded, logged and exchanged.
+
+mod wire;
+
+use bytes::Bytes;
+
+use crate::id::RecordKey;
+use crate::record::{Path, Record, Register};
+use crate::stamp::Stamp;
+use crate::value::Encoded;
+
+/// What happened to the life of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mark {
+    /// Fields changed.
+    Update,
+    /// The record was created, with the fields given.
+    Create,
+    /// The record was destroyed.
+    Destroy,
+    /// The record was destroyed and created anew in one transaction.
+    Replace,
+}
+
+impl Mark {
+    /// Whether the scribe creates the record.
+    pub const fn creates(self) -> bool {
+        matches!(self, Self::Create | Self::Replace)
+    }
+
+    /// Whether the scribe destroys what was there.
+    pub const fn destroys(self) -> bool {
+        matches!(self, Self::Destroy | Self::Replace)
+    }
+
+    /// The word for it, as people read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::Create => "create",
+            Self::Destroy => "destroy",
+            Self::Replace => "replace",
+        }
+    }
+}
+
+/// What changed in one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scribe {
+    /// The record.
+    pub key: RecordKey,
+    /// What happened to its life.
+    pub mark: Mark,
+    /// The values written, in path order, one per path; none with [`Mark::Destroy`].
+    pub fields: Vec<(Path, Encoded)>,
+}
+
+impl Scribe {
+    /// The scribe as a record that knows nothing else: to play a scribe is to merge this.
+    pub fn as_record(&self, stamp: Stamp) -> Record {
+        let registers = self.fields.iter();
+        Record::new(
+            self.mark.creates().then_some(stamp),
+            self.mark.destroys().then_some(stamp),
+            registers
+                .map(|(path, value)| Register {
+                    path: path.clone(),
+                    stamp,
+                    value: value.clone(),
+                })
+                .collect(),
+        )
+    }
+}
+
+/// One or more scribes under one stamp, at most one per record: the unit of atomicity, of the log and of
+/// replication. Identified by stamp *and* content.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    stamp: Stamp,
+    scribes: Vec<Scribe>,
+    /// The canonical encoding, which is what the log holds and digests run over.
+    bytes: Bytes,
+}
+
+impl Transaction {
+    /// When and by whom it was written.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// What it changes.
+    pub fn scribes(&self) -> &[Scribe] {
+        &self.scribes
+    }
+
+    /// The offsets that it fills in a log.
+    pub fn len(&self) -> u64 {
+        self.scribes.len() as u64
+    }
+
+    /// Never: a transaction has a scribe.
+    pub fn is_empty(&self) -> bool {
+        self.scribes.is_empty()
+    }
+
+    /// The canonical encoding.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl PartialEq for Transaction {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Transaction {}

@@ -1,0 +1,274 @@
+//! The encoding of a transaction: the same bytes on the wire, in the log and under every digest.
+//!
+//! `[time, node, epoch, [scribe, ...]]`, a scribe `[model, id, mark, [path, value, path, value, ...]]`.
+//! A path is a text for a plain field; `[field, 0, key]` for a map's entry, `[field, 0, [member]]` for a
+//! set's member; `[field, 1]` for the transaction's author's own part of a counter, and
+//! `[field, 1, node, epoch]` for another author's.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{Mark, Scribe, Transaction};
+use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
+use crate::id::{Name, NodeId, RecordId, RecordKey};
+use crate::limits::{MEMBER_BYTES_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::record::{Element, Kind, Path};
+use crate::stamp::{Author, Epoch, Stamp, Time};
+use crate::value::Encoded;
+
+impl Transaction {
+    /// Encodes scribes under a stamp. The fields of each scribe are in path order, as scribes have them.
+    pub(crate) fn new(stamp: Stamp, scribes: Vec<Scribe>) -> Self {
+        let mut writer = Writer(Vec::with_capacity(64 + 96 * scribes.len()));
+        writer.array(4);
+        writer.uint(stamp.time.bits());
+        writer.bytes(stamp.author.node.as_bytes());
+        writer.uint(stamp.author.epoch.0);
+        writer.array(scribes.len());
+        for scribe in &scribes {
+            write_scribe(&mut writer, scribe, stamp.author);
+        }
+        Self {
+            stamp,
+            scribes,
+            bytes: writer.0.into(),
+        }
+    }
+
+    /// Decodes a transaction from a store's page. The slice is shared, not copied.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] for bytes that no node would have written.
+    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(&bytes);
+        let transaction = Self::read(&mut reader, &bytes)?;
+        reader.finish()?;
+        Ok(transaction)
+    }
+
+    /// Reads the next transaction of `input`, which `reader` reads; values share its memory.
+    pub(crate) fn read(reader: &mut Reader<'_>, input: &Bytes) -> Result<Self, Malformed> {
+        let mut inner = Reader::new(reader.rest());
+        let (stamp, scribes) = read_transaction(&mut inner, input)?;
+        let length = reader.rest().len() - inner.rest().len();
+        let slice = &reader.rest()[..length];
+        if length > TRANSACTION_BYTES_MAX {
+            return Err(Malformed::Limit("a transaction"));
+        }
+        *reader = Reader::new(&reader.rest()[length..]);
+        if inner.is_canonical() {
+            return Ok(Self {
+                stamp,
+                scribes,
+                bytes: input.slice_ref(slice),
+            });
+        }
+        let transaction = Self::new(stamp, scribes);
+        if transaction.bytes.len() > TRANSACTION_BYTES_MAX {
+            return Err(Malformed::Limit("a transaction"));
+        }
+        Ok(transaction)
+    }
+}
+
+fn write_scribe(writer: &mut Writer, scribe: &Scribe, author: Author) {
+    writer.array(4);
+    writer.text(scribe.key.model.as_str());
+    match &scribe.key.id {
+        RecordId::Int(int) => writer.int(*int),
+        RecordId::Uuid(uuid) => writer.bytes(uuid.as_bytes()),
+        RecordId::Text(text) => writer.text(text.as_str()),
+    }
+    writer.uint(match scribe.mark {
+        Mark::Update => 0,
+        Mark::Create => 1,
+        Mark::Destroy => 2,
+        Mark::Replace => 3,
+    });
+    writer.array(2 * scribe.fields.len());
+    for (path, value) in &scribe.fields {
+        write_path(writer, path, author);
+        writer.encoded(value.as_bytes());
+    }
+}
+
+fn write_path(writer: &mut Writer, path: &Path, own: Author) {
+    let field = path.field.as_str();
+    let kind = u64::from(path.kind.code());
+    match &path.element {
+        None => writer.text(field),
+        Some(element) => {
+            writer.array(match element {
+                Element::Author(author) if *author == own => 2,
+                Element::Author(_) => 4,
+                Element::Entry(_) | Element::Member(_) => 3,
+            });
+            writer.text(field);
+            writer.uint(kind);
+            match element {
+                Element::Entry(key) => writer.text(key),
+                Element::Member(member) => {
+                    writer.array(1);
+                    writer.encoded(member.as_bytes());
+                }
+                Element::Author(author) if *author != own => {
+                    writer.bytes(author.node.as_bytes());
+                    writer.uint(author.epoch.0);
+                }
+                Element::Author(_) => {}
+            }
+        }
+    }
+}
+
+fn read_transaction(
+    reader: &mut Reader<'_>,
+    input: &Bytes,
+) -> Result<(Stamp, Vec<Scribe>), Malformed> {
+    reader.array_of(4, "a transaction of four parts")?;
+    let time = Time::from_bits(reader.uint()?);
+    if time >= Time::END {
+        return Err(Malformed::Limit("a stamp"));
+    }
+    let node = NodeId::from_bytes(reader.bytes_of()?);
+    let author = Author {
+        node,
+        epoch: Epoch(reader.uint()?),
+    };
+    let count = reader.array()?;
+    if count == 0 {
+        return Err(Malformed::Expected("a scribe"));
+    }
+    let mut scribes = Vec::new();
+    for _ in 0..count {
+        scribes.push(read_scribe(reader, author, input)?);
+    }
+    let mut keys: Vec<&RecordKey> = scribes.iter().map(|scribe| &scribe.key).collect();
+    keys.sort_unstable();
+    if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Malformed::Expected("one scribe per record"));
+    }
+    Ok((Stamp { time, author }, scribes))
+}
+
+fn read_scribe(
+    reader: &mut Reader<'_>,
+    author: Author,
+    input: &Bytes,
+) -> Result<Scribe, Malformed> {
+    reader.array_of(4, "a scribe of four parts")?;
+    let model = read_name(reader)?;
+    let id = match reader.head()? {
+        Head::Int(int) => {
+            RecordId::Int(i64::try_from(int).map_err(|_| Malformed::Limit("an integer id"))?)
+        }
+        Head::Bytes(bytes) => RecordId::Uuid(
+            Uuid::from_slice(bytes).map_err(|_| Malformed::Expected("a UUID of 16 bytes"))?,
+        ),
+        Head::Text(text) => RecordId::text(text).map_err(|_| Malformed::Limit("a text id"))?,
+        _ => return Err(Malformed::Expected("an id")),
+    };
+    let mark = match reader.uint()? {
+        0 => Mark::Update,
+        1 => Mark::Create,
+        2 => Mark::Destroy,
+        3 => Mark::Replace,
+        _ => return Err(Malformed::Expected("a mark from 0 to 3")),
+    };
+    let count = reader.array()?;
+    let fits = match mark {
+        Mark::Update => count > 0,
+        Mark::Destroy => count == 0,
+        Mark::Create | Mark::Replace => true,
+    };
+    if count % 2 == 1 || !fits {
+        return Err(Malformed::Expected(
+            "pairs of path and value that fit the mark",
+        ));
+    }
+    let mut fields: Vec<(Path, Encoded)> = Vec::new();
+    for _ in 0..count / 2 {
+        let path = read_path(reader, author, input)?;
+        let value = read_value(reader, &path, input)?;
+        fields.push((path, value));
+    }
+    if !fields.is_sorted_by(|a, b| a.0 < b.0) {
+        reader.not_canonical();
+        fields.sort_by(|a, b| a.0.cmp(&b.0));
+        if fields.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err(Malformed::Expected("one value per path"));
+        }
+    }
+    Ok(Scribe {
+        key: RecordKey { model, id },
+        mark,
+        fields,
+    })
+}
+
+fn read_path(reader: &mut Reader<'_>, author: Author, input: &Bytes) -> Result<Path, Malformed> {
+    let parts = match reader.head()? {
+        Head::Text(field) => return Ok(Path::field(name(field)?)),
+        Head::Array(parts) => parts,
+        _ => return Err(Malformed::Expected("a path")),
+    };
+    let field = read_name(reader)?;
+    let kind = Kind::from_code(reader.uint()?).ok_or(Malformed::Limit("a kind"))?;
+    match (kind, parts) {
+        (Kind::Lww, 3) => match reader.head()? {
+            Head::Text(key) if key.len() <= NAME_BYTES_MAX => Ok(Path::entry(field, key)),
+            Head::Array(1) => {
+                let member = read_encoded(reader, input)?;
+                if member.as_bytes().len() > MEMBER_BYTES_MAX {
+                    return Err(Malformed::Limit("a set member"));
+                }
+                Ok(Path::member(field, member))
+            }
+            _ => Err(Malformed::Expected("a map key or a set member")),
+        },
+        (Kind::Counter, 2) => Ok(Path::counter(field, author)),
+        (Kind::Counter, 4) => {
+            let node = NodeId::from_bytes(reader.bytes_of()?);
+            let other = Author {
+                node,
+                epoch: Epoch(reader.uint()?),
+            };
+            if other == author {
+                reader.not_canonical();
+            }
+            Ok(Path::counter(field, other))
+        }
+        _ => Err(Malformed::Expected("a path of the length of its kind")),
+    }
+}
+
+fn read_value(reader: &mut Reader<'_>, path: &Path, input: &Bytes) -> Result<Encoded, Malformed> {
+    let value = read_encoded(reader, input)?;
+    match &path.element {
+        Some(Element::Author(_)) if value.as_i64().is_none() => Err(Malformed::Expected(
+            "a total in the range of a 64-bit integer",
+        )),
+        Some(Element::Member(_)) if value != Encoded::TRUE && !value.is_nil() => {
+            Err(Malformed::Expected("true or nil for a set member"))
+        }
+        _ => Ok(value),
+    }
+}
+
+/// Reads a value, sharing the input's memory where it is canonical.
+fn read_encoded(reader: &mut Reader<'_>, input: &Bytes) -> Result<Encoded, Malformed> {
+    let value = Encoded::read(reader, |slice| input.slice_ref(slice))?;
+    if value.as_bytes().len() > VALUE_BYTES_MAX {
+        return Err(Malformed::Limit("a value"));
+    }
+    Ok(value)
+}
+
+fn read_name(reader: &mut Reader<'_>) -> Result<Name, Malformed> {
+    name(reader.text()?)
+}
+
+fn name(text: &str) -> Result<Name, Malformed> {
+    Name::new(text).map_err(|_| Malformed::Limit("a name"))
+}

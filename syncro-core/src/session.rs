@@ -1,0 +1,315 @@
+//! One conversation with a peer over one connection.
+//!
+//! Both sides are equal: each pulls the other's log. `handshake.rs` gets to know the peer, `pull.rs`
+//! takes the peer's log in, `push.rs` sends this node's; what is common to them is here.
+
+mod handshake;
+mod pull;
+mod push;
+
+use bytes::Bytes;
+
+use crate::close::CloseReason;
+use crate::encoding::Malformed;
+use crate::engine::{Effects, Event, Own, Role, SessionId, SessionStatus};
+use crate::id::{Name, NodeId};
+use crate::limits::{HANDSHAKE_MS, HEARTBEAT_MS, SEND_BUFFER_BYTES};
+use crate::message::{Encoding, Message};
+use crate::stamp::{Epoch, Now};
+use crate::store::{StoreError, View};
+
+use pull::Pull;
+use push::Push;
+
+/// Why a step of a session could not be finished.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// This node's store failed; nothing happened.
+    Store(StoreError),
+    /// The peer misbehaved.
+    Peer { reason: CloseReason, detail: String },
+    /// The peer said goodbye.
+    Bye { reason: CloseReason, detail: String },
+}
+
+impl Fault {
+    fn peer(reason: CloseReason) -> Self {
+        Self::Peer {
+            reason,
+            detail: String::new(),
+        }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        Self::Peer {
+            reason: CloseReason::Malformed,
+            detail: malformed.to_string(),
+        }
+    }
+}
+
+/// What a session waits for.
+#[derive(Debug)]
+enum Phase {
+    /// The peer's `hello`, until a time of the monotonic clock.
+    Greeting { until_ms: u64 },
+    /// Anything else.
+    Open(Box<Open>),
+}
+
+/// A session whose peer is known.
+#[derive(Debug)]
+struct Open {
+    peer: NodeId,
+    epoch: Epoch,
+    name: Option<Name>,
+    pull: Pull,
+    push: Push,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    outbox: Outbox,
+    role: Role,
+    phase: Phase,
+    heard_ms: u64,
+    is_pinged: bool,
+    is_pong_due: bool,
+}
+
+/// Where a session's messages go out: it encodes them, and counts what the transport has not taken yet.
+#[derive(Debug)]
+struct Outbox {
+    session: SessionId,
+    encoding: Encoding,
+    /// Bytes handed out since the transport last had room.
+    queued: usize,
+}
+
+impl Outbox {
+    fn has_room(&self) -> bool {
+        self.queued < SEND_BUFFER_BYTES
+    }
+
+    /// Sends a message, and returns its length.
+    fn send(&mut self, message: &Message, effects: &mut Effects) -> usize {
+        let frame = message.encode(self.encoding);
+        let bytes = frame.len();
+        self.queued += bytes;
+        effects.sends.push((self.session, frame));
+        bytes
+    }
+}
+
+impl Session {
+    pub(crate) fn open(
+        now: Now,
+        session: SessionId,
+        role: Role,
+        own: &Own,
+        effects: &mut Effects,
+    ) -> Self {
+        let encoding = match role {
+            Role::Dial(encoding) => encoding,
+            Role::Accept => Encoding::default(),
+        };
+        let mut outbox = Outbox {
+            session,
+            encoding,
+            queued: 0,
+        };
+        if let Role::Dial(_) = role {
+            outbox.send(&handshake::hello(own), effects);
+        }
+        Self {
+            outbox,
+            role,
+            phase: Phase::Greeting {
+                until_ms: now.monotonic_ms + HANDSHAKE_MS,
+            },
+            heard_ms: now.monotonic_ms,
+            is_pinged: false,
+            is_pong_due: false,
+        }
+    }
+
+    /// The peer, once it has said who it is.
+    pub(crate) fn peer(&self) -> Option<NodeId> {
+        match &self.phase {
+            Phase::Greeting { .. } => None,
+            Phase::Open(open) => Some(open.peer),
+        }
+    }
+
+    pub(crate) fn status(&self, own: &Own) -> Option<SessionStatus> {
+        let Phase::Open(open) = &self.phase else {
+            return None;
+        };
+        let receipt = open.push.receipt();
+        Some(SessionStatus {
+            session: self.outbox.session,
+            peer: open.peer,
+            epoch: open.epoch,
+            name: open.name.clone(),
+            incoming: open.pull.behind(),
+            outgoing: own.end().offset - receipt.unwrap_or(0),
+            receipt,
+        })
+    }
+
+    pub(crate) fn on_frame(
+        &mut self,
+        now: Now,
+        frame: &Bytes,
+        own: &mut Own,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), Fault> {
+        self.heard_ms = now.monotonic_ms;
+        self.is_pinged = false;
+        let (message, encoding) = Message::decode(frame)?;
+        match (message, &mut self.phase) {
+            (Message::Bye { reason, detail }, _) => return Err(Fault::Bye { reason, detail }),
+            (Message::Hello(hello), Phase::Greeting { .. }) => {
+                self.on_hello(hello, encoding, own, view, effects)?;
+            }
+            (Message::Sync { ladder }, Phase::Open(open)) => {
+                open.push.on_sync(ladder, own, view)?
+            }
+            (Message::Scribes(scribes), Phase::Open(open)) => {
+                open.on_scribes(
+                    now,
+                    scribes,
+                    frame.len(),
+                    self.outbox.session,
+                    own,
+                    view,
+                    effects,
+                )?;
+            }
+            (Message::Ack { point, credit }, Phase::Open(open)) => {
+                if open.push.on_ack(point, credit)? {
+                    let (session, peer) = (self.outbox.session, open.peer);
+                    effects.events.push(Event::Receipt {
+                        session,
+                        peer,
+                        offset: point.offset,
+                    });
+                }
+            }
+            (Message::Ping, Phase::Open(_)) => self.is_pong_due = true,
+            (Message::Pong, Phase::Open(_)) => {}
+            _ => return Err(Fault::peer(CloseReason::Unexpected)),
+        }
+        self.reply(effects);
+        self.pump(now, own, view, effects)
+            .map_err(|error| Fault::Peer {
+                reason: CloseReason::Store,
+                detail: error.to_string(),
+            })
+    }
+
+    pub(crate) fn on_room(&mut self, effects: &mut Effects) {
+        self.outbox.queued = 0;
+        self.reply(effects);
+    }
+
+    /// Sends what is left to say, then goodbye.
+    pub(crate) fn on_close(
+        &mut self,
+        now: Now,
+        reason: CloseReason,
+        own: &mut Own,
+        view: &impl View,
+        effects: &mut Effects,
+    ) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.push.hurry();
+        }
+        // A store that fails now fails the next call too, which can say so.
+        let _ = self.pump(now, own, view, effects);
+        self.bye(reason, "", effects);
+    }
+
+    pub(crate) fn on_synced(&mut self, through: u64, effects: &mut Effects) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.pull.on_synced(through);
+        }
+        self.reply(effects);
+    }
+
+    /// Watches the time; returns why the session has to end, if it has.
+    pub(crate) fn on_tick(&mut self, now: Now, effects: &mut Effects) -> Option<CloseReason> {
+        let silent_ms = now.monotonic_ms.saturating_sub(self.heard_ms);
+        match &self.phase {
+            Phase::Greeting { until_ms } if now.monotonic_ms >= *until_ms => {
+                Some(CloseReason::HandshakeTimeout)
+            }
+            Phase::Open(_) if silent_ms >= 2 * HEARTBEAT_MS => Some(CloseReason::Silent),
+            Phase::Open(_) if silent_ms >= HEARTBEAT_MS && !self.is_pinged => {
+                self.is_pinged = true;
+                self.outbox.send(&Message::Ping, effects);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// When the session wants a tick.
+    pub(crate) fn wake_at(&self) -> u64 {
+        match &self.phase {
+            Phase::Greeting { until_ms } => *until_ms,
+            Phase::Open(open) => {
+                let beats = if self.is_pinged { 2 } else { 1 };
+                let heartbeat_ms = self.heard_ms + beats * HEARTBEAT_MS;
+                open.push
+                    .echo_due_ms()
+                    .map_or(heartbeat_ms, |due_ms| due_ms.min(heartbeat_ms))
+            }
+        }
+    }
+
+    /// Sends scribes as far as credit and room go.
+    pub(crate) fn pump(
+        &mut self,
+        now: Now,
+        own: &mut Own,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), StoreError> {
+        match &mut self.phase {
+            Phase::Greeting { .. } => Ok(()),
+            Phase::Open(open) => open.push.pump(now, &mut self.outbox, own, view, effects),
+        }
+    }
+
+    pub(crate) fn bye(&mut self, reason: CloseReason, detail: &str, effects: &mut Effects) {
+        let detail = detail.to_owned();
+        self.outbox.send(&Message::Bye { reason, detail }, effects);
+    }
+
+    /// Sends the short answers that are due, if there is room; a peer that does not read gets none, so
+    /// they cannot pile up.
+    fn reply(&mut self, effects: &mut Effects) {
+        if !self.outbox.has_room() {
+            return;
+        }
+        if std::mem::take(&mut self.is_pong_due) {
+            self.outbox.send(&Message::Pong, effects);
+        }
+        if let Phase::Open(open) = &mut self.phase {
+            if let Some(ack) = open.pull.take_ack() {
+                self.outbox.send(&ack, effects);
+            }
+        }
+    }
+}

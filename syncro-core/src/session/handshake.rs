@@ -1,0 +1,85 @@
+//! Getting to know the peer.
+
+use bytes::Bytes;
+
+use super::pull::Pull;
+use super::push::Push;
+use super::{Fault, Open, Phase, Session};
+use crate::close::CloseReason;
+use crate::engine::{Effects, Event, Own, Role};
+use crate::limits::{FRAME_BYTES_MAX, WINDOW_BYTES};
+use crate::message::{Encoding, Hello, Message, PROTOCOL_VERSION};
+use crate::store::View;
+
+/// The first message of this node.
+pub(super) fn hello(own: &Own) -> Message {
+    Message::Hello(Hello {
+        version: PROTOCOL_VERSION,
+        node: own.author().node,
+        epoch: own.author().epoch,
+        clock: own.clock(),
+        name: own.name().cloned(),
+        frame: FRAME_BYTES_MAX as u64,
+        window: WINDOW_BYTES,
+        capabilities: Vec::new(),
+        credentials: Bytes::new(),
+    })
+}
+
+impl Session {
+    pub(super) fn on_hello(
+        &mut self,
+        hello: Hello,
+        encoding: Encoding,
+        own: &mut Own,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), Fault> {
+        if hello.version < PROTOCOL_VERSION || hello.frame < FRAME_BYTES_MAX as u64 {
+            let detail = format!(
+                "the peer speaks version {} with frames of {} bytes, this node version \
+                 {PROTOCOL_VERSION} with frames of {FRAME_BYTES_MAX}",
+                hello.version, hello.frame
+            );
+            return Err(Fault::Peer {
+                reason: CloseReason::Version,
+                detail,
+            });
+        }
+        own.load_peer(hello.node, view)?;
+        if self.role == Role::Accept {
+            self.outbox.encoding = encoding;
+            self.outbox.send(&self::hello(own), effects);
+        }
+        if (hello.node, hello.epoch) == (own.author().node, own.author().epoch) {
+            // A machine that was cloned while it ran, met face to face.
+            effects
+                .events
+                .extend(own.note_fork(&hello.clock.bits().to_be_bytes()));
+        }
+        let row = own.peer_row(hello.node);
+        row.name.clone_from(&hello.name);
+        let ladder = row.ladder.offer();
+        let session = self.outbox.session;
+        effects.events.push(Event::Opened {
+            session,
+            peer: hello.node,
+            epoch: hello.epoch,
+            name: hello.name.clone(),
+        });
+        self.outbox.send(
+            &Message::Sync {
+                ladder: ladder.clone(),
+            },
+            effects,
+        );
+        self.phase = Phase::Open(Box::new(Open {
+            peer: hello.node,
+            epoch: hello.epoch,
+            name: hello.name,
+            pull: Pull::new(ladder),
+            push: Push::new(hello.window),
+        }));
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! Taking the peer's log in.
+
+use std::collections::VecDeque;
+
+use super::{Fault, Open};
+use crate::close::CloseReason;
+use crate::digest::Point;
+use crate::engine::{Effects, Event, Intake, Own, SessionId, Taken};
+use crate::limits::{BATCH_BYTES, ECHO_SCRIBES_MAX, FRAME_BYTES_MAX, WINDOW_BYTES};
+use crate::message::{Item, Message, Scribes};
+use crate::stamp::Now;
+use crate::store::View;
+
+/// How far this node is in the peer's log.
+#[derive(Debug)]
+pub(super) struct Pull {
+    /// The rungs that were offered, until the peer has resumed at one.
+    offered: Vec<Point>,
+    /// The sync point reached; `None` until the peer has resumed.
+    at: Option<Point>,
+    /// Where the peer's log ended when last heard, and when it resumed.
+    end: u64,
+    caught_up_at: Option<u64>,
+    /// Bytes of `scribes` messages received, and allowed.
+    received: u64,
+    granted: u64,
+    /// What to acknowledge once a commit is durable: its sequence, the point, the bytes received.
+    pending: VecDeque<(u64, Point, u64)>,
+    /// What to acknowledge now.
+    ack: Option<(Point, u64)>,
+}
+
+impl Pull {
+    pub(super) fn new(offered: Vec<Point>) -> Self {
+        Self {
+            offered,
+            at: None,
+            end: 0,
+            caught_up_at: None,
+            received: 0,
+            granted: WINDOW_BYTES,
+            pending: VecDeque::new(),
+            ack: None,
+        }
+    }
+
+    /// Scribes of the peer's log that are not here yet, as far as known.
+    pub(super) fn behind(&self) -> u64 {
+        self.end - self.at.map_or(0, |at| at.offset.min(self.end))
+    }
+
+    /// What can be acknowledged now that the commits up to a sequence are durable.
+    pub(super) fn on_synced(&mut self, through: u64) {
+        while let Some((sequence, point, received)) = self.pending.front().copied() {
+            if sequence > through {
+                break;
+            }
+            self.pending.pop_front();
+            self.ack = Some((point, received));
+        }
+    }
+
+    pub(super) fn take_ack(&mut self) -> Option<Message> {
+        let (point, received) = self.ack.take()?;
+        self.granted = received + WINDOW_BYTES;
+        Some(Message::Ack {
+            point,
+            credit: self.granted,
+        })
+    }
+}
+
+impl Open {
+    /// Takes a piece of the peer's log: every transaction in it ends up in this node's log or was there
+    /// before, and the digest over all of them is checked, so that the sync point never passes anything.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; a struct would only name it twice"
+    )]
+    pub(super) fn on_scribes(
+        &mut self,
+        now: Now,
+        scribes: Scribes,
+        bytes: usize,
+        session: SessionId,
+        own: &mut Own,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), Fault> {
+        let pull = &self.pull;
+        let received = pull.received + bytes as u64;
+        if received > pull.granted + FRAME_BYTES_MAX as u64 {
+            return Err(Fault::peer(CloseReason::Flow));
+        }
+        let continues = match pull.at {
+            Some(at) => scribes.from == at,
+            None => scribes.from == Point::START || pull.offered.contains(&scribes.from),
+        };
+        if !continues {
+            return Err(Fault::peer(CloseReason::Gap));
+        }
+
+        let mut intake = Intake::new(own.end());
+        let mut runs = Vec::new();
+        let mut point = scribes.from;
+        let mut echoed = 0;
+        for item in &scribes.items {
+            match item {
+                Item::Transaction(transaction) => {
+                    let taken = intake.take(transaction, session, view)?;
+                    runs.push((taken, transaction.len(), point.offset));
+                    point = point.then(transaction.len(), transaction.bytes());
+                }
+                Item::Echo { offset, scribes } => {
+                    echoed += scribes;
+                    if echoed > ECHO_SCRIBES_MAX || !self.push.has_sent(*offset, *scribes) {
+                        return Err(Fault::peer(CloseReason::Unexpected));
+                    }
+                    point = read_echo(*offset, *scribes, point, own, view)?;
+                }
+            }
+        }
+        if point != scribes.to {
+            return Err(Fault::peer(CloseReason::Digest));
+        }
+        self.finish(now, intake, &scribes, received, own, effects);
+        for (taken, scribes, theirs) in runs {
+            let (Taken::New { offset, digest } | Taken::Held { offset, digest }) = taken;
+            self.push.note_echo(offset, scribes, theirs, digest);
+        }
+        self.note_caught_up(session, effects);
+        Ok(())
+    }
+
+    /// From here on nothing fails.
+    fn finish(
+        &mut self,
+        now: Now,
+        mut intake: Intake,
+        scribes: &Scribes,
+        received: u64,
+        own: &mut Own,
+        effects: &mut Effects,
+    ) {
+        for entry in &intake.entries {
+            let stamp = entry.transaction.stamp();
+            if let Some(skew_ms) = own.observe(stamp.time, now) {
+                effects.events.push(Event::FutureStamp { stamp, skew_ms });
+            }
+            if stamp.author == own.author() {
+                effects
+                    .events
+                    .extend(own.note_fork(entry.transaction.bytes()));
+            }
+        }
+        effects.events.append(&mut intake.events);
+
+        let row = own.peer_row(self.peer);
+        let has_moved = row.ladder.advance(self.epoch, scribes.to);
+        let row = row.clone();
+        if has_moved || !intake.entries.is_empty() {
+            effects.commit = Some(own.commit(intake, vec![(self.peer, row)]));
+        }
+        let pull = &mut self.pull;
+        pull.received = received;
+        pull.at = Some(scribes.to);
+        pull.end = scribes.end.max(scribes.to.offset);
+        pull.offered = Vec::new();
+        pull.pending
+            .push_back((own.sequence(), scribes.to, received));
+        pull.on_synced(own.synced_through());
+    }
+
+    fn note_caught_up(&mut self, session: SessionId, effects: &mut Effects) {
+        let pull = &mut self.pull;
+        let Some(at) = pull.at else { return };
+        let target = *pull.caught_up_at.get_or_insert(pull.end);
+        if target != u64::MAX && at.offset >= target {
+            pull.caught_up_at = Some(u64::MAX);
+            effects.events.push(Event::CaughtUp {
+                session,
+                peer: self.peer,
+            });
+        }
+    }
+}
+
+/// The point after transactions that are in this node's own log.
+fn read_echo(
+    offset: u64,
+    scribes: u64,
+    mut point: Point,
+    own: &Own,
+    view: &impl View,
+) -> Result<Point, Fault> {
+    let (mut next, end) = (offset, offset + scribes);
+    while next < end {
+        for entry in own.entries(next, BATCH_BYTES, view)? {
+            if entry.offset != next || entry.end().offset > end {
+                return Err(Fault::peer(CloseReason::Unexpected));
+            }
+            point = point.then(entry.transaction.len(), entry.transaction.bytes());
+            next = entry.end().offset;
+            if next == end {
+                break;
+            }
+        }
+    }
+    Ok(point)
+}

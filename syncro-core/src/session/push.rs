@@ -1,0 +1,252 @@
+//! Sending this node's log: catch-up and live changes are one stream.
+
+use std::collections::BTreeMap;
+
+use super::{Fault, Outbox};
+use crate::close::CloseReason;
+use crate::digest::{Digest, Point};
+use crate::engine::{Effects, Own};
+use crate::limits::{BATCH_BYTES, ECHO_DELAY_MS, ECHO_RUNS_MAX, ECHO_SCRIBES_MAX};
+use crate::message::{Item, Message, Scribes};
+use crate::stamp::Now;
+use crate::store::{Entry, StoreError, View};
+
+/// How far the peer is in this node's log.
+#[derive(Debug)]
+pub(super) struct Push {
+    /// Where the stream began and where it is; `None` until the peer has asked.
+    stream: Option<Stream>,
+    /// Bytes of `scribes` messages sent, and allowed.
+    sent: u64,
+    credit: u64,
+    /// Up to where the peer holds this log durably.
+    receipt: Option<u64>,
+    /// What the peer has already, by offset in this log.
+    echoes: BTreeMap<u64, Run>,
+    /// When echoes alone are reported.
+    echo_due_ms: Option<u64>,
+    /// Whether the session closes, so that nothing is held back.
+    is_hurried: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stream {
+    start: u64,
+    at: Point,
+    /// Whether the point at which it resumes has been sent.
+    is_announced: bool,
+}
+
+/// Transactions of this log that the peer has in its own, one after the other in both.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    scribes: u64,
+    /// Their offset in the peer's log.
+    theirs: u64,
+    /// This log's digest after them.
+    digest: Digest,
+}
+
+impl Push {
+    pub(super) fn new(credit: u64) -> Self {
+        Self {
+            stream: None,
+            sent: 0,
+            credit,
+            receipt: None,
+            echoes: BTreeMap::new(),
+            echo_due_ms: None,
+            is_hurried: false,
+        }
+    }
+
+    pub(super) fn receipt(&self) -> Option<u64> {
+        self.receipt
+    }
+
+    pub(super) fn echo_due_ms(&self) -> Option<u64> {
+        self.echo_due_ms
+    }
+
+    /// Lets nothing be held back any more.
+    pub(super) fn hurry(&mut self) {
+        self.is_hurried = true;
+    }
+
+    /// Whether a stretch of this log was sent, or reported, in this session.
+    pub(super) fn has_sent(&self, offset: u64, scribes: u64) -> bool {
+        let end = offset.checked_add(scribes);
+        self.stream.is_some_and(|stream| {
+            offset >= stream.start && end.is_some_and(|end| end <= stream.at.offset)
+        })
+    }
+
+    /// Resumes at the greatest of the points offered that is in this log, or at its start.
+    pub(super) fn on_sync(
+        &mut self,
+        mut ladder: Vec<Point>,
+        own: &Own,
+        view: &impl View,
+    ) -> Result<(), Fault> {
+        if self.stream.is_some() {
+            return Err(Fault::peer(CloseReason::Unexpected));
+        }
+        ladder.sort_unstable_by(|a, b| b.cmp(a));
+        let mut at = Point::START;
+        for rung in ladder {
+            if own.has(rung, view)? {
+                at = rung;
+                break;
+            }
+        }
+        self.stream = Some(Stream {
+            start: at.offset,
+            at,
+            is_announced: false,
+        });
+        Ok(())
+    }
+
+    /// Notes what the peer holds durably and how much more it takes. Returns whether the receipt moved.
+    pub(super) fn on_ack(&mut self, point: Point, credit: u64) -> Result<bool, Fault> {
+        if self
+            .stream
+            .is_none_or(|stream| point.offset > stream.at.offset)
+        {
+            return Err(Fault::peer(CloseReason::Unexpected));
+        }
+        self.credit = self.credit.max(credit);
+        let has_moved = self.receipt < Some(point.offset);
+        if has_moved {
+            self.receipt = Some(point.offset);
+        }
+        Ok(has_moved)
+    }
+
+    /// Notes that the peer has transactions of this log. What is forgotten here is only sent in vain.
+    pub(super) fn note_echo(&mut self, offset: u64, scribes: u64, theirs: u64, digest: Digest) {
+        if self.stream.is_some_and(|stream| offset < stream.at.offset) {
+            return;
+        }
+        if let Some((start, run)) = self.echoes.range_mut(..=offset).next_back() {
+            let is_known = offset < start + run.scribes;
+            let continues = start + run.scribes == offset && run.theirs + run.scribes == theirs;
+            if continues && run.scribes + scribes <= ECHO_SCRIBES_MAX {
+                run.scribes += scribes;
+                run.digest = digest;
+                return;
+            }
+            if is_known {
+                return;
+            }
+        }
+        if self.echoes.len() < ECHO_RUNS_MAX {
+            self.echoes.insert(
+                offset,
+                Run {
+                    scribes,
+                    theirs,
+                    digest,
+                },
+            );
+        }
+    }
+
+    pub(super) fn pump(
+        &mut self,
+        now: Now,
+        outbox: &mut Outbox,
+        own: &Own,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), StoreError> {
+        while let Some(stream) = self.stream {
+            let is_due = stream.at != own.end() || !stream.is_announced;
+            if !is_due || self.sent >= self.credit || !outbox.has_room() {
+                break;
+            }
+            let (items, to) = self.gather(stream.at, own, view)?;
+            if stream.is_announced && to == own.end() && self.holds_back(now, &items) {
+                break;
+            }
+            let message = Message::Scribes(Scribes {
+                from: stream.at,
+                to,
+                end: own.end().offset,
+                items,
+            });
+            self.sent += outbox.send(&message, effects) as u64;
+            self.echoes = self.echoes.split_off(&to.offset);
+            self.echo_due_ms = None;
+            self.stream = Some(Stream {
+                at: to,
+                is_announced: true,
+                ..stream
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether a report of echoes alone waits, for something to go with it.
+    fn holds_back(&mut self, now: Now, items: &[Item]) -> bool {
+        if self.is_hurried
+            || items
+                .iter()
+                .any(|item| matches!(item, Item::Transaction(_)))
+        {
+            return false;
+        }
+        let due_ms = *self
+            .echo_due_ms
+            .get_or_insert(now.monotonic_ms + ECHO_DELAY_MS);
+        now.monotonic_ms < due_ms
+    }
+
+    /// About a batch of the log from a point on, and the point that it reaches.
+    fn gather(
+        &self,
+        from: Point,
+        own: &Own,
+        view: &impl View,
+    ) -> Result<(Vec<Item>, Point), StoreError> {
+        let mut items = Vec::new();
+        let mut at = from;
+        let (mut bytes, mut echoed) = (0, 0);
+        let mut entries: std::vec::IntoIter<Entry> = Vec::new().into_iter();
+        while at.offset < own.end().offset && bytes < BATCH_BYTES {
+            if let Some(run) = self.echoes.get(&at.offset) {
+                echoed += run.scribes;
+                if echoed > ECHO_SCRIBES_MAX {
+                    break;
+                }
+                items.push(Item::Echo {
+                    offset: run.theirs,
+                    scribes: run.scribes,
+                });
+                at = Point {
+                    offset: at.offset + run.scribes,
+                    digest: run.digest,
+                };
+                continue;
+            }
+            let Some(entry) = entries.by_ref().find(|entry| entry.offset == at.offset) else {
+                entries = own
+                    .entries(at.offset, BATCH_BYTES - bytes, view)?
+                    .into_iter();
+                if entries
+                    .as_slice()
+                    .first()
+                    .is_none_or(|entry| entry.offset != at.offset)
+                {
+                    let what = format!("the log has no entry at offset {}", at.offset);
+                    return Err(StoreError::Corrupt { what });
+                }
+                continue;
+            };
+            bytes += entry.transaction.bytes().len();
+            at = entry.end();
+            items.push(Item::Transaction(entry.transaction));
+        }
+        Ok((items, at))
+    }
+}

@@ -1,0 +1,244 @@
+//! What a field can hold.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::encoding::json;
+use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
+use crate::limits::VALUE_DEPTH_MAX;
+
+/// A value in its canonical MessagePack encoding, checked and cheap to clone.
+///
+/// Two values are equal when their bytes are; the order of the bytes decides ties between equal stamps.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Encoded(Bytes);
+
+impl Encoded {
+    /// The encoding of nil, which as an element means "absent".
+    pub const NIL: Self = Self(Bytes::from_static(&[0xc0]));
+    /// The encoding of true, which a set holds for each of its members.
+    pub const TRUE: Self = Self(Bytes::from_static(&[0xc3]));
+
+    /// Encodes anything that serde can serialise into the values of MessagePack.
+    ///
+    /// # Errors
+    ///
+    /// Says in words why serde or the limits refuse the value.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
+        let bytes = rmp_serde::to_vec_named(value).map_err(|error| error.to_string())?;
+        Self::checked(&bytes).map_err(|error| error.to_string())
+    }
+
+    /// Checks one encoded value and brings it into canonical form.
+    pub(crate) fn checked(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let encoded = Self::read(&mut reader, |slice| Bytes::copy_from_slice(slice))?;
+        reader.finish()?;
+        Ok(encoded)
+    }
+
+    /// Reads one value; `keep` turns its slice into shared bytes.
+    pub(crate) fn read<'a>(
+        reader: &mut Reader<'a>,
+        keep: impl FnOnce(&'a [u8]) -> Bytes,
+    ) -> Result<Self, Malformed> {
+        let mut inner = Reader::new(reader.rest());
+        let slice = inner.value(VALUE_DEPTH_MAX)?;
+        let is_canonical = inner.is_canonical();
+        reader.value(VALUE_DEPTH_MAX)?;
+        if is_canonical {
+            return Ok(Self(keep(slice)));
+        }
+        let mut reader = Reader::new(slice);
+        Ok(Value::read(&mut reader, VALUE_DEPTH_MAX)?.encode())
+    }
+
+    /// Takes bytes that are known to be one canonical value, from this node's own store.
+    pub fn trusted(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the encoded bytes.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// Whether this is nil.
+    pub fn is_nil(&self) -> bool {
+        *self == Self::NIL
+    }
+
+    /// Decodes to a tree.
+    pub fn decode(&self) -> Value {
+        // Checked when it was made: nil stands in for what cannot be.
+        Value::read(&mut Reader::new(&self.0), VALUE_DEPTH_MAX).unwrap_or(Value::Nil)
+    }
+
+    /// Decodes to a type.
+    ///
+    /// # Errors
+    ///
+    /// Says in words why the value does not fit.
+    pub fn to<T: DeserializeOwned>(&self) -> Result<T, String> {
+        rmp_serde::from_slice(&self.0).map_err(|error| error.to_string())
+    }
+
+    /// The integer that this is, if it is one in the range of `i64`.
+    pub(crate) fn as_i64(&self) -> Option<i64> {
+        match Reader::new(&self.0).head() {
+            Ok(Head::Int(int)) => i64::try_from(int).ok(),
+            _ => None,
+        }
+    }
+
+    /// Encodes an integer.
+    pub(crate) fn int(int: i64) -> Self {
+        let mut writer = Writer::default();
+        writer.int(int);
+        Self(writer.0.into())
+    }
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match json::to_json(&self.0) {
+            Ok(text) => f.write_str(&String::from_utf8_lossy(&text)),
+            Err(_) => write!(f, "{:02x?}", &self.0[..]),
+        }
+    }
+}
+
+/// A value as a tree: what MessagePack without extensions can say.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub enum Value {
+    /// Nothing.
+    #[default]
+    Nil,
+    /// True or false.
+    Bool(bool),
+    /// An integer from -2^63 to 2^64-1; others are cut to this range when encoded.
+    Int(i128),
+    /// A 64-bit float.
+    Float(f64),
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// A list.
+    Array(Vec<Value>),
+    /// A map in key order.
+    Map(BTreeMap<String, Value>),
+}
+
+impl Value {
+    /// Encodes in canonical form. The limits are checked where the value is recorded.
+    pub fn encode(&self) -> Encoded {
+        let mut writer = Writer::default();
+        self.write(&mut writer);
+        Encoded(writer.0.into())
+    }
+
+    /// Reads the protocol's JSON: bytes, large integers and special floats are tagged
+    /// (`{"$bytes": "AQI="}`, `{"$int": "9007199254740993"}`, `{"$float": "nan"}`), and a map key that
+    /// begins with `$` has a second one before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] for what is not such JSON or nests more than 32 deep.
+    pub fn from_json(text: &str) -> Result<Self, Malformed> {
+        let bytes = json::from_json(text.as_bytes())?;
+        let mut reader = Reader::new(&bytes);
+        let value = Self::read(&mut reader, VALUE_DEPTH_MAX)?;
+        reader.finish()?;
+        Ok(value)
+    }
+
+    /// Writes the protocol's JSON; see [`from_json`](Self::from_json).
+    pub fn to_json(&self) -> String {
+        let bytes = json::to_json(self.encode().as_bytes()).unwrap_or_else(|_| b"null".to_vec());
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        match self {
+            Self::Nil => writer.nil(),
+            Self::Bool(bool) => writer.bool(*bool),
+            Self::Int(int) => match u64::try_from(*int) {
+                Ok(int) => writer.uint(int),
+                Err(_) if *int > 0 => writer.uint(u64::MAX),
+                Err(_) => writer.int(i64::try_from(*int).unwrap_or(i64::MIN)),
+            },
+            Self::Float(float) => writer.float(*float),
+            Self::Text(text) => writer.text(text),
+            Self::Bytes(bytes) => writer.bytes(bytes),
+            Self::Array(array) => {
+                writer.array(array.len());
+                array.iter().for_each(|value| value.write(writer));
+            }
+            Self::Map(map) => {
+                writer.map(map.len());
+                for (key, value) in map {
+                    writer.text(key);
+                    value.write(writer);
+                }
+            }
+        }
+    }
+
+    /// Reads a tree at most `depth` deep, which also bounds the recursion.
+    fn read(reader: &mut Reader<'_>, depth: usize) -> Result<Self, Malformed> {
+        let inner = || depth.checked_sub(1).ok_or(Malformed::TooDeep);
+        Ok(match reader.head()? {
+            Head::Nil => Self::Nil,
+            Head::Bool(bool) => Self::Bool(bool),
+            Head::Int(int) => Self::Int(int),
+            Head::Float(float) => Self::Float(float),
+            Head::Text(text) => Self::Text(text.to_owned()),
+            Head::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
+            Head::Array(length) => {
+                let inner = inner()?;
+                let mut array = Vec::new();
+                for _ in 0..length {
+                    array.push(Self::read(reader, inner)?);
+                }
+                Self::Array(array)
+            }
+            Head::Map(length) => {
+                let inner = inner()?;
+                let mut map = BTreeMap::new();
+                for _ in 0..length {
+                    let key = reader.text()?.to_owned();
+                    if map.insert(key, Self::read(reader, inner)?).is_some() {
+                        return Err(Malformed::DuplicateKey);
+                    }
+                }
+                Self::Map(map)
+            }
+        })
+    }
+}
+
+impl From<bool> for Value {
+    fn from(bool: bool) -> Self {
+        Self::Bool(bool)
+    }
+}
+impl From<i64> for Value {
+    fn from(int: i64) -> Self {
+        Self::Int(i128::from(int))
+    }
+}
+impl From<f64> for Value {
+    fn from(float: f64) -> Self {
+        Self::Float(float)
+    }
+}
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}

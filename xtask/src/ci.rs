@@ -1,0 +1,342 @@
+//! The steps of continuous integration, in order. The first that fails ends the run.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::house;
+
+/// Runs `steps` on the checkout at `top`, and says for each how long it took.
+pub(crate) fn run(steps: &[&Step], top: &Path) -> Result<(), String> {
+    let start = Instant::now();
+    let mut skipped = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        let name = step.name;
+        println!("\n==> {name} ({} of {})", at + 1, steps.len());
+        let step_start = Instant::now();
+        let outcome = (step.run)(top);
+        let seconds = step_start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(Outcome::Passed) => println!("<== {name} passed in {seconds:.1} s"),
+            Ok(Outcome::Skipped(why)) => {
+                println!("skip: {why}");
+                skipped.push(name);
+            }
+            Err(why) => {
+                println!("<== {name} FAILED after {seconds:.1} s");
+                return Err(format!("step `{name}` failed: {why}"));
+            }
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let passed = steps.len() - skipped.len();
+    let skipped = match skipped.len() {
+        0 => "none".to_owned(),
+        _ => skipped.join(", "),
+    };
+    println!(
+        "\nci passed in {seconds:.1} s: {passed} of {} steps; skipped: {skipped}",
+        steps.len()
+    );
+    Ok(())
+}
+
+/// One thing that must hold of the tree.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    run: fn(&Path) -> Result<Outcome, String>,
+}
+
+impl Step {
+    /// The steps called `names`, in the order in which `ci` runs them; all of them for no name.
+    pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Self>, String> {
+        if let Some(name) = names
+            .iter()
+            .find(|name| STEPS.iter().all(|step| step.name != **name))
+        {
+            return Err(format!("`ci` has no step `{name}`"));
+        }
+        let is_chosen =
+            |step: &&Self| names.is_empty() || names.iter().any(|name| name == step.name);
+        Ok(STEPS.iter().filter(is_chosen).collect())
+    }
+}
+
+enum Outcome {
+    Passed,
+    /// What is missing, so that the log shows what nobody has checked.
+    Skipped(String),
+}
+
+pub(crate) const STEPS: [Step; 7] = [
+    Step {
+        name: "test",
+        run: test,
+    },
+    Step {
+        name: "fmt",
+        run: fmt,
+    },
+    Step {
+        name: "clippy",
+        run: clippy,
+    },
+    Step {
+        name: "doc",
+        run: doc,
+    },
+    Step {
+        name: "example",
+        run: example,
+    },
+    Step {
+        name: "fuzz",
+        run: fuzz,
+    },
+    Step {
+        name: "house",
+        run: house_step,
+    },
+];
+
+fn test(top: &Path) -> Result<Outcome, String> {
+    carry_out(cargo(top).args(["test", "--workspace"]))
+}
+
+fn fmt(top: &Path) -> Result<Outcome, String> {
+    if !answers(cargo(top).args(["fmt", "--version"])) {
+        return Ok(Outcome::Skipped("rustfmt is not installed".to_owned()));
+    }
+    carry_out(cargo(top).args(["fmt", "--all", "--check"]))
+}
+
+fn clippy(top: &Path) -> Result<Outcome, String> {
+    if !answers(cargo(top).args(["clippy", "--version"])) {
+        return Ok(Outcome::Skipped("clippy is not installed".to_owned()));
+    }
+    carry_out(cargo(top).args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn doc(top: &Path) -> Result<Outcome, String> {
+    carry_out(
+        cargo(top)
+            .args(["doc", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+/// Runs the first example as a newcomer would, and then again where it left off: a second run
+/// over the same directory opens the stores that the first one closed.
+fn example(top: &Path) -> Result<Outcome, String> {
+    let scratch = Scratch::create()?;
+    let (kept, json) = (scratch.dir("kept")?, scratch.dir("json")?);
+
+    carry_out(&mut two_node(top, &kept))?;
+    let is_empty = fs::read_dir(&kept).map_or(true, |mut entries| entries.next().is_none());
+    if is_empty {
+        return Err(
+            "two_node left nothing in its --dir, so a second run has nothing to go on from"
+                .to_owned(),
+        );
+    }
+    println!("-- once more, over the same directory");
+    carry_out(&mut two_node(top, &kept))?;
+
+    println!("-- with --encoding json");
+    carry_out(two_node(top, &json).args(["--encoding", "json"]))
+}
+
+/// Checks the fuzz targets' own workspace; running them takes a nightly compiler.
+fn fuzz(top: &Path) -> Result<Outcome, String> {
+    if !top.join("fuzz/Cargo.toml").is_file() {
+        return Ok(Outcome::Skipped(
+            "fuzz/Cargo.toml does not exist".to_owned(),
+        ));
+    }
+    let Some(compiler) = cxx() else {
+        return Ok(Outcome::Skipped(
+            "no C++ compiler is installed, and libfuzzer-sys needs one".to_owned(),
+        ));
+    };
+    carry_out(
+        cargo(top)
+            .args(["check", "--manifest-path", "fuzz/Cargo.toml"])
+            .env("CXX", compiler),
+    )
+}
+
+fn house_step(top: &Path) -> Result<Outcome, String> {
+    house::run(top).map(|()| Outcome::Passed)
+}
+
+/// The C++ compiler to build with: the one that the environment names, else the first that is
+/// there. Build scripts look for `c++` alone, and some machines have only `g++`.
+fn cxx() -> Option<OsString> {
+    env::var_os("CXX")
+        .filter(|named| !named.is_empty())
+        .or_else(|| {
+            ["c++", "g++", "clang++"]
+                .into_iter()
+                .find(|name| answers(Command::new(name).arg("--version").stdin(Stdio::null())))
+                .map(OsString::from)
+        })
+}
+
+fn two_node(top: &Path, dir: &Path) -> Command {
+    let mut command = cargo(top);
+    command
+        .args([
+            "run",
+            "--release",
+            "--quiet",
+            "--example",
+            "two_node",
+            "--",
+            "--dir",
+        ])
+        .arg(dir);
+    command
+}
+
+/// The cargo that runs this, so that one toolchain does all of it.
+fn cargo(top: &Path) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(top).stdin(Stdio::null());
+    command
+}
+
+/// Runs `command` to its end, its output shown as it comes.
+fn carry_out(command: &mut Command) -> Result<Outcome, String> {
+    let line = command_line(command);
+    println!("$ {line}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(Outcome::Passed),
+        Ok(status) => Err(format!("`{line}` ended with {status}")),
+        Err(why) => Err(format!("`{line}` did not start: {why}")),
+    }
+}
+
+fn answers(command: &mut Command) -> bool {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// What one would type to run `command` by hand.
+fn command_line(command: &Command) -> String {
+    let quoted = |word: &OsStr| match word.to_string_lossy() {
+        word if word.contains(' ') => format!("\"{word}\""),
+        word => word.into_owned(),
+    };
+    let program = Path::new(command.get_program());
+    command
+        .get_envs()
+        .filter_map(|(key, value)| Some(format!("{}={}", key.to_string_lossy(), quoted(value?))))
+        .chain([quoted(program.file_stem().unwrap_or(program.as_os_str()))])
+        .chain(command.get_args().map(quoted))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A directory of this run alone, gone at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn create() -> Result<Self, String> {
+        let nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_nanos());
+        let path = env::temp_dir().join(format!("syncro-ci-{}-{nanos}", process::id()));
+        // Refuses a directory that is there already, so nothing of an earlier run can be in it.
+        fs::create_dir(&path).map_err(|why| format!("cannot create {}: {why}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn dir(&self, name: &str) -> Result<PathBuf, String> {
+        let path = self.0.join(name);
+        fs::create_dir(&path).map_err(|why| format!("cannot create {}: {why}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(why) = fs::remove_dir_all(&self.0) {
+            eprintln!("warning: {} stays behind: {why}", self.0.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_run_stops_at_the_first_failure_and_names_it() {
+        let passes = Step {
+            name: "passes",
+            run: |_| Ok(Outcome::Passed),
+        };
+        let fails = Step {
+            name: "fails",
+            run: |_| Err("it rained".to_owned()),
+        };
+        let unreachable = Step {
+            name: "unreachable",
+            run: |_| panic!("a step ran after a failure"),
+        };
+        let why = run(&[&passes, &fails, &unreachable], Path::new(".")).unwrap_err();
+        assert_eq!(why, "step `fails` failed: it rained");
+    }
+
+    #[test]
+    fn a_skipped_step_fails_nothing() {
+        let skips = Step {
+            name: "skips",
+            run: |_| Ok(Outcome::Skipped("no such tool".to_owned())),
+        };
+        assert_eq!(run(&[&skips], Path::new(".")), Ok(()));
+    }
+
+    #[test]
+    fn a_command_that_fails_is_reported_as_one_would_type_it() {
+        let mut command = cargo(Path::new("."));
+        command
+            .args(["no-such-subcommand", "two words"])
+            .stderr(Stdio::null());
+        let Err(why) = carry_out(&mut command) else {
+            panic!("cargo has no such subcommand");
+        };
+        assert!(
+            why.starts_with("`cargo no-such-subcommand \"two words\"` ended with"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn a_program_that_is_missing_does_not_answer() {
+        assert!(!answers(&mut Command::new("syncro-has-no-such-program")));
+    }
+
+    #[test]
+    fn scratch_is_gone_when_dropped() {
+        let scratch = Scratch::create().unwrap();
+        let inside = scratch.dir("inside").unwrap();
+        assert!(inside.is_dir());
+        drop(scratch);
+        assert!(!inside.exists());
+    }
+}
