@@ -8,3 +8,6 @@ pub(crate) mod msgpack;
 
 pub use json::{from_json, to_json};
 pub use msgpack::Malformed;
+
+#[cfg(test)]
+mod tests;

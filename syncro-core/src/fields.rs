@@ -230,3 +230,6 @@ fn field_of(run: &[crate::record::Register]) -> Field {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

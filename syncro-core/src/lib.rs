@@ -3,6 +3,8 @@
 //! Most applications use the crate `syncro`, which drives this one over a store and a network. Use this
 //! crate to drive the [`Engine`] yourself, to write a store, or to understand.
 
+#[cfg(test)]
+mod arbitrary;
 mod clock;
 mod close;
 mod digest;
@@ -15,6 +17,8 @@ mod ladder;
 pub mod limits;
 mod message;
 mod model;
+#[cfg(all(feature = "planted", debug_assertions))]
+pub mod planted;
 mod proposal;
 mod record;
 mod scribe;

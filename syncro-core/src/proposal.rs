@@ -245,3 +245,6 @@ impl Proposal {
 pub(crate) fn is_writable(path: &Path) -> bool {
     path.kind == Kind::Lww && !matches!(path.element, Some(Element::Author(_)))
 }
+
+#[cfg(test)]
+mod tests;

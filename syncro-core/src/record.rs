@@ -257,3 +257,6 @@ fn write_author(writer: &mut Writer, author: Author) {
     writer.bytes(author.node.as_bytes());
     writer.uint(author.epoch.0);
 }
+
+#[cfg(test)]
+mod tests;

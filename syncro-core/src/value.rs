@@ -242,3 +242,6 @@ impl From<&str> for Value {
         Self::Text(text.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

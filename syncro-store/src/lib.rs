@@ -1,1 +1,20 @@
-//! .
+//! Embedded stores for Syncro: our own encodings over a backend of bytes.
+//!
+//! [`LogStore`] is the store of a node, over any [`Backend`]: [`Memory`], which is gone with the process,
+//! or [`Redb`], one file. The log is the truth; records and indexes follow it and can be rebuilt.
+
+mod backend;
+mod dictionary;
+mod encoding;
+mod log_store;
+mod overlay;
+mod snapshot;
+
+pub use backend::{
+    Backend, Batch, Durability, Fault, KEY_BYTES_MAX, Memory, MemoryDisk, Table, VALUE_BYTES_MAX,
+};
+#[cfg(feature = "redb")]
+pub use backend::{Redb, RedbBuilder};
+pub use encoding::FORMAT_VERSION;
+pub use log_store::{LogStore, Reader, Syncer};
+pub use snapshot::Snapshot;

@@ -1,1 +1,60 @@
-//! .
+//! Syncro makes an application work offline and converge with its peers.
+//!
+//! Every participant is a [`Node`] with an id of its own, the server included. A node writes what changed
+//! into an append-only log in an embedded store; two nodes that meet exchange what the other lacks, and
+//! end with equal records.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use syncro::{Node, ScribeModel};
+//!
+//! #[derive(ScribeModel, Clone, Debug, PartialEq)]
+//! struct Todo {
+//!     id: String,
+//!     title: String,
+//!     done: bool,
+//!     #[scribe(set)]
+//!     tags: Vec<String>,
+//! }
+//!
+//! # fn main() -> Result<(), syncro::Error> {
+//! let node = Node::in_memory("laptop")?;
+//! node.create(&Todo { id: "1".into(), title: "milk".into(), done: false, tags: vec![] })?;
+//! node.update::<Todo>(&"1".to_string(), |todo| todo.done = true)?;
+//! assert!(node.get::<Todo>(&"1".to_string())?.is_some_and(|todo| todo.done));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Connecting two nodes takes a line at each end: [`Node::listen`] and [`Node::connect`], or
+//! [`Node::run`] over any stream of bytes.
+
+mod changes;
+mod connect;
+mod core;
+mod draft;
+mod error;
+mod node;
+mod peers;
+mod session;
+
+pub use changes::{Change, Watch, WatchAll};
+pub use connect::{Connection, Listening};
+pub use core::{Committed, Durability};
+pub use draft::Draft;
+pub use error::Error;
+pub use node::{Node, NodeBuilder};
+pub use peers::{PeerStatus, Receipt};
+pub use session::SessionEnd;
+
+pub use syncro_core::{
+    Author, CloseReason, DataError, Digest, Edit, Element, Encoded, Encoding, Entry, Epoch, Field,
+    Fields, FieldsReader, FieldsWriter, Malformed, Mark, ModelId, Name, NodeId, Path, Point,
+    Proposal, Record, RecordId, RecordKey, Role, Scribe, ScribeModel, SessionId, SessionStatus,
+    Stamp, StoreError, Time, Transaction, UsageError, Value, View,
+};
+pub use syncro_derive::ScribeModel;
+pub use syncro_net::NetError;
+pub use syncro_store::{Backend, Memory, MemoryDisk, Reader, Snapshot};
+#[cfg(feature = "redb")]
+pub use syncro_store::{Redb, RedbBuilder};

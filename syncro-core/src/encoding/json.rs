@@ -236,12 +236,13 @@ impl<'de> Visitor<'de> for Transcribe<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        if self.depth == 0 {
-            return Err(self.fail(Malformed::TooDeep));
-        }
         let start = self.writer.0.len();
         let mut count = 0;
         while let Some(key) = map.next_key::<String>()? {
+            let is_tag = key.starts_with('$') && !key.starts_with("$$");
+            if self.depth == 0 && !is_tag {
+                return Err(self.fail(Malformed::TooDeep));
+            }
             match key.strip_prefix('$') {
                 Some(escaped) if escaped.starts_with('$') => self.writer.text(escaped),
                 Some(_) => {
@@ -255,6 +256,9 @@ impl<'de> Visitor<'de> for Transcribe<'_> {
             }
             map.next_value_seed(self.inner())?;
             count += 1;
+        }
+        if self.depth == 0 {
+            return Err(self.fail(Malformed::TooDeep));
         }
         self.put_head(start, count, true);
         Ok(())

@@ -145,3 +145,6 @@ fn scribe(
         fields,
     }))
 }
+
+#[cfg(test)]
+mod tests;

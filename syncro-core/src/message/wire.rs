@@ -264,3 +264,6 @@ impl<'a> Parts<'a> {
         self.find(key).ok_or(Malformed::Expected(key))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -272,3 +272,6 @@ fn read_name(reader: &mut Reader<'_>) -> Result<Name, Malformed> {
 fn name(text: &str) -> Result<Name, Malformed> {
     Name::new(text).map_err(|_| Malformed::Limit("a name"))
 }
+
+#[cfg(test)]
+mod tests;

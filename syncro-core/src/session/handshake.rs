@@ -59,7 +59,9 @@ impl Session {
         }
         let row = own.peer_row(hello.node);
         row.name.clone_from(&hello.name);
-        let ladder = row.ladder.offer();
+        let mut ladder = row.ladder.offer();
+        // Where the peer's log begins as this node's does, this node has what is in it.
+        ladder.push(own.end());
         let session = self.outbox.session;
         effects.events.push(Event::Opened {
             session,
@@ -80,6 +82,10 @@ impl Session {
             pull: Pull::new(ladder),
             push: Push::new(hello.window),
         }));
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if let Phase::Open(open) = &mut self.phase {
+            open.push.peer = Some(hello.node);
+        }
         Ok(())
     }
 }

@@ -120,6 +120,13 @@ impl Open {
                 }
             }
         }
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if crate::planted::is_planted(crate::planted::Planted::EchoByNode)
+            || crate::planted::is_planted(crate::planted::Planted::LineageAlone)
+        {
+            // Those designs took the sender's word for the point.
+            point = scribes.to;
+        }
         if point != scribes.to {
             return Err(Fault::peer(CloseReason::Digest));
         }

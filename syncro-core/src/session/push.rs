@@ -27,6 +27,8 @@ pub(super) struct Push {
     echo_due_ms: Option<u64>,
     /// Whether the session closes, so that nothing is held back.
     is_hurried: bool,
+    #[cfg(all(feature = "planted", debug_assertions))]
+    pub(super) peer: Option<crate::id::NodeId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,8 @@ impl Push {
             echoes: BTreeMap::new(),
             echo_due_ms: None,
             is_hurried: false,
+            #[cfg(all(feature = "planted", debug_assertions))]
+            peer: None,
         }
     }
 
@@ -245,6 +249,12 @@ impl Push {
             };
             bytes += entry.transaction.bytes().len();
             at = entry.end();
+            #[cfg(all(feature = "planted", debug_assertions))]
+            if crate::planted::is_planted(crate::planted::Planted::EchoByNode)
+                && self.peer == Some(entry.transaction.stamp().author.node)
+            {
+                continue;
+            }
             items.push(Item::Transaction(entry.transaction));
         }
         Ok((items, at))

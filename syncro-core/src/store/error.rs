@@ -36,6 +36,9 @@ pub enum StoreError {
         /// The newest version that this program reads.
         known: u32,
     },
+    /// The store was closed.
+    #[error("the store is closed: open it again")]
+    Closed,
     /// A write or flush failed earlier: nothing more is acknowledged until the store is reopened.
     #[error("the store stopped after a failed write ({cause}): close it and open it again")]
     Latched {

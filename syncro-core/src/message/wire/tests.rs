@@ -1,0 +1,5 @@
+//! Messages: golden bytes in both encodings, what is refused, and where the limits lie.
+
+mod golden;
+mod hostile;
+mod limits;

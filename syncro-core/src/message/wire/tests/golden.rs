@@ -1,0 +1,342 @@
+//! The bytes of every message. They may not change within a protocol version: peers of any age speak it.
+
+use uuid::Uuid;
+
+use super::super::*;
+use crate::arbitrary::{golden, hex, name};
+use crate::id::{RecordId, RecordKey};
+use crate::record::Path;
+use crate::scribe::{Mark, Scribe};
+use crate::stamp::{Author, Stamp};
+use crate::value::Value;
+
+/// One message in its three forms.
+pub(super) struct Golden {
+    pub(super) what: &'static str,
+    pub(super) message: Message,
+    pub(super) msgpack: Bytes,
+    pub(super) json: String,
+}
+
+const ZEROS: &str = "c410 00000000000000000000000000000000";
+const ONES: &str = "c410 ffffffffffffffffffffffffffffffff";
+const NODE: &str = "c410 000102030405060708090a0b0c0d0e0f";
+const ZEROS_JSON: &str = r#"{"$bytes":"AAAAAAAAAAAAAAAAAAAAAA=="}"#;
+const ONES_JSON: &str = r#"{"$bytes":"/////////////////////w=="}"#;
+const NODE_JSON: &str = r#"{"$bytes":"AAECAwQFBgcICQoLDA0ODw=="}"#;
+
+/// Puts the table together; in its texts, `ZEROS`, `ONES` and `NODE` stand for sixteen bytes.
+pub(super) fn goldens() -> Vec<Golden> {
+    let table = [
+        (
+            "a hello",
+            Message::Hello(hello(Some(name("laptop")))),
+            "8a a4'type'         a5'hello'
+                a7'version'      01
+                a4'node'         NODE
+                a5'epoch'        07
+                a5'clock'        cf 018bcfe568000000
+                a4'name'         a6'laptop'
+                a5'frame'        ce 00800000
+                a6'window'       ce 00400000
+                a12'capabilities' 92 a1'a' a1'b'
+                a11'credentials' c4 03 010203",
+            r#"{"type":"hello","version":1,"node":NODE,"epoch":7,
+                "clock":{"$int":"111411200000000000"},"name":"laptop","frame":8388608,
+                "window":4194304,"capabilities":["a","b"],"credentials":{"$bytes":"AQID"}}"#,
+        ),
+        (
+            "a hello without a name",
+            Message::Hello(Hello {
+                epoch: Epoch(u64::MAX),
+                capabilities: Vec::new(),
+                credentials: Bytes::new(),
+                ..hello(None)
+            }),
+            "89 a4'type'         a5'hello'
+                a7'version'      01
+                a4'node'         NODE
+                a5'epoch'        cf ffffffffffffffff
+                a5'clock'        cf 018bcfe568000000
+                a5'frame'        ce 00800000
+                a6'window'       ce 00400000
+                a12'capabilities' 90
+                a11'credentials' c4 00",
+            r#"{"type":"hello","version":1,"node":NODE,"epoch":{"$int":"18446744073709551615"},
+                "clock":{"$int":"111411200000000000"},"frame":8388608,
+                "window":4194304,"capabilities":[],"credentials":{"$bytes":""}}"#,
+        ),
+        (
+            "a sync of a node that was never here",
+            Message::Sync { ladder: Vec::new() },
+            "82 a4'type' a4'sync' a6'ladder' 90",
+            r#"{"type":"sync","ladder":[]}"#,
+        ),
+        (
+            "a sync",
+            Message::Sync {
+                ladder: vec![point(300, 0xff), point(0, 0)],
+            },
+            "82 a4'type' a4'sync' a6'ladder' 92 92 cd 012c ONES 92 00 ZEROS",
+            r#"{"type":"sync","ladder":[[300,ONES],[0,ZEROS]]}"#,
+        ),
+        (
+            "scribes that say there is nothing new",
+            Message::Scribes(Scribes {
+                from: Point::START,
+                to: Point::START,
+                end: 0,
+                items: Vec::new(),
+            }),
+            "85 a4'type' a7'scribes' a4'from' 92 00 ZEROS a2'to' 92 00 ZEROS a3'end' 00
+                a12'transactions' 90",
+            r#"{"type":"scribes","from":[0,ZEROS],"to":[0,ZEROS],"end":0,"transactions":[]}"#,
+        ),
+        (
+            "scribes",
+            Message::Scribes(Scribes {
+                from: Point::START,
+                to: point(7, 0xff),
+                end: 70_000,
+                items: vec![
+                    Item::Transaction(updates()),
+                    Item::Echo {
+                        offset: 1000,
+                        scribes: 2,
+                    },
+                    Item::Transaction(lives()),
+                ],
+            }),
+            "85 a4'type' a7'scribes'
+                a4'from' 92 00 ZEROS
+                a2'to'   92 07 ONES
+                a3'end'  ce 00011170
+                a12'transactions' 93
+                    94 cf 018bcfe568000000 NODE 07 91
+                        94 a4'todo' a2't1' 00 9c
+                            92 a1'n' 01               fd
+                            94 a1'n' 01 ONES 09       04
+                            93 a4'tags' 00 a1'k'      c0
+                            93 a4'team' 00 91 a3'ann' c3
+                            93 a4'team' 00 91 a3'bob' c0
+                            a5'title'                 a4'milk'
+                    92 cd 03e8 02
+                    94 cf 018bcfe568000001 NODE 07 93
+                        94 a4'todo' 05 01 92 a5'title' a0
+                        94 a4'todo' NODE 02 90
+                        94 a4'todo' d1 fc18 03 90",
+            r#"{"type":"scribes","from":[0,ZEROS],"to":[7,ONES],"end":70000,"transactions":[
+                [{"$int":"111411200000000000"},NODE,7,[["todo","t1",0,[
+                    ["n",1],-3,["n",1,ONES,9],4,["tags",0,"k"],null,
+                    ["team",0,["ann"]],true,["team",0,["bob"]],null,"title","milk"]]]],
+                [1000,2],
+                [{"$int":"111411200000000001"},NODE,7,[
+                    ["todo",5,1,["title",""]],["todo",NODE,2,[]],["todo",-1000,3,[]]]]]}"#,
+        ),
+        (
+            "an ack",
+            Message::Ack {
+                point: point(128, 0xff),
+                credit: 4_194_304,
+            },
+            "83 a4'type' a3'ack' a5'point' 92 cc 80 ONES a6'credit' ce 00400000",
+            r#"{"type":"ack","point":[128,ONES],"credit":4194304}"#,
+        ),
+        (
+            "a ping",
+            Message::Ping,
+            "81 a4'type' a4'ping'",
+            r#"{"type":"ping"}"#,
+        ),
+        (
+            "a pong",
+            Message::Pong,
+            "81 a4'type' a4'pong'",
+            r#"{"type":"pong"}"#,
+        ),
+        (
+            "a bye",
+            Message::Bye {
+                reason: CloseReason::Digest,
+                detail: "no".to_owned(),
+            },
+            "83 a4'type' a3'bye' a4'code' 0b a6'detail' a2'no'",
+            r#"{"type":"bye","code":11,"detail":"no"}"#,
+        ),
+        (
+            "a bye from the future",
+            Message::Bye {
+                reason: CloseReason::Other(4000),
+                detail: String::new(),
+            },
+            "83 a4'type' a3'bye' a4'code' cd 0fa0 a6'detail' a0",
+            r#"{"type":"bye","code":4000,"detail":""}"#,
+        ),
+    ];
+    let golden = |(what, message, msgpack, json): (_, _, &str, &str)| Golden {
+        what,
+        message,
+        msgpack: bytes_of(msgpack),
+        json: text_of(json),
+    };
+    table.into_iter().map(golden).collect()
+}
+
+fn bytes_of(notation: &str) -> Bytes {
+    let notation = notation
+        .replace("a12'", "ac'")
+        .replace("a11'", "ab'")
+        .replace("ZEROS", ZEROS)
+        .replace("ONES", ONES)
+        .replace("NODE", NODE);
+    golden(&notation).into()
+}
+
+fn text_of(json: &str) -> String {
+    let lines: String = json.lines().map(str::trim).collect();
+    lines
+        .replace("ZEROS", ZEROS_JSON)
+        .replace("ONES", ONES_JSON)
+        .replace("NODE", NODE_JSON)
+}
+
+fn point(offset: u64, byte: u8) -> Point {
+    Point {
+        offset,
+        digest: Digest([byte; 16]),
+    }
+}
+
+fn node() -> NodeId {
+    NodeId::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])
+}
+
+fn hello(name: Option<Name>) -> Hello {
+    Hello {
+        version: 1,
+        node: node(),
+        epoch: Epoch(7),
+        clock: Time::from_ms(1_700_000_000_000),
+        name,
+        frame: 8 << 20,
+        window: 4 << 20,
+        capabilities: vec!["a".to_owned(), "b".to_owned()],
+        credentials: Bytes::from_static(&[1, 2, 3]),
+    }
+}
+
+fn stamp(counter: u64) -> Stamp {
+    Stamp {
+        time: Time::from_bits((1_700_000_000_000 << 16) + counter),
+        author: Author {
+            node: node(),
+            epoch: Epoch(7),
+        },
+    }
+}
+
+fn scribe(id: RecordId, mark: Mark, fields: Vec<(Path, Value)>) -> Scribe {
+    let fields = fields.into_iter();
+    Scribe {
+        key: RecordKey {
+            model: name("todo"),
+            id,
+        },
+        mark,
+        fields: fields.map(|(path, value)| (path, value.encode())).collect(),
+    }
+}
+
+/// A transaction of every sort of path.
+fn updates() -> Transaction {
+    let other = Author {
+        node: NodeId::from_bytes([0xff; 16]),
+        epoch: Epoch(9),
+    };
+    let team = |member: &str| Path::member(name("team"), Value::from(member).encode());
+    let fields = vec![
+        (Path::counter(name("n"), stamp(0).author), Value::from(-3)),
+        (Path::counter(name("n"), other), Value::from(4)),
+        (Path::entry(name("tags"), "k"), Value::Nil),
+        (team("ann"), Value::from(true)),
+        (team("bob"), Value::Nil),
+        (Path::field(name("title")), Value::from("milk")),
+    ];
+    let id = RecordId::text("t1").unwrap();
+    Transaction::new(stamp(0), vec![scribe(id, Mark::Update, fields)])
+}
+
+/// A transaction of every other mark, with every other sort of id.
+fn lives() -> Transaction {
+    let title = (Path::field(name("title")), Value::from(""));
+    let uuid = Uuid::from_bytes(*node().as_bytes());
+    Transaction::new(
+        stamp(1),
+        vec![
+            scribe(RecordId::Int(5), Mark::Create, vec![title]),
+            scribe(RecordId::Uuid(uuid), Mark::Destroy, Vec::new()),
+            scribe(RecordId::Int(-1000), Mark::Replace, Vec::new()),
+        ],
+    )
+}
+
+#[test]
+fn every_message_has_the_bytes_it_always_had() {
+    for golden in goldens() {
+        let msgpack = golden.message.encode(Encoding::MessagePack);
+        assert_eq!(hex(&msgpack), hex(&golden.msgpack), "{}", golden.what);
+        let json = golden.message.encode(Encoding::Json);
+        assert_eq!(
+            String::from_utf8(json.to_vec()).unwrap(),
+            golden.json,
+            "{}",
+            golden.what
+        );
+    }
+}
+
+#[test]
+fn every_message_is_read_in_both_encodings_and_says_which() {
+    for golden in goldens() {
+        let read = Message::decode(&golden.msgpack);
+        let expected = (golden.message.clone(), Encoding::MessagePack);
+        assert_eq!(read, Ok(expected), "{}", golden.what);
+        let read = Message::decode(&Bytes::from(golden.json));
+        assert_eq!(
+            read,
+            Ok((golden.message, Encoding::Json)),
+            "{}",
+            golden.what
+        );
+    }
+}
+
+#[test]
+fn the_reasons_of_a_bye_have_the_numbers_they_always_had() {
+    let reasons = [
+        CloseReason::Done,
+        CloseReason::ShuttingDown,
+        CloseReason::Lost,
+        CloseReason::Malformed,
+        CloseReason::FrameTooLarge,
+        CloseReason::Unexpected,
+        CloseReason::Version,
+        CloseReason::HandshakeTimeout,
+        CloseReason::Silent,
+        CloseReason::Flow,
+        CloseReason::Gap,
+        CloseReason::Digest,
+        CloseReason::Store,
+        CloseReason::TooManySessions,
+    ];
+    for (code, reason) in (0..).zip(reasons) {
+        assert_eq!(reason.code(), code);
+        assert_eq!(CloseReason::from_code(code), reason);
+    }
+    let next = reasons.len() as u16;
+    assert_eq!(
+        CloseReason::from_code(next),
+        CloseReason::Other(next),
+        "pin it above"
+    );
+}

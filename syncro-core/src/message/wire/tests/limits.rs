@@ -1,0 +1,241 @@
+//! Each limit of a message: what lies at it is taken, what lies one beyond it is not.
+
+use super::super::*;
+use crate::arbitrary::name;
+use crate::id::{RecordId, RecordKey};
+use crate::limits::{BATCH_BYTES, ECHO_RUNS_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::record::Path;
+use crate::scribe::{Mark, Scribe};
+use crate::stamp::{Author, Stamp};
+use crate::value::Value;
+
+fn decode(frame: impl Into<Bytes>) -> Result<Message, Malformed> {
+    Message::decode(&frame.into()).map(|(message, _)| message)
+}
+
+/// Whether the first is taken in both encodings, and the second refused for the reason given.
+fn borders(within: &str, beyond: &str, limit: &'static str) {
+    let msgpack = |json: &str| json::from_json(json.as_bytes()).unwrap();
+    assert!(decode(within.to_owned()).is_ok(), "{within:.60}");
+    assert!(decode(msgpack(within)).is_ok(), "{within:.60}");
+    let refused = Err(Malformed::Limit(limit));
+    assert_eq!(decode(beyond.to_owned()), refused, "{beyond:.60}");
+    assert_eq!(decode(msgpack(beyond)), refused, "{beyond:.60}");
+}
+
+/// A hello in JSON with the name, capabilities and credentials given.
+fn hello(name: &str, capabilities: usize, credentials: usize) -> String {
+    let mut writer = Writer::default();
+    writer.bytes(&vec![0; credentials]);
+    let credentials = String::from_utf8(json::to_json(&writer.0).unwrap()).unwrap();
+    let capabilities = vec![r#""x""#; capabilities].join(",");
+    format!(
+        r#"{{"type":"hello","version":1,"node":{{"$bytes":"AAAAAAAAAAAAAAAAAAAAAA=="}},"epoch":1,
+            "clock":1,"name":"{name}","frame":1,"window":1,"capabilities":[{capabilities}],
+            "credentials":{credentials}}}"#
+    )
+}
+
+#[test]
+fn the_name_of_a_node_has_1_to_255_bytes() {
+    let of = |bytes: usize| hello(&"x".repeat(bytes), 0, 0);
+    borders(&of(255), &of(256), "a node's name");
+    borders(&of(1), &of(0), "a node's name");
+}
+
+#[test]
+fn a_hello_names_at_most_32_capabilities() {
+    borders(
+        &hello("x", 32, 0),
+        &hello("x", 33, 0),
+        "the list of capabilities",
+    );
+}
+
+#[test]
+fn credentials_have_at_most_4096_bytes() {
+    borders(
+        &hello("x", 0, 4096),
+        &hello("x", 0, 4097),
+        "the credentials",
+    );
+}
+
+#[test]
+fn a_ladder_has_at_most_128_rungs() {
+    let of = |rungs: usize| {
+        let rungs = vec![r#"[1,{"$bytes":"AAAAAAAAAAAAAAAAAAAAAA=="}]"#; rungs].join(",");
+        format!(r#"{{"type":"sync","ladder":[{rungs}]}}"#)
+    };
+    borders(&of(128), &of(129), "a ladder");
+}
+
+#[test]
+fn a_message_has_at_most_32_parts() {
+    let of = |unknown: usize| {
+        let parts: String = (0..unknown).map(|key| format!(r#","k{key}":0"#)).collect();
+        format!(r#"{{"type":"ping"{parts}}}"#)
+    };
+    borders(&of(31), &of(32), "the keys of a message");
+}
+
+#[test]
+fn a_close_code_has_16_bits() {
+    let of = |code: u32| format!(r#"{{"type":"bye","code":{code},"detail":""}}"#);
+    borders(&of(65_535), &of(65_536), "a close code");
+}
+
+#[test]
+fn of_the_detail_of_a_bye_256_characters_are_kept() {
+    let detail = "é".repeat(257);
+    let read = decode(format!(r#"{{"type":"bye","code":0,"detail":"{detail}"}}"#));
+    let Ok(Message::Bye { detail: kept, .. }) = read else {
+        panic!("{read:?}");
+    };
+    assert_eq!(kept, "é".repeat(256));
+}
+
+#[test]
+fn a_frame_has_at_most_8_mib_in_both_encodings() {
+    let ping = r#"{"type":"ping"}"#;
+    let spaced = |bytes: usize| ping.to_owned() + &" ".repeat(bytes - ping.len());
+    assert_eq!(decode(spaced(FRAME_BYTES_MAX)), Ok(Message::Ping));
+    let refused = Err(Malformed::Limit("a frame"));
+    assert_eq!(decode(spaced(FRAME_BYTES_MAX + 1)), refused);
+
+    let padded = |bytes: usize| {
+        let mut writer = Writer::default();
+        head(&mut writer, "ping", 1);
+        writer.text("x");
+        let rest = bytes - writer.0.len() - 5;
+        writer.bytes(&vec![0; rest]);
+        writer.0
+    };
+    assert_eq!(decode(padded(FRAME_BYTES_MAX)), Ok(Message::Ping));
+    assert_eq!(decode(padded(FRAME_BYTES_MAX + 1)), refused);
+}
+
+#[test]
+fn an_unknown_part_may_nest_as_deep_as_a_message_and_no_deeper() {
+    let of = |depth: usize| {
+        let nested = "[".repeat(depth) + &"]".repeat(depth);
+        format!(r#"{{"type":"ping","x":{nested}}}"#)
+    };
+    for (depth, expected) in [
+        (MESSAGE_DEPTH_MAX - 1, Ok(Message::Ping)),
+        (MESSAGE_DEPTH_MAX, Err(Malformed::TooDeep)),
+    ] {
+        assert_eq!(decode(of(depth)), expected);
+        let nested = [vec![0x91; depth - 1], vec![0x90]].concat();
+        let mut writer = Writer::default();
+        head(&mut writer, "ping", 1);
+        writer.text("x");
+        writer.encoded(&nested);
+        assert_eq!(decode(writer.0), expected);
+    }
+}
+
+/// A transaction of about the length given, at most, of fields with the values given.
+fn transaction(bytes: usize, value: impl Fn(usize) -> Value) -> Transaction {
+    let stamp = Stamp {
+        time: Time::from_bits(Time::END.bits() - 1),
+        author: Author {
+            node: NodeId::from_bytes([0xff; 16]),
+            epoch: Epoch(u64::MAX),
+        },
+    };
+    let mut left = bytes - 100;
+    let mut fields = Vec::new();
+    for field in 'a'.. {
+        let bytes = left.min(VALUE_BYTES_MAX);
+        if bytes < 10 {
+            break;
+        }
+        let value = value(bytes - 5).encode();
+        assert!(value.as_bytes().len() <= bytes);
+        fields.push((Path::field(name(&field.to_string())), value));
+        left -= bytes;
+    }
+    let scribe = Scribe {
+        key: RecordKey {
+            model: name("m"),
+            id: RecordId::Int(1),
+        },
+        mark: Mark::Create,
+        fields,
+    };
+    let transaction = Transaction::new(stamp, vec![scribe]);
+    assert!((bytes - 200..=bytes).contains(&transaction.bytes().len()));
+    transaction
+}
+
+#[test]
+fn the_largest_batch_fits_a_frame_in_json_whatever_the_values_are() {
+    // What is longest in JSON for its length in MessagePack: 7, 6, 6 and nearly 6 to 1.
+    let worst: [fn(usize) -> Value; 4] = [
+        |bytes| Value::Array(vec![Value::Bytes(Vec::new()); bytes / 2]),
+        |bytes| Value::Array(vec![Value::Bool(false); bytes]),
+        |bytes| Value::Text("\0".repeat(bytes)),
+        |bytes| {
+            Value::Array(vec![
+                Value::Map([("".into(), Value::Bytes(vec![]))].into());
+                bytes / 4
+            ])
+        },
+    ];
+    for value in worst {
+        let point = Point {
+            offset: u64::MAX,
+            digest: Digest([0xff; 16]),
+        };
+        let echo = Item::Echo {
+            offset: u64::MAX,
+            scribes: 16,
+        };
+        let mut items = vec![echo; ECHO_RUNS_MAX];
+        items.push(Item::Transaction(transaction(BATCH_BYTES - 1, value)));
+        items.push(Item::Transaction(transaction(TRANSACTION_BYTES_MAX, value)));
+        let message = Message::Scribes(Scribes {
+            from: point,
+            to: point,
+            end: u64::MAX,
+            items,
+        });
+        let frame = message.encode(Encoding::Json);
+        assert!(frame.len() <= FRAME_BYTES_MAX, "{} bytes", frame.len());
+        assert!(decode(frame) == Ok(message));
+    }
+}
+
+#[test]
+fn a_set_member_of_the_greatest_depth_travels_in_json_too() {
+    for leaf in [Value::Nil, Value::Bytes(vec![1]), Value::Float(f64::NAN)] {
+        let member = (0..32).fold(leaf, |value, _| Value::Array(vec![value]));
+        let path = Path::member(name("f"), member.encode());
+        let scribe = Scribe {
+            key: RecordKey {
+                model: name("m"),
+                id: RecordId::Int(1),
+            },
+            mark: Mark::Update,
+            fields: vec![(path, Value::Bool(true).encode())],
+        };
+        let stamp = Stamp {
+            time: Time::from_bits(1),
+            author: Author {
+                node: NodeId::named("a"),
+                epoch: Epoch(1),
+            },
+        };
+        let message = Message::Scribes(Scribes {
+            from: Point::START,
+            to: Point::START,
+            end: 0,
+            items: vec![Item::Transaction(Transaction::new(stamp, vec![scribe]))],
+        });
+        for encoding in [Encoding::MessagePack, Encoding::Json] {
+            let read = Message::decode(&message.encode(encoding));
+            assert_eq!(read, Ok((message.clone(), encoding)));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! From the tokens of a struct to a checked model.
+
+use std::collections::BTreeSet;
+
+use darling::{Error, FromAttributes, Result};
+use proc_macro2::Span;
+use syn::ext::IdentExt;
+use syn::{Data, DeriveInput, Fields, FieldsNamed, Generics, Ident, Path, Type, parse_quote};
+
+use crate::attributes::{OfField, OfStruct, Role};
+use crate::names::{self, Text};
+
+/// A struct that can be a model.
+pub(crate) struct Model {
+    pub(crate) ident: Ident,
+    pub(crate) generics: Generics,
+    pub(crate) head: Head,
+    pub(crate) body: Body,
+}
+
+/// What a model is called, and where its trait is found.
+pub(crate) struct Head {
+    pub(crate) name: String,
+    pub(crate) path: Path,
+}
+
+/// What a model is made of.
+pub(crate) struct Body {
+    pub(crate) id: Id,
+    /// All fields but the id.
+    pub(crate) fields: Vec<Field>,
+}
+
+/// The field that is the id.
+pub(crate) struct Id {
+    pub(crate) ident: Ident,
+    pub(crate) ty: Type,
+}
+
+/// A field that is not the id.
+pub(crate) struct Field {
+    pub(crate) ident: Ident,
+    pub(crate) ty: Type,
+    pub(crate) role: Role,
+}
+
+impl Model {
+    /// Reads and checks a struct.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it.
+    pub(crate) fn of(input: DeriveInput) -> Result<Self> {
+        let named = named_fields(&input)?;
+        match (Head::of(&input), Body::of(&input.ident, named)) {
+            (Ok(head), Ok(body)) => Ok(Self {
+                ident: input.ident,
+                generics: input.generics,
+                head,
+                body,
+            }),
+            (Err(in_head), Err(in_body)) => Err(Error::multiple(vec![in_head, in_body])),
+            (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => Err(errors),
+        }
+    }
+}
+
+fn named_fields(input: &DeriveInput) -> Result<&FieldsNamed> {
+    let advice = match &input.data {
+        Data::Struct(data) => match &data.fields {
+            Fields::Named(fields) => return Ok(fields),
+            Fields::Unnamed(_) => "name this struct's fields, for records hold fields by name",
+            Fields::Unit => "give this struct an id: a field named `id`",
+        },
+        Data::Enum(_) => "make this enum a field of a struct that has an id",
+        Data::Union(_) => "make this union a struct",
+    };
+    let problem = format!("`ScribeModel` is derived for structs with named fields: {advice}");
+    Err(Error::custom(problem).with_span(&input.ident))
+}
+
+impl Head {
+    fn of(input: &DeriveInput) -> Result<Self> {
+        let attributes = OfStruct::from_attributes(&input.attrs)?;
+        let name = attributes.model.unwrap_or_else(|| {
+            let name = names::snake_case(&input.ident.unraw().to_string());
+            Text::new(name, input.ident.span())
+        });
+        Ok(Self {
+            name: names::checked("model", name)?,
+            path: attributes.path.unwrap_or_else(|| parse_quote!(::syncro)),
+        })
+    }
+}
+
+impl Body {
+    fn of(model: &Ident, named: &FieldsNamed) -> Result<Self> {
+        let mut errors = Error::accumulator();
+        let read = named.named.iter().filter_map(|field| {
+            let attributes = errors.handle(OfField::from_attributes(&field.attrs))?;
+            Some((field.ident.clone()?, field.ty.clone(), attributes))
+        });
+        let read: Vec<_> = read.collect();
+        let is_any_unread = read.len() < named.named.len();
+        let is_any_marked = read.iter().any(|(_, _, attributes)| attributes.is_id());
+        let (ids, others): (Vec<_>, Vec<_>) =
+            read.into_iter().partition(|(ident, _, attributes)| {
+                attributes.is_id() || (!is_any_marked && ident.unraw() == "id")
+            });
+
+        let mut fields = Vec::new();
+        let mut taken = BTreeSet::new();
+        for (ident, ty, attributes) in others {
+            let role = attributes.role(&ident);
+            let role = role.and_then(|(role, span)| unique(role, span, &mut taken));
+            if let Some(role) = errors.handle(role) {
+                fields.push(Field { ident, ty, role });
+            }
+        }
+        let mut id: Option<Id> = None;
+        for (ident, ty, attributes) in ids {
+            errors.extend(attributes.not_for_an_id());
+            match &id {
+                None => id = Some(Id { ident, ty }),
+                Some(first) => errors.push(attributes.second_id(&ident, &first.ident)),
+            }
+        }
+        match id {
+            Some(id) => errors.finish_with(Self { id, fields }),
+            None => {
+                // A field that could not be read may be the id: its own error is enough.
+                if !is_any_unread {
+                    errors.push(no_id(model));
+                }
+                Err(Error::multiple(errors.into_inner()))
+            }
+        }
+    }
+}
+
+/// Checks that no earlier field is recorded under the same name.
+fn unique(role: Role, span: Span, taken: &mut BTreeSet<String>) -> Result<Role> {
+    match &role {
+        Role::Recorded(name, _) if !taken.insert(name.clone()) => {
+            let problem = format!(
+                "another field is recorded as `{name}` already: give this one another name with \
+                 `#[scribe(rename = \"...\")]`"
+            );
+            Err(Error::custom(problem).with_span(&span))
+        }
+        _ => Ok(role),
+    }
+}
+
+fn no_id(model: &Ident) -> Error {
+    let problem = "a model needs an id: name a field `id`, or mark one with `#[scribe(id)]`";
+    Error::custom(problem).with_span(model)
+}

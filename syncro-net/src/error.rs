@@ -1,0 +1,126 @@
+use std::io;
+use std::time::Duration;
+
+/// Says what went wrong on the way between two nodes, whose fault it is, and what to do.
+///
+/// The variants stand in order of blame: first the peer, then the network between, then this
+/// machine, then the calling code. The text of a `cause` is part of the message, so it is not
+/// repeated as [`source`](std::error::Error::source).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// The peer announced a frame longer than this side takes; nothing was set aside for it.
+    #[error(
+        "the peer announced a frame of {length} bytes, over this side's limit of {limit}: it \
+         speaks another protocol or has a greater limit; close the connection, and if the peer \
+         is one of yours give both sides the same limit"
+    )]
+    FrameTooLarge {
+        /// The length that the peer announced, in bytes, without the prefix.
+        length: usize,
+        /// The longest frame that this side takes, in bytes, without the prefix.
+        limit: usize,
+    },
+
+    /// The peer sent a frame of no bytes, which no message fits into.
+    #[error(
+        "the peer sent an empty frame, which means nothing: it speaks another protocol or has \
+         a bug; close the connection"
+    )]
+    EmptyFrame,
+
+    /// The stream ended inside a frame; the part that had arrived is gone.
+    #[error(
+        "the stream ended inside a frame: the peer stopped in the middle of a message or \
+         something between cut the connection; connect again"
+    )]
+    Truncated,
+
+    /// The connection failed underneath the frames.
+    #[error("the connection broke: {cause}; the peer or the network ended it; connect again")]
+    Broken {
+        /// What the operating system or the stream said.
+        cause: io::Error,
+    },
+
+    /// Nobody could be reached at an address.
+    #[error(
+        "cannot connect to {addr}: {cause}; check the address (host:port), that the peer is \
+         listening there and that no firewall is between, then try again"
+    )]
+    Connect {
+        /// The address as the caller gave it.
+        addr: String,
+        /// What the operating system or the resolver said.
+        cause: io::Error,
+    },
+
+    /// An address gave no answer in time, neither yes nor no.
+    #[error(
+        "no answer from {addr} within {limit:?}: the peer is down, the network loses packets \
+         or a firewall swallows them; try again later"
+    )]
+    ConnectTimeout {
+        /// The address as the caller gave it.
+        addr: String,
+        /// How long the attempt was allowed to take.
+        limit: Duration,
+    },
+
+    /// Somebody else on this machine already listens on the address.
+    #[error(
+        "cannot listen on {addr}: the address is already in use on this machine; stop the \
+         program that listens there (perhaps another copy of this one) or choose another port \
+         (port 0 lets the system choose a free one)"
+    )]
+    AddressInUse {
+        /// The address as the caller gave it.
+        addr: String,
+    },
+
+    /// An address cannot be listened on for another reason than being in use.
+    #[error(
+        "cannot listen on {addr}: {cause}; check that the address is host:port, that the host \
+         is this machine and that this program may use the port"
+    )]
+    Listen {
+        /// The address as the caller gave it.
+        addr: String,
+        /// What the operating system or the resolver said.
+        cause: io::Error,
+    },
+
+    /// The listener is beyond recovery; it outlives everything else by itself.
+    #[error("this listener can accept no more connections: {cause}; listen again")]
+    Listener {
+        /// What the operating system or the runtime said.
+        cause: io::Error,
+    },
+
+    /// A frame was handed over for writing that no peer would take; nothing of it was sent and
+    /// the connection is as good as before.
+    #[error(
+        "a frame of {length} bytes was given to be sent, but a frame holds 1 to {limit} bytes: \
+         this is a mistake in the calling code; split the message or leave it out"
+    )]
+    UnsendableFrame {
+        /// The length of the frame, in bytes, without the prefix.
+        length: usize,
+        /// The longest frame that may be sent, in bytes, without the prefix.
+        limit: usize,
+    },
+
+    /// A connection was read again after a read had failed.
+    #[error(
+        "this connection has already failed and is read no further: this is a mistake in the \
+         calling code; drop the connection after the first error and connect again"
+    )]
+    AlreadyFailed,
+}
+
+/// Turns a failure of the stream under the frames into [`NetError::Broken`].
+impl From<io::Error> for NetError {
+    fn from(cause: io::Error) -> Self {
+        Self::Broken { cause }
+    }
+}

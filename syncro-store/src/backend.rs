@@ -1,0 +1,152 @@
+//! Byte backends: what keeps a store's bytes, and what it promises about them.
+//!
+//! A backend knows five tables of bytes and atomic batches, nothing else. Our encodings, our
+//! checksums and what the tables mean live above it, so that the database below can be exchanged.
+
+mod batch;
+mod memory;
+#[cfg(feature = "redb")]
+mod redb;
+
+use bytes::Bytes;
+use syncro_core::StoreError;
+
+pub use batch::Batch;
+pub use memory::{Fault, Memory, MemoryDisk};
+#[cfg(feature = "redb")]
+pub use redb::{Redb, RedbBuilder};
+
+/// The longest key in bytes.
+///
+/// The longest keys above hold a model's name, a record's id and a field's path, each of at most
+/// 255 bytes, and some 20 bytes of our own. A B+tree page of 4 KiB still branches with such keys.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// The longest value in bytes: 16 MiB.
+///
+/// The largest values above are log pages and records. A page is about 8 KiB unless one
+/// transaction is larger, and a transaction never exceeds a frame. A database keeps a value in one
+/// piece, in memory and in the file, and rounds its room up to a power of two: a larger value would
+/// hurt everything beside it.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A table of a store.
+///
+/// Tables share batches but no keys: one key may stand in each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// The few small rows of a store: its version, its own state, one row per peer and channel.
+    Rows,
+    /// Pages of the log, in log order.
+    Log,
+    /// The dictionaries of names and authors.
+    Names,
+    /// Records, written behind the log.
+    Records,
+    /// What finds a transaction by its stamp.
+    Stamps,
+}
+
+impl Table {
+    /// Every table, in the order in which a batch writes them.
+    pub const ALL: [Self; 5] = [
+        Self::Rows,
+        Self::Log,
+        Self::Names,
+        Self::Records,
+        Self::Stamps,
+    ];
+
+    /// Returns the name under which a database keeps the table. It is part of the file format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Log => "log",
+            Self::Names => "names",
+            Self::Records => "records",
+            Self::Stamps => "stamps",
+        }
+    }
+}
+
+/// Whether a write must survive a crash from the moment it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// Visible at once, durable with the next [`Durable`](Self::Durable) write.
+    Buffered,
+    /// On the medium before the write returns, and everything written before it too.
+    Durable,
+}
+
+/// Keeps bytes in tables: one open store of one medium.
+///
+/// Dropping a backend closes it. Its methods may be called from several threads at once; writes
+/// take turns.
+///
+/// What every backend promises:
+///
+/// - **B1, atomic.** A batch is found whole or not at all: by a reader, after a crash, and after a
+///   write that failed. One call reads one state; it never sees half a batch.
+/// - **B2, prefix order.** After a crash the store holds the first *n* batches that were written,
+///   for some *n*: never a batch without all those before it.
+/// - **B3, durable.** That *n* covers the last [`Durability::Durable`] write that returned `Ok`. An
+///   empty batch counts: written durably, it makes everything before it durable.
+/// - **B4, read your writes.** When a write has returned `Ok`, every read that starts later shows
+///   it, whatever its durability and on whichever thread.
+/// - **B5, order.** Keys compare as unsigned bytes, a prefix before what it is a prefix of. A scan
+///   yields each key once, ascending.
+/// - **B6, reopening.** Opening again shows what B2 and B3 say. Nothing but a `Durable` write is
+///   sure to make buffered batches durable: closing tries to, and may not say that it failed.
+/// - **B7, one at a time.** While a store is open, opening it again is refused with
+///   [`StoreError::Locked`], also by another process; once it is closed, or its process is dead, it
+///   is admitted.
+/// - **B8, latched.** After a write that failed on the medium, or a read that met damage, every
+///   later write is refused with [`StoreError::Latched`] until the store is opened again. Whether
+///   the failed batch is there then is unknown; B1 and B2 hold. Until then reads may fail, and show
+///   what was written with or without the failed batch.
+/// - **B9, limits.** A key is 1 to [`KEY_BYTES_MAX`] bytes long, a value 0 to [`VALUE_BYTES_MAX`].
+///   A batch that breaks a limit is refused before any of it is written, with [`StoreError::Io`] of
+///   kind [`InvalidInput`](std::io::ErrorKind::InvalidInput), and does not latch. The bounds of a
+///   scan may be of any length.
+/// - **B10, damage.** A damaged medium gives an error and no panic: [`StoreError::Corrupt`] where it
+///   is noticed. It is not always noticed: what is read may be wrong, which is why each value above
+///   carries a checksum.
+pub trait Backend: Send + Sync + 'static {
+    /// Reads the value of one key, or `None`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the medium cannot be read or is seen to be damaged.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Reads at most `limit` pairs with `start <= key < end`, ascending.
+    ///
+    /// Without an `end` it reads up to the end of the table. An `end` that is not after `start`
+    /// gives nothing. All pairs are held in memory at once: `limit` is the caller's bound on it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the medium cannot be read or is seen to be damaged.
+    fn scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
+
+    /// Reads the pair with the greatest key that is not after `at`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the medium cannot be read or is seen to be damaged.
+    fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError>;
+
+    /// Applies a batch, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the batch breaks a limit (B9), if an earlier write failed (B8), or if the medium
+    /// has no room or cannot be written, which latches the backend (B8).
+    fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError>;
+}

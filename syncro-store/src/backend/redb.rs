@@ -1,0 +1,311 @@
+//! The file backend: one redb database.
+
+mod blame;
+mod open;
+mod snapshot;
+
+use std::fmt;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ::redb::{
+    Database, Durability as RedbDurability, Error as RedbError, ReadableTable, StorageBackend,
+    TableDefinition, WriteTransaction,
+};
+use bytes::Bytes;
+use syncro_core::StoreError;
+
+use super::{Backend, Batch, Durability, Table};
+use blame::Place;
+use snapshot::Snapshot;
+
+/// The page cache of a [`Redb`] in bytes, unless its builder says otherwise.
+///
+/// redb takes 1 GiB by default, which an application that embeds us could not explain. Half of the
+/// cache may hold buffered writes, so this is also room for some 32 MiB of them.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// A store in one file, kept by [redb](https://docs.rs/redb).
+///
+/// A durable write costs one flush of the file. After a crash, opening reads the whole file once to
+/// find which pages are in use; after a clean close it does not.
+///
+/// redb trusts the pages of a file that was closed cleanly, and panics over some damage in them.
+/// Such a panic is caught and becomes [`StoreError::Corrupt`], unless the program is built with
+/// `panic = "abort"`. Out of reach stays damage over which redb overflows the stack or panics
+/// twice: about one random damage in 50,000, met inside a write, ends the process.
+///
+/// ```
+/// use syncro_store::{Backend, Batch, Durability, Redb, Table};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("store.redb");
+/// let store = Redb::open(&path)?;
+/// let mut batch = Batch::new();
+/// batch.put(Table::Rows, "colour", "green");
+/// store.write(&batch, Durability::Durable)?;
+/// drop(store);
+///
+/// let store = Redb::open(&path)?;
+/// assert_eq!(store.get(Table::Rows, b"colour")?.as_deref(), Some(&b"green"[..]));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Redb {
+    /// The state that reads see, opened by the first read after a write.
+    snapshot: Mutex<Option<Arc<Snapshot>>>,
+    /// Gone only while closing.
+    database: Option<Database>,
+    /// Held by the one write that runs. Says what failed, once a write has or damage was met.
+    latched: Mutex<Option<String>>,
+    place: Place,
+}
+
+impl Redb {
+    /// Opens the store in a file, creating it where there is none, with a cache of 64 MiB.
+    ///
+    /// # Errors
+    ///
+    /// - [`StoreError::Locked`] while another handle or process has the file open.
+    /// - [`StoreError::Corrupt`] for a file that is damaged, cut short, or no store of this library;
+    ///   such a file is left as it is.
+    /// - [`StoreError::Io`] if the path is a directory, if its directory does not exist, or if the
+    ///   operating system refuses it; [`StoreError::Full`] if there is no room to create it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::builder().open(path)
+    }
+
+    /// Opens the store on a storage of the caller's own, as a crash test does.
+    ///
+    /// The type of the storage follows redb's major version. Only a storage that implements redb's
+    /// locks is safe from being opened twice.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn with_backend(storage: impl StorageBackend) -> Result<Self, StoreError> {
+        Self::builder().with_backend(storage)
+    }
+
+    /// Starts from the defaults, to change some of them.
+    pub fn builder() -> RedbBuilder {
+        RedbBuilder {
+            cache_bytes: CACHE_BYTES,
+        }
+    }
+
+    fn new(database: Database, place: Place) -> Self {
+        Self {
+            snapshot: Mutex::new(None),
+            database: Some(database),
+            latched: Mutex::new(None),
+            place,
+        }
+    }
+
+    fn read<T>(
+        &self,
+        look_up: impl FnOnce(&Snapshot) -> Result<T, RedbError>,
+    ) -> Result<T, StoreError> {
+        let found = self.place.guard(|| look_up(&*self.snapshot()?));
+        found.inspect_err(|error| {
+            // Writing to a damaged tree only spreads the damage.
+            if matches!(error, StoreError::Corrupt { .. }) {
+                lock(&self.latched).get_or_insert_with(|| error.to_string());
+            }
+        })
+    }
+
+    /// Returns the current state, opening it if a write has let go of the last one.
+    ///
+    /// It is opened under the lock: opened outside, it could be put back after a write let go of it
+    /// and hide that write for ever.
+    fn snapshot(&self) -> Result<Arc<Snapshot>, RedbError> {
+        let mut current = lock(&self.snapshot);
+        if let Some(snapshot) = &*current {
+            return Ok(Arc::clone(snapshot));
+        }
+        let snapshot = Arc::new(Snapshot::open(self.database()?)?);
+        *current = Some(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    fn database(&self) -> Result<&Database, RedbError> {
+        self.database.as_ref().ok_or(RedbError::DatabaseClosed)
+    }
+
+    /// Lets go of the state that reads see: it is out of date, and an open one pins the pages that
+    /// later commits would reuse, so that the file grows.
+    fn forget_snapshot(&self) {
+        *lock(&self.snapshot) = None;
+    }
+
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), RedbError> {
+        let mut transaction = self.database()?.begin_write()?;
+        transaction.set_durability(match durability {
+            Durability::Buffered => RedbDurability::None,
+            Durability::Durable => RedbDurability::Immediate,
+        })?;
+        for table in Table::ALL {
+            write_table(&transaction, batch, table)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+impl Drop for Redb {
+    fn drop(&mut self) {
+        self.forget_snapshot();
+        let database = self.database.take();
+        // What cannot be written at the end is lost like anything that was only buffered (B6), and
+        // over a damaged file redb may even panic here.
+        let _ = self.place.guard(|| {
+            drop(database);
+            Ok(())
+        });
+    }
+}
+
+impl fmt::Debug for Redb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redb")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Backend for Redb {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.read(|snapshot| snapshot.get(table, key))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.read(|snapshot| snapshot.scan(table, start, end, limit))
+    }
+
+    fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        self.read(|snapshot| snapshot.floor(table, at))
+    }
+
+    fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        batch.check_limits()?;
+        let mut latched = lock(&self.latched);
+        if let Some(cause) = &*latched {
+            let cause = cause.clone();
+            return Err(StoreError::Latched { cause });
+        }
+        if batch.is_empty() && durability == Durability::Buffered {
+            return Ok(());
+        }
+        let written = self.place.guard(|| self.commit(batch, durability));
+        self.forget_snapshot();
+        written.inspect_err(|error| *latched = Some(error.to_string()))
+    }
+}
+
+/// Opens a [`Redb`] with other settings than the default ones.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("store.redb");
+/// use syncro_store::Redb;
+///
+/// let store = Redb::builder().cache_bytes(8 * 1024 * 1024).open(path)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RedbBuilder {
+    cache_bytes: usize,
+}
+
+impl RedbBuilder {
+    /// Sets how much memory the page cache may take, in bytes. Half of it may hold buffered writes.
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Opens the store in a file, creating it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redb::open`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Redb, StoreError> {
+        let path = path.as_ref();
+        let place = Place::new(path.display().to_string());
+        let database = open::open_file(&self.database(), path, &place)?;
+        Ok(Redb::new(database, place))
+    }
+
+    /// Opens the store on a storage of the caller's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redb::with_backend`].
+    pub fn with_backend(self, storage: impl StorageBackend) -> Result<Redb, StoreError> {
+        let place = Place::new("the given storage".to_owned());
+        let database = place.guard(|| Ok(self.database().create_with_backend(storage)?))?;
+        open::adopt(&database, &place)?;
+        Ok(Redb::new(database, place))
+    }
+
+    fn database(&self) -> ::redb::Builder {
+        let mut builder = Database::builder();
+        builder.set_cache_size(self.cache_bytes);
+        builder
+    }
+}
+
+fn write_table(
+    transaction: &WriteTransaction,
+    batch: &Batch,
+    table: Table,
+) -> Result<(), RedbError> {
+    let mut changes = batch.iter_table(table).peekable();
+    if changes.peek().is_none() {
+        return Ok(());
+    }
+    let mut entries = transaction.open_table(definition(table))?;
+    let last = entries.last()?.map(|(key, _)| key.value().to_vec());
+    let is_within = |key: &Bytes| last.as_ref().is_some_and(|last| key < last);
+    while let Some((key, value)) = changes.next_if(|(key, _)| is_within(key)) {
+        match value {
+            Some(value) => entries.insert(&key[..], &value[..])?,
+            None => entries.remove(&key[..])?,
+        };
+    }
+    if changes.peek().is_none() {
+        return Ok(());
+    }
+    // Everything left comes after the last key. A cursor appends it several times faster than
+    // inserting would: it fills whole pages and descends the tree once.
+    let mut end = entries.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
+    for (key, value) in changes {
+        if let Some(value) = value {
+            end.insert_before(&key[..], &value[..])?;
+        }
+    }
+    end.close()?;
+    Ok(())
+}
+
+fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+    TableDefinition::new(table.name())
+}
+
+// What the two locks guard is whole at every moment, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,140 @@
+//! From a path to a database that is ours.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+use ::redb::{
+    Builder, Database, Error as RedbError, MultimapTableHandle, ReadableDatabase, TableHandle,
+};
+use syncro_core::StoreError;
+
+use super::blame::Place;
+use super::definition;
+use super::snapshot::Snapshot;
+use crate::backend::Table;
+
+/// Opens or creates the database in a file, and makes sure that it is a store.
+pub(super) fn open_file(
+    builder: &Builder,
+    path: &Path,
+    place: &Place,
+) -> Result<Database, StoreError> {
+    let directory = directory(path);
+    if path.is_dir() {
+        let what = "this is a directory; name a file in it";
+        return Err(place.io(io::ErrorKind::IsADirectory, what));
+    }
+    if !directory.is_dir() {
+        let what = "its directory does not exist; create it first";
+        return Err(place.io(io::ErrorKind::NotFound, what));
+    }
+    let database = match create(builder, path, place) {
+        Err(StoreError::Corrupt { .. }) if reset_if_half_made(path) => create(builder, path, place),
+        opened => opened,
+    }?;
+    adopt(&database, place)?;
+    sync_directory(directory).map_err(|error| place.blame_io(&error))?;
+    Ok(database)
+}
+
+/// Makes sure that the database holds our tables: creates them in an empty one, refuses to touch
+/// another program's.
+pub(super) fn adopt(database: &Database, place: &Place) -> Result<(), StoreError> {
+    let present = place.guard(|| table_names(database))?;
+    let is_present = |table: &Table| present.iter().any(|name| name == table.name());
+    if Table::ALL.iter().all(is_present) {
+        // Tables of our names may still be of other types.
+        return place.guard(|| Snapshot::open(database).map(drop));
+    }
+    if !present.is_empty() && !Table::ALL.iter().any(is_present) {
+        return Err(place.foreign(&format!("it holds the tables {present:?}")));
+    }
+    place.guard(|| create_tables(database))
+}
+
+fn create(builder: &Builder, path: &Path, place: &Place) -> Result<Database, StoreError> {
+    place.guard(|| Ok(builder.create(path)?))
+}
+
+fn table_names(database: &Database) -> Result<Vec<String>, RedbError> {
+    let transaction = database.begin_read()?;
+    let tables = transaction.list_tables()?;
+    let mut names: Vec<_> = tables.map(|table| table.name().to_owned()).collect();
+    let multimaps = transaction.list_multimap_tables()?;
+    names.extend(multimaps.map(|table| table.name().to_owned()));
+    Ok(names)
+}
+
+fn create_tables(database: &Database) -> Result<(), RedbError> {
+    let transaction = database.begin_write()?;
+    for table in Table::ALL {
+        transaction.open_table(definition(table))?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// How much of a file redb's header takes.
+const HEADER_BYTES: usize = 320;
+/// What every redb file starts with, once its creation is complete.
+const MAGIC_BYTES: usize = 9;
+/// More than redb gives to a new file.
+const NEW_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Empties a file in which redb's creation of a database was cut off, and says whether it did.
+///
+/// redb sizes the file, writes a header without its magic number, and the magic number last. A
+/// machine that lost power in between would be refused its store for ever, for a file with nothing
+/// in it.
+fn reset_if_half_made(path: &Path) -> bool {
+    let reset = || {
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        // Held by whoever is creating it right now.
+        file.try_lock()?;
+        let is_half_made = is_half_made(&mut file)?;
+        if is_half_made {
+            file.set_len(0)?;
+        }
+        Ok::<_, io::Error>(is_half_made)
+    };
+    reset().unwrap_or(false)
+}
+
+fn is_half_made(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() > NEW_FILE_BYTES_MAX {
+        return Ok(false);
+    }
+    let mut content = Vec::new();
+    file.take(NEW_FILE_BYTES_MAX).read_to_end(&mut content)?;
+    let in_header = |at: usize| (MAGIC_BYTES..HEADER_BYTES).contains(&at);
+    let mut bytes = content.iter().enumerate();
+    Ok(content.len() > HEADER_BYTES && bytes.all(|(at, byte)| *byte == 0 || in_header(at)))
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes the file's name durable: flushing a new file does not flush the directory it stands in.
+///
+/// Where the system does not offer that, the name has to do without.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(directory).and_then(|directory| directory.sync_all()) {
+        Err(error) if is_not_offered(error.kind()) => Ok(()),
+        synced => synced,
+    }
+}
+
+fn is_not_offered(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied
+    )
+}

@@ -1,0 +1,97 @@
+//! One state of a database, for reading.
+
+use std::ops::Bound;
+
+use ::redb::{
+    AccessGuard, Database, Error as RedbError, ReadOnlyTable, ReadTransaction, ReadableDatabase,
+};
+use bytes::Bytes;
+
+use super::definition;
+use crate::backend::Table;
+
+/// A read transaction with its tables open.
+pub(super) struct Snapshot {
+    rows: Entries,
+    log: Entries,
+    names: Entries,
+    records: Entries,
+    stamps: Entries,
+}
+
+impl Snapshot {
+    pub(super) fn open(database: &Database) -> Result<Self, RedbError> {
+        let transaction = database.begin_read()?;
+        Ok(Self {
+            rows: Entries::open(&transaction, Table::Rows)?,
+            log: Entries::open(&transaction, Table::Log)?,
+            names: Entries::open(&transaction, Table::Names)?,
+            records: Entries::open(&transaction, Table::Records)?,
+            stamps: Entries::open(&transaction, Table::Stamps)?,
+        })
+    }
+
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, RedbError> {
+        let found = self.entries(table).0.get(key)?;
+        Ok(found.map(|value| Bytes::copy_from_slice(value.value())))
+    }
+
+    pub(super) fn scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, RedbError> {
+        if end.is_some_and(|end| end <= start) {
+            return Ok(Vec::new());
+        }
+        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = self
+            .entries(table)
+            .0
+            .range::<&[u8]>((Bound::Included(start), end))?;
+        found.take(limit).map(|entry| Ok(copy(&entry?))).collect()
+    }
+
+    pub(super) fn floor(
+        &self,
+        table: Table,
+        at: &[u8],
+    ) -> Result<Option<(Bytes, Bytes)>, RedbError> {
+        let mut up_to = self.entries(table).0.range::<&[u8]>(..=at)?;
+        let entry = up_to.next_back().transpose()?;
+        Ok(entry.as_ref().map(copy))
+    }
+
+    fn entries(&self, table: Table) -> &Entries {
+        match table {
+            Table::Rows => &self.rows,
+            Table::Log => &self.log,
+            Table::Names => &self.names,
+            Table::Records => &self.records,
+            Table::Stamps => &self.stamps,
+        }
+    }
+}
+
+struct Entries(ReadOnlyTable<&'static [u8], &'static [u8]>);
+
+impl Entries {
+    fn open(transaction: &ReadTransaction, table: Table) -> Result<Self, RedbError> {
+        Ok(Self(transaction.open_table(definition(table))?))
+    }
+}
+
+type Entry<'a> = (
+    AccessGuard<'a, &'static [u8]>,
+    AccessGuard<'a, &'static [u8]>,
+);
+
+/// Copies an entry out of its page: kept as it is, it would pin the page and the transaction.
+fn copy((key, value): &Entry<'_>) -> (Bytes, Bytes) {
+    (
+        Bytes::copy_from_slice(key.value()),
+        Bytes::copy_from_slice(value.value()),
+    )
+}

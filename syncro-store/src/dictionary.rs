@@ -1,0 +1,145 @@
+//! Names and authors by number: each is written once per store, however many records it is in.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use syncro_core::{Author, Epoch, Name, NodeId, StoreError};
+
+use crate::backend::Table;
+use crate::encoding::key;
+
+/// Words of one sort kept in memory, each way; forgotten together when there are this many. Authors
+/// number one per opening of every node ever met, so they cannot all be held.
+const CACHED_MAX: usize = 16_384;
+
+/// What a dictionary holds.
+pub(crate) trait Word: Clone + Eq + Hash {
+    /// The first byte of the keys of this sort of word.
+    const SORT: u8;
+    fn to_bytes(&self) -> Bytes;
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+}
+
+impl Word for Name {
+    const SORT: u8 = 0;
+    fn to_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(self.as_str().as_bytes())
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::new(std::str::from_utf8(bytes).ok()?).ok()
+    }
+}
+
+impl Word for Author {
+    const SORT: u8 = 1;
+    fn to_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(&key::author(self.node, self.epoch))
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (node, epoch) = bytes.split_at_checked(16)?;
+        let epoch = Epoch(u64::from_be_bytes(epoch.try_into().ok()?));
+        Some(Self {
+            node: NodeId::from_bytes(node.try_into().ok()?),
+            epoch,
+        })
+    }
+}
+
+/// The rows of a dictionary, wherever they are.
+pub(crate) trait Rows {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+}
+
+/// A cache over the rows of one sort of word.
+#[derive(Debug)]
+pub(crate) struct Dictionary<W> {
+    cache: Mutex<Cache<W>>,
+}
+
+#[derive(Debug)]
+struct Cache<W> {
+    numbers: HashMap<W, u32>,
+    words: HashMap<u32, W>,
+}
+
+impl<W: Word> Dictionary<W> {
+    pub(crate) fn new() -> Self {
+        let cache = Cache {
+            numbers: HashMap::new(),
+            words: HashMap::new(),
+        };
+        Self {
+            cache: Mutex::new(cache),
+        }
+    }
+
+    /// The number of a word, if it has one.
+    pub(crate) fn number(&self, word: &W, rows: &impl Rows) -> Result<Option<u32>, StoreError> {
+        if let Some(number) = self.lock().numbers.get(word) {
+            return Ok(Some(*number));
+        }
+        let Some(row) = rows.get(Table::Names, &number_key::<W>(word))? else {
+            return Ok(None);
+        };
+        let number = row.as_ref().try_into().map(u32::from_be_bytes);
+        let number =
+            number.map_err(|_| crate::encoding::damaged(Table::Names, &number_key(word)))?;
+        self.remember(word, number);
+        Ok(Some(number))
+    }
+
+    /// The word of a number.
+    pub(crate) fn word(&self, number: u32, rows: &impl Rows) -> Result<Option<W>, StoreError> {
+        if let Some(word) = self.lock().words.get(&number) {
+            return Ok(Some(word.clone()));
+        }
+        let Some(row) = rows.get(Table::Names, &word_key::<W>(number))? else {
+            return Ok(None);
+        };
+        let word = W::from_bytes(&row);
+        if let Some(word) = &word {
+            self.remember(word, number);
+        }
+        Ok(word)
+    }
+
+    /// Gives a word a number, and returns the rows that keep it.
+    pub(crate) fn assign(&self, word: &W, number: u32) -> [(Vec<u8>, Bytes); 2] {
+        self.remember(word, number);
+        let number_row = Bytes::copy_from_slice(&number.to_be_bytes());
+        [
+            (number_key(word), number_row),
+            (word_key::<W>(number), word.to_bytes()),
+        ]
+    }
+
+    fn remember(&self, word: &W, number: u32) {
+        let mut cache = self.lock();
+        if cache.numbers.len() >= CACHED_MAX {
+            cache.numbers.clear();
+            cache.words.clear();
+        }
+        cache.numbers.insert(word.clone(), number);
+        cache.words.insert(number, word.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cache<W>> {
+        // The maps are whole between any two operations.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The key of the number that the next word of a sort gets.
+pub(crate) fn next_key<W: Word>() -> Vec<u8> {
+    vec![W::SORT, 0]
+}
+
+fn number_key<W: Word>(word: &W) -> Vec<u8> {
+    [&[W::SORT, 1], word.to_bytes().as_ref()].concat()
+}
+
+fn word_key<W: Word>(number: u32) -> Vec<u8> {
+    [&[W::SORT, 2], number.to_be_bytes().as_slice()].concat()
+}

@@ -1,0 +1,140 @@
+//! Our own encodings on disk, so that no database's version can make data unreadable.
+//!
+//! Every value of every table is sealed: a CRC-32 over table, key and content comes first, so that
+//! neither a flipped bit nor a value under another's key is ever taken for data.
+
+pub(crate) mod key;
+pub(crate) mod page;
+pub(crate) mod record;
+pub(crate) mod row;
+
+use bytes::Bytes;
+use syncro_core::StoreError;
+
+use crate::backend::Table;
+
+/// The version of everything in this module, stated once per store.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Puts the checksum before a value.
+pub(crate) fn seal(table: Table, key: &[u8], content: &[u8]) -> Bytes {
+    let mut sealed = Vec::with_capacity(4 + content.len());
+    sealed.extend_from_slice(&checksum(table, key, content).to_be_bytes());
+    sealed.extend_from_slice(content);
+    sealed.into()
+}
+
+/// Checks and takes off the checksum of a value.
+pub(crate) fn unseal(table: Table, key: &[u8], sealed: &Bytes) -> Result<Bytes, StoreError> {
+    let content = sealed.get(4..).ok_or_else(|| damaged(table, key))?;
+    if sealed.get(..4) != Some(checksum(table, key, content).to_be_bytes().as_slice()) {
+        return Err(damaged(table, key));
+    }
+    Ok(sealed.slice(4..))
+}
+
+/// The error for a value that is not what was written.
+pub(crate) fn damaged(table: Table, key: &[u8]) -> StoreError {
+    let shown: String = key
+        .iter()
+        .take(40)
+        .flat_map(|byte| byte.escape_ascii())
+        .map(char::from)
+        .collect();
+    StoreError::Corrupt {
+        what: format!("a value in table {} under key {shown:?}", table.name()),
+    }
+}
+
+fn checksum(table: Table, key: &[u8], content: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[table as u8]);
+    hasher.update(key);
+    hasher.update(content);
+    hasher.finalize()
+}
+
+/// Appends the small things that encodings are made of.
+#[derive(Debug, Default)]
+pub(crate) struct Out(pub(crate) Vec<u8>);
+
+impl Out {
+    pub(crate) fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    /// Seven bits a byte, the least significant first; the high bit says that more follow.
+    pub(crate) fn varint(&mut self, mut int: u64) {
+        while int >= 0x80 {
+            self.0.push(int as u8 | 0x80);
+            int >>= 7;
+        }
+        self.0.push(int as u8);
+    }
+
+    pub(crate) fn fixed(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// A length, then the bytes.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.varint(bytes.len() as u64);
+        self.fixed(bytes);
+    }
+}
+
+/// Reads what [`Out`] wrote. `None` means damage that the checksum did not see, or a foreign writer.
+#[derive(Debug)]
+pub(crate) struct In<'a> {
+    content: &'a Bytes,
+    place: usize,
+}
+
+impl<'a> In<'a> {
+    pub(crate) fn new(content: &'a Bytes) -> Self {
+        Self { content, place: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.place >= self.content.len()
+    }
+
+    pub(crate) fn byte(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
+    }
+
+    pub(crate) fn varint(&mut self) -> Option<u64> {
+        let mut int = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            int |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(int);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    /// A length, then the bytes, which share the memory of the whole.
+    pub(crate) fn bytes(&mut self) -> Option<Bytes> {
+        let length = usize::try_from(self.varint()?).ok()?;
+        let end = self
+            .place
+            .checked_add(length)
+            .filter(|end| *end <= self.content.len())?;
+        let bytes = self.content.slice(self.place..end);
+        self.place = end;
+        Some(bytes)
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let end = self.place.checked_add(length)?;
+        let taken = self.content.get(self.place..end)?;
+        self.place = end;
+        Some(taken)
+    }
+}

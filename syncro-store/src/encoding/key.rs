@@ -1,0 +1,105 @@
+//! Keys: in their order, tables are read.
+
+use syncro_core::{Epoch, Name, NodeId, RecordId, RecordKey, Time};
+use uuid::Uuid;
+
+/// The key of a log page: the offset of its first scribe.
+pub(crate) fn page(offset: u64) -> [u8; 8] {
+    offset.to_be_bytes()
+}
+
+/// The offset of a page's key.
+pub(crate) fn page_offset(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.try_into().ok()?))
+}
+
+/// The key of a record: the model's length and name, then the id. One model's records are neighbours, in
+/// the order of their ids.
+pub(crate) fn record(key: &RecordKey) -> Vec<u8> {
+    let mut bytes = model(&key.model);
+    match &key.id {
+        RecordId::Int(int) => {
+            bytes.push(1);
+            // The sign bit flipped, so that bytes order as numbers do.
+            bytes.extend_from_slice(&((*int as u64) ^ (1 << 63)).to_be_bytes());
+        }
+        RecordId::Uuid(uuid) => {
+            bytes.push(2);
+            bytes.extend_from_slice(uuid.as_bytes());
+        }
+        RecordId::Text(text) => {
+            bytes.push(3);
+            bytes.extend_from_slice(text.as_str().as_bytes());
+        }
+    }
+    bytes
+}
+
+/// What the keys of a model's records begin with.
+pub(crate) fn model(model: &Name) -> Vec<u8> {
+    let name = model.as_str().as_bytes();
+    let mut bytes = Vec::with_capacity(2 + 2 * name.len());
+    // Names have at most 255 bytes.
+    bytes.push(name.len() as u8);
+    bytes.extend_from_slice(name);
+    bytes
+}
+
+/// The first key after all of a model's.
+pub(crate) fn after_model(name: &Name) -> Vec<u8> {
+    let mut bytes = model(name);
+    bytes.push(0xff);
+    bytes
+}
+
+/// The record of a key.
+pub(crate) fn read_record(key: &[u8]) -> Option<RecordKey> {
+    let (length, rest) = key.split_first()?;
+    let (model, rest) = rest.split_at_checked(usize::from(*length))?;
+    let model = Name::new(std::str::from_utf8(model).ok()?).ok()?;
+    let (sort, rest) = rest.split_first()?;
+    let id = match sort {
+        1 => RecordId::Int((u64::from_be_bytes(rest.try_into().ok()?) ^ (1 << 63)) as i64),
+        2 => RecordId::Uuid(Uuid::from_slice(rest).ok()?),
+        3 => RecordId::text(std::str::from_utf8(rest).ok()?).ok()?,
+        _ => return None,
+    };
+    Some(RecordKey { model, id })
+}
+
+/// The key of a stamp: the author by number, then the time. An author's stamps are neighbours.
+pub(crate) fn stamp(author: u32, time: Time) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    let (first, second) = bytes.split_at_mut(4);
+    first.copy_from_slice(&author.to_be_bytes());
+    second.copy_from_slice(&time.bits().to_be_bytes());
+    bytes
+}
+
+/// The key of the format version.
+pub(crate) const FORMAT: &[u8] = b"format";
+/// The key of the node's own row.
+pub(crate) const OWN: &[u8] = b"own";
+/// The key of the offset up to which records and stamps follow the log.
+pub(crate) const MARK: &[u8] = b"mark";
+/// What the keys of peers' rows begin with.
+pub(crate) const PEER: &[u8] = b"peer/";
+
+/// The key of a peer's row.
+pub(crate) fn peer(node: NodeId) -> Vec<u8> {
+    [PEER, node.as_bytes()].concat()
+}
+
+/// The node of a peer's key.
+pub(crate) fn peer_node(key: &[u8]) -> Option<NodeId> {
+    Some(NodeId::from_bytes(key.strip_prefix(PEER)?.try_into().ok()?))
+}
+
+/// The bytes that stand for an author in the dictionary.
+pub(crate) fn author(node: NodeId, epoch: Epoch) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    let (first, second) = bytes.split_at_mut(16);
+    first.copy_from_slice(node.as_bytes());
+    second.copy_from_slice(&epoch.0.to_be_bytes());
+    bytes
+}

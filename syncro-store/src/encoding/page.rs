@@ -1,0 +1,148 @@
+//! Pages of the log: many small transactions in one value.
+
+use bytes::Bytes;
+use syncro_core::{Digest, Entry, Point, Transaction};
+
+use super::{In, Out};
+
+/// Bytes at which a page is full. A larger transaction has a page of its own.
+pub(crate) const PAGE_BYTES: usize = 8 << 10;
+
+/// A piece of the log: `digest before 16`, then per transaction the number of its scribes, its length and
+/// its bytes. The offset of the first scribe is the page's key.
+#[derive(Clone, Debug)]
+pub(crate) struct Page {
+    first: u64,
+    content: Bytes,
+}
+
+impl Page {
+    pub(crate) fn new(first: u64, content: Bytes) -> Self {
+        Self { first, content }
+    }
+
+    /// The offset of the first scribe.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Walks over the transactions. Ends early, with `None`, at damage.
+    pub(crate) fn walk(&self) -> Option<Walk<'_>> {
+        let mut rest = In::new(&self.content);
+        let digest = Digest(rest.fixed()?);
+        Some(Walk {
+            rest,
+            at: Point {
+                offset: self.first,
+                digest,
+            },
+        })
+    }
+}
+
+/// A place in a page.
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
+    rest: In<'a>,
+    at: Point,
+}
+
+impl Walk<'_> {
+    /// The place in the log before the next transaction.
+    pub(crate) fn at(&self) -> Point {
+        self.at
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Passes over the next transaction, and returns where it began and its bytes.
+    pub(crate) fn step(&mut self) -> Option<(u64, Bytes)> {
+        let offset = self.at.offset;
+        let scribes = self.rest.varint().filter(|scribes| *scribes > 0)?;
+        let bytes = self.rest.bytes()?;
+        self.at = self.at.then(scribes, &bytes);
+        Some((offset, bytes))
+    }
+
+    /// Decodes the next transaction.
+    pub(crate) fn entry(&mut self) -> Option<Entry> {
+        let (offset, bytes) = self.step()?;
+        let transaction = Transaction::decode(bytes).ok()?;
+        let entry = Entry {
+            offset,
+            transaction,
+            digest: self.at.digest,
+        };
+        (entry.end().offset == self.at.offset).then_some(entry)
+    }
+}
+
+/// The page at the end of the log, which still grows.
+#[derive(Debug)]
+pub(crate) struct OpenPage {
+    first: u64,
+    end: Point,
+    out: Out,
+}
+
+impl OpenPage {
+    /// Begins a page at a place in the log.
+    pub(crate) fn begin(at: Point) -> Self {
+        let mut out = Out::default();
+        out.fixed(&at.digest.0);
+        Self {
+            first: at.offset,
+            end: at,
+            out,
+        }
+    }
+
+    /// Goes on with the last page of a store; `None` where it is damaged.
+    pub(crate) fn resume(page: &Page) -> Option<Self> {
+        let mut walk = page.walk()?;
+        while !walk.is_over() {
+            walk.step()?;
+        }
+        Some(Self {
+            first: page.first,
+            end: walk.at(),
+            out: Out(page.content.to_vec()),
+        })
+    }
+
+    /// Whether a transaction of so many bytes belongs on the next page.
+    pub(crate) fn is_full_for(&self, bytes: usize) -> bool {
+        !self.is_empty() && self.out.0.len() + bytes > PAGE_BYTES
+    }
+
+    pub(crate) fn push(&mut self, entry: &Entry) {
+        self.out.varint(entry.transaction.len());
+        self.out.bytes(entry.transaction.bytes());
+        self.end = entry.end();
+    }
+
+    /// The offset of the first scribe.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The end of the log.
+    pub(crate) fn end(&self) -> Point {
+        self.end
+    }
+
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.out.0
+    }
+
+    /// Whether nothing was pushed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.end.offset == self.first
+    }
+
+    pub(crate) fn to_page(&self) -> Page {
+        Page::new(self.first, Bytes::copy_from_slice(&self.out.0))
+    }
+}

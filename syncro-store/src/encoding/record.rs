@@ -1,0 +1,175 @@
+//! Records: their few distinct stamps written once, names and authors by number.
+//!
+//! `number of stamps, stamps of author and time 8; created, destroyed: 0 or 1 + index of a stamp; number
+//! of registers, registers of name, shape, element, index of the stamp, value`.
+
+use bytes::Bytes;
+use syncro_core::{
+    Author, Element, Encoded, Kind, Name, Path, Record, Register, Stamp, StoreError, Time,
+};
+
+use super::{In, Out};
+
+/// Turns names and authors into numbers, for writing.
+pub(crate) trait Numbers {
+    fn name(&mut self, name: &Name) -> Result<u32, StoreError>;
+    fn author(&mut self, author: Author) -> Result<u32, StoreError>;
+}
+
+/// Turns numbers into names and authors, for reading.
+pub(crate) trait Words {
+    fn name(&self, number: u32) -> Result<Option<Name>, StoreError>;
+    fn author(&self, number: u32) -> Result<Option<Author>, StoreError>;
+}
+
+const WHOLE: u8 = 0;
+const ENTRY: u8 = 1;
+const MEMBER: u8 = 2;
+const COUNTER: u8 = 3;
+
+pub(crate) fn write(record: &Record, numbers: &mut impl Numbers) -> Result<Vec<u8>, StoreError> {
+    let mut stamps: Vec<Stamp> = record
+        .created()
+        .into_iter()
+        .chain(record.destroyed())
+        .collect();
+    stamps.extend(record.registers().iter().map(|register| register.stamp));
+    stamps.sort_unstable();
+    stamps.dedup();
+    // Every stamp asked for is in the list.
+    let index = |stamp: Stamp| stamps.binary_search(&stamp).unwrap_or_default() as u64;
+
+    let mut out = Out::default();
+    out.varint(stamps.len() as u64);
+    for stamp in &stamps {
+        out.varint(u64::from(numbers.author(stamp.author)?));
+        out.fixed(&stamp.time.bits().to_be_bytes());
+    }
+    for mark in [record.created(), record.destroyed()] {
+        out.varint(mark.map_or(0, |stamp| 1 + index(stamp)));
+    }
+    out.varint(record.registers().len() as u64);
+    for register in record.registers() {
+        out.varint(u64::from(numbers.name(&register.path.field)?));
+        match &register.path.element {
+            None => out.byte(WHOLE),
+            Some(Element::Entry(key)) => {
+                out.byte(ENTRY);
+                out.bytes(key.as_bytes());
+            }
+            Some(Element::Member(member)) => {
+                out.byte(MEMBER);
+                out.bytes(member.as_bytes());
+            }
+            Some(Element::Author(author)) => {
+                out.byte(COUNTER);
+                out.varint(u64::from(numbers.author(*author)?));
+            }
+        }
+        out.varint(index(register.stamp));
+        out.bytes(register.value.as_bytes());
+    }
+    Ok(out.0)
+}
+
+/// Reads a record; `None` where the bytes are not one.
+pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>, StoreError> {
+    let mut input = In::new(content);
+    let Some(count) = input.varint() else {
+        return Ok(None);
+    };
+    let mut stamps = Vec::new();
+    for _ in 0..count {
+        let (Some(author), Some(time)) = (number(&mut input), input.fixed()) else {
+            return Ok(None);
+        };
+        let Some(author) = words.author(author)? else {
+            return Ok(None);
+        };
+        stamps.push(Stamp {
+            time: Time::from_bits(u64::from_be_bytes(time)),
+            author,
+        });
+    }
+    let mark = |input: &mut In<'_>| match input.varint()? {
+        0 => Some(None),
+        index => Some(Some(stamp_at(&stamps, index - 1)?)),
+    };
+    let (Some(created), Some(destroyed)) = (mark(&mut input), mark(&mut input)) else {
+        return Ok(None);
+    };
+    let Some(count) = input.varint() else {
+        return Ok(None);
+    };
+    let mut registers = Vec::new();
+    for _ in 0..count {
+        match read_register(&mut input, &stamps, words)? {
+            Some(register) => registers.push(register),
+            None => return Ok(None),
+        }
+    }
+    Ok(input
+        .is_empty()
+        .then(|| Record::new(created, destroyed, registers)))
+}
+
+fn read_register(
+    input: &mut In<'_>,
+    stamps: &[Stamp],
+    words: &impl Words,
+) -> Result<Option<Register>, StoreError> {
+    let (Some(name), Some(shape)) = (number(input), input.byte()) else {
+        return Ok(None);
+    };
+    let Some(field) = words.name(name)? else {
+        return Ok(None);
+    };
+    let element = match shape {
+        WHOLE => None,
+        ENTRY => match input.bytes().as_deref().map(std::str::from_utf8) {
+            Some(Ok(key)) => Some(Element::Entry(key.into())),
+            _ => return Ok(None),
+        },
+        MEMBER => match input.bytes() {
+            Some(member) => Some(Element::Member(Encoded::trusted(member))),
+            None => return Ok(None),
+        },
+        COUNTER => {
+            let Some(author) = number(input) else {
+                return Ok(None);
+            };
+            let Some(author) = words.author(author)? else {
+                return Ok(None);
+            };
+            Some(Element::Author(author))
+        }
+        _ => return Ok(None),
+    };
+    let kind = if shape == COUNTER {
+        Kind::Counter
+    } else {
+        Kind::Lww
+    };
+    let stamp = input.varint().and_then(|index| stamp_at(stamps, index));
+    let (Some(stamp), Some(value)) = (stamp, input.bytes()) else {
+        return Ok(None);
+    };
+    let path = Path {
+        field,
+        element,
+        kind,
+    };
+    Ok(Some(Register {
+        path,
+        stamp,
+        value: Encoded::trusted(value),
+    }))
+}
+
+fn number(input: &mut In<'_>) -> Option<u32> {
+    u32::try_from(input.varint()?).ok()
+}
+
+fn stamp_at(stamps: &[Stamp], index: u64) -> Option<Stamp> {
+    stamps.get(usize::try_from(index).ok()?).copied()
+}

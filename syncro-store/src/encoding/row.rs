@@ -1,0 +1,75 @@
+//! The few small rows: who the node is, and what it knows of each peer.
+
+use bytes::Bytes;
+use syncro_core::{Digest, Epoch, Ladder, Name, NodeId, OwnRow, PeerRow, Point, Rung, Time};
+
+use super::{In, Out};
+
+/// `node 16, epoch 8, clock 8, offset 8, digest 16`.
+pub(crate) fn write_own(row: &OwnRow) -> Vec<u8> {
+    let mut out = Out::default();
+    out.fixed(row.node.as_bytes());
+    out.fixed(&row.epoch.0.to_be_bytes());
+    out.fixed(&row.clock.bits().to_be_bytes());
+    write_point(&mut out, row.end);
+    out.0
+}
+
+pub(crate) fn read_own(content: &Bytes) -> Option<OwnRow> {
+    let mut row = In::new(content);
+    Some(OwnRow {
+        node: NodeId::from_bytes(row.fixed()?),
+        epoch: Epoch(u64::from_be_bytes(row.fixed()?)),
+        clock: Time::from_bits(u64::from_be_bytes(row.fixed()?)),
+        end: read_point(&mut row)?,
+    })
+}
+
+/// `name, number of rungs, rungs of epoch 8, offset 8, digest 16`; an empty name is none.
+pub(crate) fn write_peer(row: &PeerRow) -> Vec<u8> {
+    let mut out = Out::default();
+    out.bytes(
+        row.name
+            .as_ref()
+            .map_or(&[], |name| name.as_str().as_bytes()),
+    );
+    out.varint(row.ladder.rungs().len() as u64);
+    for rung in row.ladder.rungs() {
+        out.fixed(&rung.epoch.0.to_be_bytes());
+        write_point(&mut out, rung.point);
+    }
+    out.0
+}
+
+pub(crate) fn read_peer(content: &Bytes) -> Option<PeerRow> {
+    let mut row = In::new(content);
+    let name = row.bytes()?;
+    let name = match std::str::from_utf8(&name).ok()? {
+        "" => None,
+        name => Some(Name::new(name).ok()?),
+    };
+    let mut rungs = Vec::new();
+    for _ in 0..row.varint()? {
+        let epoch = Epoch(u64::from_be_bytes(row.fixed()?));
+        rungs.push(Rung {
+            epoch,
+            point: read_point(&mut row)?,
+        });
+    }
+    Some(PeerRow {
+        name,
+        ladder: Ladder::new(rungs),
+    })
+}
+
+fn write_point(out: &mut Out, point: Point) {
+    out.fixed(&point.offset.to_be_bytes());
+    out.fixed(&point.digest.0);
+}
+
+fn read_point(row: &mut In<'_>) -> Option<Point> {
+    Some(Point {
+        offset: u64::from_be_bytes(row.fixed()?),
+        digest: Digest(row.fixed()?),
+    })
+}

@@ -1,0 +1,98 @@
+//! Listening, and connecting again and again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use syncro_core::{Encoding, Role};
+use syncro_net::Backoff;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::core::Core;
+use crate::error::Error;
+use crate::session::run;
+
+/// Takes connections until it is closed or dropped; sessions that are open go on.
+#[derive(Debug)]
+pub struct Listening {
+    addr: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// The address on which it listens: the port is a real one even if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Keeps a connection to an address, until it is closed or dropped.
+#[derive(Debug)]
+pub struct Connection {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Ends the session, if there is one, and connects no more. Returns when it has ended.
+    pub async fn close(mut self) {
+        self.stop.send_replace(true);
+        // A task that panicked has ended too.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub(crate) async fn listen(core: Arc<Core>, addr: &str) -> Result<Listening, Error> {
+    let listener = syncro_net::tcp::listen(addr).await?;
+    let addr = listener.local_addr()?;
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if core.is_stopped() {
+                return;
+            }
+            let core = core.clone();
+            tokio::spawn(async move {
+                // A node with too many sessions, or a closed one, refuses by hanging up.
+                let _ = run(&core, stream, Role::Accept).await;
+            });
+        }
+    });
+    Ok(Listening { addr, task })
+}
+
+pub(crate) fn connect(core: Arc<Core>, addr: String, encoding: Encoding) -> Connection {
+    let (stop, mut stopped) = watch::channel(false);
+    let task = tokio::spawn(async move {
+        let mut backoff = Backoff::default();
+        while !core.is_stopped() && !*stopped.borrow() {
+            let attempt = async {
+                let Ok(stream) = syncro_net::tcp::connect(&addr).await else {
+                    return false;
+                };
+                let end = run(&core, stream, Role::Dial(encoding)).await;
+                end.is_ok_and(|end| end.was_open)
+            };
+            tokio::select! {
+                was_open = attempt => if was_open { backoff.reset() },
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next()) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            }
+        }
+    });
+    Connection { stop, task }
+}

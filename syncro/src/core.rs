@@ -1,0 +1,472 @@
+//! The driver: gives inputs to the engine, carries out the effects, and syncs the store once for many.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use syncro_core::{
+    CloseReason, Config, Effects, Engine, Event, Input, Now, Proposal, Role, SessionId, Stamp,
+    Store, StoreError,
+};
+use syncro_store::{LogStore, Reader, Syncer};
+use tokio::sync::{mpsc, watch};
+
+use crate::changes::Hub;
+use crate::error::Error;
+use crate::peers::Receipts;
+
+/// How long a deferred write may stay only in memory.
+const DEFERRED_MAX: Duration = Duration::from_millis(50);
+
+/// Bytes applied and not synced at which a writer waits for a sync, deferred or not: what is not synced
+/// is held in memory.
+const UNSYNCED_BYTES_MAX: usize = 16 << 20;
+
+/// When a write returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// When it is on the disk. Writes of several threads share a flush.
+    #[default]
+    Durable,
+    /// At once; it is on the disk within 50 ms, or lost in a crash before, unless a peer has it.
+    Deferred,
+}
+
+/// A transaction that was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its stamp.
+    pub stamp: Stamp,
+    /// The end of this node's log with it: a peer that confirms this offset holds it.
+    pub offset: u64,
+}
+
+/// What a session's task has to do.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Opened,
+    Frame(Bytes),
+    Close(CloseReason),
+}
+
+/// What every handle of a node shares.
+pub(crate) struct Core {
+    state: Mutex<State>,
+    pub(crate) reader: Reader,
+    syncer: Syncer,
+    /// Held by the thread that syncs; the others wait for what it does.
+    turn: Mutex<()>,
+    durable: Mutex<Durable>,
+    /// What the background thread is to do.
+    agenda: Mutex<Agenda>,
+    agenda_changed: Condvar,
+    pub(crate) hub: Hub,
+    pub(crate) receipts: Receipts,
+    /// Counts everything that may end a wait for a peer.
+    pub(crate) progress: watch::Sender<u64>,
+    pub(crate) read_bytes: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    started: Instant,
+}
+
+struct State {
+    engine: Engine,
+    store: LogStore,
+    sessions: BTreeMap<SessionId, mpsc::UnboundedSender<Outgoing>>,
+    next_session: u64,
+    /// The commits applied, and the bytes of those not synced yet.
+    applied: u64,
+    unsynced_bytes: usize,
+    /// Why nothing more is taken.
+    stopped: Option<Stop>,
+}
+
+#[derive(Clone)]
+enum Stop {
+    Closed,
+    Failed(StoreError),
+}
+
+impl From<Stop> for Error {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Closed => Self::Closed,
+            Stop::Failed(error) => Self::Store(error),
+        }
+    }
+}
+
+struct Durable {
+    through: u64,
+    failed: Option<StoreError>,
+}
+
+#[derive(Default)]
+struct Agenda {
+    sync_at: Option<Instant>,
+    tick_at: Option<Instant>,
+    is_over: bool,
+}
+
+/// A panic while a lock was held has stopped its thread, not the data behind the lock: what could be half
+/// done is the engine's, and it is left in the state before or after a step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    /// Opens the engine over a store, makes its epoch durable, and starts the background thread.
+    pub(crate) fn open(mut store: LogStore, config: Config) -> Result<Arc<Self>, Error> {
+        let started = Instant::now();
+        let (engine, effects) = Engine::open(now(started), config, &store)?;
+        let mut applied = 0;
+        if let Some(commit) = effects.commit {
+            store.apply(&commit)?;
+            store.sync()?;
+            applied = commit.sequence;
+        }
+        let core = Arc::new(Self {
+            reader: store.reader(),
+            syncer: store.syncer(),
+            hub: Hub::new(engine.end().offset),
+            state: Mutex::new(State {
+                engine,
+                store,
+                sessions: BTreeMap::new(),
+                next_session: 0,
+                applied,
+                unsynced_bytes: 0,
+                stopped: None,
+            }),
+            turn: Mutex::new(()),
+            durable: Mutex::new(Durable {
+                through: applied,
+                failed: None,
+            }),
+            agenda: Mutex::default(),
+            agenda_changed: Condvar::new(),
+            receipts: Receipts::default(),
+            progress: watch::Sender::new(0),
+            read_bytes: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+            started,
+        });
+        core.synced(applied);
+        let weak = Arc::downgrade(&core);
+        std::thread::Builder::new()
+            .name("syncro".to_owned())
+            .spawn(move || background(&weak))
+            .map_err(Error::Thread)?;
+        Ok(core)
+    }
+
+    /// Looks at the engine between two steps.
+    pub(crate) fn engine<T>(&self, look: impl FnOnce(&Engine) -> T) -> T {
+        look(&lock(&self.state).engine)
+    }
+
+    /// Records a transaction. `None` when there was nothing to record.
+    pub(crate) fn propose(
+        &self,
+        proposal: Proposal,
+        durability: Durability,
+    ) -> Result<Option<Committed>, Error> {
+        let (sequence, committed, is_crowded) = {
+            let mut state = lock(&self.state);
+            let effects = self.step(&mut state, Input::Propose(proposal))?;
+            let Some(commit) = &effects.commit else {
+                return Ok(None);
+            };
+            let Some(entry) = commit.entries.last() else {
+                return Ok(None);
+            };
+            let stamp = entry.transaction.stamp();
+            let committed = Committed {
+                stamp,
+                offset: entry.end().offset,
+            };
+            (
+                commit.sequence,
+                committed,
+                state.unsynced_bytes > UNSYNCED_BYTES_MAX,
+            )
+        };
+        if durability == Durability::Durable || is_crowded {
+            self.make_durable(sequence)?;
+        } else {
+            self.sync_by(Instant::now() + DEFERRED_MAX);
+        }
+        Ok(Some(committed))
+    }
+
+    /// Begins a session; its messages come out of the channel.
+    pub(crate) fn open_session(
+        &self,
+        role: Role,
+    ) -> Result<(SessionId, mpsc::UnboundedReceiver<Outgoing>), Error> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut state = lock(&self.state);
+        state.next_session += 1;
+        let session = SessionId(state.next_session);
+        state.sessions.insert(session, sender);
+        let opened = self.step(&mut state, Input::Open { session, role });
+        if let Err(error) = opened {
+            state.sessions.remove(&session);
+            return Err(error);
+        }
+        Ok((session, receiver))
+    }
+
+    /// Gives an input of a session to the engine. What it committed is synced in the background.
+    pub(crate) fn session_input(&self, input: Input) -> Result<(), Error> {
+        let has_committed = {
+            let mut state = lock(&self.state);
+            self.step(&mut state, input)?.commit.is_some()
+        };
+        if has_committed {
+            self.sync_by(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Ends every session, makes everything durable and gives the store up. Later calls fail.
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        let (applied, is_first) = {
+            let mut state = lock(&self.state);
+            let sessions: Vec<SessionId> = state.sessions.keys().copied().collect();
+            for session in sessions {
+                let reason = CloseReason::ShuttingDown;
+                // A store that failed has ended the sessions already.
+                let _ = self.step(&mut state, Input::Close { session, reason });
+            }
+            let is_first = state.stopped.is_none();
+            state.stopped.get_or_insert(Stop::Closed);
+            (state.applied, is_first)
+        };
+        lock(&self.agenda).is_over = true;
+        self.agenda_changed.notify_all();
+        self.hub.close();
+        self.note_progress();
+        let synced = if is_first {
+            self.make_durable(applied)
+        } else {
+            Ok(())
+        };
+        self.syncer.close();
+        synced
+    }
+
+    /// Returns when a commit is durable: syncs, unless another thread does so meanwhile.
+    fn make_durable(&self, sequence: u64) -> Result<(), Error> {
+        if self.is_durable(sequence)? {
+            return Ok(());
+        }
+        let _turn = lock(&self.turn);
+        if self.is_durable(sequence)? {
+            return Ok(());
+        }
+        let applied = {
+            let mut state = lock(&self.state);
+            state.unsynced_bytes = 0;
+            state.applied
+        };
+        match self.syncer.sync() {
+            Ok(()) => {
+                lock(&self.durable).through = applied;
+                self.synced(applied);
+                Ok(())
+            }
+            Err(error) => {
+                lock(&self.durable).failed = Some(error.clone());
+                self.fail(&mut lock(&self.state), &error);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn is_durable(&self, sequence: u64) -> Result<bool, Error> {
+        let durable = lock(&self.durable);
+        if durable.through >= sequence {
+            return Ok(true);
+        }
+        match &durable.failed {
+            Some(error) => Err(error.clone().into()),
+            None => Ok(false),
+        }
+    }
+
+    /// Tells the engine, which acknowledges what peers sent.
+    fn synced(&self, through: u64) {
+        let mut state = lock(&self.state);
+        // Only reading the store can fail here, and that shows again at the next call that has a caller.
+        let _ = self.step(&mut state, Input::Synced { through });
+    }
+
+    /// One step: handle, apply, send, tell.
+    fn step(&self, state: &mut State, input: Input) -> Result<Effects, Error> {
+        if let Some(stop) = &state.stopped {
+            return Err(stop.clone().into());
+        }
+        let mut effects = state
+            .engine
+            .handle(now(self.started), input, &state.store)?;
+        if let Some(commit) = &effects.commit {
+            if let Err(error) = state.store.apply(commit) {
+                self.fail(state, &error);
+                return Err(error.into());
+            }
+            state.applied = commit.sequence;
+            let bytes = commit
+                .entries
+                .iter()
+                .map(|entry| entry.transaction.bytes().len());
+            state.unsynced_bytes += bytes.sum::<usize>();
+        }
+        for (session, frame) in effects.sends.drain(..) {
+            send(state, session, Outgoing::Frame(frame));
+        }
+        for (session, reason) in effects.closes.drain(..) {
+            send(state, session, Outgoing::Close(reason));
+            state.sessions.remove(&session);
+        }
+        self.hub.advance(state.engine.end().offset);
+        for event in effects.events.drain(..) {
+            self.tell(state, event);
+        }
+        if let Some(wake_at) = effects.wake_at {
+            self.tick_by(self.started + Duration::from_millis(wake_at));
+        }
+        Ok(effects)
+    }
+
+    fn tell(&self, state: &State, event: Event) {
+        match event {
+            Event::Changed(changed) => self.hub.push(&changed),
+            Event::Opened { session, .. } => {
+                send(state, session, Outgoing::Opened);
+                self.note_progress();
+            }
+            Event::Receipt { peer, offset, .. } => {
+                self.receipts.note(peer, offset);
+                self.note_progress();
+            }
+            Event::Closed { .. } | Event::CaughtUp { .. } => self.note_progress(),
+            // Oddities of the world: visible in the log's stamps, and no call waits for them.
+            _ => {}
+        }
+    }
+
+    pub(crate) fn note_progress(&self) {
+        self.progress.send_modify(|count| *count += 1);
+    }
+
+    /// The store has failed: nothing more is acknowledged, to nobody.
+    fn fail(&self, state: &mut State, error: &StoreError) {
+        state.stopped.get_or_insert(Stop::Failed(error.clone()));
+        for (_, sender) in std::mem::take(&mut state.sessions) {
+            let _ = sender.send(Outgoing::Close(CloseReason::Store));
+        }
+        self.hub.close();
+        self.note_progress();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        lock(&self.state).stopped.is_some()
+    }
+
+    fn sync_by(&self, at: Instant) {
+        let mut agenda = lock(&self.agenda);
+        if agenda.sync_at.is_none_or(|planned| at < planned) {
+            agenda.sync_at = Some(at);
+            self.agenda_changed.notify_one();
+        }
+    }
+
+    fn tick_by(&self, at: Instant) {
+        let mut agenda = lock(&self.agenda);
+        // A tick that comes too early asks for the next one; only an earlier one must wake the thread.
+        if agenda.tick_at.is_none_or(|planned| at < planned) {
+            agenda.tick_at = Some(at);
+            self.agenda_changed.notify_one();
+        }
+    }
+
+    /// What is due now, or how long nothing is; `None` when the node is closed.
+    fn due(&self) -> Option<Due> {
+        let mut agenda = lock(&self.agenda);
+        if agenda.is_over {
+            return None;
+        }
+        let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let due = Due {
+            sync: is_due(agenda.sync_at),
+            tick: is_due(agenda.tick_at),
+        };
+        if due.sync {
+            agenda.sync_at = None;
+        }
+        if due.tick {
+            agenda.tick_at = None;
+        }
+        if !due.sync && !due.tick {
+            let next = agenda.sync_at.into_iter().chain(agenda.tick_at).min();
+            // Once a second, so that a node without handles is noticed.
+            let pause = next
+                .map_or(Duration::MAX, |at| at - now)
+                .min(Duration::from_secs(1));
+            drop(self.agenda_changed.wait_timeout(agenda, pause));
+        }
+        Some(due)
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+struct Due {
+    sync: bool,
+    tick: bool,
+}
+
+/// Syncs and ticks until the node is gone.
+fn background(core: &Weak<Core>) {
+    while let Some(core) = core.upgrade() {
+        let Some(due) = core.due() else { return };
+        if due.tick {
+            let _ = core.session_input(Input::Tick);
+        }
+        if due.sync {
+            let applied = lock(&core.state).applied;
+            // A failure has stopped the node; whoever calls next is told.
+            let _ = core.make_durable(applied);
+        }
+    }
+}
+
+fn send(state: &State, session: SessionId, outgoing: Outgoing) {
+    if let Some(sender) = state.sessions.get(&session) {
+        // A task that is gone has said so, or is about to.
+        let _ = sender.send(outgoing);
+    }
+}
+
+fn now(started: Instant) -> Now {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Now {
+        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+        monotonic_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Adds to a counter of bytes.
+pub(crate) fn count(counter: &AtomicU64, bytes: usize) {
+    counter.fetch_add(bytes as u64, Ordering::Relaxed);
+}

@@ -1,0 +1,170 @@
+//! Several changes that happen together or not at all.
+
+use syncro_core::{
+    DataError, Edit, Fields, FieldsReader, FieldsWriter, ModelId, Name, Proposal, Record,
+    RecordKey, ScribeModel, View,
+};
+use syncro_store::Reader;
+
+use crate::error::Error;
+
+/// A transaction that is being written; see [`Node::transaction`](crate::Node::transaction).
+///
+/// It reads its own writes. What others write meanwhile it may see or not: the last writer of a field
+/// wins, and a record that somebody destroyed meanwhile makes the transaction fail as a whole.
+#[derive(Debug)]
+pub struct Draft {
+    proposal: Proposal,
+    reader: Reader,
+}
+
+impl Draft {
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self {
+            proposal: Proposal::default(),
+            reader,
+        }
+    }
+
+    pub(crate) fn into_proposal(self) -> Proposal {
+        self.proposal
+    }
+
+    /// Reads a record as this transaction would leave it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] when the record does not fit the type; [`Error::Store`] when it cannot be read.
+    pub fn get<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<M>, Error> {
+        let key = key_of::<M>(id)?;
+        instance(&key, &self.record(&key)?)
+    }
+
+    /// Creates a record.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Exists`] when it is alive, and whatever else makes the data unfit to be recorded.
+    pub fn create<M: ScribeModel>(&mut self, instance: &M) -> Result<(), Error> {
+        let key = key_of::<M>(&instance.id())?;
+        self.create_record(key, &FieldsWriter::fields_of(instance)?)
+    }
+
+    /// Changes a record: what the closure changes is recorded, field by field.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Missing`] when it is not alive.
+    pub fn update<M: ScribeModel>(
+        &mut self,
+        id: &M::Id,
+        change: impl FnOnce(&mut M),
+    ) -> Result<(), Error> {
+        let key = key_of::<M>(id)?;
+        let record = self.record(&key)?;
+        let mut changed: M =
+            instance(&key, &record)?.ok_or_else(|| DataError::Missing { key: key.clone() })?;
+        let before = FieldsWriter::fields_of(&changed)?;
+        change(&mut changed);
+        let edits = FieldsWriter::fields_of(&changed)?.edits_from(&before)?;
+        self.update_record(key, edits)
+    }
+
+    /// Creates a record, or changes the one that is there to be like this one. Fields that the type does
+    /// not know stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes the data unfit to be recorded.
+    pub fn save<M: ScribeModel>(&mut self, instance: &M) -> Result<(), Error> {
+        let key = key_of::<M>(&instance.id())?;
+        let fields = FieldsWriter::fields_of(instance)?;
+        let record = self.record(&key)?;
+        if !record.is_alive() {
+            return self.create_record(key, &fields);
+        }
+        let edits = fields.edits_from(&Fields::of(&record))?;
+        self.update_record(key, edits)
+    }
+
+    /// Destroys a record.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Missing`] when it is not alive.
+    pub fn destroy<M: ScribeModel>(&mut self, id: &M::Id) -> Result<(), Error> {
+        self.destroy_record(key_of::<M>(id)?)
+    }
+
+    /// Reads the fields of a record of any model, as this transaction would leave them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when it cannot be read.
+    pub fn get_record(&self, key: &RecordKey) -> Result<Option<Fields>, Error> {
+        let record = self.record(key)?;
+        Ok(record.is_alive().then(|| Fields::of(&record)))
+    }
+
+    /// Creates a record of any model.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Exists`] when it is alive.
+    pub fn create_record(&mut self, key: RecordKey, fields: &Fields) -> Result<(), Error> {
+        if self.record(&key)?.is_alive() {
+            return Err(DataError::Exists { key }.into());
+        }
+        Ok(self.proposal.create(key, fields)?)
+    }
+
+    /// Changes a record of any model.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Missing`] when it is not alive.
+    pub fn update_record(&mut self, key: RecordKey, edits: Vec<Edit>) -> Result<(), Error> {
+        if !self.record(&key)?.is_alive() {
+            return Err(DataError::Missing { key }.into());
+        }
+        Ok(self.proposal.update(key, edits)?)
+    }
+
+    /// Destroys a record of any model.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Missing`] when it is not alive.
+    pub fn destroy_record(&mut self, key: RecordKey) -> Result<(), Error> {
+        if !self.record(&key)?.is_alive() {
+            return Err(DataError::Missing { key }.into());
+        }
+        Ok(self.proposal.destroy(key)?)
+    }
+
+    fn record(&self, key: &RecordKey) -> Result<Record, Error> {
+        let base = self.reader.record(key)?;
+        Ok(self
+            .proposal
+            .preview(key, base.as_deref().unwrap_or(&Record::default())))
+    }
+}
+
+/// The key of an instance of a model.
+pub(crate) fn key_of<M: ScribeModel>(id: &M::Id) -> Result<RecordKey, DataError> {
+    Ok(RecordKey {
+        model: Name::new(M::MODEL)?,
+        id: id.to_record_id()?,
+    })
+}
+
+/// The instance of a record, if it is alive.
+pub(crate) fn instance<M: ScribeModel>(
+    key: &RecordKey,
+    record: &Record,
+) -> Result<Option<M>, Error> {
+    if !record.is_alive() {
+        return Ok(None);
+    }
+    Ok(Some(FieldsReader::instance(&key.id, &Fields::of(record))?))
+}

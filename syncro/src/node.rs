@@ -1,0 +1,513 @@
+//! The handle that applications hold.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use syncro_core::{
+    Config, Digest, Encoding, Entry, Fields, Name, NodeId, Point, Proposal, RecordId, RecordKey,
+    Role, ScribeModel, SessionStatus, View,
+};
+use syncro_store::{Backend, LogStore, Memory, Reader};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::changes::{Watch, WatchAll};
+use crate::connect::{self, Connection, Listening};
+use crate::core::{Committed, Core, Durability};
+use crate::draft::{Draft, instance, key_of};
+use crate::error::Error;
+use crate::peers::{PeerStatus, Receipt};
+use crate::session::{self, SessionEnd};
+
+/// Records read at once by a listing.
+const LISTED_AT_ONCE: usize = 512;
+
+/// A node: a participant with records, a log, and peers. A cheap handle; clones share the node, and may
+/// be used from several threads.
+///
+/// Writes block the thread until they are on the disk, unless they are [`Durability::Deferred`]. Reads
+/// see everything written. The node needs no async runtime; sessions run on the host's.
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// use syncro::{Node, ScribeModel};
+///
+/// #[derive(ScribeModel, Clone, Debug, PartialEq)]
+/// struct Todo {
+///     id: String,
+///     title: String,
+///     done: bool,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), syncro::Error> {
+/// let server = Node::in_memory("server")?;
+/// let laptop = Node::in_memory("laptop")?;
+/// let milk = Todo { id: "1".into(), title: "milk".into(), done: false };
+/// let written = laptop.create(&milk)?.expect("a create is always recorded");
+///
+/// let listening = server.listen("127.0.0.1:0").await?;
+/// let _connection = laptop.connect(&listening.local_addr().to_string());
+/// laptop.confirmed_by(server.id(), written.offset).await?;
+/// assert_eq!(server.get::<Todo>(&"1".to_string())?, Some(milk));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Node {
+    handle: Arc<Handle>,
+    core: Arc<Core>,
+}
+
+/// Closes the node with its last handle: tasks of sessions may hold the rest a little longer.
+#[derive(Debug)]
+struct Handle(Arc<Core>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Whoever wants to know whether the last flush worked calls `close`.
+        let _ = self.0.close();
+    }
+}
+
+/// Opens a [`Node`] with more to say than [`Node::open`].
+#[derive(Debug, Default)]
+pub struct NodeBuilder {
+    node: Option<NodeId>,
+    name: Option<String>,
+}
+
+impl NodeBuilder {
+    /// Gives the node an id. A new store otherwise gets a random one, or one derived from the name.
+    pub fn id(mut self, node: NodeId) -> Self {
+        self.node = Some(node);
+        self
+    }
+
+    /// Names the node. The name is told to peers, for people to read; unless an id is given, the id is
+    /// derived from it ([`NodeId::named`]).
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Opens the node in a file, which is created if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when the file is in use, damaged, of a newer version or cannot be written;
+    /// [`Error::Usage`] when it belongs to a node of another id.
+    #[cfg(feature = "redb")]
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Node, Error> {
+        self.open_on(syncro_store::Redb::open(path)?)
+    }
+
+    /// Opens the node over a backend of its own.
+    ///
+    /// # Errors
+    ///
+    /// Like [`open`](Self::open).
+    pub fn open_on(self, backend: impl Backend) -> Result<Node, Error> {
+        let name = self.name.as_deref().map(Name::new).transpose()?;
+        let node = self
+            .node
+            .or_else(|| self.name.as_deref().map(NodeId::named));
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| Error::Entropy(error.to_string()))?;
+        let core = Core::open(LogStore::open(backend)?, Config { node, name, seed })?;
+        Ok(Node {
+            handle: Arc::new(Handle(core.clone())),
+            core,
+        })
+    }
+}
+
+impl Node {
+    /// Opens a named node in a file, which is created if it is not there.
+    ///
+    /// Copying the file while the node is closed is a backup; a copy, opened, is the same node in another
+    /// epoch, and the two converge.
+    ///
+    /// # Errors
+    ///
+    /// Like [`NodeBuilder::open`].
+    #[cfg(feature = "redb")]
+    pub fn open(path: impl AsRef<Path>, name: &str) -> Result<Self, Error> {
+        Self::builder().name(name).open(path)
+    }
+
+    /// Opens a named node in memory, gone when the last handle is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] for a name outside 1 to 255 bytes.
+    pub fn in_memory(name: &str) -> Result<Self, Error> {
+        Self::builder().name(name).open_on(Memory::new())
+    }
+
+    /// Says more about the node to be opened.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// The node's id.
+    pub fn id(&self) -> NodeId {
+        self.core.engine(|engine| engine.node())
+    }
+
+    /// The end of the node's log: how many scribes it has, and their digest.
+    pub fn end(&self) -> Point {
+        self.core.engine(|engine| engine.end())
+    }
+
+    /// Creates a record. Returns when it is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Exists`](crate::DataError::Exists) when a record of this id is alive.
+    pub fn create<M: ScribeModel>(&self, instance: &M) -> Result<Option<Committed>, Error> {
+        self.transaction(|draft| draft.create(instance))
+    }
+
+    /// Changes a record: what the closure changes is recorded, field by field; a change of nothing
+    /// records nothing and returns `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Missing`](crate::DataError::Missing) when there is no such record.
+    pub fn update<M: ScribeModel>(
+        &self,
+        id: &M::Id,
+        change: impl FnOnce(&mut M),
+    ) -> Result<Option<Committed>, Error> {
+        self.transaction(|draft| draft.update(id, change))
+    }
+
+    /// Creates a record, or changes the one that is there to be like this one.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes the data unfit to be recorded.
+    pub fn save<M: ScribeModel>(&self, instance: &M) -> Result<Option<Committed>, Error> {
+        self.transaction(|draft| draft.save(instance))
+    }
+
+    /// Destroys a record.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Missing`](crate::DataError::Missing) when there is no such record.
+    pub fn destroy<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<Committed>, Error> {
+        self.transaction(|draft| draft.destroy::<M>(id))
+    }
+
+    /// Records several changes together or not at all. An error of the closure records nothing.
+    ///
+    /// # Errors
+    ///
+    /// The closure's, or whatever keeps the transaction from being recorded.
+    pub fn transaction(
+        &self,
+        write: impl FnOnce(&mut Draft) -> Result<(), Error>,
+    ) -> Result<Option<Committed>, Error> {
+        self.transaction_with(Durability::Durable, write)
+    }
+
+    /// Like [`transaction`](Self::transaction), with a choice of when it returns.
+    ///
+    /// # Errors
+    ///
+    /// Like [`transaction`](Self::transaction).
+    pub fn transaction_with(
+        &self,
+        durability: Durability,
+        write: impl FnOnce(&mut Draft) -> Result<(), Error>,
+    ) -> Result<Option<Committed>, Error> {
+        let mut draft = Draft::new(self.core.reader.clone());
+        write(&mut draft)?;
+        self.propose(draft.into_proposal(), durability)
+    }
+
+    /// Begins a transaction to be handed to [`commit`](Self::commit); dropping it records nothing.
+    pub fn draft(&self) -> Draft {
+        Draft::new(self.core.reader.clone())
+    }
+
+    /// Records a transaction begun with [`draft`](Self::draft).
+    ///
+    /// # Errors
+    ///
+    /// Like [`transaction`](Self::transaction).
+    pub fn commit(&self, draft: Draft, durability: Durability) -> Result<Option<Committed>, Error> {
+        self.propose(draft.into_proposal(), durability)
+    }
+
+    /// Records a proposal made by hand. `None` when it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Like [`transaction`](Self::transaction).
+    pub fn propose(
+        &self,
+        proposal: Proposal,
+        durability: Durability,
+    ) -> Result<Option<Committed>, Error> {
+        self.core.propose(proposal, durability)
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] when it does not fit the type.
+    pub fn get<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<M>, Error> {
+        let key = key_of::<M>(id)?;
+        match self.core.reader.record(&key)? {
+            Some(record) => instance(&key, &record),
+            None => Ok(None),
+        }
+    }
+
+    /// Lists the records of a model that pass a filter, in id order, as they are at one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] when one does not fit the type.
+    pub fn list<M: ScribeModel>(&self, keep: impl Fn(&M) -> bool) -> Result<Vec<M>, Error> {
+        let model = Name::new(M::MODEL)?;
+        let mut listed = Vec::new();
+        self.each_alive(&self.core.reader.snapshot(), &model, |id, fields| {
+            let found = syncro_core::FieldsReader::instance(id, &fields)?;
+            if keep(&found) {
+                listed.push(found);
+            }
+            Ok(())
+        })?;
+        Ok(listed)
+    }
+
+    /// Reads a record of any model, registered here or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when it cannot be read.
+    pub fn get_record(&self, key: &RecordKey) -> Result<Option<Fields>, Error> {
+        let record = self.core.reader.record(key)?;
+        Ok(record
+            .filter(|record| record.is_alive())
+            .map(|record| Fields::of(&record)))
+    }
+
+    /// Lists the records of any model, in id order, as they are at one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when they cannot be read.
+    pub fn list_records(&self, model: &Name) -> Result<Vec<(RecordId, Fields)>, Error> {
+        let mut listed = Vec::new();
+        self.each_alive(&self.core.reader.snapshot(), model, |id, fields| {
+            listed.push((id.clone(), fields));
+            Ok(())
+        })?;
+        Ok(listed)
+    }
+
+    /// The names of all models that have, or had, records.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when they cannot be read.
+    pub fn models(&self) -> Result<Vec<Name>, Error> {
+        Ok(self.core.reader.models()?)
+    }
+
+    /// A digest over all live records: equal on nodes that hold equal records.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when they cannot be read.
+    pub fn digest(&self) -> Result<Digest, Error> {
+        let snapshot = self.core.reader.snapshot();
+        let mut digest = Digest::EMPTY;
+        let mut state = Vec::new();
+        for model in snapshot.models()? {
+            let mut after = None;
+            loop {
+                let records = snapshot.records(&model, after.as_ref(), LISTED_AT_ONCE)?;
+                let Some((last, _)) = records.last() else {
+                    break;
+                };
+                after = Some(last.clone());
+                for (id, record) in records.iter().filter(|(_, record)| record.is_alive()) {
+                    let key = RecordKey {
+                        model: model.clone(),
+                        id: id.clone(),
+                    };
+                    state.clear();
+                    state.extend_from_slice(format!("{key:?}").as_bytes());
+                    record.write_state(&mut state);
+                    digest = digest.then(&state);
+                }
+            }
+        }
+        Ok(digest)
+    }
+
+    /// Reads the log from an offset at which a transaction begins: about `bytes_max` bytes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when it cannot be read.
+    pub fn log(&self, from: u64, bytes_max: usize) -> Result<Vec<Entry>, Error> {
+        Ok(self.core.reader.entries(from, bytes_max)?)
+    }
+
+    /// A handle for reading everything that the store has.
+    pub fn reader(&self) -> Reader {
+        self.core.reader.clone()
+    }
+
+    /// Watches the changes of a model from now on.
+    pub fn watch<M: ScribeModel>(&self) -> Watch<M> {
+        Watch::new(self.watch_all())
+    }
+
+    /// Watches the changes of a model from an offset of the log on, to go on after a pause: each scribe
+    /// is seen once.
+    pub fn watch_from<M: ScribeModel>(&self, offset: u64) -> Watch<M> {
+        Watch::new(self.watch_all_from(offset))
+    }
+
+    /// Watches the changes of every model from now on.
+    pub fn watch_all(&self) -> WatchAll {
+        self.core.hub.watch(None, self.core.reader.clone())
+    }
+
+    /// Watches the changes of every model from an offset of the log on.
+    pub fn watch_all_from(&self, offset: u64) -> WatchAll {
+        self.core.hub.watch(Some(offset), self.core.reader.clone())
+    }
+
+    /// Every peer ever met, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when they cannot be read.
+    pub fn peers(&self) -> Result<Vec<PeerStatus>, Error> {
+        let (sessions, end) = (self.sessions(), self.end().offset);
+        let mut names: std::collections::BTreeMap<NodeId, Option<Name>> = self
+            .core
+            .reader
+            .peers()?
+            .into_iter()
+            .map(|(node, row)| (node, row.name))
+            .collect();
+        for session in &sessions {
+            names.entry(session.peer).or_default();
+        }
+        let status = names.into_iter().map(|(node, name)| {
+            PeerStatus::new(node, name, &sessions, end, self.core.receipts.of(node))
+        });
+        Ok(status.collect())
+    }
+
+    /// The open sessions. Two may be of one peer: a store that was copied, or a second connection.
+    pub fn sessions(&self) -> Vec<SessionStatus> {
+        self.core.engine(|engine| engine.sessions().collect())
+    }
+
+    /// The last receipt of a peer since this node opened.
+    pub fn receipt(&self, peer: NodeId) -> Option<Receipt> {
+        self.core.receipts.of(peer)
+    }
+
+    /// Waits until a peer is connected and every session of it has confirmed that it holds this node's
+    /// log up to an offset durably.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] when the node is closed first, or has failed.
+    pub async fn confirmed_by(&self, peer: NodeId, offset: u64) -> Result<(), Error> {
+        let mut progress = self.core.progress.subscribe();
+        loop {
+            let sessions = self.sessions();
+            let mut of_peer = sessions
+                .iter()
+                .filter(|session| session.peer == peer)
+                .peekable();
+            let is_connected = of_peer.peek().is_some();
+            if is_connected && of_peer.all(|session| session.receipt >= Some(offset)) {
+                return Ok(());
+            }
+            if self.core.is_stopped() || progress.changed().await.is_err() {
+                return Err(Error::Closed);
+            }
+        }
+    }
+
+    /// Takes connections on a TCP address; port 0 lets the system choose.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Net`] when the address is in use or cannot be had.
+    pub async fn listen(&self, addr: &str) -> Result<Listening, Error> {
+        connect::listen(self.core.clone(), addr).await
+    }
+
+    /// Connects to a TCP address now, and again whenever the connection is lost: after 100 ms, doubling
+    /// to at most 5 s, at random within that. Call it in a tokio runtime.
+    pub fn connect(&self, addr: &str) -> Connection {
+        self.connect_in(addr, Encoding::default())
+    }
+
+    /// Like [`connect`](Self::connect), in an encoding of your choice.
+    pub fn connect_in(&self, addr: &str, encoding: Encoding) -> Connection {
+        connect::connect(self.core.clone(), addr.to_owned(), encoding)
+    }
+
+    /// Carries a session over any stream of bytes until it ends, on any runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] when there are too many sessions, [`Error::Closed`] when the node is closed.
+    pub async fn run<S>(&self, stream: S, role: Role) -> Result<SessionEnd, Error>
+    where
+        S: AsyncRead + AsyncWrite,
+    {
+        session::run(&self.core, stream, role).await
+    }
+
+    /// Bytes read and written on all connections since the node was opened, length prefixes included.
+    pub fn traffic(&self) -> (u64, u64) {
+        let read = self.core.read_bytes.load(Ordering::Relaxed);
+        (read, self.core.written_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Ends every session, makes everything durable and closes the node for all its handles.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when the last flush failed.
+    pub fn close(&self) -> Result<(), Error> {
+        self.handle.0.close()
+    }
+
+    fn each_alive(
+        &self,
+        view: &impl View,
+        model: &Name,
+        mut take: impl FnMut(&RecordId, Fields) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let records = view.records(model, after.as_ref(), LISTED_AT_ONCE)?;
+            let Some((last, _)) = records.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            for (id, record) in records.iter().filter(|(_, record)| record.is_alive()) {
+                take(id, Fields::of(record))?;
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Running a session over a stream.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use syncro_core::{CloseReason, Input, Role, SessionId, limits};
+use syncro_net::{FrameReader, FrameWriter, Frames, NetError};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::core::{Core, Outgoing, count};
+use crate::error::Error;
+
+/// Bytes before each frame.
+const PREFIX_BYTES: usize = 4;
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// Why.
+    pub reason: CloseReason,
+    /// Whether the peer had said who it is.
+    pub was_open: bool,
+}
+
+/// Carries one session until it ends. Dropping the future loses the connection, and nothing else.
+pub(crate) async fn run<S>(core: &Core, stream: S, role: Role) -> Result<SessionEnd, Error>
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let (session, outbox) = core.open_session(role)?;
+    let _lost = LostOnDrop { core, session };
+    let (mut reader, mut writer) = Frames::new(stream, limits::FRAME_BYTES_MAX).split();
+    let was_open = AtomicBool::new(false);
+    let written = write(core, session, outbox, &mut writer, &was_open);
+    tokio::pin!(written);
+    // Reading and writing go on side by side: neither peer may wait for the other to read.
+    let reason = tokio::select! {
+        reason = &mut written => reason,
+        read = read(core, session, &mut reader) => match read {
+            // The engine says goodbye; the writer ends when it has been sent.
+            Ok(Some(reason)) => {
+                let _ = core.session_input(Input::Close { session, reason });
+                written.await
+            }
+            Ok(None) => CloseReason::Lost,
+            // The node is closed or has failed: it has told the writer.
+            Err(_) => written.await,
+        },
+    };
+    Ok(SessionEnd {
+        reason,
+        was_open: was_open.load(Ordering::Relaxed),
+    })
+}
+
+/// Reads until the stream ends (`None`) or the peer breaks the framing.
+async fn read<R: AsyncRead + Unpin>(
+    core: &Core,
+    session: SessionId,
+    reader: &mut FrameReader<R>,
+) -> Result<Option<CloseReason>, Error> {
+    loop {
+        let frame: Bytes = match reader.read().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(None),
+            Err(NetError::FrameTooLarge { .. }) => return Ok(Some(CloseReason::FrameTooLarge)),
+            Err(NetError::EmptyFrame) => return Ok(Some(CloseReason::Malformed)),
+            Err(_) => return Ok(None),
+        };
+        count(&core.read_bytes, frame.len() + PREFIX_BYTES);
+        core.session_input(Input::Receive { session, frame })?;
+    }
+}
+
+/// Writes what the engine sends until it closes the session, or the stream does.
+async fn write<W: AsyncWrite + Unpin>(
+    core: &Core,
+    session: SessionId,
+    mut outbox: UnboundedReceiver<Outgoing>,
+    writer: &mut FrameWriter<W>,
+    was_open: &AtomicBool,
+) -> CloseReason {
+    while let Some(first) = outbox.recv().await {
+        let mut next = Some(first);
+        while let Some(outgoing) = next {
+            let sent = match outgoing {
+                Outgoing::Opened => {
+                    was_open.store(true, Ordering::Relaxed);
+                    Ok(())
+                }
+                Outgoing::Frame(frame) => {
+                    count(&core.written_bytes, frame.len() + PREFIX_BYTES);
+                    writer.feed(frame).await
+                }
+                Outgoing::Close(reason) => {
+                    // A peer that is gone needs no goodbye.
+                    let _ = writer.close().await;
+                    return reason;
+                }
+            };
+            if sent.is_err() {
+                return CloseReason::Lost;
+            }
+            next = outbox.try_recv().ok();
+        }
+        if writer.flush().await.is_err() {
+            return CloseReason::Lost;
+        }
+        // A node that is closed or has failed sends its goodbyes through the channel.
+        let _ = core.session_input(Input::Room { session });
+    }
+    CloseReason::Lost
+}
+
+/// Tells the engine that the connection is gone, however the future ended.
+struct LostOnDrop<'a> {
+    core: &'a Core,
+    session: SessionId,
+}
+
+impl Drop for LostOnDrop<'_> {
+    fn drop(&mut self) {
+        // An engine that has closed the session does not know it any more, and says nothing.
+        let _ = self.core.session_input(Input::Lost {
+            session: self.session,
+        });
+    }
+}
