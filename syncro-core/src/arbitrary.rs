@@ -1,4 +1,4 @@
-//! Random values for property tests.
+//! Random values for property tests, and a notation for golden bytes.
 //!
 //! Names, authors and times are few, so that paths meet, and stamps too.
 
@@ -68,13 +68,7 @@ pub(crate) fn encoded() -> impl Strategy<Value = Encoded> + Clone {
 
 /// One of very few values.
 pub(crate) fn few_encoded() -> impl Strategy<Value = Encoded> + Clone {
-    (-2..3_i64).prop_map(|int| {
-        if int == 0 {
-            Encoded::NIL
-        } else {
-            Encoded::int(int)
-        }
-    })
+    (-2..3_i64).prop_map(|int| if int == 0 { Encoded::NIL } else { Encoded::int(int) })
 }
 
 /// One of three authors on two nodes.
@@ -87,10 +81,7 @@ pub(crate) fn author() -> impl Strategy<Value = Author> + Clone {
 
 /// One of few stamps.
 pub(crate) fn stamp() -> impl Strategy<Value = Stamp> + Clone {
-    (1..6_u64, author()).prop_map(|(time, author)| Stamp {
-        time: Time::from_bits(time),
-        author,
-    })
+    (1..6_u64, author()).prop_map(|(time, author)| Stamp { time: Time::from_bits(time), author })
 }
 
 /// One of few paths, of each sort.
@@ -137,11 +128,7 @@ pub(crate) fn scribe(
             Mark::Create | Mark::Replace if is_bare => BTreeMap::new(),
             _ => writes.into_iter().collect(),
         };
-        Scribe {
-            key: key.clone(),
-            mark,
-            fields: fields.into_iter().collect(),
-        }
+        Scribe { key: key.clone(), mark, fields: fields.into_iter().collect() }
     })
 }
 
@@ -152,10 +139,8 @@ pub(crate) fn key() -> impl Strategy<Value = RecordKey> {
         any::<u128>().prop_map(|bits| RecordId::Uuid(Uuid::from_u128(bits))),
         text().prop_map(|text| RecordId::text(&format!("id {text}")).unwrap()),
     ];
-    (prop::sample::select(vec!["m", "n"]), id).prop_map(|(model, id)| RecordKey {
-        model: name(model),
-        id,
-    })
+    (prop::sample::select(vec!["m", "n"]), id)
+        .prop_map(|(model, id)| RecordKey { model: name(model), id })
 }
 
 /// A transaction of one to three scribes.
@@ -174,10 +159,8 @@ pub(crate) fn transaction() -> impl Strategy<Value = Transaction> {
 
 /// A point anywhere.
 pub(crate) fn point() -> impl Strategy<Value = Point> {
-    (any::<u64>(), any::<[u8; 16]>()).prop_map(|(offset, digest)| Point {
-        offset,
-        digest: Digest(digest),
-    })
+    (any::<u64>(), any::<[u8; 16]>())
+        .prop_map(|(offset, digest)| Point { offset, digest: Digest(digest) })
 }
 
 /// A message of each type.
@@ -299,7 +282,7 @@ pub(crate) fn golden(notation: &str) -> Vec<u8> {
             continue;
         }
         let digits: String = part.split_whitespace().collect();
-        assert!(digits.len() % 2 == 0, "half a byte in {part:?}");
+        assert!(digits.len().is_multiple_of(2), "half a byte in {part:?}");
         bytes.extend(
             (0..digits.len())
                 .step_by(2)

@@ -19,10 +19,7 @@ impl Clock {
     /// Starts from what the log says this node used and from wall time, never from others' future
     /// stamps.
     pub(crate) fn new(used: Time, wall_ms: u64) -> Self {
-        Self {
-            last: used.max(Time::from_ms(wall_ms)),
-            ahead: BTreeSet::new(),
-        }
+        Self { last: used.max(Time::from_ms(wall_ms)), ahead: BTreeSet::new() }
     }
 
     /// The greatest ordinary time, which the store keeps for the next open.
@@ -118,9 +115,6 @@ mod tests {
     #[test]
     fn no_time_is_issued_beyond_the_year_2200() {
         let clock = Clock::new(Time::default(), 1000);
-        assert_eq!(
-            clock.next(1000, Some(Time::from_bits(Time::END.bits() - 1))),
-            None
-        );
+        assert_eq!(clock.next(1000, Some(Time::from_bits(Time::END.bits() - 1))), None);
     }
 }

@@ -51,10 +51,7 @@ pub struct Point {
 
 impl Point {
     /// The start of every log.
-    pub const START: Self = Self {
-        offset: 0,
-        digest: Digest::EMPTY,
-    };
+    pub const START: Self = Self { offset: 0, digest: Digest::EMPTY };
 
     /// Returns the point after one more transaction.
     #[must_use]
@@ -66,10 +63,7 @@ impl Point {
         } else {
             content
         };
-        Self {
-            offset: self.offset.saturating_add(scribes),
-            digest: self.digest.then(content),
-        }
+        Self { offset: self.offset.saturating_add(scribes), digest: self.digest.then(content) }
     }
 }
 

@@ -226,7 +226,7 @@ pub struct SessionStatus {
 ///
 /// The driver may handle and apply many inputs before it syncs the store once; then it says so by
 /// [`Input::Synced`], upon which the engine acknowledges what peers sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Engine {
     own: Own,
     sessions: BTreeMap<SessionId, Session>,
@@ -243,17 +243,8 @@ impl Engine {
     /// [`StoreError`](crate::StoreError) when it cannot be read.
     pub fn open(now: Now, config: Config, view: &impl View) -> Result<(Self, Effects), Error> {
         let (own, commit) = Own::open(now, config, view.own()?)?;
-        let effects = Effects {
-            commit: Some(commit),
-            ..Effects::default()
-        };
-        Ok((
-            Self {
-                own,
-                sessions: BTreeMap::new(),
-            },
-            effects,
-        ))
+        let effects = Effects { commit: Some(commit), ..Effects::default() };
+        Ok((Self { own, sessions: BTreeMap::new() }, effects))
     }
 
     /// The node.
@@ -273,9 +264,7 @@ impl Engine {
 
     /// The open sessions, in order of their numbers.
     pub fn sessions(&self) -> impl Iterator<Item = SessionStatus> {
-        self.sessions
-            .values()
-            .filter_map(|session| session.status(&self.own))
+        self.sessions.values().filter_map(|session| session.status(&self.own))
     }
 
     /// Handles one input.
@@ -331,8 +320,7 @@ impl Engine {
         if self.sessions.len() >= SESSIONS_MAX {
             return Err(UsageError::TooManySessions.into());
         }
-        self.sessions
-            .insert(id, Session::open(now, id, role, &self.own, effects));
+        self.sessions.insert(id, Session::open(now, id, role, &self.own, effects));
         Ok(())
     }
 
@@ -445,21 +433,11 @@ impl Engine {
         };
         let peer = session.peer();
         if let Some(peer) = peer {
-            if !self
-                .sessions
-                .values()
-                .any(|other| other.peer() == Some(peer))
-            {
+            if !self.sessions.values().any(|other| other.peer() == Some(peer)) {
                 self.own.forget_peer(peer);
             }
         }
         effects.closes.push((id, reason));
-        effects.events.push(Event::Closed {
-            session: id,
-            peer,
-            reason,
-            by_peer,
-            detail,
-        });
+        effects.events.push(Event::Closed { session: id, peer, reason, by_peer, detail });
     }
 }

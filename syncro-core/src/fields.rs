@@ -54,20 +54,12 @@ impl Fields {
                 }
             }
         }
-        Self(
-            fields
-                .into_iter()
-                .map(|(name, (_, field))| (name, field))
-                .collect(),
-        )
+        Self(fields.into_iter().map(|(name, (_, field))| (name, field)).collect())
     }
 
     /// The field of a name.
     pub fn get(&self, name: &str) -> Option<&Field> {
-        self.0
-            .iter()
-            .find(|(known, _)| known.as_str() == name)
-            .map(|(_, field)| field)
+        self.0.get(name)
     }
 
     /// Sets a field.
@@ -91,9 +83,8 @@ impl Fields {
     ///
     /// [`DataError::NameLength`] for a key outside 1 to 255 bytes.
     pub fn from_values(values: &BTreeMap<String, Value>) -> Result<Self, DataError> {
-        let fields = values
-            .iter()
-            .map(|(name, value)| Ok((Name::new(name)?, Field::Value(value.encode()))));
+        let fields =
+            values.iter().map(|(name, value)| Ok((Name::new(name)?, Field::Value(value.encode()))));
         fields.collect::<Result<_, _>>().map(Self)
     }
 
@@ -105,10 +96,7 @@ impl Fields {
                 Field::Value(value) => value.decode(),
                 Field::Set(members) => Value::Array(members.iter().map(Encoded::decode).collect()),
                 Field::Map(entries) => Value::Map(
-                    entries
-                        .iter()
-                        .map(|(key, value)| (key.clone(), value.decode()))
-                        .collect(),
+                    entries.iter().map(|(key, value)| (key.clone(), value.decode())).collect(),
                 ),
                 Field::Counter(sum) => Value::from(*sum),
             };
@@ -155,10 +143,7 @@ impl Fields {
                         if before.get(key) != Some(value) {
                             if value.is_nil() {
                                 let field = name.to_string();
-                                return Err(DataError::NilEntry {
-                                    field,
-                                    key: abridged(key),
-                                });
+                                return Err(DataError::NilEntry { field, key: abridged(key) });
                             }
                             edits.push(Edit::entry(name.clone(), key, value.clone())?);
                         }
@@ -173,13 +158,11 @@ impl Fields {
                         _ => 0,
                     };
                     let by = sum.checked_sub(before);
-                    let by = by.ok_or_else(|| DataError::CounterOverflow {
-                        field: name.to_string(),
-                    })?;
-                    edits.push(Edit::Raise {
-                        field: name.clone(),
-                        by,
-                    });
+                    let by =
+                        by.ok_or_else(|| DataError::CounterOverflow { field: name.to_string() })?;
+                    if by != 0 {
+                        edits.push(Edit::Raise { field: name.clone(), by });
+                    }
                 }
             }
         }
@@ -201,10 +184,7 @@ fn shape(element: &Option<Element>) -> u8 {
 fn field_of(run: &[crate::record::Register]) -> Field {
     let present = run.iter().filter(|register| !register.value.is_nil());
     match run.first().and_then(|first| first.path.element.as_ref()) {
-        None => Field::Value(
-            run.first()
-                .map_or(Encoded::NIL, |register| register.value.clone()),
-        ),
+        None => Field::Value(run.first().map_or(Encoded::NIL, |register| register.value.clone())),
         Some(Element::Entry(_)) => Field::Map(
             present
                 .filter_map(|register| match &register.path.element {
@@ -222,10 +202,8 @@ fn field_of(run: &[crate::record::Register]) -> Field {
                 .collect(),
         ),
         Some(Element::Author(_)) => {
-            let sum: i128 = present
-                .filter_map(|register| register.value.as_i64())
-                .map(i128::from)
-                .sum();
+            let sum: i128 =
+                present.filter_map(|register| register.value.as_i64()).map(i128::from).sum();
             Field::Counter(sum.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64)
         }
     }

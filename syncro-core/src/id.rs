@@ -1,5 +1,6 @@
 //! Names and ids of nodes, models and records.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -68,16 +69,19 @@ impl Name {
     /// [`DataError::NameLength`] when the text is empty or longer than 255 bytes.
     pub fn new(text: &str) -> Result<Self, DataError> {
         if text.is_empty() || text.len() > NAME_BYTES_MAX {
-            return Err(DataError::NameLength {
-                name: abridged(text),
-                bytes: text.len(),
-            });
+            return Err(DataError::NameLength { name: abridged(text), bytes: text.len() });
         }
         Ok(Self(text.into()))
     }
 
     /// Returns the text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -125,10 +129,7 @@ impl RecordId {
     pub fn text(text: &str) -> Result<Self, DataError> {
         match Name::new(text) {
             Ok(name) => Ok(Self::Text(name)),
-            Err(_) => Err(DataError::IdLength {
-                id: abridged(text),
-                bytes: text.len(),
-            }),
+            Err(_) => Err(DataError::IdLength { id: abridged(text), bytes: text.len() }),
         }
     }
 }
@@ -163,7 +164,11 @@ impl From<Uuid> for RecordId {
 
 /// What a Rust type needs to be the id of a [`ScribeModel`](crate::ScribeModel).
 ///
-/// Implemented for `String`, `Uuid`, `i64`, `i32` and `u32`.
+/// Implemented for `String`, `Uuid`, `i64`, `i32`, `u32` and [`RecordId`] itself.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the id of a record",
+    note = "ids are `String`, `Uuid`, `i64`, `i32`, `u32` or `syncro::RecordId`"
+)]
 pub trait ModelId: Sized {
     /// Converts to a record id.
     ///

@@ -96,8 +96,7 @@ impl Ladder {
                 spaced.push(*rung);
             }
         }
-        self.rungs
-            .retain(|rung| kept.contains(rung) || spaced.contains(rung));
+        self.rungs.retain(|rung| kept.contains(rung) || spaced.contains(rung));
     }
 }
 
@@ -108,10 +107,7 @@ mod tests {
     use crate::limits::LADDER_RUNGS_MAX;
 
     fn point(offset: u64) -> Point {
-        Point {
-            offset,
-            digest: Digest::EMPTY.then(&offset.to_be_bytes()),
-        }
+        Point { offset, digest: Digest::EMPTY.then(&offset.to_be_bytes()) }
     }
 
     #[test]
@@ -122,10 +118,7 @@ mod tests {
         }
         assert!(ladder.rungs().len() < 40, "{} rungs", ladder.rungs().len());
         for lost in 1..15_000 {
-            let resumed = ladder
-                .offer()
-                .into_iter()
-                .find(|p| p.offset <= 20_000 - lost);
+            let resumed = ladder.offer().into_iter().find(|p| p.offset <= 20_000 - lost);
             let resent = 20_000 - lost - resumed.map_or(0, |p| p.offset);
             assert!(resent <= 2 * lost, "{lost} lost, {resent} sent again");
         }

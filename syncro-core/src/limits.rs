@@ -60,8 +60,9 @@ pub const ECHO_RUNS_MAX: usize = 4096;
 /// Scribes that one message may refer to in the receiver's own log: bounds the work of one step.
 pub const ECHO_SCRIBES_MAX: u64 = 65_536;
 
-/// Milliseconds after which a run of echoes alone is reported, when nothing else was to be sent.
-pub const ECHO_DELAY_MS: u64 = 200;
+/// Milliseconds after which a run of echoes alone is reported, when nothing else was to be sent: at most
+/// fifty reports a second, and a peer's receipt for what it wrote itself lags by no more.
+pub const ECHO_DELAY_MS: u64 = 20;
 
 /// Milliseconds that a peer has for its `hello`.
 pub const HANDSHAKE_MS: u64 = 10_000;

@@ -29,7 +29,7 @@ use crate::value::Encoded;
 ///         fields.counter("views", self.views)
 ///     }
 ///     fn read(slug: String, fields: &FieldsReader<'_>) -> Result<Self, DataError> {
-///         Ok(Self { slug, title: fields.value("title")?, views: fields.counter("views") })
+///         Ok(Self { slug, title: fields.value("title")?, views: fields.counter("views")? })
 ///     }
 /// }
 /// ```
@@ -138,10 +138,7 @@ impl FieldsWriter {
 }
 
 fn encode<T: Serialize + ?Sized>(field: &str, value: &T) -> Result<Encoded, DataError> {
-    Encoded::of(value).map_err(|reason| DataError::BadValue {
-        field: field.to_owned(),
-        reason,
-    })
+    Encoded::of(value).map_err(|reason| DataError::BadValue { field: field.to_owned(), reason })
 }
 
 /// Gives the fields of a record to a type, by name and kind.
@@ -158,10 +155,7 @@ impl<'a> FieldsReader<'a> {
     ///
     /// [`DataError::Mismatch`] when the id or a field does not fit the type.
     pub fn instance<M: ScribeModel>(id: &RecordId, fields: &'a Fields) -> Result<M, DataError> {
-        let reader = Self {
-            model: M::MODEL,
-            fields,
-        };
+        let reader = Self { model: M::MODEL, fields };
         let id = M::Id::from_record_id(id)
             .ok_or_else(|| reader.mismatch("id", format!("{id:?} is an id of another sort")))?;
         M::read(id, &reader)
@@ -174,7 +168,7 @@ impl<'a> FieldsReader<'a> {
     /// [`DataError::Mismatch`] when the value does not fit.
     pub fn value<T: DeserializeOwned>(&self, field: &str) -> Result<T, DataError> {
         match self.fields.get(field) {
-            None => Encoded::NIL.to(),
+            None => Encoded::NIL.to().map_err(|_| "the record has no such field".to_owned()),
             Some(Field::Value(value)) => value.to(),
             Some(_) => Err("it is a set, map or counter".to_owned()),
         }
@@ -190,68 +184,70 @@ impl<'a> FieldsReader<'a> {
         &self,
         field: &str,
     ) -> Result<T, DataError> {
-        match self.fields.get(field) {
-            None => Ok(T::default()),
-            Some(Field::Value(value)) if value.is_nil() => Ok(T::default()),
-            Some(_) => self.value(field),
-        }
+        if self.present(field).is_none() { Ok(T::default()) } else { self.value(field) }
     }
 
     /// Reads a set; empty when the record has none.
     ///
     /// # Errors
     ///
-    /// [`DataError::Mismatch`] when a member does not fit.
+    /// [`DataError::Mismatch`] when a member does not fit, or the field is of another kind.
     pub fn set<T: DeserializeOwned, S: FromIterator<T>>(
         &self,
         field: &str,
     ) -> Result<S, DataError> {
         let empty = BTreeSet::new();
-        let members = match self.fields.get(field) {
+        let members = match self.present(field) {
+            None => &empty,
             Some(Field::Set(members)) => members,
-            _ => &empty,
+            Some(_) => return Err(self.mismatch(field, "it is not a set".to_owned())),
         };
         let members = members.iter().map(|member| member.to());
-        members
-            .collect::<Result<_, _>>()
-            .map_err(|reason| self.mismatch(field, reason))
+        members.collect::<Result<_, _>>().map_err(|reason| self.mismatch(field, reason))
     }
 
     /// Reads a map; empty when the record has none.
     ///
     /// # Errors
     ///
-    /// [`DataError::Mismatch`] when a key or value does not fit.
+    /// [`DataError::Mismatch`] when a value does not fit, or the field is of another kind.
     pub fn map<K: From<String>, T: DeserializeOwned, S: FromIterator<(K, T)>>(
         &self,
         field: &str,
     ) -> Result<S, DataError> {
         let empty = BTreeMap::new();
-        let entries = match self.fields.get(field) {
+        let entries = match self.present(field) {
+            None => &empty,
             Some(Field::Map(entries)) => entries,
-            _ => &empty,
+            Some(_) => return Err(self.mismatch(field, "it is not a map".to_owned())),
         };
-        let entries = entries
-            .iter()
-            .map(|(key, value)| Ok((K::from(key.clone()), value.to()?)));
-        entries
-            .collect::<Result<_, _>>()
-            .map_err(|reason| self.mismatch(field, reason))
+        let entries = entries.iter().map(|(key, value)| Ok((K::from(key.clone()), value.to()?)));
+        entries.collect::<Result<_, _>>().map_err(|reason| self.mismatch(field, reason))
     }
 
     /// Reads a counter; zero when nobody raised it.
-    pub fn counter(&self, field: &str) -> i64 {
-        match self.fields.get(field) {
-            Some(Field::Counter(sum)) => *sum,
-            _ => 0,
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Mismatch`] when the field is of another kind.
+    pub fn counter(&self, field: &str) -> Result<i64, DataError> {
+        match self.present(field) {
+            None => Ok(0),
+            Some(Field::Counter(sum)) => Ok(*sum),
+            Some(_) => Err(self.mismatch(field, "it is not a counter".to_owned())),
         }
     }
 
+    /// The field, unless the record has none or nil.
+    fn present(&self, field: &str) -> Option<&'a Field> {
+        let is_nil = |field: &Field| matches!(field, Field::Value(value) if value.is_nil());
+        self.fields.get(field).filter(|field| !is_nil(field))
+    }
+
     fn mismatch(&self, field: &str, reason: String) -> DataError {
-        DataError::Mismatch {
-            model: self.model.to_owned(),
-            field: field.to_owned(),
-            reason,
-        }
+        DataError::Mismatch { model: self.model.to_owned(), field: field.to_owned(), reason }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,10 +39,7 @@ impl Edit {
     /// [`DataError::NameLength`] for a key of more than 255 bytes.
     pub fn entry(field: Name, key: &str, value: Encoded) -> Result<Self, DataError> {
         if key.len() > NAME_BYTES_MAX {
-            return Err(DataError::NameLength {
-                name: abridged(key),
-                bytes: key.len(),
-            });
+            return Err(DataError::NameLength { name: abridged(key), bytes: key.len() });
         }
         Ok(Self::Write(Path::entry(field, key), value))
     }
@@ -68,10 +65,7 @@ impl Edit {
     fn member(field: Name, member: Encoded, value: Encoded) -> Result<Self, DataError> {
         let bytes = member.as_bytes().len();
         if bytes > MEMBER_BYTES_MAX {
-            return Err(DataError::MemberTooLarge {
-                field: field.to_string(),
-                bytes,
-            });
+            return Err(DataError::MemberTooLarge { field: field.to_string(), bytes });
         }
         Ok(Self::Write(Path::member(field, member), value))
     }
@@ -89,11 +83,7 @@ pub(crate) struct Change {
 
 impl Change {
     fn new(mark: Mark) -> Self {
-        Self {
-            mark,
-            writes: BTreeMap::new(),
-            raises: BTreeMap::new(),
-        }
+        Self { mark, writes: BTreeMap::new(), raises: BTreeMap::new() }
     }
 
     fn edit(&mut self, edits: Vec<Edit>) -> Result<(), DataError> {
@@ -106,9 +96,7 @@ impl Change {
                     let raise = self.raises.entry(field.clone()).or_default();
                     *raise = raise
                         .checked_add(by)
-                        .ok_or_else(|| DataError::CounterOverflow {
-                            field: field.to_string(),
-                        })?;
+                        .ok_or_else(|| DataError::CounterOverflow { field: field.to_string() })?;
                 }
             }
         }
@@ -204,20 +192,13 @@ impl Proposal {
             return record;
         };
         let stamp = Stamp::PROVISIONAL;
-        let writes = change
-            .writes
+        let writes = change.writes.iter().map(|(path, value)| (path.clone(), value.clone()));
+        let raises = change
+            .raises
             .iter()
-            .map(|(path, value)| (path.clone(), value.clone()));
-        let raises = change.raises.iter().map(|(field, by)| {
-            (
-                Path::counter(field.clone(), stamp.author),
-                Encoded::int(*by),
-            )
-        });
-        let registers = writes
-            .chain(raises)
-            .map(|(path, value)| Register { path, stamp, value })
-            .collect();
+            .map(|(field, by)| (Path::counter(field.clone(), stamp.author), Encoded::int(*by)));
+        let registers =
+            writes.chain(raises).map(|(path, value)| Register { path, stamp, value }).collect();
         record.merge(&Record::new(
             change.mark.creates().then_some(stamp),
             change.mark.destroys().then_some(stamp),
@@ -228,9 +209,7 @@ impl Proposal {
 
     /// The changes in the order in which their records were first touched.
     pub(crate) fn changes(&self) -> impl Iterator<Item = (&RecordKey, &Change)> {
-        self.order
-            .iter()
-            .filter_map(|key| Some((&**key, self.changes.get(key)?)))
+        self.order.iter().filter_map(|key| Some((&**key, self.changes.get(key)?)))
     }
 
     fn put(&mut self, key: RecordKey, change: Change) {

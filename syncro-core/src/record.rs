@@ -1,5 +1,6 @@
 //! Records: join-semilattices, with one way to change them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::encoding::msgpack::Writer;
@@ -61,37 +62,32 @@ pub struct Path {
 impl Path {
     /// The path of a plain field.
     pub fn field(field: Name) -> Self {
-        Self {
-            field,
-            element: None,
-            kind: Kind::Lww,
-        }
+        Self { field, element: None, kind: Kind::Lww }
     }
 
     /// The path of a map's entry.
     pub fn entry(field: Name, key: &str) -> Self {
-        Self {
-            field,
-            element: Some(Element::Entry(key.into())),
-            kind: Kind::Lww,
-        }
+        Self { field, element: Some(Element::Entry(key.into())), kind: Kind::Lww }
     }
 
     /// The path of a set's member.
     pub fn member(field: Name, member: Encoded) -> Self {
-        Self {
-            field,
-            element: Some(Element::Member(member)),
-            kind: Kind::Lww,
-        }
+        Self { field, element: Some(Element::Member(member)), kind: Kind::Lww }
     }
 
     /// The path of an author's part of a counter.
     pub fn counter(field: Name, author: Author) -> Self {
-        Self {
-            field,
-            element: Some(Element::Author(author)),
-            kind: Kind::Counter,
+        Self { field, element: Some(Element::Author(author)), kind: Kind::Counter }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.element {
+            None => write!(f, "{}", self.field),
+            Some(Element::Entry(key)) => write!(f, "{}.{key}", self.field),
+            Some(Element::Member(member)) => write!(f, "{}[{member:?}]", self.field),
+            Some(Element::Author(author)) => write!(f, "{}+{author:?}", self.field),
         }
     }
 }
@@ -130,17 +126,11 @@ impl Record {
     ) -> Self {
         if !registers.is_sorted_by(|a, b| a.path < b.path) {
             registers.sort_by(|a, b| {
-                a.path
-                    .cmp(&b.path)
-                    .then_with(|| (b.stamp, &b.value).cmp(&(a.stamp, &a.value)))
+                a.path.cmp(&b.path).then_with(|| (b.stamp, &b.value).cmp(&(a.stamp, &a.value)))
             });
             registers.dedup_by(|later, kept| later.path == kept.path);
         }
-        let mut record = Self {
-            created,
-            destroyed,
-            registers,
-        };
+        let mut record = Self { created, destroyed, registers };
         record.normalise();
         record
     }
@@ -162,10 +152,7 @@ impl Record {
 
     /// The register of a path.
     pub fn register(&self, path: &Path) -> Option<&Register> {
-        let place = self
-            .registers
-            .binary_search_by(|register| register.path.cmp(path))
-            .ok()?;
+        let place = self.registers.binary_search_by(|register| register.path.cmp(path)).ok()?;
         self.registers.get(place)
     }
 
@@ -182,9 +169,7 @@ impl Record {
     /// The greatest stamp in the record.
     pub fn newest(&self) -> Option<Stamp> {
         let marks = self.created.into_iter().chain(self.destroyed);
-        marks
-            .chain(self.registers.iter().map(|register| register.stamp))
-            .max()
+        marks.chain(self.registers.iter().map(|register| register.stamp)).max()
     }
 
     /// Joins what another copy knows into this one.
@@ -192,9 +177,7 @@ impl Record {
         self.created = self.created.max(other.created);
         self.destroyed = self.destroyed.max(other.destroyed);
         for theirs in &other.registers {
-            let place = self
-                .registers
-                .binary_search_by(|ours| ours.path.cmp(&theirs.path));
+            let place = self.registers.binary_search_by(|ours| ours.path.cmp(&theirs.path));
             match place {
                 Ok(place) => {
                     let ours = &mut self.registers[place];
@@ -242,8 +225,7 @@ impl Record {
         let Some(destroyed) = self.destroyed else {
             return;
         };
-        self.registers
-            .retain(|register| register.stamp >= destroyed);
+        self.registers.retain(|register| register.stamp >= destroyed);
         self.created = self.created.filter(|created| *created >= destroyed);
     }
 }

@@ -63,11 +63,7 @@ impl Scribe {
             self.mark.creates().then_some(stamp),
             self.mark.destroys().then_some(stamp),
             registers
-                .map(|(path, value)| Register {
-                    path: path.clone(),
-                    stamp,
-                    value: value.clone(),
-                })
+                .map(|(path, value)| Register { path: path.clone(), stamp, value: value.clone() })
                 .collect(),
         )
     }

@@ -34,10 +34,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     fn peer(reason: CloseReason) -> Self {
-        Self::Peer {
-            reason,
-            detail: String::new(),
-        }
+        Self::Peer { reason, detail: String::new() }
     }
 }
 
@@ -49,15 +46,12 @@ impl From<StoreError> for Fault {
 
 impl From<Malformed> for Fault {
     fn from(malformed: Malformed) -> Self {
-        Self::Peer {
-            reason: CloseReason::Malformed,
-            detail: malformed.to_string(),
-        }
+        Self::Peer { reason: CloseReason::Malformed, detail: malformed.to_string() }
     }
 }
 
 /// What a session waits for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Phase {
     /// The peer's `hello`, until a time of the monotonic clock.
     Greeting { until_ms: u64 },
@@ -66,7 +60,7 @@ enum Phase {
 }
 
 /// A session whose peer is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     peer: NodeId,
     epoch: Epoch,
@@ -76,7 +70,7 @@ struct Open {
 }
 
 /// One session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Session {
     outbox: Outbox,
     role: Role,
@@ -87,7 +81,7 @@ pub(crate) struct Session {
 }
 
 /// Where a session's messages go out: it encodes them, and counts what the transport has not taken yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Outbox {
     session: SessionId,
     encoding: Encoding,
@@ -122,20 +116,14 @@ impl Session {
             Role::Dial(encoding) => encoding,
             Role::Accept => Encoding::default(),
         };
-        let mut outbox = Outbox {
-            session,
-            encoding,
-            queued: 0,
-        };
+        let mut outbox = Outbox { session, encoding, queued: 0 };
         if let Role::Dial(_) = role {
             outbox.send(&handshake::hello(own), effects);
         }
         Self {
             outbox,
             role,
-            phase: Phase::Greeting {
-                until_ms: now.monotonic_ms + HANDSHAKE_MS,
-            },
+            phase: Phase::Greeting { until_ms: now.monotonic_ms + HANDSHAKE_MS },
             heard_ms: now.monotonic_ms,
             is_pinged: false,
             is_pong_due: false,
@@ -199,11 +187,7 @@ impl Session {
             (Message::Ack { point, credit }, Phase::Open(open)) => {
                 if open.push.on_ack(point, credit)? {
                     let (session, peer) = (self.outbox.session, open.peer);
-                    effects.events.push(Event::Receipt {
-                        session,
-                        peer,
-                        offset: point.offset,
-                    });
+                    effects.events.push(Event::Receipt { session, peer, offset: point.offset });
                 }
             }
             (Message::Ping, Phase::Open(_)) => self.is_pong_due = true,
@@ -212,10 +196,7 @@ impl Session {
         }
         self.reply(effects);
         self.pump(now, own, view, effects)
-            .map_err(|error| Fault::Peer {
-                reason: CloseReason::Store,
-                detail: error.to_string(),
-            })
+            .map_err(|error| Fault::Peer { reason: CloseReason::Store, detail: error.to_string() })
     }
 
     pub(crate) fn on_room(&mut self, effects: &mut Effects) {
@@ -271,9 +252,7 @@ impl Session {
             Phase::Open(open) => {
                 let beats = if self.is_pinged { 2 } else { 1 };
                 let heartbeat_ms = self.heard_ms + beats * HEARTBEAT_MS;
-                open.push
-                    .echo_due_ms()
-                    .map_or(heartbeat_ms, |due_ms| due_ms.min(heartbeat_ms))
+                open.push.echo_due_ms().map_or(heartbeat_ms, |due_ms| due_ms.min(heartbeat_ms))
             }
         }
     }

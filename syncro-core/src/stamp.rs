@@ -95,10 +95,7 @@ impl Stamp {
     /// A stamp above every other, under which unrecorded edits are shown to those who make them.
     pub const PROVISIONAL: Self = Self {
         time: Time(u64::MAX),
-        author: Author {
-            node: NodeId::from_bytes([0xff; 16]),
-            epoch: Epoch(u64::MAX),
-        },
+        author: Author { node: NodeId::from_bytes([0xff; 16]), epoch: Epoch(u64::MAX) },
     };
 }
 

@@ -32,10 +32,7 @@ pub struct Entry {
 impl Entry {
     /// The place in the log after this entry.
     pub fn end(&self) -> Point {
-        Point {
-            offset: self.offset + self.transaction.len(),
-            digest: self.digest,
-        }
+        Point { offset: self.offset + self.transaction.len(), digest: self.digest }
     }
 }
 

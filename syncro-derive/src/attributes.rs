@@ -69,9 +69,8 @@ impl OfField {
             }));
             return errors.finish_with((Role::Skipped, ident.span()));
         }
-        let name = self
-            .rename
-            .unwrap_or_else(|| Text::new(ident.unraw().to_string(), ident.span()));
+        let name =
+            self.rename.unwrap_or_else(|| Text::new(ident.unraw().to_string(), ident.span()));
         let span = name.span;
         match (kind(words), names::checked("field", name)) {
             (Ok(kind), Ok(name)) => Ok((Role::Recorded(name, kind), span)),
@@ -109,9 +108,7 @@ impl OfField {
             ("default", &self.default),
             ("skip", &self.skip),
         ];
-        let words = words
-            .into_iter()
-            .filter_map(|(name, word)| Some((name, word.as_ref()?.0)));
+        let words = words.into_iter().filter_map(|(name, word)| Some((name, word.as_ref()?.0)));
         let rename = self.rename.iter().map(|name| ("rename", name.span));
         words.chain(rename).collect()
     }
@@ -158,10 +155,9 @@ impl FromMeta for Text {
     fn from_meta(item: &Meta) -> Result<Self> {
         match item {
             Meta::NameValue(pair) => match &pair.value {
-                Expr::Lit(ExprLit {
-                    lit: Lit::Str(text),
-                    ..
-                }) => Ok(Self::new(text.value(), text.span())),
+                Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+                    Ok(Self::new(text.value(), text.span()))
+                }
                 _ => Err(misshapen(item, " = \"...\"")),
             },
             _ => Err(misshapen(item, " = \"...\"")),

@@ -79,7 +79,7 @@ fn read(field: &Field) -> TokenStream {
             Kind::ValueOrDefault => quote_spanned!(span=> fields.value_or_default(#name)?),
             Kind::Set => quote_spanned!(span=> fields.set(#name)?),
             Kind::Map => quote_spanned!(span=> fields.map(#name)?),
-            Kind::Counter => quote_spanned!(span=> fields.counter(#name)),
+            Kind::Counter => quote_spanned!(span=> fields.counter(#name)?),
         },
     };
     quote_spanned!(span=> #ident: #value)

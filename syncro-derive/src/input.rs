@@ -53,12 +53,9 @@ impl Model {
     pub(crate) fn of(input: DeriveInput) -> Result<Self> {
         let named = named_fields(&input)?;
         match (Head::of(&input), Body::of(&input.ident, named)) {
-            (Ok(head), Ok(body)) => Ok(Self {
-                ident: input.ident,
-                generics: input.generics,
-                head,
-                body,
-            }),
+            (Ok(head), Ok(body)) => {
+                Ok(Self { ident: input.ident, generics: input.generics, head, body })
+            }
             (Err(in_head), Err(in_body)) => Err(Error::multiple(vec![in_head, in_body])),
             (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => Err(errors),
         }

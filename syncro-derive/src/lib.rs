@@ -122,8 +122,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// Records outlive programs. A new field should be an `Option`, `default`, or of a kind that has an empty
 /// value, so that older records still read. Fields that a program does not know stay in the record. To
-/// rename a field in Rust, keep its recorded name with `rename`. A field that changes its kind is another
-/// field under the same name: the one written last shows.
+/// rename a field in Rust, keep its recorded name with `rename`. A field that changes its kind needs a new
+/// recorded name, for of two kinds under one name only the one written last shows.
 ///
 /// # Errors
 ///

@@ -12,9 +12,7 @@ struct TodoItem {
 
 #[test]
 fn the_trait_is_found_in_the_crate_syncro() {
-    let item = TodoItem {
-        id: "milk".to_owned(),
-    };
+    let item = TodoItem { id: "milk".to_owned() };
     assert_eq!(<TodoItem as syncro::ScribeModel>::MODEL, "todo_item");
     assert_eq!(syncro::ScribeModel::id(&item), "milk");
 }

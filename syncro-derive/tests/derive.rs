@@ -1,5 +1,8 @@
 //! Derived models against the core that they are written for.
 
+// Clippy lets helpers of tests unwrap only under this attribute.
+#![cfg(test)]
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
@@ -44,10 +47,7 @@ impl TodoItem {
         Self {
             id: Uuid::from_u128(7),
             title: "Buy milk".to_owned(),
-            due: Some(Due {
-                day: 12,
-                is_strict: true,
-            }),
+            due: Some(Due { day: 12, is_strict: true }),
             labels: BTreeSet::from(["shop".to_owned(), "today".to_owned()]),
             scores: vec![3, 200],
             notes: HashMap::from([("litres".to_owned(), 2)]),
@@ -106,10 +106,7 @@ fn each_field_is_written_under_its_name_and_kind() {
 
 #[test]
 fn a_skipped_field_reads_as_its_default() {
-    let item = TodoItem {
-        is_selected: true,
-        ..TodoItem::sample()
-    };
+    let item = TodoItem { is_selected: true, ..TodoItem::sample() };
     assert!(!back(&item).is_selected);
 }
 
@@ -130,10 +127,7 @@ fn the_edits_of_a_changed_instance_are_its_changed_fields() {
             Edit::remove(name("labels"), encoded("shop")).unwrap(),
             Edit::entry(name("notes"), "cents", encoded(&199)).unwrap(),
             Edit::value(name("title"), encoded("Buy oat milk")),
-            Edit::Raise {
-                field: name("views"),
-                by: 2,
-            },
+            Edit::Raise { field: name("views"), by: 2 },
         ]
     );
 }
@@ -200,11 +194,7 @@ fn a_model_without_a_name_takes_that_of_its_struct_in_snake_case() {
 
 #[test]
 fn a_marked_id_leaves_a_field_named_id_to_be_recorded() {
-    let page = HTTPPage2Cache {
-        slug: "home".to_owned(),
-        id: 4,
-        r#type: "text".to_owned(),
-    };
+    let page = HTTPPage2Cache { slug: "home".to_owned(), id: 4, r#type: "text".to_owned() };
     assert_eq!(page.id(), "home");
     let fields = written(&page);
     assert_eq!(fields.get("id"), Some(&Field::Value(encoded(&4))));
@@ -213,11 +203,7 @@ fn a_marked_id_leaves_a_field_named_id_to_be_recorded() {
 
 #[test]
 fn a_raw_identifier_is_recorded_without_its_prefix() {
-    let page = HTTPPage2Cache {
-        slug: "home".to_owned(),
-        id: 4,
-        r#type: "text".to_owned(),
-    };
+    let page = HTTPPage2Cache { slug: "home".to_owned(), id: 4, r#type: "text".to_owned() };
     assert!(written(&page).get("type").is_some());
 }
 
@@ -229,9 +215,7 @@ struct Bare {
 
 #[test]
 fn a_model_may_have_no_field_but_its_id() {
-    let bare = Bare {
-        id: RecordId::Int(1),
-    };
+    let bare = Bare { id: RecordId::Int(1) };
     assert!(written(&bare).is_empty());
     assert_eq!(back(&bare), bare);
 }

@@ -36,12 +36,7 @@ impl Backoff {
     /// their own, or they return in step.
     pub fn new(first: Duration, max: Duration, rng: fastrand::Rng) -> Self {
         let first = first.min(max);
-        Self {
-            first,
-            max,
-            ceiling: first,
-            rng,
-        }
+        Self { first, max, ceiling: first, rng }
     }
 
     /// Draws the next pause, uniformly from zero to `min(max, first * 2^attempt)`.
@@ -102,25 +97,13 @@ mod tests {
 
     #[test]
     fn pauses_fill_the_whole_of_a_ceiling_that_doubles_up_to_its_max() {
-        for (attempt, ceiling_ms) in [100, 200, 400, 800, 1600, 3200, 5000, 5000]
-            .iter()
-            .enumerate()
+        for (attempt, ceiling_ms) in [100, 200, 400, 800, 1600, 3200, 5000, 5000].iter().enumerate()
         {
             let ceiling = Duration::from_millis(*ceiling_ms);
             let pauses = pauses_of_attempt(attempt);
-            assert!(
-                pauses[999] <= ceiling,
-                "attempt {attempt} went over: {:?}",
-                pauses[999]
-            );
-            assert!(
-                pauses[999] > ceiling * 98 / 100,
-                "attempt {attempt} stays below its ceiling"
-            );
-            assert!(
-                pauses[0] < ceiling * 2 / 100,
-                "attempt {attempt} stays above zero"
-            );
+            assert!(pauses[999] <= ceiling, "attempt {attempt} went over: {:?}", pauses[999]);
+            assert!(pauses[999] > ceiling * 98 / 100, "attempt {attempt} stays below its ceiling");
+            assert!(pauses[0] < ceiling * 2 / 100, "attempt {attempt} stays above zero");
             let median = pauses[500];
             assert!(
                 median > ceiling * 45 / 100 && median < ceiling * 55 / 100,

@@ -27,10 +27,7 @@ impl FrameCodec {
             return Err(NetError::EmptyFrame);
         }
         if length > self.frame_bytes_max {
-            return Err(NetError::FrameTooLarge {
-                length,
-                limit: self.frame_bytes_max,
-            });
+            return Err(NetError::FrameTooLarge { length, limit: self.frame_bytes_max });
         }
         Ok(Some(length))
     }
@@ -115,9 +112,7 @@ mod tests {
                 return (frames, "truncated");
             }
             let (prefix, rest) = input.split_at(4);
-            let length = prefix
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            let length = prefix.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
             match length {
                 0 => return (frames, "empty"),
                 _ if length > limit => return (frames, "too large"),
@@ -133,9 +128,7 @@ mod tests {
         pieces: &[usize],
         limit: usize,
     ) -> (Vec<Vec<u8>>, &'static str) {
-        let mut codec = FrameCodec {
-            frame_bytes_max: limit,
-        };
+        let mut codec = FrameCodec { frame_bytes_max: limit };
         let mut pieces = pieces.iter().cycle();
         let (mut input, mut buffer, mut frames) = (input, BytesMut::new(), Vec::new());
         loop {
@@ -183,9 +176,7 @@ mod tests {
     #[test]
     fn a_frame_is_its_length_in_four_big_endian_bytes_and_itself() {
         let mut wire = BytesMut::new();
-        let mut codec = FrameCodec {
-            frame_bytes_max: 300,
-        };
+        let mut codec = FrameCodec { frame_bytes_max: 300 };
         codec.encode(Bytes::from_static(b"abc"), &mut wire).unwrap();
         assert_eq!(&wire[..], b"\0\0\0\x03abc");
 
@@ -198,30 +189,19 @@ mod tests {
     #[test]
     fn what_follows_a_large_frame_does_not_keep_its_memory() {
         let large = 1024 * 1024;
-        let mut codec = FrameCodec {
-            frame_bytes_max: large,
-        };
+        let mut codec = FrameCodec { frame_bytes_max: large };
         let mut buffer = BytesMut::new();
-        codec
-            .encode(Bytes::from(vec![1; large]), &mut buffer)
-            .unwrap();
-        codec
-            .encode(Bytes::from_static(b"next"), &mut buffer)
-            .unwrap();
+        codec.encode(Bytes::from(vec![1; large]), &mut buffer).unwrap();
+        codec.encode(Bytes::from_static(b"next"), &mut buffer).unwrap();
 
         drop(codec.decode(&mut buffer).unwrap().unwrap());
-        assert!(
-            !buffer.try_reclaim(large / 2),
-            "the megabyte is still there"
-        );
+        assert!(!buffer.try_reclaim(large / 2), "the megabyte is still there");
         assert_eq!(codec.decode(&mut buffer).unwrap().unwrap(), "next");
     }
 
     #[test]
     fn a_limit_beyond_what_a_prefix_can_say_still_reads_frames() {
-        let mut codec = FrameCodec {
-            frame_bytes_max: usize::MAX,
-        };
+        let mut codec = FrameCodec { frame_bytes_max: usize::MAX };
         let mut buffer = BytesMut::from(&b"\xff\xff\xff\xff"[..]);
         assert!(codec.decode(&mut buffer).unwrap().is_none());
         assert!(buffer.capacity() < 16 * 1024);

@@ -71,14 +71,8 @@ impl<R: AsyncRead, W: AsyncWrite> Frames<R, W> {
         let mut writer = FramedWrite::new(Counted::new(writer, traffic.clone()), codec);
         writer.set_backpressure_boundary(BATCH_BYTES);
         Self {
-            reader: FrameReader {
-                frames: FramedRead::new(reader, codec),
-                has_failed: false,
-            },
-            writer: FrameWriter {
-                frames: writer,
-                is_swollen: false,
-            },
+            reader: FrameReader { frames: FramedRead::new(reader, codec), has_failed: false },
+            writer: FrameWriter { frames: writer, is_swollen: false },
             traffic,
         }
     }

@@ -47,14 +47,8 @@ async fn in_time(
 ) -> Result<TcpStream, NetError> {
     match tokio::time::timeout(limit, attempt).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(cause)) => Err(NetError::Connect {
-            addr: addr.to_owned(),
-            cause,
-        }),
-        Err(_) => Err(NetError::ConnectTimeout {
-            addr: addr.to_owned(),
-            limit,
-        }),
+        Ok(Err(cause)) => Err(NetError::Connect { addr: addr.to_owned(), cause }),
+        Err(_) => Err(NetError::ConnectTimeout { addr: addr.to_owned(), limit }),
     }
 }
 
@@ -93,17 +87,11 @@ fn dialed(stream: TcpStream) -> io::Result<TcpStream> {
 /// ```
 pub async fn listen(addr: &str) -> Result<Listener, NetError> {
     match TcpListener::bind(addr).await {
-        Ok(inner) => Ok(Listener {
-            inner,
-            faults: AtomicU64::new(0),
-        }),
-        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => Err(NetError::AddressInUse {
-            addr: addr.to_owned(),
-        }),
-        Err(cause) => Err(NetError::Listen {
-            addr: addr.to_owned(),
-            cause,
-        }),
+        Ok(inner) => Ok(Listener { inner, faults: AtomicU64::new(0) }),
+        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => {
+            Err(NetError::AddressInUse { addr: addr.to_owned() })
+        }
+        Err(cause) => Err(NetError::Listen { addr: addr.to_owned(), cause }),
     }
 }
 
@@ -121,9 +109,7 @@ impl Listener {
     ///
     /// [`NetError::Listener`] if the system has forgotten the socket.
     pub fn local_addr(&self) -> Result<SocketAddr, NetError> {
-        self.inner
-            .local_addr()
-            .map_err(|cause| NetError::Listener { cause })
+        self.inner.local_addr().map_err(|cause| NetError::Listener { cause })
     }
 
     /// Waits for the next connection and returns it with the address it comes from.
@@ -240,22 +226,13 @@ mod tests {
         let refusal = listen(&addr).await.unwrap_err();
         assert!(matches!(&refusal, NetError::AddressInUse { addr: taken } if *taken == addr));
         let message = refusal.to_string();
-        assert!(
-            message.contains(&addr) && message.contains("choose another port"),
-            "{message}"
-        );
+        assert!(message.contains(&addr) && message.contains("choose another port"), "{message}");
     }
 
     #[tokio::test]
     async fn an_address_that_is_none_is_not_taken_for_one_in_use() {
-        assert!(matches!(
-            listen("nonsense").await,
-            Err(NetError::Listen { .. })
-        ));
-        assert!(matches!(
-            connect("nonsense").await,
-            Err(NetError::Connect { .. })
-        ));
+        assert!(matches!(listen("nonsense").await, Err(NetError::Listen { .. })));
+        assert!(matches!(connect("nonsense").await, Err(NetError::Connect { .. })));
     }
 
     #[tokio::test]
@@ -278,10 +255,7 @@ mod tests {
         socket.bind(ANY_PORT.parse().unwrap()).unwrap();
         let own = socket.local_addr().unwrap();
         let stream = socket.connect(own).await.unwrap();
-        assert_eq!(
-            dialed(stream).unwrap_err().kind(),
-            io::ErrorKind::ConnectionRefused
-        );
+        assert_eq!(dialed(stream).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test(start_paused = true)]
@@ -302,23 +276,16 @@ mod tests {
     ) -> (Result<&'static str, NetError>, Duration, u64) {
         let (start, faults) = (Instant::now(), AtomicU64::new(0));
         let mut failures = failures.into_iter();
-        let accepted = outlive(&faults, || {
-            std::future::ready(failures.next().map_or(Ok("a peer"), Err))
-        });
+        let accepted =
+            outlive(&faults, || std::future::ready(failures.next().map_or(Ok("a peer"), Err)));
         (accepted.await, start.elapsed(), faults.into_inner())
     }
 
     #[tokio::test(start_paused = true)]
     async fn connections_that_died_in_the_queue_are_skipped_without_a_pause() {
-        let failures = [
-            io::ErrorKind::ConnectionAborted,
-            io::ErrorKind::ConnectionReset,
-        ];
+        let failures = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
         let (accepted, took, faults) = outlive_all(failures.map(io::Error::from).into()).await;
-        assert_eq!(
-            (accepted.unwrap(), took, faults),
-            ("a peer", Duration::ZERO, 2)
-        );
+        assert_eq!((accepted.unwrap(), took, faults), ("a peer", Duration::ZERO, 2));
     }
 
     #[cfg(unix)]
@@ -328,23 +295,14 @@ mod tests {
         const EMFILE: i32 = 24;
         let failures = [EMFILE, ENFILE, EMFILE].map(io::Error::from_raw_os_error);
         let (accepted, took, faults) = outlive_all(failures.into()).await;
-        assert_eq!(
-            (accepted.unwrap(), took, faults),
-            ("a peer", 3 * ACCEPT_PAUSE, 3)
-        );
+        assert_eq!((accepted.unwrap(), took, faults), ("a peer", 3 * ACCEPT_PAUSE, 3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_listener_that_is_no_more_says_so_instead_of_trying_for_ever() {
-        for failure in [
-            io::ErrorKind::InvalidInput.into(),
-            io::Error::other("shutting down"),
-        ] {
+        for failure in [io::ErrorKind::InvalidInput.into(), io::Error::other("shutting down")] {
             let (accepted, took, faults) = outlive_all(vec![failure]).await;
-            assert!(
-                matches!(accepted, Err(NetError::Listener { .. })),
-                "{accepted:?}"
-            );
+            assert!(matches!(accepted, Err(NetError::Listener { .. })), "{accepted:?}");
             assert_eq!((took, faults), (Duration::ZERO, 0));
         }
     }

@@ -96,10 +96,8 @@ mod tests {
         let traffic = Traffic::default();
         let mut counted = Counted::new(here, traffic.clone());
         let mut bytes = [0; 10];
-        let (read, written) = tokio::join!(
-            counted.read_exact(&mut bytes),
-            there.write_all(b"0123456789")
-        );
+        let (read, written) =
+            tokio::join!(counted.read_exact(&mut bytes), there.write_all(b"0123456789"));
         assert!(read.is_ok() && written.is_ok());
         assert_eq!((traffic.read_bytes(), traffic.written_bytes()), (10, 0));
     }

@@ -49,13 +49,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order in which a batch writes them.
-    pub const ALL: [Self; 5] = [
-        Self::Rows,
-        Self::Log,
-        Self::Names,
-        Self::Records,
-        Self::Stamps,
-    ];
+    pub const ALL: [Self; 5] = [Self::Rows, Self::Log, Self::Names, Self::Records, Self::Stamps];
 
     /// Returns the name under which a database keeps the table. It is part of the file format.
     pub const fn name(self) -> &'static str {

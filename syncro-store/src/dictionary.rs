@@ -40,10 +40,7 @@ impl Word for Author {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (node, epoch) = bytes.split_at_checked(16)?;
         let epoch = Epoch(u64::from_be_bytes(epoch.try_into().ok()?));
-        Some(Self {
-            node: NodeId::from_bytes(node.try_into().ok()?),
-            epoch,
-        })
+        Some(Self { node: NodeId::from_bytes(node.try_into().ok()?), epoch })
     }
 }
 
@@ -66,13 +63,8 @@ struct Cache<W> {
 
 impl<W: Word> Dictionary<W> {
     pub(crate) fn new() -> Self {
-        let cache = Cache {
-            numbers: HashMap::new(),
-            words: HashMap::new(),
-        };
-        Self {
-            cache: Mutex::new(cache),
-        }
+        let cache = Cache { numbers: HashMap::new(), words: HashMap::new() };
+        Self { cache: Mutex::new(cache) }
     }
 
     /// The number of a word, if it has one.
@@ -109,10 +101,7 @@ impl<W: Word> Dictionary<W> {
     pub(crate) fn assign(&self, word: &W, number: u32) -> [(Vec<u8>, Bytes); 2] {
         self.remember(word, number);
         let number_row = Bytes::copy_from_slice(&number.to_be_bytes());
-        [
-            (number_key(word), number_row),
-            (word_key::<W>(number), word.to_bytes()),
-        ]
+        [(number_key(word), number_row), (word_key::<W>(number), word.to_bytes())]
     }
 
     fn remember(&self, word: &W, number: u32) {

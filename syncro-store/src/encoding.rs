@@ -35,15 +35,9 @@ pub(crate) fn unseal(table: Table, key: &[u8], sealed: &Bytes) -> Result<Bytes, 
 
 /// The error for a value that is not what was written.
 pub(crate) fn damaged(table: Table, key: &[u8]) -> StoreError {
-    let shown: String = key
-        .iter()
-        .take(40)
-        .flat_map(|byte| byte.escape_ascii())
-        .map(char::from)
-        .collect();
-    StoreError::Corrupt {
-        what: format!("a value in table {} under key {shown:?}", table.name()),
-    }
+    let shown: String =
+        key.iter().take(40).flat_map(|byte| byte.escape_ascii()).map(char::from).collect();
+    StoreError::Corrupt { what: format!("a value in table {} under key {shown:?}", table.name()) }
 }
 
 fn checksum(table: Table, key: &[u8], content: &[u8]) -> u32 {
@@ -122,10 +116,7 @@ impl<'a> In<'a> {
     /// A length, then the bytes, which share the memory of the whole.
     pub(crate) fn bytes(&mut self) -> Option<Bytes> {
         let length = usize::try_from(self.varint()?).ok()?;
-        let end = self
-            .place
-            .checked_add(length)
-            .filter(|end| *end <= self.content.len())?;
+        let end = self.place.checked_add(length).filter(|end| *end <= self.content.len())?;
         let bytes = self.content.slice(self.place..end);
         self.place = end;
         Some(bytes)

@@ -52,21 +52,13 @@ impl Syncer {
     ///
     /// After an error the store has stopped: nothing more is written until it is opened again.
     pub fn sync(&self) -> Result<(), StoreError> {
-        let _turn = self
-            .shared
-            .sync
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.shared.sync.lock().unwrap_or_else(PoisonError::into_inner);
         self.shared.guarded(|shared| {
             let (backend, writes) = {
                 let mut derive = Derive::new(shared);
                 let end = derive.state.open_page.end().offset.to_be_bytes();
                 derive.put_open_page();
-                derive.put(
-                    Table::Rows,
-                    key::FORMAT.to_vec(),
-                    &FORMAT_VERSION.to_be_bytes(),
-                );
+                derive.put(Table::Rows, key::FORMAT.to_vec(), &FORMAT_VERSION.to_be_bytes());
                 derive.put(Table::Rows, key::MARK.to_vec(), &end);
                 let backend = derive.state.backend.clone().ok_or(StoreError::Closed)?;
                 (backend, derive.state.overlay.freeze())
@@ -80,11 +72,7 @@ impl Syncer {
     /// Gives the backend up, so that it can be opened again while handles on this store are left: they
     /// fail with [`StoreError::Closed`]. What was not synced is lost.
     pub fn close(&self) {
-        let _turn = self
-            .shared
-            .sync
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.shared.sync.lock().unwrap_or_else(PoisonError::into_inner);
         self.shared.write().backend = None;
     }
 }
@@ -132,18 +120,13 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn rows(&self) -> Result<Layers<'_>, StoreError> {
         let backend = self.backend.as_deref().ok_or(StoreError::Closed)?;
-        Ok(Layers {
-            overlay: &self.overlay,
-            backend,
-        })
+        Ok(Layers { overlay: &self.overlay, backend })
     }
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
-            .field("open_page", &self.open_page)
-            .finish_non_exhaustive()
+        f.debug_struct("State").field("open_page", &self.open_page).finish_non_exhaustive()
     }
 }
 
@@ -163,9 +146,7 @@ impl Shared {
         write: impl FnOnce(&Self) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         if let Some(cause) = self.latched.get() {
-            return Err(StoreError::Latched {
-                cause: cause.clone(),
-            });
+            return Err(StoreError::Latched { cause: cause.clone() });
         }
         let written = write(self);
         if let Err(error) = &written {
@@ -198,21 +179,12 @@ impl LogStore {
     pub fn open(backend: impl Backend) -> Result<Self, StoreError> {
         let backend: Arc<dyn Backend> = Arc::new(backend);
         let overlay = Overlay::default();
-        let rows = Layers {
-            overlay: &overlay,
-            backend: &*backend,
-        };
+        let rows = Layers { overlay: &overlay, backend: &*backend };
         let format = rows.get(Table::Rows, key::FORMAT)?;
-        match format
-            .as_deref()
-            .map(|bytes| bytes.try_into().map(u32::from_be_bytes))
-        {
+        match format.as_deref().map(|bytes| bytes.try_into().map(u32::from_be_bytes)) {
             None | Some(Ok(FORMAT_VERSION)) => {}
             Some(Ok(found)) => {
-                return Err(StoreError::Version {
-                    found,
-                    known: FORMAT_VERSION,
-                });
+                return Err(StoreError::Version { found, known: FORMAT_VERSION });
             }
             Some(Err(_)) => return Err(damaged(Table::Rows, key::FORMAT)),
         }
@@ -225,13 +197,7 @@ impl LogStore {
         }
         let open_page = last_page(&rows, end)?;
         let (next_name, next_author) = (next_number::<Name>(&rows)?, next_number::<Author>(&rows)?);
-        let state = State {
-            open_page,
-            next_name,
-            next_author,
-            overlay,
-            backend: Some(backend),
-        };
+        let state = State { open_page, next_name, next_author, overlay, backend: Some(backend) };
         let (names, authors) = (Dictionary::new(), Dictionary::new());
         let shared = Shared {
             names,
@@ -240,25 +206,19 @@ impl LogStore {
             sync: Mutex::new(()),
             latched: OnceLock::new(),
         };
-        let store = Self {
-            shared: Arc::new(shared),
-        };
+        let store = Self { shared: Arc::new(shared) };
         store.replay(mark, end.offset)?;
         Ok(store)
     }
 
     /// A handle for reading.
     pub fn reader(&self) -> Reader {
-        Reader {
-            shared: self.shared.clone(),
-        }
+        Reader { shared: self.shared.clone() }
     }
 
     /// A handle for making what was applied durable.
     pub fn syncer(&self) -> Syncer {
-        Syncer {
-            shared: self.shared.clone(),
-        }
+        Syncer { shared: self.shared.clone() }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot<'_> {
@@ -317,10 +277,7 @@ struct Derive<'a> {
 
 impl<'a> Derive<'a> {
     fn new(shared: &'a Shared) -> Self {
-        Self {
-            shared,
-            state: shared.write(),
-        }
+        Self { shared, state: shared.write() }
     }
 
     fn put(&mut self, table: Table, key: Vec<u8>, content: &[u8]) {
@@ -329,11 +286,7 @@ impl<'a> Derive<'a> {
     }
 
     fn log(&mut self, entry: &Entry) {
-        if self
-            .state
-            .open_page
-            .is_full_for(entry.transaction.bytes().len())
-        {
+        if self.state.open_page.is_full_for(entry.transaction.bytes().len()) {
             self.put_open_page();
             let at = self.state.open_page.end();
             self.state.open_page = OpenPage::begin(at);
@@ -409,19 +362,14 @@ pub(crate) fn read_own(rows: &Layers<'_>) -> Result<Option<OwnRow>, StoreError> 
     let Some(content) = rows.get(Table::Rows, key::OWN)? else {
         return Ok(None);
     };
-    row::read_own(&content)
-        .map(Some)
-        .ok_or_else(|| damaged(Table::Rows, key::OWN))
+    row::read_own(&content).map(Some).ok_or_else(|| damaged(Table::Rows, key::OWN))
 }
 
 fn read_u64(rows: &Layers<'_>, key: &[u8]) -> Result<Option<u64>, StoreError> {
     let Some(content) = rows.get(Table::Rows, key)? else {
         return Ok(None);
     };
-    let bytes = content
-        .as_ref()
-        .try_into()
-        .map_err(|_| damaged(Table::Rows, key))?;
+    let bytes = content.as_ref().try_into().map_err(|_| damaged(Table::Rows, key))?;
     Ok(Some(u64::from_be_bytes(bytes)))
 }
 
@@ -430,10 +378,7 @@ fn next_number<W: Word>(rows: &Layers<'_>) -> Result<u32, StoreError> {
     let Some(content) = rows.get(Table::Names, &key)? else {
         return Ok(0);
     };
-    let bytes = content
-        .as_ref()
-        .try_into()
-        .map_err(|_| damaged(Table::Names, &key))?;
+    let bytes = content.as_ref().try_into().map_err(|_| damaged(Table::Names, &key))?;
     Ok(u32::from_be_bytes(bytes))
 }
 
@@ -443,13 +388,10 @@ fn last_page(rows: &Layers<'_>, end: Point) -> Result<OpenPage, StoreError> {
         if end == Point::START {
             return Ok(OpenPage::begin(end));
         }
-        return Err(StoreError::Corrupt {
-            what: "the log is gone, but not the rest".to_owned(),
-        });
+        return Err(StoreError::Corrupt { what: "the log is gone, but not the rest".to_owned() });
     };
     let content = unseal(Table::Log, &key, &sealed)?;
     let first = key::page_offset(&key).ok_or_else(|| damaged(Table::Log, &key))?;
     let page = OpenPage::resume(&Page::new(first, content));
-    page.filter(|page| page.end() == end)
-        .ok_or_else(|| damaged(Table::Log, &key))
+    page.filter(|page| page.end() == end).ok_or_else(|| damaged(Table::Log, &key))
 }

@@ -57,17 +57,13 @@ impl Overlay {
         end: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let mut pairs: BTreeMap<Bytes, Bytes> = backend
-            .scan(table, start, end, limit)?
-            .into_iter()
-            .collect();
+        let mut pairs: BTreeMap<Bytes, Bytes> =
+            backend.scan(table, start, end, limit)?.into_iter().collect();
         for layer in [&*self.frozen, &self.active] {
             let from = Bound::Included((table, Bytes::copy_from_slice(start)));
-            let in_range = layer
-                .range((from, Bound::Unbounded))
-                .take_while(|((other, key), _)| {
-                    *other == table && end.is_none_or(|end| key.as_ref() < end)
-                });
+            let in_range = layer.range((from, Bound::Unbounded)).take_while(|((other, key), _)| {
+                *other == table && end.is_none_or(|end| key.as_ref() < end)
+            });
             let in_range = in_range.take(limit);
             pairs.extend(in_range.map(|((_, key), value)| (key.clone(), value.clone())));
         }

@@ -27,10 +27,7 @@ pub struct Snapshot<'a> {
 
 impl<'a> Snapshot<'a> {
     pub(crate) fn new(shared: &'a Shared) -> Self {
-        Self {
-            shared,
-            state: shared.read(),
-        }
+        Self { shared, state: shared.read() }
     }
 
     fn rows(&self) -> Result<Layers<'_>, StoreError> {
@@ -72,9 +69,7 @@ impl<'a> Snapshot<'a> {
             return Ok((!open.is_empty()).then(|| open.to_page()));
         }
         let rows = self.rows()?;
-        let found = rows
-            .overlay
-            .floor(rows.backend, Table::Log, &key::page(offset))?;
+        let found = rows.overlay.floor(rows.backend, Table::Log, &key::page(offset))?;
         let Some((key, sealed)) = found else {
             return Ok(None);
         };
@@ -137,9 +132,7 @@ impl View for Snapshot<'_> {
         let Some(content) = self.rows()?.get(Table::Rows, &key)? else {
             return Ok(None);
         };
-        row::read_peer(&content)
-            .map(Some)
-            .ok_or_else(|| damaged(Table::Rows, &key))
+        row::read_peer(&content).map(Some).ok_or_else(|| damaged(Table::Rows, &key))
     }
 
     fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
@@ -172,20 +165,12 @@ impl View for Snapshot<'_> {
         let start = match after {
             None => key::model(model),
             Some(id) => {
-                let mut key = key::record(&RecordKey {
-                    model: model.clone(),
-                    id: id.clone(),
-                });
+                let mut key = key::record(&RecordKey { model: model.clone(), id: id.clone() });
                 key.push(0);
                 key
             }
         };
-        let pairs = self.scan(
-            Table::Records,
-            &start,
-            Some(&key::after_model(model)),
-            limit,
-        )?;
+        let pairs = self.scan(Table::Records, &start, Some(&key::after_model(model)), limit)?;
         let records = pairs.iter().map(|(key, content)| {
             let found = key::read_record(key).ok_or_else(|| damaged(Table::Records, key))?;
             Ok((found.id, Arc::new(self.decode(key, content)?)))
@@ -241,11 +226,7 @@ impl View for Snapshot<'_> {
             loop {
                 let (at, bytes) = walk.step().ok_or_else(lost)?;
                 if at == offset {
-                    return Ok(Held {
-                        offset,
-                        bytes,
-                        digest: walk.at().digest,
-                    });
+                    return Ok(Held { offset, bytes, digest: walk.at().digest });
                 }
             }
         });

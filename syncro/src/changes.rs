@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use syncro_core::{
-    Changed, DataError, Entry, Fields, FieldsReader, Mark, Record, RecordKey, ScribeModel, Stamp,
-    View,
+    Changed, DataError, Entry, Fields, FieldsReader, Mark, Record, RecordKey, ScribeModel,
+    SessionId, Stamp, View,
 };
 use syncro_store::Reader;
 use tokio::sync::Notify;
@@ -35,9 +35,19 @@ pub struct Change<T> {
     pub before: Option<T>,
     /// The record after; `None` when it is not alive. When replayed, the record as it is now.
     pub after: Option<T>,
-    /// Whether this was read back from the log, for a watcher that was away or too slow, instead of seen
-    /// live.
-    pub is_replayed: bool,
+    /// Where the watcher has it from.
+    pub origin: Origin,
+}
+
+/// How a change came to a watcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Live: this node wrote it.
+    Local,
+    /// Live: it came over a session, whoever wrote it.
+    Session(SessionId),
+    /// Replayed: it was read back from the log, for a watcher that was away or too slow.
+    Log,
 }
 
 /// A stream of changes of one model; see [`Node::watch`](crate::Node::watch).
@@ -49,10 +59,7 @@ pub struct Watch<M> {
 
 impl<M: ScribeModel> Watch<M> {
     pub(crate) fn new(all: WatchAll) -> Self {
-        Self {
-            all,
-            model: PhantomData,
-        }
+        Self { all, model: PhantomData }
     }
 
     /// Waits for the next change; `None` when the node is closed.
@@ -213,20 +220,18 @@ impl WatchAll {
 }
 
 fn raws(entry: &Entry, view: &impl View) -> Result<Vec<(u64, Raw)>, Error> {
-    let raws = (entry.offset..)
-        .zip(entry.transaction.scribes())
-        .map(|(offset, scribe)| {
-            let raw = Raw {
-                offset,
-                stamp: entry.transaction.stamp(),
-                key: scribe.key.clone(),
-                mark: scribe.mark,
-                before: None,
-                after: view.record(&scribe.key)?,
-                is_replayed: true,
-            };
-            Ok((offset, raw))
-        });
+    let raws = (entry.offset..).zip(entry.transaction.scribes()).map(|(offset, scribe)| {
+        let raw = Raw {
+            offset,
+            stamp: entry.transaction.stamp(),
+            key: scribe.key.clone(),
+            mark: scribe.mark,
+            before: None,
+            after: view.record(&scribe.key)?,
+            origin: Origin::Log,
+        };
+        Ok((offset, raw))
+    });
     raws.collect()
 }
 
@@ -239,7 +244,7 @@ struct Raw {
     mark: Mark,
     before: Option<Arc<Record>>,
     after: Option<Arc<Record>>,
-    is_replayed: bool,
+    origin: Origin,
 }
 
 impl Raw {
@@ -251,15 +256,13 @@ impl Raw {
             mark: changed.mark,
             before: changed.before,
             after: Some(changed.after),
-            is_replayed: false,
+            origin: changed.session.map_or(Origin::Local, Origin::Session),
         }
     }
 
     fn untyped(self) -> Change<Fields> {
         let fields = |record: Option<Arc<Record>>| {
-            record
-                .filter(|record| record.is_alive())
-                .map(|record| Fields::of(&record))
+            record.filter(|record| record.is_alive()).map(|record| Fields::of(&record))
         };
         Change {
             offset: self.offset,
@@ -268,7 +271,7 @@ impl Raw {
             after: fields(self.after),
             key: self.key,
             mark: self.mark,
-            is_replayed: self.is_replayed,
+            origin: self.origin,
         }
     }
 
@@ -276,9 +279,7 @@ impl Raw {
         let change = self.untyped();
         let id = change.key.id.clone();
         let instance = |fields: Option<Fields>| -> Result<Option<M>, DataError> {
-            fields
-                .map(|fields| FieldsReader::instance(&id, &fields))
-                .transpose()
+            fields.map(|fields| FieldsReader::instance(&id, &fields)).transpose()
         };
         Ok(Change {
             offset: change.offset,
@@ -287,7 +288,7 @@ impl Raw {
             after: instance(change.after)?,
             key: change.key,
             mark: change.mark,
-            is_replayed: change.is_replayed,
+            origin: change.origin,
         })
     }
 }
@@ -330,10 +331,7 @@ impl Queue {
 
 impl Hub {
     pub(crate) fn new(end: u64) -> Self {
-        Self {
-            queues: Mutex::default(),
-            end: Arc::new(AtomicU64::new(end)),
-        }
+        Self { queues: Mutex::default(), end: Arc::new(AtomicU64::new(end)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Queue>>> {
@@ -350,19 +348,11 @@ impl Hub {
             is_behind: from.is_some(),
             is_closed: false,
         };
-        let queue = Queue {
-            inbox: Mutex::new(inbox),
-            woken: Notify::new(),
-            woken_threads: Condvar::new(),
-        };
+        let queue =
+            Queue { inbox: Mutex::new(inbox), woken: Notify::new(), woken_threads: Condvar::new() };
         let queue = Arc::new(queue);
         queues.push(Arc::downgrade(&queue));
-        WatchAll {
-            queue,
-            hub_end: self.end.clone(),
-            reader,
-            replayed: VecDeque::new(),
-        }
+        WatchAll { queue, hub_end: self.end.clone(), reader, replayed: VecDeque::new() }
     }
 
     /// Hands a change out. [`advance`](Self::advance) has been called for it.

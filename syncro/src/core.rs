@@ -141,10 +141,7 @@ impl Core {
                 stopped: None,
             }),
             turn: Mutex::new(()),
-            durable: Mutex::new(Durable {
-                through: applied,
-                failed: None,
-            }),
+            durable: Mutex::new(Durable { through: applied, failed: None }),
             agenda: Mutex::default(),
             agenda_changed: Condvar::new(),
             receipts: Receipts::default(),
@@ -183,15 +180,8 @@ impl Core {
                 return Ok(None);
             };
             let stamp = entry.transaction.stamp();
-            let committed = Committed {
-                stamp,
-                offset: entry.end().offset,
-            };
-            (
-                commit.sequence,
-                committed,
-                state.unsynced_bytes > UNSYNCED_BYTES_MAX,
-            )
+            let committed = Committed { stamp, offset: entry.end().offset };
+            (commit.sequence, committed, state.unsynced_bytes > UNSYNCED_BYTES_MAX)
         };
         if durability == Durability::Durable || is_crowded {
             self.make_durable(sequence)?;
@@ -221,12 +211,17 @@ impl Core {
 
     /// Gives an input of a session to the engine. What it committed is synced in the background.
     pub(crate) fn session_input(&self, input: Input) -> Result<(), Error> {
-        let has_committed = {
+        let commit = {
             let mut state = lock(&self.state);
-            self.step(&mut state, input)?.commit.is_some()
+            self.step(&mut state, input)?.commit
         };
-        if has_committed {
-            self.sync_by(Instant::now());
+        match commit {
+            None => {}
+            // Only a sync point moved: nobody waits for that.
+            Some(commit) if commit.entries.is_empty() => {
+                self.sync_by(Instant::now() + DEFERRED_MAX)
+            }
+            Some(_) => self.sync_by(Instant::now()),
         }
         Ok(())
     }
@@ -249,11 +244,7 @@ impl Core {
         self.agenda_changed.notify_all();
         self.hub.close();
         self.note_progress();
-        let synced = if is_first {
-            self.make_durable(applied)
-        } else {
-            Ok(())
-        };
+        let synced = if is_first { self.make_durable(applied) } else { Ok(()) };
         self.syncer.close();
         synced
     }
@@ -309,19 +300,14 @@ impl Core {
         if let Some(stop) = &state.stopped {
             return Err(stop.clone().into());
         }
-        let mut effects = state
-            .engine
-            .handle(now(self.started), input, &state.store)?;
+        let mut effects = state.engine.handle(now(self.started), input, &state.store)?;
         if let Some(commit) = &effects.commit {
             if let Err(error) = state.store.apply(commit) {
                 self.fail(state, &error);
                 return Err(error.into());
             }
             state.applied = commit.sequence;
-            let bytes = commit
-                .entries
-                .iter()
-                .map(|entry| entry.transaction.bytes().len());
+            let bytes = commit.entries.iter().map(|entry| entry.transaction.bytes().len());
             state.unsynced_bytes += bytes.sum::<usize>();
         }
         for (session, frame) in effects.sends.drain(..) {
@@ -401,10 +387,7 @@ impl Core {
         }
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let due = Due {
-            sync: is_due(agenda.sync_at),
-            tick: is_due(agenda.tick_at),
-        };
+        let due = Due { sync: is_due(agenda.sync_at), tick: is_due(agenda.tick_at) };
         if due.sync {
             agenda.sync_at = None;
         }
@@ -414,9 +397,7 @@ impl Core {
         if !due.sync && !due.tick {
             let next = agenda.sync_at.into_iter().chain(agenda.tick_at).min();
             // Once a second, so that a node without handles is noticed.
-            let pause = next
-                .map_or(Duration::MAX, |at| at - now)
-                .min(Duration::from_secs(1));
+            let pause = next.map_or(Duration::MAX, |at| at - now).min(Duration::from_secs(1));
             drop(self.agenda_changed.wait_timeout(agenda, pause));
         }
         Some(due)
@@ -457,9 +438,7 @@ fn send(state: &State, session: SessionId, outgoing: Outgoing) {
 }
 
 fn now(started: Instant) -> Now {
-    let wall = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now {
         wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
         monotonic_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),

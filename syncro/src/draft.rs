@@ -20,10 +20,7 @@ pub struct Draft {
 
 impl Draft {
     pub(crate) fn new(reader: Reader) -> Self {
-        Self {
-            proposal: Proposal::default(),
-            reader,
-        }
+        Self { proposal: Proposal::default(), reader }
     }
 
     pub(crate) fn into_proposal(self) -> Proposal {
@@ -144,18 +141,13 @@ impl Draft {
 
     fn record(&self, key: &RecordKey) -> Result<Record, Error> {
         let base = self.reader.record(key)?;
-        Ok(self
-            .proposal
-            .preview(key, base.as_deref().unwrap_or(&Record::default())))
+        Ok(self.proposal.preview(key, base.as_deref().unwrap_or(&Record::default())))
     }
 }
 
 /// The key of an instance of a model.
 pub(crate) fn key_of<M: ScribeModel>(id: &M::Id) -> Result<RecordKey, DataError> {
-    Ok(RecordKey {
-        model: Name::new(M::MODEL)?,
-        id: id.to_record_id()?,
-    })
+    Ok(RecordKey { model: Name::new(M::MODEL)?, id: id.to_record_id()? })
 }
 
 /// The instance of a record, if it is alive.

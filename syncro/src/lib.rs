@@ -38,7 +38,7 @@ mod node;
 mod peers;
 mod session;
 
-pub use changes::{Change, Watch, WatchAll};
+pub use changes::{Change, Origin, Watch, WatchAll};
 pub use connect::{Connection, Listening};
 pub use core::{Committed, Durability};
 pub use draft::Draft;

@@ -109,16 +109,11 @@ impl NodeBuilder {
     /// Like [`open`](Self::open).
     pub fn open_on(self, backend: impl Backend) -> Result<Node, Error> {
         let name = self.name.as_deref().map(Name::new).transpose()?;
-        let node = self
-            .node
-            .or_else(|| self.name.as_deref().map(NodeId::named));
+        let node = self.node.or_else(|| self.name.as_deref().map(NodeId::named));
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::Entropy(error.to_string()))?;
         let core = Core::open(LogStore::open(backend)?, Config { node, name, seed })?;
-        Ok(Node {
-            handle: Arc::new(Handle(core.clone())),
-            core,
-        })
+        Ok(Node { handle: Arc::new(Handle(core.clone())), core })
     }
 }
 
@@ -293,9 +288,7 @@ impl Node {
     /// [`Error::Store`] when it cannot be read.
     pub fn get_record(&self, key: &RecordKey) -> Result<Option<Fields>, Error> {
         let record = self.core.reader.record(key)?;
-        Ok(record
-            .filter(|record| record.is_alive())
-            .map(|record| Fields::of(&record)))
+        Ok(record.filter(|record| record.is_alive()).map(|record| Fields::of(&record)))
     }
 
     /// Lists the records of any model, in id order, as they are at one moment.
@@ -339,10 +332,7 @@ impl Node {
                 };
                 after = Some(last.clone());
                 for (id, record) in records.iter().filter(|(_, record)| record.is_alive()) {
-                    let key = RecordKey {
-                        model: model.clone(),
-                        id: id.clone(),
-                    };
+                    let key = RecordKey { model: model.clone(), id: id.clone() };
                     state.clear();
                     state.extend_from_slice(format!("{key:?}").as_bytes());
                     record.write_state(&mut state);
@@ -395,13 +385,8 @@ impl Node {
     /// [`Error::Store`] when they cannot be read.
     pub fn peers(&self) -> Result<Vec<PeerStatus>, Error> {
         let (sessions, end) = (self.sessions(), self.end().offset);
-        let mut names: std::collections::BTreeMap<NodeId, Option<Name>> = self
-            .core
-            .reader
-            .peers()?
-            .into_iter()
-            .map(|(node, row)| (node, row.name))
-            .collect();
+        let mut names: std::collections::BTreeMap<NodeId, Option<Name>> =
+            self.core.reader.peers()?.into_iter().map(|(node, row)| (node, row.name)).collect();
         for session in &sessions {
             names.entry(session.peer).or_default();
         }
@@ -431,10 +416,7 @@ impl Node {
         let mut progress = self.core.progress.subscribe();
         loop {
             let sessions = self.sessions();
-            let mut of_peer = sessions
-                .iter()
-                .filter(|session| session.peer == peer)
-                .peekable();
+            let mut of_peer = sessions.iter().filter(|session| session.peer == peer).peekable();
             let is_connected = of_peer.peek().is_some();
             if is_connected && of_peer.all(|session| session.receipt >= Some(offset)) {
                 return Ok(());

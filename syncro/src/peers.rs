@@ -46,28 +46,14 @@ impl PeerStatus {
         end: u64,
         receipt: Option<Receipt>,
     ) -> Self {
-        let sessions: Vec<_> = sessions
-            .iter()
-            .filter(|session| session.peer == node)
-            .collect();
+        let sessions: Vec<_> = sessions.iter().filter(|session| session.peer == node).collect();
         let unconfirmed = end - receipt.map_or(0, |receipt| receipt.offset.min(end));
         Self {
             node,
-            name: sessions
-                .first()
-                .and_then(|session| session.name.clone())
-                .or(name),
+            name: sessions.first().and_then(|session| session.name.clone()).or(name),
             sessions: sessions.len(),
-            incoming: sessions
-                .iter()
-                .map(|session| session.incoming)
-                .max()
-                .unwrap_or(0),
-            outgoing: sessions
-                .iter()
-                .map(|session| session.outgoing)
-                .max()
-                .unwrap_or(unconfirmed),
+            incoming: sessions.iter().map(|session| session.incoming).max().unwrap_or(0),
+            outgoing: sessions.iter().map(|session| session.outgoing).max().unwrap_or(unconfirmed),
             receipt,
         }
     }
@@ -81,21 +67,11 @@ pub(crate) struct Receipts {
 
 impl Receipts {
     pub(crate) fn note(&self, peer: NodeId, offset: u64) {
-        let receipt = Receipt {
-            offset,
-            at: SystemTime::now(),
-        };
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(peer, receipt);
+        let receipt = Receipt { offset, at: SystemTime::now() };
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, receipt);
     }
 
     pub(crate) fn of(&self, peer: NodeId) -> Option<Receipt> {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&peer)
-            .copied()
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&peer).copied()
     }
 }

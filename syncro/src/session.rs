@@ -48,10 +48,7 @@ where
             Err(_) => written.await,
         },
     };
-    Ok(SessionEnd {
-        reason,
-        was_open: was_open.load(Ordering::Relaxed),
-    })
+    Ok(SessionEnd { reason, was_open: was_open.load(Ordering::Relaxed) })
 }
 
 /// Reads until the stream ends (`None`) or the peer breaks the framing.
@@ -122,8 +119,6 @@ struct LostOnDrop<'a> {
 impl Drop for LostOnDrop<'_> {
     fn drop(&mut self) {
         // An engine that has closed the session does not know it any more, and says nothing.
-        let _ = self.core.session_input(Input::Lost {
-            session: self.session,
-        });
+        let _ = self.core.session_input(Input::Lost { session: self.session });
     }
 }

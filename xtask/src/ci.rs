@@ -54,10 +54,7 @@ pub(crate) struct Step {
 impl Step {
     /// The steps called `names`, in the order in which `ci` runs them; all of them for no name.
     pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Self>, String> {
-        if let Some(name) = names
-            .iter()
-            .find(|name| STEPS.iter().all(|step| step.name != **name))
-        {
+        if let Some(name) = names.iter().find(|name| STEPS.iter().all(|step| step.name != **name)) {
             return Err(format!("`ci` has no step `{name}`"));
         }
         let is_chosen =
@@ -73,34 +70,13 @@ enum Outcome {
 }
 
 pub(crate) const STEPS: [Step; 7] = [
-    Step {
-        name: "test",
-        run: test,
-    },
-    Step {
-        name: "fmt",
-        run: fmt,
-    },
-    Step {
-        name: "clippy",
-        run: clippy,
-    },
-    Step {
-        name: "doc",
-        run: doc,
-    },
-    Step {
-        name: "example",
-        run: example,
-    },
-    Step {
-        name: "fuzz",
-        run: fuzz,
-    },
-    Step {
-        name: "house",
-        run: house_step,
-    },
+    Step { name: "test", run: test },
+    Step { name: "fmt", run: fmt },
+    Step { name: "clippy", run: clippy },
+    Step { name: "doc", run: doc },
+    Step { name: "example", run: example },
+    Step { name: "fuzz", run: fuzz },
+    Step { name: "house", run: house_step },
 ];
 
 fn test(top: &Path) -> Result<Outcome, String> {
@@ -118,21 +94,12 @@ fn clippy(top: &Path) -> Result<Outcome, String> {
     if !answers(cargo(top).args(["clippy", "--version"])) {
         return Ok(Outcome::Skipped("clippy is not installed".to_owned()));
     }
-    carry_out(cargo(top).args([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    carry_out(cargo(top).args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
 fn doc(top: &Path) -> Result<Outcome, String> {
     carry_out(
-        cargo(top)
-            .args(["doc", "--workspace", "--no-deps"])
-            .env("RUSTDOCFLAGS", "-D warnings"),
+        cargo(top).args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
     )
 }
 
@@ -160,20 +127,14 @@ fn example(top: &Path) -> Result<Outcome, String> {
 /// Checks the fuzz targets' own workspace; running them takes a nightly compiler.
 fn fuzz(top: &Path) -> Result<Outcome, String> {
     if !top.join("fuzz/Cargo.toml").is_file() {
-        return Ok(Outcome::Skipped(
-            "fuzz/Cargo.toml does not exist".to_owned(),
-        ));
+        return Ok(Outcome::Skipped("fuzz/Cargo.toml does not exist".to_owned()));
     }
     let Some(compiler) = cxx() else {
         return Ok(Outcome::Skipped(
             "no C++ compiler is installed, and libfuzzer-sys needs one".to_owned(),
         ));
     };
-    carry_out(
-        cargo(top)
-            .args(["check", "--manifest-path", "fuzz/Cargo.toml"])
-            .env("CXX", compiler),
-    )
+    carry_out(cargo(top).args(["check", "--manifest-path", "fuzz/Cargo.toml"]).env("CXX", compiler))
 }
 
 fn house_step(top: &Path) -> Result<Outcome, String> {
@@ -183,29 +144,17 @@ fn house_step(top: &Path) -> Result<Outcome, String> {
 /// The C++ compiler to build with: the one that the environment names, else the first that is
 /// there. Build scripts look for `c++` alone, and some machines have only `g++`.
 fn cxx() -> Option<OsString> {
-    env::var_os("CXX")
-        .filter(|named| !named.is_empty())
-        .or_else(|| {
-            ["c++", "g++", "clang++"]
-                .into_iter()
-                .find(|name| answers(Command::new(name).arg("--version").stdin(Stdio::null())))
-                .map(OsString::from)
-        })
+    env::var_os("CXX").filter(|named| !named.is_empty()).or_else(|| {
+        ["c++", "g++", "clang++"]
+            .into_iter()
+            .find(|name| answers(Command::new(name).arg("--version").stdin(Stdio::null())))
+            .map(OsString::from)
+    })
 }
 
 fn two_node(top: &Path, dir: &Path) -> Command {
     let mut command = cargo(top);
-    command
-        .args([
-            "run",
-            "--release",
-            "--quiet",
-            "--example",
-            "two_node",
-            "--",
-            "--dir",
-        ])
-        .arg(dir);
+    command.args(["run", "--release", "--quiet", "--example", "two_node", "--", "--dir"]).arg(dir);
     command
 }
 
@@ -256,9 +205,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn create() -> Result<Self, String> {
-        let nanos = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos());
+        let nanos =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let path = env::temp_dir().join(format!("syncro-ci-{}-{nanos}", process::id()));
         // Refuses a directory that is there already, so nothing of an earlier run can be in it.
         fs::create_dir(&path).map_err(|why| format!("cannot create {}: {why}", path.display()))?;
@@ -286,44 +234,29 @@ mod tests {
 
     #[test]
     fn the_run_stops_at_the_first_failure_and_names_it() {
-        let passes = Step {
-            name: "passes",
-            run: |_| Ok(Outcome::Passed),
-        };
-        let fails = Step {
-            name: "fails",
-            run: |_| Err("it rained".to_owned()),
-        };
-        let unreachable = Step {
-            name: "unreachable",
-            run: |_| panic!("a step ran after a failure"),
-        };
+        let passes = Step { name: "passes", run: |_| Ok(Outcome::Passed) };
+        let fails = Step { name: "fails", run: |_| Err("it rained".to_owned()) };
+        let unreachable =
+            Step { name: "unreachable", run: |_| panic!("a step ran after a failure") };
         let why = run(&[&passes, &fails, &unreachable], Path::new(".")).unwrap_err();
         assert_eq!(why, "step `fails` failed: it rained");
     }
 
     #[test]
     fn a_skipped_step_fails_nothing() {
-        let skips = Step {
-            name: "skips",
-            run: |_| Ok(Outcome::Skipped("no such tool".to_owned())),
-        };
+        let skips =
+            Step { name: "skips", run: |_| Ok(Outcome::Skipped("no such tool".to_owned())) };
         assert_eq!(run(&[&skips], Path::new(".")), Ok(()));
     }
 
     #[test]
     fn a_command_that_fails_is_reported_as_one_would_type_it() {
         let mut command = cargo(Path::new("."));
-        command
-            .args(["no-such-subcommand", "two words"])
-            .stderr(Stdio::null());
+        command.args(["no-such-subcommand", "two words"]).stderr(Stdio::null());
         let Err(why) = carry_out(&mut command) else {
             panic!("cargo has no such subcommand");
         };
-        assert!(
-            why.starts_with("`cargo no-such-subcommand \"two words\"` ended with"),
-            "{why}"
-        );
+        assert!(why.starts_with("`cargo no-such-subcommand \"two words\"` ended with"), "{why}");
     }
 
     #[test]

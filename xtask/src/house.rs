@@ -28,13 +28,7 @@ pub(crate) fn run(top: &Path) -> Result<(), String> {
 fn violations(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
     for (file, text) in tree.files() {
-        let mut report = |line, what| {
-            found.push(Violation {
-                file: file.to_owned(),
-                line,
-                what,
-            })
-        };
+        let mut report = |line, what| found.push(Violation { file: file.to_owned(), line, what });
         if file.ends_with(".rs") {
             source::check(file, text, &mut report);
         }
@@ -50,10 +44,7 @@ fn violations(tree: &Tree) -> Vec<Violation> {
 fn check_machine_paths(text: &str, report: &mut impl FnMut(usize, String)) {
     for (at, line) in text.lines().enumerate() {
         if let Some(home) = HOMES.into_iter().find(|home| names_directory(line, home)) {
-            report(
-                at + 1,
-                format!("a path of somebody's machine, under /{home}"),
-            );
+            report(at + 1, format!("a path of somebody's machine, under /{home}"));
         }
     }
 }
@@ -93,23 +84,14 @@ mod tests {
     use super::*;
 
     fn found(files: &[(&str, &str)]) -> Vec<String> {
-        violations(&Tree::of(files))
-            .iter()
-            .map(Violation::to_string)
-            .collect()
+        violations(&Tree::of(files)).iter().map(Violation::to_string).collect()
     }
 
     #[test]
     fn a_tree_in_order_has_no_violation() {
         let files = [
-            (
-                "README.md",
-                "# Syncro\n\nSee [the protocol](docs/protocol.md#frames).\n",
-            ),
-            (
-                "docs/protocol.md",
-                "# Protocol\n\n## Frames\n\nBack to [the top](../README.md).\n",
-            ),
+            ("README.md", "# Syncro\n\nSee [the protocol](docs/protocol.md#frames).\n"),
+            ("docs/protocol.md", "# Protocol\n\n## Frames\n\nBack to [the top](../README.md).\n"),
             ("syncro/src/lib.rs", "//! Syncro.\n"),
         ];
         assert_eq!(found(&files), [] as [&str; 0]);
@@ -139,13 +121,9 @@ mod tests {
                 let line = yes.replace("{}", &format!("/{part}/"));
                 assert!(names_directory(&line, part), "{line}");
             }
-            for no in [
-                "net{}x",
-                "../..{}x",
-                "https://example.org{}x",
-                "https:/{}x",
-                "target{dir}{}x",
-            ] {
+            for no in
+                ["net{}x", "../..{}x", "https://example.org{}x", "https:/{}x", "target{dir}{}x"]
+            {
                 let line = no.replace("{}", &format!("/{part}/"));
                 assert!(!names_directory(&line, part), "{line}");
             }

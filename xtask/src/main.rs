@@ -129,11 +129,7 @@ mod tests {
     #[test]
     fn the_help_names_every_step() {
         for step in &ci::STEPS {
-            assert!(
-                HELP.contains(&format!("\n  {} ", step.name)),
-                "{}",
-                step.name
-            );
+            assert!(HELP.contains(&format!("\n  {} ", step.name)), "{}", step.name);
         }
     }
 }

@@ -71,11 +71,7 @@ pub fn to_json(msgpack: &[u8]) -> Result<Vec<u8>, Malformed> {
                 continue;
             }
             if !is_first {
-                out.push(if *is_map && *left % 2 == 1 {
-                    b':'
-                } else {
-                    b','
-                });
+                out.push(if *is_map && *left % 2 == 1 { b':' } else { b',' });
             }
             break;
         }
@@ -111,14 +107,8 @@ pub fn from_json(json: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut writer = Writer::default();
     let mut fault = None;
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let seed = Transcribe {
-        writer: &mut writer,
-        depth: MESSAGE_DEPTH_MAX,
-        fault: &mut fault,
-    };
-    let read = seed
-        .deserialize(&mut deserializer)
-        .and_then(|()| deserializer.end());
+    let seed = Transcribe { writer: &mut writer, depth: MESSAGE_DEPTH_MAX, fault: &mut fault };
+    let read = seed.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     match (read, fault) {
         (_, Some(fault)) => Err(fault),
         (Err(error), None) if error.is_eof() => Err(Malformed::Truncated),
@@ -141,11 +131,7 @@ impl Transcribe<'_> {
     }
 
     fn inner(&mut self) -> Transcribe<'_> {
-        Transcribe {
-            writer: self.writer,
-            depth: self.depth - 1,
-            fault: self.fault,
-        }
+        Transcribe { writer: self.writer, depth: self.depth - 1, fault: self.fault }
     }
 
     /// Puts the head before `count` values written from `start` on.
@@ -162,9 +148,8 @@ impl Transcribe<'_> {
     fn tagged(&mut self, tag: &str, text: &str) -> Result<(), Malformed> {
         match tag {
             "$bytes" => {
-                let bytes = STANDARD
-                    .decode(text)
-                    .map_err(|_| Malformed::Json("base64 in $bytes"))?;
+                let bytes =
+                    STANDARD.decode(text).map_err(|_| Malformed::Json("base64 in $bytes"))?;
                 self.writer.bytes(&bytes);
             }
             "$int" => match text.parse::<i128>() {

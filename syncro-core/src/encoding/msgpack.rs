@@ -155,10 +155,7 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(input: &'a [u8]) -> Self {
-        Self {
-            rest: input,
-            canonical: true,
-        }
+        Self { rest: input, canonical: true }
     }
 
     pub(crate) fn is_canonical(&self) -> bool {
@@ -175,11 +172,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn finish(&self) -> Result<(), Malformed> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed::Trailing)
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed::Trailing) }
     }
 
     pub(crate) fn head(&mut self) -> Result<Head<'a>, Malformed> {
@@ -254,9 +247,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn bytes_of<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        self.bytes()?
-            .try_into()
-            .map_err(|_| Malformed::Expected("bytes of another length"))
+        self.bytes()?.try_into().map_err(|_| Malformed::Expected("bytes of another length"))
     }
 
     pub(crate) fn array(&mut self) -> Result<usize, Malformed> {
@@ -279,11 +270,7 @@ impl<'a> Reader<'a> {
         length: usize,
         expected: &'static str,
     ) -> Result<(), Malformed> {
-        if self.array()? == length {
-            Ok(())
-        } else {
-            Err(Malformed::Expected(expected))
-        }
+        if self.array()? == length { Ok(()) } else { Err(Malformed::Expected(expected)) }
     }
 
     /// Passes over one value nested at most `depth_max` deep, checks it and returns its bytes.
@@ -302,10 +289,7 @@ impl<'a> Reader<'a> {
         let mut depth = 0_usize;
         loop {
             let head = match depth.checked_sub(1).map(|top| &mut open[top]) {
-                Some(Open {
-                    left,
-                    key: Some(before),
-                }) if *left % 2 == 0 => {
+                Some(Open { left, key: Some(before) }) if *left % 2 == 0 => {
                     let key = self.text()?;
                     if before.is_some_and(|before| before >= key) {
                         // Out of order is for `Value` to put right, and to find duplicates in.
@@ -320,14 +304,8 @@ impl<'a> Reader<'a> {
                 open[depth - 1].left -= 1;
             }
             let inner = match head {
-                Head::Array(length) => Some(Open {
-                    left: length as u64,
-                    key: None,
-                }),
-                Head::Map(length) => Some(Open {
-                    left: 2 * length as u64,
-                    key: Some(None),
-                }),
+                Head::Array(length) => Some(Open { left: length as u64, key: None }),
+                Head::Map(length) => Some(Open { left: 2 * length as u64, key: Some(None) }),
                 _ => None,
             };
             if let Some(inner) = inner {
@@ -347,9 +325,7 @@ impl<'a> Reader<'a> {
     }
 
     fn text_of(&mut self, length: usize) -> Result<Head<'a>, Malformed> {
-        std::str::from_utf8(self.take(length)?)
-            .map(Head::Text)
-            .map_err(|_| Malformed::Utf8)
+        std::str::from_utf8(self.take(length)?).map(Head::Text).map_err(|_| Malformed::Utf8)
     }
 
     /// Reads a length of 1, 2 or 4 bytes; below the least length of its width it is not canonical.
@@ -360,17 +336,11 @@ impl<'a> Reader<'a> {
     }
 
     fn unsigned(&mut self, width: usize) -> Result<u64, Malformed> {
-        Ok(self
-            .take(width)?
-            .iter()
-            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+        Ok(self.take(width)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(Malformed::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }

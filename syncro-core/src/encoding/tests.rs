@@ -43,10 +43,7 @@ fn a_message_nests_as_deep_in_one_encoding_as_in_the_other() {
         let deepest = nested(MESSAGE_DEPTH_MAX);
         let json = to_json(&deepest).unwrap();
         assert_eq!(from_json(&json), Ok(deepest), "{leaf}");
-        assert_eq!(
-            to_json(&nested(MESSAGE_DEPTH_MAX + 1)),
-            Err(Malformed::TooDeep)
-        );
+        assert_eq!(to_json(&nested(MESSAGE_DEPTH_MAX + 1)), Err(Malformed::TooDeep));
     }
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
         let nested = |depth: usize| format!("{}{{}}{}", open.repeat(depth), close.repeat(depth));
@@ -79,10 +76,6 @@ fn base64_is_of_the_one_alphabet_with_its_padding() {
         r#"{"$bytes":"--__"}"#,
         r#"{"$bytes":"AA== "}"#,
     ] {
-        assert_eq!(
-            from_json(json.as_bytes()),
-            Err(Malformed::Json("base64 in $bytes")),
-            "{json}"
-        );
+        assert_eq!(from_json(json.as_bytes()), Err(Malformed::Json("base64 in $bytes")), "{json}");
     }
 }

@@ -58,28 +58,19 @@ impl Intake {
         for place in self.stamps.get(&stamp).into_iter().flatten() {
             let entry = &self.entries[*place];
             if entry.transaction == *transaction {
-                return Ok(Taken::Held {
-                    offset: entry.offset,
-                    digest: entry.digest,
-                });
+                return Ok(Taken::Held { offset: entry.offset, digest: entry.digest });
             }
             collides = true;
         }
         for held in view.held(stamp)? {
             if held.bytes == *transaction.bytes() {
-                return Ok(Taken::Held {
-                    offset: held.offset,
-                    digest: held.digest,
-                });
+                return Ok(Taken::Held { offset: held.offset, digest: held.digest });
             }
             collides = true;
         }
         #[cfg(all(feature = "planted", debug_assertions))]
         if collides && crate::planted::is_planted(crate::planted::Planted::SecondParked) {
-            return Ok(Taken::Held {
-                offset: self.end.offset,
-                digest: Digest::EMPTY,
-            });
+            return Ok(Taken::Held { offset: self.end.offset, digest: Digest::EMPTY });
         }
         if collides {
             self.events.push(Event::Collision { stamp });
@@ -113,19 +104,9 @@ impl Intake {
             }));
         }
         self.end = self.end.then(transaction.len(), transaction.bytes());
-        self.stamps
-            .entry(stamp)
-            .or_default()
-            .push(self.entries.len());
-        self.entries.push(Entry {
-            offset: start,
-            transaction,
-            digest: self.end.digest,
-        });
-        Ok(Taken::New {
-            offset: start,
-            digest: self.end.digest,
-        })
+        self.stamps.entry(stamp).or_default().push(self.entries.len());
+        self.entries.push(Entry { offset: start, transaction, digest: self.end.digest });
+        Ok(Taken::New { offset: start, digest: self.end.digest })
     }
 
     /// A record as it is after what was taken so far.

@@ -11,7 +11,7 @@ use crate::stamp::{Author, Epoch, Now, Time};
 use crate::store::{Commit, Entry, OwnRow, PeerRow, StoreError, View};
 
 /// The node's own side of things, shared by its sessions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Own {
     author: Author,
     name: Option<Name>,
@@ -19,8 +19,9 @@ pub(crate) struct Own {
     forked: bool,
     pub(super) clock: Clock,
     end: Point,
-    /// The commits made and the commits known to be durable.
+    /// The commits made, the last that appended to the log, and those known to be durable.
     sequence: u64,
+    appended: u64,
     synced: u64,
     tail: Tail,
     /// The rows of the peers that have a session.
@@ -37,11 +38,7 @@ impl Own {
         let entropy = Digest::EMPTY.then(&config.seed);
         let node = match (config.node, &row) {
             (Some(wanted), Some(row)) if wanted != row.node => {
-                return Err(UsageError::WrongNode {
-                    found: row.node,
-                    wanted,
-                }
-                .into());
+                return Err(UsageError::WrongNode { found: row.node, wanted }.into());
             }
             (_, Some(row)) => row.node,
             (Some(wanted), None) => wanted,
@@ -51,15 +48,13 @@ impl Own {
         };
         let (used, end) = row.map_or((Time::default(), Point::START), |row| (row.clock, row.end));
         let mut own = Self {
-            author: Author {
-                node,
-                epoch: Epoch(0),
-            },
+            author: Author { node, epoch: Epoch(0) },
             name: config.name,
             forked: false,
             clock: Clock::new(used, now.wall_ms),
             end,
             sequence: 0,
+            appended: 0,
             synced: 0,
             tail: Tail::default(),
             peers: BTreeMap::new(),
@@ -102,9 +97,7 @@ impl Own {
         if std::mem::replace(&mut self.forked, true) {
             return None;
         }
-        Some(Event::Forked {
-            epoch: self.author.epoch,
-        })
+        Some(Event::Forked { epoch: self.author.epoch })
     }
 
     /// Begins a new epoch: a new author, that has issued no stamp yet.
@@ -116,9 +109,9 @@ impl Own {
         self.clock.begin_epoch();
     }
 
-    /// The commits made so far.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence
+    /// The last commit that appended to the log: once it is durable, so is everything in the log.
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended
     }
 
     /// The commits known to be durable.
@@ -138,8 +131,7 @@ impl Own {
     /// Loads the row of a peer, unless another session has done so.
     pub(crate) fn load_peer(&mut self, peer: NodeId, view: &impl View) -> Result<(), StoreError> {
         if !self.peers.contains_key(&peer) {
-            self.peers
-                .insert(peer, view.peer(peer)?.unwrap_or_default());
+            self.peers.insert(peer, view.peer(peer)?.unwrap_or_default());
         }
         Ok(())
     }
@@ -151,6 +143,9 @@ impl Own {
     /// Takes what was gathered as done, and turns it into the commit that makes it so.
     pub(crate) fn commit(&mut self, intake: Intake, peers: Vec<(NodeId, PeerRow)>) -> Commit {
         self.sequence += 1;
+        if !intake.entries.is_empty() {
+            self.appended = self.sequence;
+        }
         self.end = intake.end;
         self.tail.extend(&intake.entries);
         Commit {

@@ -45,13 +45,8 @@ impl Own {
         if scribes.is_empty() {
             return Ok(false);
         }
-        let unwritable = || DataError::Unwritable {
-            key: scribes[0].key.clone(),
-        };
-        let time = self
-            .clock
-            .next(now.wall_ms, newest)
-            .ok_or_else(unwritable)?;
+        let unwritable = || DataError::Unwritable { key: scribes[0].key.clone() };
+        let time = self.clock.next(now.wall_ms, newest).ok_or_else(unwritable)?;
         let transaction = Transaction::new(Stamp { time, author }, scribes);
         let bytes = transaction.bytes().len();
         if bytes > TRANSACTION_BYTES_MAX {
@@ -79,23 +74,14 @@ fn check(key: &RecordKey, change: &Change, record: &Record) -> Result<(), DataEr
         let field = || path.field.to_string();
         let bytes = value.as_bytes().len();
         if bytes > VALUE_BYTES_MAX {
-            return Err(DataError::ValueTooLarge {
-                field: field(),
-                bytes,
-            });
+            return Err(DataError::ValueTooLarge { field: field(), bytes });
         }
         if let Err(fault) = Reader::new(value.as_bytes()).value(VALUE_DEPTH_MAX) {
-            return Err(DataError::BadValue {
-                field: field(),
-                reason: fault.to_string(),
-            });
+            return Err(DataError::BadValue { field: field(), reason: fault.to_string() });
         }
         if !is_writable(path) {
             let reason = "a counter is raised, not written".to_owned();
-            return Err(DataError::BadValue {
-                field: field(),
-                reason,
-            });
+            return Err(DataError::BadValue { field: field(), reason });
         }
     }
     Ok(())
@@ -127,9 +113,7 @@ fn scribe(
             .filter(|_| change.mark != Mark::Replace)
             .and_then(|register| register.value.as_i64())
             .unwrap_or(0);
-        let overflow = || DataError::CounterOverflow {
-            field: field.to_string(),
-        };
+        let overflow = || DataError::CounterOverflow { field: field.to_string() };
         let raised = total.checked_add(*by).ok_or_else(overflow)?;
         if *by != 0 {
             fields.insert(path, Encoded::int(raised));
@@ -139,11 +123,7 @@ fn scribe(
         return Ok(None);
     }
     let fields = fields.into_iter().collect();
-    Ok(Some(Scribe {
-        key: key.clone(),
-        mark: change.mark,
-        fields,
-    }))
+    Ok(Some(Scribe { key: key.clone(), mark: change.mark, fields }))
 }
 
 #[cfg(test)]

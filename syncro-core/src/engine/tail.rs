@@ -7,7 +7,7 @@ use crate::store::Entry;
 
 /// The newest entries of the log, at most [`TAIL_BYTES_MAX`] of them. Transactions are shared, so each
 /// is held once however many sessions send it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
     entries: VecDeque<Entry>,
     bytes: usize,
@@ -29,10 +29,7 @@ impl Tail {
 
     /// The entries from an offset on, or `None` when they do not begin in memory.
     pub(crate) fn entries(&self, from: u64, bytes_max: usize) -> Option<Vec<Entry>> {
-        let first = self
-            .entries
-            .binary_search_by_key(&from, |entry| entry.offset)
-            .ok()?;
+        let first = self.entries.binary_search_by_key(&from, |entry| entry.offset).ok()?;
         let mut bytes = 0;
         let fitting = self.entries.range(first..).take_while(|entry| {
             let is_first = bytes == 0;

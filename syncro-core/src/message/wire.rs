@@ -84,9 +84,7 @@ impl Message {
                     return Err(Malformed::Limit("a ladder"));
                 }
                 let ladder = (0..count).map(|_| read_point(&mut reader));
-                Self::Sync {
-                    ladder: ladder.collect::<Result<_, _>>()?,
-                }
+                Self::Sync { ladder: ladder.collect::<Result<_, _>>()? }
             }
             "scribes" => Self::Scribes(read_scribes(&parts, input)?),
             "ack" => Self::Ack {
@@ -99,10 +97,7 @@ impl Message {
                 let code = parts.get("code")?.uint()?;
                 let code = u16::try_from(code).map_err(|_| Malformed::Limit("a close code"))?;
                 let detail = parts.get("detail")?.text()?.chars().take(256).collect();
-                Self::Bye {
-                    reason: CloseReason::from_code(code),
-                    detail,
-                }
+                Self::Bye { reason: CloseReason::from_code(code), detail }
             }
             _ => return Err(Malformed::Expected("a message of a known type")),
         })
@@ -136,10 +131,7 @@ fn write_hello(writer: &mut Writer, hello: &Hello) {
     writer.uint(hello.window);
     writer.text("capabilities");
     writer.array(hello.capabilities.len());
-    hello
-        .capabilities
-        .iter()
-        .for_each(|capability| writer.text(capability));
+    hello.capabilities.iter().for_each(|capability| writer.text(capability));
     writer.text("credentials");
     writer.bytes(&hello.credentials);
 }
@@ -225,10 +217,7 @@ fn write_point(writer: &mut Writer, point: Point) {
 
 fn read_point(reader: &mut Reader<'_>) -> Result<Point, Malformed> {
     reader.array_of(2, "a point of offset and digest")?;
-    Ok(Point {
-        offset: reader.uint()?,
-        digest: Digest(reader.bytes_of()?),
-    })
+    Ok(Point { offset: reader.uint()?, digest: Digest(reader.bytes_of()?) })
 }
 
 /// The values of a message by key, each still encoded.
@@ -254,10 +243,7 @@ impl<'a> Parts<'a> {
     }
 
     fn find(&self, key: &str) -> Option<Reader<'a>> {
-        self.0
-            .iter()
-            .find(|(known, _)| *known == key)
-            .map(|(_, value)| Reader::new(value))
+        self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| Reader::new(value))
     }
 
     fn get(&self, key: &'static str) -> Result<Reader<'a>, Malformed> {

@@ -8,10 +8,7 @@ use crate::stamp::{Author, Epoch, Time};
 use crate::value::Value;
 
 fn key(id: i64) -> RecordKey {
-    RecordKey {
-        model: name("m"),
-        id: RecordId::Int(id),
-    }
+    RecordKey { model: name("m"), id: RecordId::Int(id) }
 }
 
 fn f() -> Path {
@@ -29,10 +26,7 @@ fn write(field: &str, int: i64) -> Edit {
 }
 
 fn raise(field: &str, by: i64) -> Edit {
-    Edit::Raise {
-        field: name(field),
-        by,
-    }
+    Edit::Raise { field: name(field), by }
 }
 
 /// What is proposed, in order: id, mark, the plain values written, the counters raised.
@@ -61,22 +55,11 @@ fn exists(id: i64) -> Result<(), DataError> {
 #[test]
 fn an_update_joins_the_create_or_update_before_it() {
     let mut proposal = Proposal::default();
-    proposal
-        .create(key(1), &fields(&[("f", 1), ("g", 1)]))
-        .unwrap();
-    proposal
-        .update(key(1), vec![write("f", 2), raise("n", 3)])
-        .unwrap();
-    proposal
-        .update(key(2), vec![write("f", 1), raise("n", 1)])
-        .unwrap();
-    proposal
-        .update(key(2), vec![write("g", 2), raise("n", 1)])
-        .unwrap();
-    assert_eq!(
-        said(&proposal),
-        ["create 1 f=2 g=1 n+=3", "update 2 f=1 g=2 n+=2"]
-    );
+    proposal.create(key(1), &fields(&[("f", 1), ("g", 1)])).unwrap();
+    proposal.update(key(1), vec![write("f", 2), raise("n", 3)]).unwrap();
+    proposal.update(key(2), vec![write("f", 1), raise("n", 1)]).unwrap();
+    proposal.update(key(2), vec![write("g", 2), raise("n", 1)]).unwrap();
+    assert_eq!(said(&proposal), ["create 1 f=2 g=1 n+=3", "update 2 f=1 g=2 n+=2"]);
 }
 
 #[test]
@@ -104,9 +87,7 @@ fn a_record_created_and_destroyed_leaves_nothing_to_propose() {
 #[test]
 fn a_destroy_forgets_the_update_before_it() {
     let mut proposal = Proposal::default();
-    proposal
-        .update(key(1), vec![write("f", 1), raise("n", 1)])
-        .unwrap();
+    proposal.update(key(1), vec![write("f", 1), raise("n", 1)]).unwrap();
     proposal.destroy(key(1)).unwrap();
     assert_eq!(said(&proposal), ["destroy 1"]);
 }
@@ -131,11 +112,7 @@ fn a_create_after_a_destroy_replaces_the_record() {
     proposal.update(key(1), vec![write("g", 2)]).unwrap();
     assert_eq!(said(&proposal), ["replace 1 f=1 g=2"]);
     proposal.destroy(key(1)).unwrap();
-    assert_eq!(
-        said(&proposal),
-        ["destroy 1"],
-        "the record before is destroyed still"
-    );
+    assert_eq!(said(&proposal), ["destroy 1"], "the record before is destroyed still");
 }
 
 #[test]
@@ -146,28 +123,20 @@ fn records_stay_in_the_order_in_which_they_were_first_touched() {
     }
     proposal.update(key(3), vec![write("f", 4)]).unwrap();
     proposal.destroy(key(1)).unwrap();
-    assert_eq!(
-        said(&proposal),
-        ["update 3 f=4", "destroy 1", "update 2 f=2"]
-    );
+    assert_eq!(said(&proposal), ["update 3 f=4", "destroy 1", "update 2 f=2"]);
 }
 
 #[test]
 fn a_refused_change_leaves_the_proposal_as_it_was() {
     let mut proposal = Proposal::default();
     proposal.update(key(1), vec![raise("n", i64::MAX)]).unwrap();
-    let overflow = Err(DataError::CounterOverflow {
-        field: "n".to_owned(),
-    });
+    let overflow = Err(DataError::CounterOverflow { field: "n".to_owned() });
     let edits = vec![write("f", 1), raise("n", 1), write("g", 1)];
     assert_eq!(proposal.update(key(1), edits), overflow);
     assert_eq!(said(&proposal), [format!("update 1 n+={}", i64::MAX)]);
 
     let mut bad = fields(&[("f", 1)]);
-    bad.insert(
-        name("z"),
-        Field::Map([("k".to_owned(), Encoded::NIL)].into()),
-    );
+    bad.insert(name("z"), Field::Map([("k".to_owned(), Encoded::NIL)].into()));
     assert!(proposal.create(key(2), &bad).is_err());
     proposal.destroy(key(3)).unwrap();
     assert!(proposal.create(key(3), &bad).is_err());
@@ -181,73 +150,43 @@ fn members_and_keys_have_their_limits() {
     assert_eq!(member(1024).as_bytes().len(), 1024);
     for edit in [Edit::add, Edit::remove] {
         assert!(edit(name("f"), member(1024)).is_ok());
-        let refused = DataError::MemberTooLarge {
-            field: "f".to_owned(),
-            bytes: 1025,
-        };
+        let refused = DataError::MemberTooLarge { field: "f".to_owned(), bytes: 1025 };
         assert_eq!(edit(name("f"), member(1025)), Err(refused));
     }
     for value in [Encoded::TRUE, Encoded::NIL] {
         assert!(Edit::entry(name("f"), &"k".repeat(255), value.clone()).is_ok());
         assert!(Edit::entry(name("f"), "", value.clone()).is_ok());
         let refused = Edit::entry(name("f"), &"k".repeat(256), value);
-        assert!(matches!(
-            refused,
-            Err(DataError::NameLength { bytes: 256, .. })
-        ));
+        assert!(matches!(refused, Err(DataError::NameLength { bytes: 256, .. })));
     }
 }
 
 #[test]
 fn only_registers_of_the_last_writer_are_written() {
     let author = Stamp::PROVISIONAL.author;
-    let whole_counter = Path {
-        kind: Kind::Counter,
-        ..f()
-    };
-    let author_as_lww = Path {
-        kind: Kind::Lww,
-        ..Path::counter(name("f"), author)
-    };
-    for path in [
-        whole_counter,
-        author_as_lww,
-        Path::counter(name("f"), author),
-    ] {
+    let whole_counter = Path { kind: Kind::Counter, ..f() };
+    let author_as_lww = Path { kind: Kind::Lww, ..Path::counter(name("f"), author) };
+    for path in [whole_counter, author_as_lww, Path::counter(name("f"), author)] {
         assert!(!is_writable(&path), "{path:?}");
     }
-    for path in [
-        f(),
-        Path::entry(name("f"), "k"),
-        Path::member(name("f"), Encoded::NIL),
-    ] {
+    for path in [f(), Path::entry(name("f"), "k"), Path::member(name("f"), Encoded::NIL)] {
         assert!(is_writable(&path), "{path:?}");
     }
 }
 
 fn stamp(time: Time) -> Stamp {
-    Stamp {
-        time,
-        author: Author {
-            node: NodeId::from_bytes([1; 16]),
-            epoch: Epoch(1),
-        },
-    }
+    Stamp { time, author: Author { node: NodeId::from_bytes([1; 16]), epoch: Epoch(1) } }
 }
 
 /// A living record with the plain fields and the counter given, at a time.
 fn record(time: Time, plain: &[(&str, i64)], total: i64) -> Record {
     let stamp = stamp(time);
     let plain = plain.iter();
-    let mut fields: Vec<(Path, i64)> = plain
-        .map(|(field, int)| (Path::field(name(field)), *int))
-        .collect();
+    let mut fields: Vec<(Path, i64)> =
+        plain.map(|(field, int)| (Path::field(name(field)), *int)).collect();
     fields.push((Path::counter(name("n"), stamp.author), total));
-    let registers = fields.into_iter().map(|(path, int)| Register {
-        path,
-        stamp,
-        value: Encoded::int(int),
-    });
+    let registers =
+        fields.into_iter().map(|(path, int)| Register { path, stamp, value: Encoded::int(int) });
     Record::new(Some(stamp), None, registers.collect())
 }
 
@@ -259,34 +198,18 @@ fn shown(proposal: &Proposal, base: &Record) -> Option<Vec<(String, Value)>> {
 
 fn values(values: &[(&str, i64)]) -> Option<Vec<(String, Value)>> {
     let values = values.iter();
-    Some(
-        values
-            .map(|(field, int)| ((*field).to_owned(), Value::from(*int)))
-            .collect(),
-    )
+    Some(values.map(|(field, int)| ((*field).to_owned(), Value::from(*int))).collect())
 }
 
 #[test]
 fn one_sees_ones_own_writes_and_raises_before_they_are_recorded() {
     let base = record(Time::from_ms(1), &[("f", 1), ("g", 1)], 10);
     let mut proposal = Proposal::default();
-    assert_eq!(
-        shown(&proposal, &base),
-        values(&[("f", 1), ("g", 1), ("n", 10)])
-    );
-    proposal
-        .update(key(1), vec![write("f", 2), raise("n", 5)])
-        .unwrap();
+    assert_eq!(shown(&proposal, &base), values(&[("f", 1), ("g", 1), ("n", 10)]));
+    proposal.update(key(1), vec![write("f", 2), raise("n", 5)]).unwrap();
     proposal.update(key(1), vec![raise("n", -7)]).unwrap();
-    assert_eq!(
-        shown(&proposal, &base),
-        values(&[("f", 2), ("g", 1), ("n", 8)])
-    );
-    assert_eq!(
-        proposal.preview(&key(2), &base),
-        base,
-        "another record is as it was"
-    );
+    assert_eq!(shown(&proposal, &base), values(&[("f", 2), ("g", 1), ("n", 8)]));
+    assert_eq!(proposal.preview(&key(2), &base), base, "another record is as it was");
 }
 
 #[test]
@@ -294,9 +217,7 @@ fn one_sees_ones_own_write_over_a_stamp_from_the_far_future() {
     let last = Time::from_bits(Time::END.bits() - 1);
     let base = record(last, &[("f", 1)], 10);
     let mut proposal = Proposal::default();
-    proposal
-        .update(key(1), vec![write("f", 0), raise("n", 1)])
-        .unwrap();
+    proposal.update(key(1), vec![write("f", 0), raise("n", 1)]).unwrap();
     assert_eq!(shown(&proposal, &base), values(&[("f", 0), ("n", 11)]));
     proposal.destroy(key(1)).unwrap();
     assert_eq!(shown(&proposal, &base), None);
@@ -310,11 +231,7 @@ fn one_sees_a_record_come_go_and_be_replaced() {
     assert_eq!(shown(&proposal, &base), None);
     proposal.create(key(1), &fields(&[("f", 2)])).unwrap();
     proposal.update(key(1), vec![raise("n", 3)]).unwrap();
-    assert_eq!(
-        shown(&proposal, &base),
-        values(&[("f", 2), ("n", 3)]),
-        "the old total is gone"
-    );
+    assert_eq!(shown(&proposal, &base), values(&[("f", 2), ("n", 3)]), "the old total is gone");
 
     let mut proposal = Proposal::default();
     proposal.create(key(1), &fields(&[("f", 3)])).unwrap();
@@ -324,11 +241,7 @@ fn one_sees_a_record_come_go_and_be_replaced() {
 #[test]
 fn an_update_of_a_record_that_is_gone_does_not_show_it() {
     let mut base = record(Time::from_ms(1), &[("f", 1)], 10);
-    base.merge(&Record::new(
-        None,
-        Some(stamp(Time::from_ms(2))),
-        Vec::new(),
-    ));
+    base.merge(&Record::new(None, Some(stamp(Time::from_ms(2))), Vec::new()));
     let mut proposal = Proposal::default();
     proposal.update(key(1), vec![write("f", 2)]).unwrap();
     assert_eq!(shown(&proposal, &base), None);

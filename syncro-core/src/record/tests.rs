@@ -14,10 +14,7 @@ use crate::stamp::{Epoch, Time};
 use crate::value::Value;
 
 fn key() -> RecordKey {
-    RecordKey {
-        model: name("m"),
-        id: RecordId::Int(1),
-    }
+    RecordKey { model: name("m"), id: RecordId::Int(1) }
 }
 
 fn register() -> impl Strategy<Value = Register> {
@@ -30,11 +27,7 @@ fn register() -> impl Strategy<Value = Register> {
 
 /// Any record there can be, alive or not.
 fn record() -> impl Strategy<Value = Record> {
-    (
-        option::of(stamp()),
-        option::of(stamp()),
-        vec(register(), 0..8),
-    )
+    (option::of(stamp()), option::of(stamp()), vec(register(), 0..8))
         .prop_map(|(created, destroyed, registers)| Record::new(created, destroyed, registers))
 }
 
@@ -79,11 +72,7 @@ fn said(scribes: &[(Stamp, Scribe)]) -> (bool, Option<Stamp>, Vec<Register>) {
     let registers = greatest
         .into_iter()
         .filter(|(_, (stamp, _))| destroyed.is_none_or(|destroyed| *stamp >= destroyed))
-        .map(|(path, (stamp, value))| Register {
-            path: path.clone(),
-            stamp,
-            value: value.clone(),
-        });
+        .map(|(path, (stamp, value))| Register { path: path.clone(), stamp, value: value.clone() });
     let is_alive = created.is_some() && created >= destroyed;
     (is_alive, destroyed, registers.collect())
 }
@@ -206,10 +195,7 @@ fn at(time: u64) -> Stamp {
 fn at_node(time: u64, node: u8) -> Stamp {
     Stamp {
         time: Time::from_bits(time),
-        author: Author {
-            node: NodeId::from_bytes([node; 16]),
-            epoch: Epoch(1),
-        },
+        author: Author { node: NodeId::from_bytes([node; 16]), epoch: Epoch(1) },
     }
 }
 
@@ -226,9 +212,7 @@ fn mark(mark: Mark, fields: &[(Path, i64)]) -> Scribe {
     Scribe {
         key: key(),
         mark,
-        fields: fields
-            .map(|(path, int)| (path, Encoded::int(int)))
-            .collect(),
+        fields: fields.map(|(path, int)| (path, Encoded::int(int))).collect(),
     }
 }
 
@@ -242,10 +226,7 @@ fn an_update_that_overtakes_its_create_shows_once_the_create_is_there() {
     assert!(!record.is_alive());
     record.merge(&mark(Mark::Create, &[(f(), 1), (g(), 1)]).as_record(at(1)));
     assert!(record.is_alive());
-    assert_eq!(
-        (value(&record, &f()), value(&record, &g())),
-        (Some(2), Some(1))
-    );
+    assert_eq!((value(&record, &f()), value(&record, &g())), (Some(2), Some(1)));
 }
 
 #[test]
@@ -273,10 +254,7 @@ fn an_update_younger_than_a_destroy_stays_hidden_until_a_later_create() {
     assert_eq!(value(&record, &f()), Some(3));
     record.merge(&mark(Mark::Create, &[(f(), 4)]).as_record(at(4)));
     assert!(record.is_alive());
-    assert_eq!(
-        (value(&record, &f()), value(&record, &g())),
-        (Some(4), None)
-    );
+    assert_eq!((value(&record, &f()), value(&record, &g())), (Some(4), None));
 }
 
 #[test]
@@ -304,10 +282,7 @@ fn a_replace_leaves_the_record_alive_with_nothing_of_what_was_there() {
     for order in [[&old, &replace], [&replace, &old]] {
         let record = played(order);
         assert!(record.is_alive());
-        assert_eq!(
-            (value(&record, &f()), value(&record, &g())),
-            (Some(2), None)
-        );
+        assert_eq!((value(&record, &f()), value(&record, &g())), (Some(2), None));
     }
 }
 
@@ -373,10 +348,7 @@ fn each_authors_later_total_takes_the_place_of_its_own_earlier_one_only() {
 fn the_state_of_a_record_has_the_bytes_it_always_had() {
     let mut record = played(&[
         (at(1), mark(Mark::Replace, &[(f(), 1)])),
-        (
-            at(2),
-            mark(Mark::Update, &[(Path::entry(name("f"), "k"), 2)]),
-        ),
+        (at(2), mark(Mark::Update, &[(Path::entry(name("f"), "k"), 2)])),
     ]);
     record.merge(&played(&[(
         at(3),

@@ -28,11 +28,7 @@ impl Transaction {
         for scribe in &scribes {
             write_scribe(&mut writer, scribe, stamp.author);
         }
-        Self {
-            stamp,
-            scribes,
-            bytes: writer.0.into(),
-        }
+        Self { stamp, scribes, bytes: writer.0.into() }
     }
 
     /// Decodes a transaction from a store's page. The slice is shared, not copied.
@@ -58,11 +54,7 @@ impl Transaction {
         }
         *reader = Reader::new(&reader.rest()[length..]);
         if inner.is_canonical() {
-            return Ok(Self {
-                stamp,
-                scribes,
-                bytes: input.slice_ref(slice),
-            });
+            return Ok(Self { stamp, scribes, bytes: input.slice_ref(slice) });
         }
         let transaction = Self::new(stamp, scribes);
         if transaction.bytes.len() > TRANSACTION_BYTES_MAX {
@@ -132,10 +124,7 @@ fn read_transaction(
         return Err(Malformed::Limit("a stamp"));
     }
     let node = NodeId::from_bytes(reader.bytes_of()?);
-    let author = Author {
-        node,
-        epoch: Epoch(reader.uint()?),
-    };
+    let author = Author { node, epoch: Epoch(reader.uint()?) };
     let count = reader.array()?;
     if count == 0 {
         return Err(Malformed::Expected("a scribe"));
@@ -183,9 +172,7 @@ fn read_scribe(
         Mark::Create | Mark::Replace => true,
     };
     if count % 2 == 1 || !fits {
-        return Err(Malformed::Expected(
-            "pairs of path and value that fit the mark",
-        ));
+        return Err(Malformed::Expected("pairs of path and value that fit the mark"));
     }
     let mut fields: Vec<(Path, Encoded)> = Vec::new();
     for _ in 0..count / 2 {
@@ -200,11 +187,7 @@ fn read_scribe(
             return Err(Malformed::Expected("one value per path"));
         }
     }
-    Ok(Scribe {
-        key: RecordKey { model, id },
-        mark,
-        fields,
-    })
+    Ok(Scribe { key: RecordKey { model, id }, mark, fields })
 }
 
 fn read_path(reader: &mut Reader<'_>, author: Author, input: &Bytes) -> Result<Path, Malformed> {
@@ -230,10 +213,7 @@ fn read_path(reader: &mut Reader<'_>, author: Author, input: &Bytes) -> Result<P
         (Kind::Counter, 2) => Ok(Path::counter(field, author)),
         (Kind::Counter, 4) => {
             let node = NodeId::from_bytes(reader.bytes_of()?);
-            let other = Author {
-                node,
-                epoch: Epoch(reader.uint()?),
-            };
+            let other = Author { node, epoch: Epoch(reader.uint()?) };
             if other == author {
                 reader.not_canonical();
             }
@@ -246,9 +226,9 @@ fn read_path(reader: &mut Reader<'_>, author: Author, input: &Bytes) -> Result<P
 fn read_value(reader: &mut Reader<'_>, path: &Path, input: &Bytes) -> Result<Encoded, Malformed> {
     let value = read_encoded(reader, input)?;
     match &path.element {
-        Some(Element::Author(_)) if value.as_i64().is_none() => Err(Malformed::Expected(
-            "a total in the range of a 64-bit integer",
-        )),
+        Some(Element::Author(_)) if value.as_i64().is_none() => {
+            Err(Malformed::Expected("a total in the range of a 64-bit integer"))
+        }
         Some(Element::Member(_)) if value != Encoded::TRUE && !value.is_nil() => {
             Err(Malformed::Expected("true or nil for a set member"))
         }

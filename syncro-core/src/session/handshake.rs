@@ -41,10 +41,7 @@ impl Session {
                  {PROTOCOL_VERSION} with frames of {FRAME_BYTES_MAX}",
                 hello.version, hello.frame
             );
-            return Err(Fault::Peer {
-                reason: CloseReason::Version,
-                detail,
-            });
+            return Err(Fault::Peer { reason: CloseReason::Version, detail });
         }
         own.load_peer(hello.node, view)?;
         if self.role == Role::Accept {
@@ -53,9 +50,7 @@ impl Session {
         }
         if (hello.node, hello.epoch) == (own.author().node, own.author().epoch) {
             // A machine that was cloned while it ran, met face to face.
-            effects
-                .events
-                .extend(own.note_fork(&hello.clock.bits().to_be_bytes()));
+            effects.events.extend(own.note_fork(&hello.clock.bits().to_be_bytes()));
         }
         let row = own.peer_row(hello.node);
         row.name.clone_from(&hello.name);
@@ -69,12 +64,7 @@ impl Session {
             epoch: hello.epoch,
             name: hello.name.clone(),
         });
-        self.outbox.send(
-            &Message::Sync {
-                ladder: ladder.clone(),
-            },
-            effects,
-        );
+        self.outbox.send(&Message::Sync { ladder: ladder.clone() }, effects);
         self.phase = Phase::Open(Box::new(Open {
             peer: hello.node,
             epoch: hello.epoch,

@@ -12,7 +12,7 @@ use crate::stamp::Now;
 use crate::store::View;
 
 /// How far this node is in the peer's log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pull {
     /// The rungs that were offered, until the peer has resumed at one.
     offered: Vec<Point>,
@@ -24,7 +24,8 @@ pub(super) struct Pull {
     /// Bytes of `scribes` messages received, and allowed.
     received: u64,
     granted: u64,
-    /// What to acknowledge once a commit is durable: its sequence, the point, the bytes received.
+    /// What to acknowledge once a commit is durable, and all the log with it: its sequence, the point,
+    /// the bytes received. The point's own row may follow later: it is for the next session.
     pending: VecDeque<(u64, Point, u64)>,
     /// What to acknowledge now.
     ack: Option<(Point, u64)>,
@@ -63,10 +64,7 @@ impl Pull {
     pub(super) fn take_ack(&mut self) -> Option<Message> {
         let (point, received) = self.ack.take()?;
         self.granted = received + WINDOW_BYTES;
-        Some(Message::Ack {
-            point,
-            credit: self.granted,
-        })
+        Some(Message::Ack { point, credit: self.granted })
     }
 }
 
@@ -155,9 +153,7 @@ impl Open {
                 effects.events.push(Event::FutureStamp { stamp, skew_ms });
             }
             if stamp.author == own.author() {
-                effects
-                    .events
-                    .extend(own.note_fork(entry.transaction.bytes()));
+                effects.events.extend(own.note_fork(entry.transaction.bytes()));
             }
         }
         effects.events.append(&mut intake.events);
@@ -173,8 +169,7 @@ impl Open {
         pull.at = Some(scribes.to);
         pull.end = scribes.end.max(scribes.to.offset);
         pull.offered = Vec::new();
-        pull.pending
-            .push_back((own.sequence(), scribes.to, received));
+        pull.pending.push_back((own.appended(), scribes.to, received));
         pull.on_synced(own.synced_through());
     }
 
@@ -184,10 +179,7 @@ impl Open {
         let target = *pull.caught_up_at.get_or_insert(pull.end);
         if target != u64::MAX && at.offset >= target {
             pull.caught_up_at = Some(u64::MAX);
-            effects.events.push(Event::CaughtUp {
-                session,
-                peer: self.peer,
-            });
+            effects.events.push(Event::CaughtUp { session, peer: self.peer });
         }
     }
 }

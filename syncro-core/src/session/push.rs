@@ -12,7 +12,7 @@ use crate::stamp::Now;
 use crate::store::{Entry, StoreError, View};
 
 /// How far the peer is in this node's log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Push {
     /// Where the stream began and where it is; `None` until the peer has asked.
     stream: Option<Stream>,
@@ -103,20 +103,13 @@ impl Push {
                 break;
             }
         }
-        self.stream = Some(Stream {
-            start: at.offset,
-            at,
-            is_announced: false,
-        });
+        self.stream = Some(Stream { start: at.offset, at, is_announced: false });
         Ok(())
     }
 
     /// Notes what the peer holds durably and how much more it takes. Returns whether the receipt moved.
     pub(super) fn on_ack(&mut self, point: Point, credit: u64) -> Result<bool, Fault> {
-        if self
-            .stream
-            .is_none_or(|stream| point.offset > stream.at.offset)
-        {
+        if self.stream.is_none_or(|stream| point.offset > stream.at.offset) {
             return Err(Fault::peer(CloseReason::Unexpected));
         }
         self.credit = self.credit.max(credit);
@@ -145,14 +138,7 @@ impl Push {
             }
         }
         if self.echoes.len() < ECHO_RUNS_MAX {
-            self.echoes.insert(
-                offset,
-                Run {
-                    scribes,
-                    theirs,
-                    digest,
-                },
-            );
+            self.echoes.insert(offset, Run { scribes, theirs, digest });
         }
     }
 
@@ -173,36 +159,22 @@ impl Push {
             if stream.is_announced && to == own.end() && self.holds_back(now, &items) {
                 break;
             }
-            let message = Message::Scribes(Scribes {
-                from: stream.at,
-                to,
-                end: own.end().offset,
-                items,
-            });
+            let message =
+                Message::Scribes(Scribes { from: stream.at, to, end: own.end().offset, items });
             self.sent += outbox.send(&message, effects) as u64;
             self.echoes = self.echoes.split_off(&to.offset);
             self.echo_due_ms = None;
-            self.stream = Some(Stream {
-                at: to,
-                is_announced: true,
-                ..stream
-            });
+            self.stream = Some(Stream { at: to, is_announced: true, ..stream });
         }
         Ok(())
     }
 
     /// Whether a report of echoes alone waits, for something to go with it.
     fn holds_back(&mut self, now: Now, items: &[Item]) -> bool {
-        if self.is_hurried
-            || items
-                .iter()
-                .any(|item| matches!(item, Item::Transaction(_)))
-        {
+        if self.is_hurried || items.iter().any(|item| matches!(item, Item::Transaction(_))) {
             return false;
         }
-        let due_ms = *self
-            .echo_due_ms
-            .get_or_insert(now.monotonic_ms + ECHO_DELAY_MS);
+        let due_ms = *self.echo_due_ms.get_or_insert(now.monotonic_ms + ECHO_DELAY_MS);
         now.monotonic_ms < due_ms
     }
 
@@ -223,25 +195,13 @@ impl Push {
                 if echoed > ECHO_SCRIBES_MAX {
                     break;
                 }
-                items.push(Item::Echo {
-                    offset: run.theirs,
-                    scribes: run.scribes,
-                });
-                at = Point {
-                    offset: at.offset + run.scribes,
-                    digest: run.digest,
-                };
+                items.push(Item::Echo { offset: run.theirs, scribes: run.scribes });
+                at = Point { offset: at.offset + run.scribes, digest: run.digest };
                 continue;
             }
             let Some(entry) = entries.by_ref().find(|entry| entry.offset == at.offset) else {
-                entries = own
-                    .entries(at.offset, BATCH_BYTES - bytes, view)?
-                    .into_iter();
-                if entries
-                    .as_slice()
-                    .first()
-                    .is_none_or(|entry| entry.offset != at.offset)
-                {
+                entries = own.entries(at.offset, BATCH_BYTES - bytes, view)?.into_iter();
+                if entries.as_slice().first().is_none_or(|entry| entry.offset != at.offset) {
                     let what = format!("the log has no entry at offset {}", at.offset);
                     return Err(StoreError::Corrupt { what });
                 }

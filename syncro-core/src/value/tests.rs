@@ -12,11 +12,7 @@ use crate::arbitrary::{encoded, golden, hex, hostile, longest_form, text, value}
 fn goldens() -> Vec<(Value, &'static str, &'static str)> {
     let map = |entries: &[(&str, Value)]| {
         let entries = entries.iter().cloned();
-        Value::Map(
-            entries
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect(),
-        )
+        Value::Map(entries.map(|(key, value)| (key.to_owned(), value)).collect())
     };
     let array = |values: &[i64]| Value::Array(values.iter().map(|int| Value::from(*int)).collect());
     vec![
@@ -27,83 +23,35 @@ fn goldens() -> Vec<(Value, &'static str, &'static str)> {
         (Value::Int(-7), "f9", "-7"),
         (Value::Int(1000), "cd 03e8", "1000"),
         (Value::Int(-1000), "d1 fc18", "-1000"),
-        (
-            Value::Int((1 << 53) - 1),
-            "cf 001fffffffffffff",
-            "9007199254740991",
-        ),
-        (
-            Value::Int(1 << 53),
-            "cf 0020000000000000",
-            r#"{"$int":"9007199254740992"}"#,
-        ),
-        (
-            Value::Int(-(1 << 53)),
-            "d3 ffe0000000000000",
-            r#"{"$int":"-9007199254740992"}"#,
-        ),
-        (
-            Value::Int((1 << 64) - 1),
-            "cf ffffffffffffffff",
-            r#"{"$int":"18446744073709551615"}"#,
-        ),
-        (
-            Value::Int(-(1 << 63)),
-            "d3 8000000000000000",
-            r#"{"$int":"-9223372036854775808"}"#,
-        ),
+        (Value::Int((1 << 53) - 1), "cf 001fffffffffffff", "9007199254740991"),
+        (Value::Int(1 << 53), "cf 0020000000000000", r#"{"$int":"9007199254740992"}"#),
+        (Value::Int(-(1 << 53)), "d3 ffe0000000000000", r#"{"$int":"-9007199254740992"}"#),
+        (Value::Int((1 << 64) - 1), "cf ffffffffffffffff", r#"{"$int":"18446744073709551615"}"#),
+        (Value::Int(-(1 << 63)), "d3 8000000000000000", r#"{"$int":"-9223372036854775808"}"#),
         (Value::Float(1.0), "cb 3ff0000000000000", "1.0"),
         (Value::Float(-0.0), "cb 8000000000000000", "-0.0"),
         (Value::Float(0.1), "cb 3fb999999999999a", "0.1"),
         (Value::Float(1e300), "cb 7e37e43c8800759c", "1e+300"),
         (Value::Float(5e-324), "cb 0000000000000001", "5e-324"),
-        (
-            Value::Float(f64::INFINITY),
-            "cb 7ff0000000000000",
-            r#"{"$float":"inf"}"#,
-        ),
-        (
-            Value::Float(f64::NEG_INFINITY),
-            "cb fff0000000000000",
-            r#"{"$float":"-inf"}"#,
-        ),
-        (
-            Value::Float(-f64::NAN),
-            "cb 7ff8000000000000",
-            r#"{"$float":"nan"}"#,
-        ),
+        (Value::Float(f64::INFINITY), "cb 7ff0000000000000", r#"{"$float":"inf"}"#),
+        (Value::Float(f64::NEG_INFINITY), "cb fff0000000000000", r#"{"$float":"-inf"}"#),
+        (Value::Float(-f64::NAN), "cb 7ff8000000000000", r#"{"$float":"nan"}"#),
         (Value::from(""), "a0", r#""""#),
         (Value::from("milk"), "a4'milk'", r#""milk""#),
         (Value::from("é\n\"$"), "a5 c3a9 0a 22 24", r#""é\n\"$""#),
         (Value::Bytes(vec![]), "c4 00", r#"{"$bytes":""}"#),
-        (
-            Value::Bytes(vec![0, 0xff]),
-            "c4 02 00ff",
-            r#"{"$bytes":"AP8="}"#,
-        ),
-        (
-            Value::Bytes(vec![0xfb, 0xef, 0xff]),
-            "c4 03 fbefff",
-            r#"{"$bytes":"++//"}"#,
-        ),
+        (Value::Bytes(vec![0, 0xff]), "c4 02 00ff", r#"{"$bytes":"AP8="}"#),
+        (Value::Bytes(vec![0xfb, 0xef, 0xff]), "c4 03 fbefff", r#"{"$bytes":"++//"}"#),
         (array(&[]), "90", "[]"),
         (array(&[1, 2]), "92 01 02", "[1,2]"),
         (map(&[]), "80", "{}"),
         (
-            map(&[
-                ("b", Value::Nil),
-                ("a", array(&[3])),
-                ("aa", map(&[("", Value::Int(0))])),
-            ]),
+            map(&[("b", Value::Nil), ("a", array(&[3])), ("aa", map(&[("", Value::Int(0))]))]),
             "83 a1'a' 91 03 a2'aa' 81 a0 00 a1'b' c0",
             r#"{"a":[3],"aa":{"":0},"b":null}"#,
         ),
         (
-            map(&[
-                ("$bytes", Value::from("AP8=")),
-                ("$", Value::Nil),
-                ("$$x", Value::Nil),
-            ]),
+            map(&[("$bytes", Value::from("AP8=")), ("$", Value::Nil), ("$$x", Value::Nil)]),
             "83 a1'$' c0 a3'$$x' c0 a6'$bytes' a4'AP8='",
             r#"{"$$":null,"$$$x":null,"$$bytes":"AP8="}"#,
         ),
@@ -116,16 +64,9 @@ fn every_sort_of_value_has_the_bytes_it_always_had() {
         let encoded = value.encode();
         assert_eq!(hex(encoded.as_bytes()), hex(&golden(notation)), "{json}");
         assert_eq!(value.to_json(), json);
-        assert_eq!(
-            Encoded::checked(&golden(notation)),
-            Ok(encoded.clone()),
-            "{json}"
-        );
+        assert_eq!(Encoded::checked(&golden(notation)), Ok(encoded.clone()), "{json}");
         assert_eq!(Value::from_json(json).unwrap().encode(), encoded, "{json}");
-        assert_eq!(
-            format!("{:?}", encoded.decode()),
-            format!("{value:?}").replace("-NaN", "NaN")
-        );
+        assert_eq!(format!("{:?}", encoded.decode()), format!("{value:?}").replace("-NaN", "NaN"));
     }
 }
 
@@ -185,18 +126,9 @@ proptest! {
 
 #[test]
 fn integers_beyond_64_bits_are_cut_to_the_nearest_there_is() {
-    assert_eq!(
-        Value::Int(i128::MAX).encode(),
-        Value::Int(i128::from(u64::MAX)).encode()
-    );
-    assert_eq!(
-        Value::Int(1 << 64).encode(),
-        Value::Int(i128::from(u64::MAX)).encode()
-    );
-    assert_eq!(
-        Value::Int(i128::MIN).encode(),
-        Value::Int(i128::from(i64::MIN)).encode()
-    );
+    assert_eq!(Value::Int(i128::MAX).encode(), Value::Int(i128::from(u64::MAX)).encode());
+    assert_eq!(Value::Int(1 << 64).encode(), Value::Int(i128::from(u64::MAX)).encode());
+    assert_eq!(Value::Int(i128::MIN).encode(), Value::Int(i128::from(i64::MIN)).encode());
 }
 
 #[test]
@@ -204,17 +136,12 @@ fn a_value_nests_32_deep_and_no_deeper_on_every_way_in() {
     let nested = |depth: usize| (1..depth).fold(Value::Array(vec![]), |v, _| Value::Array(vec![v]));
     let mapped = |depth: usize| {
         let key = || "k".to_owned();
-        (1..depth).fold(Value::Map([].into()), |v, _| {
-            Value::Map([(key(), v)].into())
-        })
+        (1..depth).fold(Value::Map([].into()), |v, _| Value::Map([(key(), v)].into()))
     };
     for (fits, too_deep) in [(nested(32), nested(33)), (mapped(32), mapped(33))] {
         let encoded = fits.encode();
         assert_eq!(Encoded::checked(encoded.as_bytes()), Ok(encoded.clone()));
-        assert_eq!(
-            Encoded::checked(&longest_form(encoded.as_bytes())),
-            Ok(encoded.clone())
-        );
+        assert_eq!(Encoded::checked(&longest_form(encoded.as_bytes())), Ok(encoded.clone()));
         assert_eq!(Value::from_json(&fits.to_json()), Ok(fits.clone()));
         assert_eq!(encoded.decode(), fits);
 
@@ -222,10 +149,7 @@ fn a_value_nests_32_deep_and_no_deeper_on_every_way_in() {
         assert_eq!(Encoded::checked(bytes.as_bytes()), Err(Malformed::TooDeep));
         let longest = longest_form(bytes.as_bytes());
         assert_eq!(Encoded::checked(&longest), Err(Malformed::TooDeep));
-        assert_eq!(
-            Value::from_json(&too_deep.to_json()),
-            Err(Malformed::TooDeep)
-        );
+        assert_eq!(Value::from_json(&too_deep.to_json()), Err(Malformed::TooDeep));
     }
     let vecs = (1..33).fold("[]".to_owned(), |text, _| format!("[{text}]"));
     assert!(Value::from_json(&vecs).is_err());
@@ -233,12 +157,7 @@ fn a_value_nests_32_deep_and_no_deeper_on_every_way_in() {
 
 #[test]
 fn a_scalar_at_the_greatest_depth_goes_through_json_whatever_its_tag() {
-    for scalar in [
-        Value::Nil,
-        Value::Bytes(vec![1]),
-        Value::Int(1 << 60),
-        Value::Float(f64::NAN),
-    ] {
+    for scalar in [Value::Nil, Value::Bytes(vec![1]), Value::Int(1 << 60), Value::Float(f64::NAN)] {
         let deep = (0..32).fold(scalar, |value, _| Value::Array(vec![value]));
         let read = Value::from_json(&deep.to_json());
         assert_eq!(read.map(|value| value.encode()), Ok(deep.encode()));
@@ -247,15 +166,10 @@ fn a_scalar_at_the_greatest_depth_goes_through_json_whatever_its_tag() {
 
 #[test]
 fn a_key_that_occurs_twice_is_refused_in_both_encodings() {
-    for notation in [
-        "82 a1'a' 01 a1'a' 01",
-        "83 a1'a' 01 a1'b' 01 a1'a' 01",
-        "91 82 a1'a' 01 d9 01'a' 02",
-    ] {
-        assert_eq!(
-            Encoded::checked(&golden(notation)),
-            Err(Malformed::DuplicateKey)
-        );
+    for notation in
+        ["82 a1'a' 01 a1'a' 01", "83 a1'a' 01 a1'b' 01 a1'a' 01", "91 82 a1'a' 01 d9 01'a' 02"]
+    {
+        assert_eq!(Encoded::checked(&golden(notation)), Err(Malformed::DuplicateKey));
     }
     let json = r#"{"a":1,"b":2,"a":3}"#;
     assert_eq!(Value::from_json(json), Err(Malformed::DuplicateKey));
@@ -296,12 +210,7 @@ fn only_integers_of_63_bits_and_a_sign_count_as_such() {
     for int in [0, -1, i64::MIN, i64::MAX] {
         assert_eq!(Encoded::int(int).as_i64(), Some(int));
     }
-    for value in [
-        Value::Int(1 << 63),
-        Value::Float(1.0),
-        Value::Nil,
-        Value::from("1"),
-    ] {
+    for value in [Value::Int(1 << 63), Value::Float(1.0), Value::Nil, Value::from("1")] {
         assert_eq!(value.encode().as_i64(), None, "{value:?}");
     }
 }
@@ -344,11 +253,7 @@ fn the_types_that_people_put_into_fields_come_back_as_they_were() {
         some: Some(vec![true]),
         pair: (1, "two".to_owned()),
         choice: Choice::Unit,
-        choices: vec![
-            Choice::Value(-5),
-            Choice::Pair(1, 2),
-            Choice::Fields { a: None },
-        ],
+        choices: vec![Choice::Value(-5), Choice::Pair(1, 2), Choice::Fields { a: None }],
         map: [("z".to_owned(), 1), ("a".to_owned(), -1)].into(),
         id: uuid::Uuid::from_u128(7),
     };

@@ -59,9 +59,7 @@ fn wire_of(frames: &[Bytes]) -> Vec<u8> {
 
 /// Frames of one, a few and many bytes, with bytes in them that look like prefixes.
 fn samples() -> Vec<Bytes> {
-    [&b"a"[..], b"\0\0\0\x01", &[255; 300], b"last"]
-        .map(Bytes::from_static)
-        .to_vec()
+    [&b"a"[..], b"\0\0\0\x01", &[255; 300], b"last"].map(Bytes::from_static).to_vec()
 }
 
 #[test]
@@ -112,11 +110,7 @@ fn frames_that_arrive_together_are_read_in_order_without_asking_the_stream_again
     now(peer.write_all(&wire)).unwrap();
 
     assert_eq!(now(reader.read()).unwrap(), samples().first().cloned());
-    assert_eq!(
-        traffic.read_bytes(),
-        wire.len() as u64,
-        "one read took them all"
-    );
+    assert_eq!(traffic.read_bytes(), wire.len() as u64, "one read took them all");
     assert_eq!(read_ready(&mut reader), samples()[1..]);
 }
 
@@ -124,9 +118,7 @@ fn frames_that_arrive_together_are_read_in_order_without_asking_the_stream_again
 fn an_end_after_a_whole_frame_is_clean_and_any_other_is_truncated() {
     let samples = samples();
     let wire = wire_of(&samples);
-    let ends: Vec<usize> = (0..=samples.len())
-        .map(|n| wire_of(&samples[..n]).len())
-        .collect();
+    let ends: Vec<usize> = (0..=samples.len()).map(|n| wire_of(&samples[..n]).len()).collect();
     for cut in 0..=wire.len() {
         let (mut reader, mut peer) = reader(LIMIT);
         now(peer.write_all(&wire[..cut])).unwrap();
@@ -134,11 +126,7 @@ fn an_end_after_a_whole_frame_is_clean_and_any_other_is_truncated() {
 
         let whole = ends.iter().filter(|end| **end <= cut).count() - 1;
         for sample in &samples[..whole] {
-            assert_eq!(
-                now(reader.read()).unwrap().as_ref(),
-                Some(sample),
-                "cut at {cut}"
-            );
+            assert_eq!(now(reader.read()).unwrap().as_ref(), Some(sample), "cut at {cut}");
         }
         match now(reader.read()) {
             Ok(None) => assert!(ends.contains(&cut), "cut at {cut} passed for a clean end"),
@@ -163,10 +151,7 @@ fn an_announced_length_costs_nothing_until_its_bytes_arrive() {
         arrived += piece.len();
         let capacity = reader.frames.read_buffer().capacity();
         assert_eq!(reader.frames.read_buffer().len(), arrived);
-        assert!(
-            capacity <= 2 * arrived + 16 * 1024,
-            "{capacity} bytes for {arrived}"
-        );
+        assert!(capacity <= 2 * arrived + 16 * 1024, "{capacity} bytes for {arrived}");
     }
 }
 
@@ -212,10 +197,8 @@ fn a_failed_connection_never_comes_to_a_clean_end() {
 
 #[test]
 fn a_stream_that_breaks_is_not_a_clean_end_and_keeps_its_cause() {
-    let stream = Scripted::reading([
-        Ok(b"\0\0\0\x01x".to_vec()),
-        Err(io::ErrorKind::ConnectionReset),
-    ]);
+    let stream =
+        Scripted::reading([Ok(b"\0\0\0\x01x".to_vec()), Err(io::ErrorKind::ConnectionReset)]);
     let (mut reader, _) = Frames::new(stream, LIMIT).split();
     assert_eq!(now(reader.read()).unwrap().unwrap(), "x");
     match now(reader.read()) {
@@ -251,18 +234,10 @@ fn a_frame_written_has_left_when_write_returns() {
 fn feeding_without_end_flushes_by_itself_and_then_waits_for_the_reader() {
     let (mut writer, _peer) = writer(16);
     let frame = Bytes::from_static(&[5; 1000]);
-    let fed = (0..1000)
-        .take_while(|_| poll_once(writer.feed(frame.clone())).is_some())
-        .count();
+    let fed = (0..1000).take_while(|_| poll_once(writer.feed(frame.clone())).is_some()).count();
     let queued = writer.frames.write_buffer().len();
-    assert!(
-        fed < 1000,
-        "a reader that does not read never slowed the writer"
-    );
-    assert!(
-        queued > BATCH_BYTES - 2000 && queued < BATCH_BYTES + 2000,
-        "{queued} bytes wait"
-    );
+    assert!(fed < 1000, "a reader that does not read never slowed the writer");
+    assert!(queued > BATCH_BYTES - 2000 && queued < BATCH_BYTES + 2000, "{queued} bytes wait");
 }
 
 #[test]
@@ -292,10 +267,9 @@ fn an_unsendable_frame_is_left_out_and_the_connection_goes_on() {
     now(writer.feed(Bytes::from_static(b"before"))).unwrap();
     for length in [0, 11] {
         match now(writer.write(Bytes::from(vec![1; length]))) {
-            Err(NetError::UnsendableFrame {
-                length: refused,
-                limit: 10,
-            }) => assert_eq!(refused, length),
+            Err(NetError::UnsendableFrame { length: refused, limit: 10 }) => {
+                assert_eq!(refused, length)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -373,21 +347,12 @@ impl Writes {
 
 impl Scripted {
     fn reading(reads: impl Into<VecDeque<Result<Vec<u8>, io::ErrorKind>>>) -> Self {
-        Self {
-            reads: reads.into(),
-            writes: Writes::default(),
-        }
+        Self { reads: reads.into(), writes: Writes::default() }
     }
 
     fn writing() -> (Self, Writes) {
         let writes = Writes::default();
-        (
-            Self {
-                reads: VecDeque::new(),
-                writes: writes.clone(),
-            },
-            writes,
-        )
+        (Self { reads: VecDeque::new(), writes: writes.clone() }, writes)
     }
 }
 

@@ -66,9 +66,7 @@ impl Batch {
 
     /// Goes through the changes by table and key: the new value, or `None` for a delete.
     pub fn iter(&self) -> impl Iterator<Item = (Table, &Bytes, Option<&Bytes>)> {
-        self.changes
-            .iter()
-            .map(|((table, key), value)| (*table, key, value.as_ref()))
+        self.changes.iter().map(|((table, key), value)| (*table, key, value.as_ref()))
     }
 
     /// Goes through the changes of one table by key: the new value, or `None` for a delete.
@@ -88,10 +86,7 @@ impl Batch {
             } else if key.len() > KEY_BYTES_MAX {
                 format!("has a key of {} bytes, over {KEY_BYTES_MAX}", key.len())
             } else if let Some(value) = value.filter(|value| value.len() > VALUE_BYTES_MAX) {
-                format!(
-                    "has a value of {} bytes, over {VALUE_BYTES_MAX}",
-                    value.len()
-                )
+                format!("has a value of {} bytes, over {VALUE_BYTES_MAX}", value.len())
             } else {
                 continue;
             };

@@ -48,10 +48,7 @@ impl Memory {
     }
 
     fn on(disk: MemoryDisk) -> Self {
-        Self {
-            disk,
-            latched: OnceLock::new(),
-        }
+        Self { disk, latched: OnceLock::new() }
     }
 }
 
@@ -84,25 +81,15 @@ impl Backend for Memory {
         }
         let end = end.map_or(Bound::Unbounded, Bound::Excluded);
         let medium = self.disk.read_medium();
-        let found = medium
-            .tables
-            .of(table)
-            .range::<[u8], _>((Bound::Included(start), end));
-        Ok(found
-            .take(limit)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect())
+        let found = medium.tables.of(table).range::<[u8], _>((Bound::Included(start), end));
+        Ok(found.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
         let medium = self.disk.read_medium();
-        let mut up_to = medium
-            .tables
-            .of(table)
-            .range::<[u8], _>((Bound::Unbounded, Bound::Included(at)));
-        Ok(up_to
-            .next_back()
-            .map(|(key, value)| (key.clone(), value.clone())))
+        let mut up_to =
+            medium.tables.of(table).range::<[u8], _>((Bound::Unbounded, Bound::Included(at)));
+        Ok(up_to.next_back().map(|(key, value)| (key.clone(), value.clone())))
     }
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
@@ -212,10 +199,7 @@ impl MemoryDisk {
     /// batch that is only buffered. 0 counts as 1.
     pub fn fail_write(&self, nth: u64, fault: Fault) {
         let writes_before = nth.saturating_sub(1);
-        self.write_medium().plan = Some(Plan {
-            writes_before,
-            fault,
-        });
+        self.write_medium().plan = Some(Plan { writes_before, fault });
     }
 
     /// Ends all faults. A store that has latched stays so until it is opened again.
@@ -224,9 +208,7 @@ impl MemoryDisk {
     }
 
     fn of(medium: Medium) -> Self {
-        Self {
-            medium: Arc::new(RwLock::new(medium)),
-        }
+        Self { medium: Arc::new(RwLock::new(medium)) }
     }
 
     // A thread that panicked with the lock was cloning or comparing, not halfway through a batch.

@@ -91,9 +91,7 @@ impl Redb {
 
     /// Starts from the defaults, to change some of them.
     pub fn builder() -> RedbBuilder {
-        RedbBuilder {
-            cache_bytes: CACHE_BYTES,
-        }
+        RedbBuilder { cache_bytes: CACHE_BYTES }
     }
 
     fn new(database: Database, place: Place) -> Self {
@@ -171,9 +169,7 @@ impl Drop for Redb {
 
 impl fmt::Debug for Redb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redb")
-            .field("place", &self.place)
-            .finish_non_exhaustive()
+        f.debug_struct("Redb").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
@@ -279,7 +275,7 @@ fn write_table(
     }
     let mut entries = transaction.open_table(definition(table))?;
     let last = entries.last()?.map(|(key, _)| key.value().to_vec());
-    let is_within = |key: &Bytes| last.as_ref().is_some_and(|last| key < last);
+    let is_within = |key: &Bytes| last.as_ref().is_some_and(|last| key <= last);
     while let Some((key, value)) = changes.next_if(|(key, _)| is_within(key)) {
         match value {
             Some(value) => entries.insert(&key[..], &value[..])?,

@@ -30,13 +30,7 @@ impl Page {
     pub(crate) fn walk(&self) -> Option<Walk<'_>> {
         let mut rest = In::new(&self.content);
         let digest = Digest(rest.fixed()?);
-        Some(Walk {
-            rest,
-            at: Point {
-                offset: self.first,
-                digest,
-            },
-        })
+        Some(Walk { rest, at: Point { offset: self.first, digest } })
     }
 }
 
@@ -70,11 +64,7 @@ impl Walk<'_> {
     pub(crate) fn entry(&mut self) -> Option<Entry> {
         let (offset, bytes) = self.step()?;
         let transaction = Transaction::decode(bytes).ok()?;
-        let entry = Entry {
-            offset,
-            transaction,
-            digest: self.at.digest,
-        };
+        let entry = Entry { offset, transaction, digest: self.at.digest };
         (entry.end().offset == self.at.offset).then_some(entry)
     }
 }
@@ -92,11 +82,7 @@ impl OpenPage {
     pub(crate) fn begin(at: Point) -> Self {
         let mut out = Out::default();
         out.fixed(&at.digest.0);
-        Self {
-            first: at.offset,
-            end: at,
-            out,
-        }
+        Self { first: at.offset, end: at, out }
     }
 
     /// Goes on with the last page of a store; `None` where it is damaged.
@@ -105,11 +91,7 @@ impl OpenPage {
         while !walk.is_over() {
             walk.step()?;
         }
-        Some(Self {
-            first: page.first,
-            end: walk.at(),
-            out: Out(page.content.to_vec()),
-        })
+        Some(Self { first: page.first, end: walk.at(), out: Out(page.content.to_vec()) })
     }
 
     /// Whether a transaction of so many bytes belongs on the next page.

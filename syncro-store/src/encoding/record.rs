@@ -28,11 +28,7 @@ const MEMBER: u8 = 2;
 const COUNTER: u8 = 3;
 
 pub(crate) fn write(record: &Record, numbers: &mut impl Numbers) -> Result<Vec<u8>, StoreError> {
-    let mut stamps: Vec<Stamp> = record
-        .created()
-        .into_iter()
-        .chain(record.destroyed())
-        .collect();
+    let mut stamps: Vec<Stamp> = record.created().into_iter().chain(record.destroyed()).collect();
     stamps.extend(record.registers().iter().map(|register| register.stamp));
     stamps.sort_unstable();
     stamps.dedup();
@@ -86,10 +82,7 @@ pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>
         let Some(author) = words.author(author)? else {
             return Ok(None);
         };
-        stamps.push(Stamp {
-            time: Time::from_bits(u64::from_be_bytes(time)),
-            author,
-        });
+        stamps.push(Stamp { time: Time::from_bits(u64::from_be_bytes(time)), author });
     }
     let mark = |input: &mut In<'_>| match input.varint()? {
         0 => Some(None),
@@ -108,9 +101,7 @@ pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>
             None => return Ok(None),
         }
     }
-    Ok(input
-        .is_empty()
-        .then(|| Record::new(created, destroyed, registers)))
+    Ok(input.is_empty().then(|| Record::new(created, destroyed, registers)))
 }
 
 fn read_register(
@@ -145,25 +136,13 @@ fn read_register(
         }
         _ => return Ok(None),
     };
-    let kind = if shape == COUNTER {
-        Kind::Counter
-    } else {
-        Kind::Lww
-    };
+    let kind = if shape == COUNTER { Kind::Counter } else { Kind::Lww };
     let stamp = input.varint().and_then(|index| stamp_at(stamps, index));
     let (Some(stamp), Some(value)) = (stamp, input.bytes()) else {
         return Ok(None);
     };
-    let path = Path {
-        field,
-        element,
-        kind,
-    };
-    Ok(Some(Register {
-        path,
-        stamp,
-        value: Encoded::trusted(value),
-    }))
+    let path = Path { field, element, kind };
+    Ok(Some(Register { path, stamp, value: Encoded::trusted(value) }))
 }
 
 fn number(input: &mut In<'_>) -> Option<u32> {

@@ -28,11 +28,7 @@ pub(crate) fn read_own(content: &Bytes) -> Option<OwnRow> {
 /// `name, number of rungs, rungs of epoch 8, offset 8, digest 16`; an empty name is none.
 pub(crate) fn write_peer(row: &PeerRow) -> Vec<u8> {
     let mut out = Out::default();
-    out.bytes(
-        row.name
-            .as_ref()
-            .map_or(&[], |name| name.as_str().as_bytes()),
-    );
+    out.bytes(row.name.as_ref().map_or(&[], |name| name.as_str().as_bytes()));
     out.varint(row.ladder.rungs().len() as u64);
     for rung in row.ladder.rungs() {
         out.fixed(&rung.epoch.0.to_be_bytes());
@@ -51,15 +47,9 @@ pub(crate) fn read_peer(content: &Bytes) -> Option<PeerRow> {
     let mut rungs = Vec::new();
     for _ in 0..row.varint()? {
         let epoch = Epoch(u64::from_be_bytes(row.fixed()?));
-        rungs.push(Rung {
-            epoch,
-            point: read_point(&mut row)?,
-        });
+        rungs.push(Rung { epoch, point: read_point(&mut row)? });
     }
-    Some(PeerRow {
-        name,
-        ladder: Ladder::new(rungs),
-    })
+    Some(PeerRow { name, ladder: Ladder::new(rungs) })
 }
 
 fn write_point(out: &mut Out, point: Point) {
@@ -68,8 +58,5 @@ fn write_point(out: &mut Out, point: Point) {
 }
 
 fn read_point(row: &mut In<'_>) -> Option<Point> {
-    Some(Point {
-        offset: u64::from_be_bytes(row.fixed()?),
-        digest: Digest(row.fixed()?),
-    })
+    Some(Point { offset: u64::from_be_bytes(row.fixed()?), digest: Digest(row.fixed()?) })
 }

@@ -12,10 +12,7 @@ pub(super) fn check(file: &str, text: &str, tree: &Tree, report: &mut impl FnMut
         }
         let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
         let Some(goal) = resolve(file, path) else {
-            report(
-                line,
-                format!("the link `{target}` leads out of the project"),
-            );
+            report(line, format!("the link `{target}` leads out of the project"));
             continue;
         };
         if !tree.holds(&goal) {
@@ -36,13 +33,10 @@ fn links(text: &str) -> Vec<(usize, String)> {
     let mut links = Vec::new();
     for (number, line) in prose(text) {
         let line = without_code(line);
-        let inline = line
-            .split("](")
-            .skip(1)
-            .map(|rest| match rest.strip_prefix('<') {
-                Some(rest) => rest.split('>').next().unwrap_or(rest),
-                None => first_word(&rest[..closing_parenthesis(rest)]),
-            });
+        let inline = line.split("](").skip(1).map(|rest| match rest.strip_prefix('<') {
+            Some(rest) => rest.split('>').next().unwrap_or(rest),
+            None => first_word(&rest[..closing_parenthesis(rest)]),
+        });
         let definition = line
             .trim_start()
             .strip_prefix('[')
@@ -54,12 +48,8 @@ fn links(text: &str) -> Vec<(usize, String)> {
             .into_iter()
             .flat_map(|attribute| line.split(attribute).skip(1))
             .filter_map(|rest| rest.split('"').next());
-        links.extend(
-            inline
-                .chain(definition)
-                .chain(html)
-                .map(|target| (number, target.to_owned())),
-        );
+        links
+            .extend(inline.chain(definition).chain(html).map(|target| (number, target.to_owned())));
     }
     links
 }
@@ -173,10 +163,7 @@ fn decoded(path: &str) -> String {
     let mut parts = path.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
-        match part
-            .get(..2)
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-        {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
                 bytes.extend(&part.as_bytes()[2..]);
@@ -193,9 +180,7 @@ fn decoded(path: &str) -> String {
 fn has_scheme(target: &str) -> bool {
     target.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     })
 }
 
@@ -232,9 +217,7 @@ mod tests {
             ("syncro/src/lib.rs", ""),
         ]);
         let mut found = Vec::new();
-        check("docs/a.md", text, &tree, &mut |line, what| {
-            found.push((line, what))
-        });
+        check("docs/a.md", text, &tree, &mut |line, what| found.push((line, what)));
         found
     }
 
@@ -268,10 +251,7 @@ mod tests {
                 "the link `../../other/README.md` leads out of the project",
             ),
             ("[x]: gone.md", "the link `gone.md` leads to no file"),
-            (
-                "<img src=\"gone.png\">",
-                "the link `gone.png` leads to no file",
-            ),
+            ("<img src=\"gone.png\">", "the link `gone.png` leads to no file"),
         ];
         for (text, what) in bad {
             assert_eq!(found(&format!("# A\n\n{text}\n")), [(3, what.to_owned())]);
@@ -280,10 +260,7 @@ mod tests {
 
     #[test]
     fn two_links_on_one_line_are_two() {
-        assert_eq!(
-            found("[x](gone.md) [y](../README.md) [z](also-gone.md)").len(),
-            2
-        );
+        assert_eq!(found("[x](gone.md) [y](../README.md) [z](also-gone.md)").len(), 2);
     }
 
     #[test]

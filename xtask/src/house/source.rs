@@ -33,8 +33,7 @@ fn lines_before_tests(text: &str) -> usize {
 }
 
 fn is_all_tests(file: &str) -> bool {
-    file.split('/')
-        .any(|part| part == "tests" || part == "tests.rs")
+    file.split('/').any(|part| part == "tests" || part == "tests.rs")
 }
 
 /// Comments and text count as well: what is unfinished there is no better.
@@ -42,10 +41,7 @@ fn calls_macro(line: &str, name: &str) -> bool {
     line.match_indices(&format!("{name}!")).any(|(at, call)| {
         let is_whole_word =
             !line[..at].ends_with(|last: char| last.is_alphanumeric() || last == '_');
-        is_whole_word
-            && line[at + call.len()..]
-                .trim_start()
-                .starts_with(['(', '[', '{'])
+        is_whole_word && line[at + call.len()..].trim_start().starts_with(['(', '[', '{'])
     })
 }
 
@@ -78,15 +74,10 @@ mod tests {
 
     #[test]
     fn the_tests_that_end_a_file_do_not_count() {
-        for head in [
-            "#[cfg(test)]\n",
-            "#[cfg(all(test, unix))]\n",
-            "#[cfg(test)]\n#[rustfmt::skip]\n",
-        ] {
-            let text = format!(
-                "fn a() {{}}\n{head}mod tests {{\n{}}}\n",
-                "//\n".repeat(LINES_MAX)
-            );
+        for head in
+            ["#[cfg(test)]\n", "#[cfg(all(test, unix))]\n", "#[cfg(test)]\n#[rustfmt::skip]\n"]
+        {
+            let text = format!("fn a() {{}}\n{head}mod tests {{\n{}}}\n", "//\n".repeat(LINES_MAX));
             assert_eq!(lines_before_tests(&text), 1, "{head}");
         }
     }
@@ -108,11 +99,7 @@ mod tests {
     #[test]
     fn a_file_of_nothing_but_tests_may_be_long() {
         let text = "//\n".repeat(LINES_MAX + 1);
-        for file in [
-            "a/tests/pair.rs",
-            "a/src/tests.rs",
-            "a/src/engine/tests/story.rs",
-        ] {
+        for file in ["a/tests/pair.rs", "a/src/tests.rs", "a/src/engine/tests/story.rs"] {
             assert_eq!(found(file, &text), [], "{file}");
         }
         assert_eq!(found("a/src/testing.rs", &text).len(), 1);
@@ -128,13 +115,7 @@ mod tests {
 
     #[test]
     fn a_longer_name_or_a_mere_mention_is_not_unfinished() {
-        for text in [
-            "my_todo!()",
-            "todo!",
-            "let todo = 1;",
-            "// `todo!` is refused",
-            "todo()",
-        ] {
+        for text in ["my_todo!()", "todo!", "let todo = 1;", "// `todo!` is refused", "todo()"] {
             assert_eq!(found("a.rs", text), [], "{text}");
         }
     }

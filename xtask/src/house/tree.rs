@@ -38,18 +38,11 @@ impl Tree {
 
     #[cfg(test)]
     pub(super) fn of(files: &[(&str, &str)]) -> Self {
-        Self(
-            files
-                .iter()
-                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-                .collect(),
-        )
+        Self(files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, text)| (name.as_str(), text.as_str()))
+        self.0.iter().map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
     pub(super) fn text(&self, file: &str) -> Option<&str> {
@@ -71,13 +64,7 @@ impl Tree {
 
 fn tracked(top: &Path) -> Result<Vec<String>, String> {
     let listed = Command::new("git")
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ])
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(top)
         .stdin(Stdio::null())
         .output();
@@ -90,15 +77,10 @@ fn tracked(top: &Path) -> Result<Vec<String>, String> {
     };
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!(
-            "git said \"{}\"",
-            said.lines().next().unwrap_or_default()
-        ));
+        return Err(format!("git said \"{}\"", said.lines().next().unwrap_or_default()));
     }
-    let names: Vec<String> = String::from_utf8_lossy(&output.stdout)
-        .split_terminator('\0')
-        .map(String::from)
-        .collect();
+    let names: Vec<String> =
+        String::from_utf8_lossy(&output.stdout).split_terminator('\0').map(String::from).collect();
     // Sources unpacked below somebody else's repository, which ignores them.
     if names.is_empty() {
         return Err("git tracks nothing here".to_owned());
@@ -110,11 +92,7 @@ fn walk(top: &Path, dir: &str, names: &mut Vec<String>) -> io::Result<()> {
     for entry in fs::read_dir(top.join(dir))? {
         let entry = entry?;
         let last = entry.file_name().to_string_lossy().into_owned();
-        let name = if dir.is_empty() {
-            last.clone()
-        } else {
-            format!("{dir}/{last}")
-        };
+        let name = if dir.is_empty() { last.clone() } else { format!("{dir}/{last}") };
         let kind = entry.file_type()?;
         if kind.is_file() {
             names.push(name);
@@ -145,13 +123,7 @@ mod tests {
         let top = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut names = Vec::new();
         walk(top, "", &mut names).unwrap();
-        assert!(
-            names.iter().any(|name| name == "src/house/tree.rs"),
-            "{names:?}"
-        );
-        assert!(
-            names.iter().all(|name| !name.starts_with("target/")),
-            "{names:?}"
-        );
+        assert!(names.iter().any(|name| name == "src/house/tree.rs"), "{names:?}");
+        assert!(names.iter().all(|name| !name.starts_with("target/")), "{names:?}");
     }
 }

@@ -71,11 +71,7 @@ fn longer_forms_of_integers_are_read_and_are_not_canonical() {
         ("d3 7fffffffffffffff", i128::from(i64::MAX)),
     ];
     for (notation, int) in table {
-        assert_eq!(
-            head(&golden(notation)),
-            (Head::Int(int), false),
-            "{notation}"
-        );
+        assert_eq!(head(&golden(notation)), (Head::Int(int), false), "{notation}");
     }
 }
 
@@ -162,12 +158,9 @@ fn of_floats_those_of_64_bits_and_one_nan_are_canonical() {
         assert_eq!(was_canonical, is_canonical, "{notation}");
     }
     let canonical = golden("cb 7ff8000000000000");
-    for notation in [
-        "cb 7ff8000000000000",
-        "cb 7ff8000000000001",
-        "cb fff8000000000000",
-        "ca 7fc00000",
-    ] {
+    for notation in
+        ["cb 7ff8000000000000", "cb 7ff8000000000001", "cb fff8000000000000", "ca 7fc00000"]
+    {
         let bytes = golden(notation);
         let (Head::Float(read), is_canonical) = head(&bytes) else {
             panic!("{notation} is no float");
@@ -192,37 +185,17 @@ fn every_other_first_byte_begins_a_value() {
         let is_extension = matches!(tag, 0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8);
         // Zeros follow: lengths of zero, and enough to fill the longest short text.
         let input = [[tag; 1].as_slice(), &[0; 32]].concat();
-        assert_eq!(
-            Reader::new(&input).head().is_err(),
-            is_extension,
-            "{tag:02x}"
-        );
+        assert_eq!(Reader::new(&input).head().is_err(), is_extension, "{tag:02x}");
     }
 }
 
 #[test]
 fn a_length_beyond_the_input_is_refused_without_an_allocation() {
-    for notation in [
-        "a1",
-        "db ffffffff",
-        "c6 ffffffff 00",
-        "d9",
-        "c5 01",
-        "cb 00",
-    ] {
+    for notation in ["a1", "db ffffffff", "c6 ffffffff 00", "d9", "c5 01", "cb 00"] {
         let bytes = golden(notation);
-        assert_eq!(
-            Reader::new(&bytes).head(),
-            Err(Malformed::Truncated),
-            "{notation}"
-        );
+        assert_eq!(Reader::new(&bytes).head(), Err(Malformed::Truncated), "{notation}");
     }
-    for notation in [
-        "dd ffffffff",
-        "df ffffffff",
-        "dd ffffffff c0",
-        "df ffffffff a0 c0",
-    ] {
+    for notation in ["dd ffffffff", "df ffffffff", "dd ffffffff c0", "df ffffffff a0 c0"] {
         let bytes = golden(notation);
         let read = Reader::new(&bytes).value(VALUE_DEPTH_MAX);
         assert_eq!(read, Err(Malformed::Truncated), "{notation}");
@@ -233,21 +206,13 @@ fn a_length_beyond_the_input_is_refused_without_an_allocation() {
 fn text_and_keys_are_utf_8() {
     for notation in ["a1 ff", "d9 02 c328", "81 a1 ff c0"] {
         let bytes = golden(notation);
-        assert_eq!(
-            Reader::new(&bytes).value(VALUE_DEPTH_MAX),
-            Err(Malformed::Utf8)
-        );
+        assert_eq!(Reader::new(&bytes).value(VALUE_DEPTH_MAX), Err(Malformed::Utf8));
     }
 }
 
 #[test]
 fn the_keys_of_maps_are_text_wherever_the_map_is() {
-    for notation in [
-        "81 01 c0",
-        "91 81 c0 c0",
-        "82 a1'a' 81 c3 c0 a1'b' c0",
-        "81 90 c0",
-    ] {
+    for notation in ["81 01 c0", "91 81 c0 c0", "82 a1'a' 81 c3 c0 a1'b' c0", "81 90 c0"] {
         let bytes = golden(notation);
         let read = Reader::new(&bytes).value(VALUE_DEPTH_MAX);
         assert_eq!(read, Err(Malformed::Expected("text")), "{notation}");

@@ -24,10 +24,7 @@ fn stamp() -> Stamp {
 fn scribe(id: impl Into<RecordId>, mark: Mark, fields: &[(Path, Value)]) -> Scribe {
     let fields = fields.iter().cloned();
     Scribe {
-        key: RecordKey {
-            model: name("todo"),
-            id: id.into(),
-        },
+        key: RecordKey { model: name("todo"), id: id.into() },
         mark,
         fields: fields.map(|(path, value)| (path, value.encode())).collect(),
     }
@@ -40,17 +37,10 @@ fn goldens() -> Vec<(Scribe, &'static str, &'static str)> {
     let tags = |key| Path::entry(name("tags"), key);
     let team = |member: &str| Path::member(name("team"), Value::from(member).encode());
     let counter = |author| Path::counter(name("n"), author);
-    let other = Author {
-        node: NodeId::from_bytes([0xff; 16]),
-        epoch: Epoch(9),
-    };
+    let other = Author { node: NodeId::from_bytes([0xff; 16]), epoch: Epoch(9) };
     vec![
         (
-            scribe(
-                text("t1"),
-                Update,
-                &[(Path::field(name("title")), "milk".into())],
-            ),
+            scribe(text("t1"), Update, &[(Path::field(name("title")), "milk".into())]),
             "94 a4'todo' a2't1' 00 92 a5'title' a4'milk'",
             r#"["todo","t1",0,["title","milk"]]"#,
         ),
@@ -75,11 +65,7 @@ fn goldens() -> Vec<(Scribe, &'static str, &'static str)> {
             r#"["todo","t1",0,[["team",0,["ann"]],null]]"#,
         ),
         (
-            scribe(
-                text("t1"),
-                Update,
-                &[(counter(stamp().author), (-3).into())],
-            ),
+            scribe(text("t1"), Update, &[(counter(stamp().author), (-3).into())]),
             "94 a4'todo' a2't1' 00 92 92 a1'n' 01 fd",
             r#"["todo","t1",0,[["n",1],-3]]"#,
         ),
@@ -88,11 +74,7 @@ fn goldens() -> Vec<(Scribe, &'static str, &'static str)> {
             "94 a4'todo' a2't1' 00 92 94 a1'n' 01 c410 ffffffffffffffffffffffffffffffff 09 04",
             r#"["todo","t1",0,[["n",1,{"$bytes":"/////////////////////w=="},9],4]]"#,
         ),
-        (
-            scribe(5, Create, &[]),
-            "94 a4'todo' 05 01 90",
-            r#"["todo",5,1,[]]"#,
-        ),
+        (scribe(5, Create, &[]), "94 a4'todo' 05 01 90", r#"["todo",5,1,[]]"#),
         (
             scribe(
                 -128,
@@ -154,10 +136,7 @@ fn every_sort_of_scribe_has_the_bytes_it_always_had() {
         assert_eq!(decoded.bytes(), &expected, "{json}");
 
         let json = format!("[{STAMP_JSON},[{json}]]");
-        assert_eq!(
-            String::from_utf8(to_json(&expected).unwrap()).unwrap(),
-            json
-        );
+        assert_eq!(String::from_utf8(to_json(&expected).unwrap()).unwrap(), json);
         assert_eq!(from_json(json.as_bytes()), Ok(expected.to_vec()), "{json}");
     }
 }
@@ -170,10 +149,7 @@ fn scribes_keep_their_order_and_each_fills_an_offset() {
     let transaction = Transaction::decode(of(&[notation, before])).unwrap();
     assert_eq!(transaction.scribes(), [created.clone(), updated.clone()]);
     assert_eq!(transaction.len(), 2);
-    assert_ne!(
-        transaction,
-        Transaction::decode(of(&[before, notation])).unwrap()
-    );
+    assert_ne!(transaction, Transaction::decode(of(&[before, notation])).unwrap());
 }
 
 #[test]
@@ -245,20 +221,14 @@ proptest! {
 fn paths_out_of_order_are_brought_into_order() {
     let tidy = r#"["m",1,0,["a",1,["a",0,"k"],2,["a",0,["k"]],true,["a",1],3,"b",4]]"#;
     let untidy = r#"["m",1,0,["b",4,["a",1],3,["a",0,["k"]],true,["a",0,"k"],2,"a",1]]"#;
-    assert_eq!(
-        decode_json(untidy).unwrap().bytes(),
-        decode_json(tidy).unwrap().bytes()
-    );
+    assert_eq!(decode_json(untidy).unwrap().bytes(), decode_json(tidy).unwrap().bytes());
 }
 
 #[test]
 fn the_authors_own_counter_is_written_without_its_name() {
     let short = r#"["m",1,0,[["n",1],3]]"#;
     let long = r#"["m",1,0,[["n",1,{"$bytes":"AAECAwQFBgcICQoLDA0ODw=="},7],3]]"#;
-    assert_eq!(
-        decode_json(long).unwrap().bytes(),
-        decode_json(short).unwrap().bytes()
-    );
+    assert_eq!(decode_json(long).unwrap().bytes(), decode_json(short).unwrap().bytes());
 }
 
 #[test]
@@ -272,11 +242,7 @@ fn a_path_that_occurs_twice_is_refused_even_in_two_forms() {
         &format!(r#"["n",1],1,{own},2"#),
     ] {
         let read = decode_json(&format!(r#"["m",1,0,[{fields}]]"#));
-        assert_eq!(
-            read,
-            Err(Malformed::Expected("one value per path")),
-            "{fields}"
-        );
+        assert_eq!(read, Err(Malformed::Expected("one value per path")), "{fields}");
     }
 }
 
@@ -297,9 +263,7 @@ fn a_transaction_without_scribes_is_refused() {
 
 #[test]
 fn the_fields_of_a_scribe_fit_its_mark_and_come_in_pairs() {
-    let refused = Err(Malformed::Expected(
-        "pairs of path and value that fit the mark",
-    ));
+    let refused = Err(Malformed::Expected("pairs of path and value that fit the mark"));
     for scribe in [
         r#"["m",1,0,[]]"#,
         r#"["m",1,2,["a",1]]"#,
@@ -333,10 +297,7 @@ fn a_path_has_the_parts_of_its_kind() {
         r#"["",0,"k"]"#,
         r#""""#,
     ] {
-        assert!(
-            decode_json(&format!(r#"["m",1,0,[{path},1]]"#)).is_err(),
-            "{path}"
-        );
+        assert!(decode_json(&format!(r#"["m",1,0,[{path},1]]"#)).is_err(), "{path}");
     }
 }
 

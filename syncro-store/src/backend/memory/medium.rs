@@ -70,12 +70,7 @@ impl Medium {
     }
 
     pub(super) fn copy(&self) -> Self {
-        Self {
-            tables: self.tables.clone(),
-            undo: self.undo.clone(),
-            is_open: false,
-            plan: None,
-        }
+        Self { tables: self.tables.clone(), undo: self.undo.clone(), is_open: false, plan: None }
     }
 }
 

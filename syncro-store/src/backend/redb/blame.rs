@@ -35,9 +35,7 @@ impl Place {
 
     pub(super) fn blame(&self, error: RedbError) -> StoreError {
         match error {
-            RedbError::DatabaseAlreadyOpen => StoreError::Locked {
-                place: self.name.clone(),
-            },
+            RedbError::DatabaseAlreadyOpen => StoreError::Locked { place: self.name.clone() },
             RedbError::Corrupted(what) => self.corrupt(&what),
             RedbError::UpgradeRequired(version) => self.corrupt(&format!(
                 "it has redb's old file format {version}, in which no store was ever written"
@@ -51,9 +49,9 @@ impl Place {
             RedbError::PreviousIo
             | RedbError::DatabaseClosed
             | RedbError::LockPoisoned(_)
-            | RedbError::TransactionPoisoned => StoreError::Latched {
-                cause: format!("{}: {error}", self.name),
-            },
+            | RedbError::TransactionPoisoned => {
+                StoreError::Latched { cause: format!("{}: {error}", self.name) }
+            }
             other => self.io(io::ErrorKind::Other, &other.to_string()),
         }
     }
@@ -86,9 +84,7 @@ impl Place {
     }
 
     fn corrupt(&self, what: &str) -> StoreError {
-        StoreError::Corrupt {
-            what: format!("{}: {what}", self.name),
-        }
+        StoreError::Corrupt { what: format!("{}: {what}", self.name) }
     }
 }
 
@@ -97,8 +93,5 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!(
-        "the database gave up: {}",
-        text.unwrap_or("no reason given")
-    )
+    format!("the database gave up: {}", text.unwrap_or("no reason given"))
 }

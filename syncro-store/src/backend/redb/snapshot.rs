@@ -47,10 +47,7 @@ impl Snapshot {
             return Ok(Vec::new());
         }
         let end = end.map_or(Bound::Unbounded, Bound::Excluded);
-        let found = self
-            .entries(table)
-            .0
-            .range::<&[u8]>((Bound::Included(start), end))?;
+        let found = self.entries(table).0.range::<&[u8]>((Bound::Included(start), end))?;
         found.take(limit).map(|entry| Ok(copy(&entry?))).collect()
     }
 
@@ -83,15 +80,9 @@ impl Entries {
     }
 }
 
-type Entry<'a> = (
-    AccessGuard<'a, &'static [u8]>,
-    AccessGuard<'a, &'static [u8]>,
-);
+type Entry<'a> = (AccessGuard<'a, &'static [u8]>, AccessGuard<'a, &'static [u8]>);
 
 /// Copies an entry out of its page: kept as it is, it would pin the page and the transaction.
 fn copy((key, value): &Entry<'_>) -> (Bytes, Bytes) {
-    (
-        Bytes::copy_from_slice(key.value()),
-        Bytes::copy_from_slice(value.value()),
-    )
+    (Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value()))
 }

@@ -74,9 +74,7 @@ pub(super) fn goldens() -> Vec<Golden> {
         ),
         (
             "a sync",
-            Message::Sync {
-                ladder: vec![point(300, 0xff), point(0, 0)],
-            },
+            Message::Sync { ladder: vec![point(300, 0xff), point(0, 0)] },
             "82 a4'type' a4'sync' a6'ladder' 92 92 cd 012c ONES 92 00 ZEROS",
             r#"{"type":"sync","ladder":[[300,ONES],[0,ZEROS]]}"#,
         ),
@@ -100,10 +98,7 @@ pub(super) fn goldens() -> Vec<Golden> {
                 end: 70_000,
                 items: vec![
                     Item::Transaction(updates()),
-                    Item::Echo {
-                        offset: 1000,
-                        scribes: 2,
-                    },
+                    Item::Echo { offset: 1000, scribes: 2 },
                     Item::Transaction(lives()),
                 ],
             }),
@@ -135,40 +130,21 @@ pub(super) fn goldens() -> Vec<Golden> {
         ),
         (
             "an ack",
-            Message::Ack {
-                point: point(128, 0xff),
-                credit: 4_194_304,
-            },
+            Message::Ack { point: point(128, 0xff), credit: 4_194_304 },
             "83 a4'type' a3'ack' a5'point' 92 cc 80 ONES a6'credit' ce 00400000",
             r#"{"type":"ack","point":[128,ONES],"credit":4194304}"#,
         ),
-        (
-            "a ping",
-            Message::Ping,
-            "81 a4'type' a4'ping'",
-            r#"{"type":"ping"}"#,
-        ),
-        (
-            "a pong",
-            Message::Pong,
-            "81 a4'type' a4'pong'",
-            r#"{"type":"pong"}"#,
-        ),
+        ("a ping", Message::Ping, "81 a4'type' a4'ping'", r#"{"type":"ping"}"#),
+        ("a pong", Message::Pong, "81 a4'type' a4'pong'", r#"{"type":"pong"}"#),
         (
             "a bye",
-            Message::Bye {
-                reason: CloseReason::Digest,
-                detail: "no".to_owned(),
-            },
+            Message::Bye { reason: CloseReason::Digest, detail: "no".to_owned() },
             "83 a4'type' a3'bye' a4'code' 0b a6'detail' a2'no'",
             r#"{"type":"bye","code":11,"detail":"no"}"#,
         ),
         (
             "a bye from the future",
-            Message::Bye {
-                reason: CloseReason::Other(4000),
-                detail: String::new(),
-            },
+            Message::Bye { reason: CloseReason::Other(4000), detail: String::new() },
             "83 a4'type' a3'bye' a4'code' cd 0fa0 a6'detail' a0",
             r#"{"type":"bye","code":4000,"detail":""}"#,
         ),
@@ -194,17 +170,11 @@ fn bytes_of(notation: &str) -> Bytes {
 
 fn text_of(json: &str) -> String {
     let lines: String = json.lines().map(str::trim).collect();
-    lines
-        .replace("ZEROS", ZEROS_JSON)
-        .replace("ONES", ONES_JSON)
-        .replace("NODE", NODE_JSON)
+    lines.replace("ZEROS", ZEROS_JSON).replace("ONES", ONES_JSON).replace("NODE", NODE_JSON)
 }
 
 fn point(offset: u64, byte: u8) -> Point {
-    Point {
-        offset,
-        digest: Digest([byte; 16]),
-    }
+    Point { offset, digest: Digest([byte; 16]) }
 }
 
 fn node() -> NodeId {
@@ -228,20 +198,14 @@ fn hello(name: Option<Name>) -> Hello {
 fn stamp(counter: u64) -> Stamp {
     Stamp {
         time: Time::from_bits((1_700_000_000_000 << 16) + counter),
-        author: Author {
-            node: node(),
-            epoch: Epoch(7),
-        },
+        author: Author { node: node(), epoch: Epoch(7) },
     }
 }
 
 fn scribe(id: RecordId, mark: Mark, fields: Vec<(Path, Value)>) -> Scribe {
     let fields = fields.into_iter();
     Scribe {
-        key: RecordKey {
-            model: name("todo"),
-            id,
-        },
+        key: RecordKey { model: name("todo"), id },
         mark,
         fields: fields.map(|(path, value)| (path, value.encode())).collect(),
     }
@@ -249,10 +213,7 @@ fn scribe(id: RecordId, mark: Mark, fields: Vec<(Path, Value)>) -> Scribe {
 
 /// A transaction of every sort of path.
 fn updates() -> Transaction {
-    let other = Author {
-        node: NodeId::from_bytes([0xff; 16]),
-        epoch: Epoch(9),
-    };
+    let other = Author { node: NodeId::from_bytes([0xff; 16]), epoch: Epoch(9) };
     let team = |member: &str| Path::member(name("team"), Value::from(member).encode());
     let fields = vec![
         (Path::counter(name("n"), stamp(0).author), Value::from(-3)),
@@ -286,12 +247,7 @@ fn every_message_has_the_bytes_it_always_had() {
         let msgpack = golden.message.encode(Encoding::MessagePack);
         assert_eq!(hex(&msgpack), hex(&golden.msgpack), "{}", golden.what);
         let json = golden.message.encode(Encoding::Json);
-        assert_eq!(
-            String::from_utf8(json.to_vec()).unwrap(),
-            golden.json,
-            "{}",
-            golden.what
-        );
+        assert_eq!(String::from_utf8(json.to_vec()).unwrap(), golden.json, "{}", golden.what);
     }
 }
 
@@ -302,12 +258,7 @@ fn every_message_is_read_in_both_encodings_and_says_which() {
         let expected = (golden.message.clone(), Encoding::MessagePack);
         assert_eq!(read, Ok(expected), "{}", golden.what);
         let read = Message::decode(&Bytes::from(golden.json));
-        assert_eq!(
-            read,
-            Ok((golden.message, Encoding::Json)),
-            "{}",
-            golden.what
-        );
+        assert_eq!(read, Ok((golden.message, Encoding::Json)), "{}", golden.what);
     }
 }
 
@@ -334,9 +285,5 @@ fn the_reasons_of_a_bye_have_the_numbers_they_always_had() {
         assert_eq!(CloseReason::from_code(code), reason);
     }
     let next = reasons.len() as u16;
-    assert_eq!(
-        CloseReason::from_code(next),
-        CloseReason::Other(next),
-        "pin it above"
-    );
+    assert_eq!(CloseReason::from_code(next), CloseReason::Other(next), "pin it above");
 }

@@ -27,12 +27,7 @@ fn every_truncation_of_every_message_is_refused() {
         for frame in [golden.msgpack, golden.json.into()] {
             for end in 0..frame.len() {
                 let read = decode(frame.slice(..end));
-                assert_eq!(
-                    read,
-                    Err(Malformed::Truncated),
-                    "{} cut at {end}",
-                    golden.what
-                );
+                assert_eq!(read, Err(Malformed::Truncated), "{} cut at {end}", golden.what);
             }
         }
     }
@@ -43,11 +38,7 @@ fn nothing_may_follow_a_message() {
     for golden in goldens() {
         let longer = [&golden.msgpack[..], &[0xc0]].concat();
         assert_eq!(decode(longer), Err(Malformed::Trailing), "{}", golden.what);
-        assert!(
-            decode(golden.json.clone() + "{}").is_err(),
-            "{}",
-            golden.what
-        );
+        assert!(decode(golden.json.clone() + "{}").is_err(), "{}", golden.what);
         let spaced = format!(" \n{}\r\n", golden.json);
         assert_eq!(decode(spaced), Ok(golden.message), "but space may");
     }
@@ -148,12 +139,7 @@ fn a_message_lacks_none_of_its_parts() {
 fn unknown_parts_are_passed_over_whatever_they_hold_and_wherever_they_stand() {
     let odd = r#""aaa":[{"x":{"$bytes":"AQ=="}},1.5],"zzz":null"#;
     for golden in goldens() {
-        let parts = golden
-            .json
-            .strip_prefix('{')
-            .unwrap()
-            .strip_suffix('}')
-            .unwrap();
+        let parts = golden.json.strip_prefix('{').unwrap().strip_suffix('}').unwrap();
         for json in [format!("{{{odd},{parts}}}"), format!("{{{parts},{odd}}}")] {
             assert_eq!(decode(json.clone()).as_ref(), Ok(&golden.message), "{json}");
             let msgpack = json::from_json(json.as_bytes()).unwrap();

@@ -45,20 +45,12 @@ fn the_name_of_a_node_has_1_to_255_bytes() {
 
 #[test]
 fn a_hello_names_at_most_32_capabilities() {
-    borders(
-        &hello("x", 32, 0),
-        &hello("x", 33, 0),
-        "the list of capabilities",
-    );
+    borders(&hello("x", 32, 0), &hello("x", 33, 0), "the list of capabilities");
 }
 
 #[test]
 fn credentials_have_at_most_4096_bytes() {
-    borders(
-        &hello("x", 0, 4096),
-        &hello("x", 0, 4097),
-        "the credentials",
-    );
+    borders(&hello("x", 0, 4096), &hello("x", 0, 4097), "the credentials");
 }
 
 #[test]
@@ -121,10 +113,9 @@ fn an_unknown_part_may_nest_as_deep_as_a_message_and_no_deeper() {
         let nested = "[".repeat(depth) + &"]".repeat(depth);
         format!(r#"{{"type":"ping","x":{nested}}}"#)
     };
-    for (depth, expected) in [
-        (MESSAGE_DEPTH_MAX - 1, Ok(Message::Ping)),
-        (MESSAGE_DEPTH_MAX, Err(Malformed::TooDeep)),
-    ] {
+    for (depth, expected) in
+        [(MESSAGE_DEPTH_MAX - 1, Ok(Message::Ping)), (MESSAGE_DEPTH_MAX, Err(Malformed::TooDeep))]
+    {
         assert_eq!(decode(of(depth)), expected);
         let nested = [vec![0x91; depth - 1], vec![0x90]].concat();
         let mut writer = Writer::default();
@@ -139,10 +130,7 @@ fn an_unknown_part_may_nest_as_deep_as_a_message_and_no_deeper() {
 fn transaction(bytes: usize, value: impl Fn(usize) -> Value) -> Transaction {
     let stamp = Stamp {
         time: Time::from_bits(Time::END.bits() - 1),
-        author: Author {
-            node: NodeId::from_bytes([0xff; 16]),
-            epoch: Epoch(u64::MAX),
-        },
+        author: Author { node: NodeId::from_bytes([0xff; 16]), epoch: Epoch(u64::MAX) },
     };
     let mut left = bytes - 100;
     let mut fields = Vec::new();
@@ -157,10 +145,7 @@ fn transaction(bytes: usize, value: impl Fn(usize) -> Value) -> Transaction {
         left -= bytes;
     }
     let scribe = Scribe {
-        key: RecordKey {
-            model: name("m"),
-            id: RecordId::Int(1),
-        },
+        key: RecordKey { model: name("m"), id: RecordId::Int(1) },
         mark: Mark::Create,
         fields,
     };
@@ -177,30 +162,16 @@ fn the_largest_batch_fits_a_frame_in_json_whatever_the_values_are() {
         |bytes| Value::Array(vec![Value::Bool(false); bytes]),
         |bytes| Value::Text("\0".repeat(bytes)),
         |bytes| {
-            Value::Array(vec![
-                Value::Map([("".into(), Value::Bytes(vec![]))].into());
-                bytes / 4
-            ])
+            Value::Array(vec![Value::Map([("".into(), Value::Bytes(vec![]))].into()); bytes / 4])
         },
     ];
     for value in worst {
-        let point = Point {
-            offset: u64::MAX,
-            digest: Digest([0xff; 16]),
-        };
-        let echo = Item::Echo {
-            offset: u64::MAX,
-            scribes: 16,
-        };
+        let point = Point { offset: u64::MAX, digest: Digest([0xff; 16]) };
+        let echo = Item::Echo { offset: u64::MAX, scribes: 16 };
         let mut items = vec![echo; ECHO_RUNS_MAX];
         items.push(Item::Transaction(transaction(BATCH_BYTES - 1, value)));
         items.push(Item::Transaction(transaction(TRANSACTION_BYTES_MAX, value)));
-        let message = Message::Scribes(Scribes {
-            from: point,
-            to: point,
-            end: u64::MAX,
-            items,
-        });
+        let message = Message::Scribes(Scribes { from: point, to: point, end: u64::MAX, items });
         let frame = message.encode(Encoding::Json);
         assert!(frame.len() <= FRAME_BYTES_MAX, "{} bytes", frame.len());
         assert!(decode(frame) == Ok(message));
@@ -213,19 +184,13 @@ fn a_set_member_of_the_greatest_depth_travels_in_json_too() {
         let member = (0..32).fold(leaf, |value, _| Value::Array(vec![value]));
         let path = Path::member(name("f"), member.encode());
         let scribe = Scribe {
-            key: RecordKey {
-                model: name("m"),
-                id: RecordId::Int(1),
-            },
+            key: RecordKey { model: name("m"), id: RecordId::Int(1) },
             mark: Mark::Update,
             fields: vec![(path, Value::Bool(true).encode())],
         };
         let stamp = Stamp {
             time: Time::from_bits(1),
-            author: Author {
-                node: NodeId::named("a"),
-                epoch: Epoch(1),
-            },
+            author: Author { node: NodeId::named("a"), epoch: Epoch(1) },
         };
         let message = Message::Scribes(Scribes {
             from: Point::START,

@@ -60,11 +60,7 @@ fn set_members_are_there_or_not() {
 fn counters_have_the_range_of_i64() {
     let with = |total: &str| format!(r#"["m",1,0,[["n",1],{total}]]"#);
     let refusal = Malformed::Expected("a total in the range of a 64-bit integer");
-    borders(
-        &with("9223372036854775807"),
-        &with("9223372036854775808"),
-        refusal,
-    );
+    borders(&with("9223372036854775807"), &with("9223372036854775808"), refusal);
     borders(&with("-9223372036854775808"), &with("null"), refusal);
     borders(&with("0"), &with("0.0"), refusal);
 }
@@ -72,33 +68,15 @@ fn counters_have_the_range_of_i64() {
 #[test]
 fn ids_are_integers_of_64_bits_uuids_or_text() {
     let with = |id: &str| format!(r#"["m",{id},1,[]]"#);
-    let (int, uuid) = (
-        Malformed::Limit("an integer id"),
-        Malformed::Expected("a UUID of 16 bytes"),
-    );
-    borders(
-        &with("9223372036854775807"),
-        &with("9223372036854775808"),
-        int,
-    );
+    let (int, uuid) =
+        (Malformed::Limit("an integer id"), Malformed::Expected("a UUID of 16 bytes"));
+    borders(&with("9223372036854775807"), &with("9223372036854775808"), int);
     assert!(decode_json(&with("-9223372036854775808")).is_ok());
     let bytes = |base64: &str| with(&format!(r#"{{"$bytes":"{base64}"}}"#));
-    borders(
-        &bytes("AAECAwQFBgcICQoLDA0ODw=="),
-        &bytes("AAECAwQFBgcICQoLDA0O"),
-        uuid,
-    );
-    borders(
-        &bytes("AAECAwQFBgcICQoLDA0ODw=="),
-        &bytes("AAECAwQFBgcICQoLDA0ODxA="),
-        uuid,
-    );
+    borders(&bytes("AAECAwQFBgcICQoLDA0ODw=="), &bytes("AAECAwQFBgcICQoLDA0O"), uuid);
+    borders(&bytes("AAECAwQFBgcICQoLDA0ODw=="), &bytes("AAECAwQFBgcICQoLDA0ODxA="), uuid);
     for id in ["null", "1.0", "true", "[1]", "{}"] {
-        assert_eq!(
-            decode_json(&with(id)),
-            Err(Malformed::Expected("an id")),
-            "{id}"
-        );
+        assert_eq!(decode_json(&with(id)), Err(Malformed::Expected("an id")), "{id}");
     }
 }
 
@@ -151,14 +129,7 @@ fn values_have_at_most_256_kib() {
 fn transactions_have_at_most_1_mib() {
     let largest = filler(VALUE_BYTES_MAX);
     let of_length = |bytes: usize| {
-        let four = |last| {
-            vec![
-                largest.clone(),
-                largest.clone(),
-                largest.clone(),
-                filler(last),
-            ]
-        };
+        let four = |last| vec![largest.clone(), largest.clone(), largest.clone(), filler(last)];
         let rest = bytes - with_fields(four(100_000)).bytes().len();
         let transaction = with_fields(four(100_000 + rest));
         assert_eq!(transaction.bytes().len(), bytes);

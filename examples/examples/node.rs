@@ -1,0 +1,470 @@
+//! A node to play with, and for scripts to drive.
+//!
+//! ```sh
+//! cargo run --release --example node -- --name NAME [--store FILE] [--listen ADDR]... \
+//!     [--connect ADDR]... [--encoding json|msgpack]
+//! ```
+//!
+//! `NAME` gives the node its id (a UUIDv5 of it). Without `--store` it lives in memory; a store is one
+//! file, and a copy of it, made while it is closed, is a backup. It connects again after 100 ms, doubling
+//! to at most 5 s, at random within that. Logs go to stderr: among them `listening on ADDR`, with the real
+//! port where 0 was asked for.
+//!
+//! # The contract
+//!
+//! One command per line on stdin. One JSON object per line on stdout, nothing else: answers in the order
+//! of the commands, `{"ok": ...}` or `{"error": {"code": ..., "message": ...}}`, and at any time between
+//! them `{"event": ...}` for changes that arrive.
+//!
+//! | command | answer |
+//! |---|---|
+//! | `create MODEL ID JSON` | the write; error `exists` when the record is alive |
+//! | `update MODEL ID JSON` | the write; error `not_found` when it is not alive |
+//! | `destroy MODEL ID` | the write; error `not_found` |
+//! | `raise MODEL ID FIELD N` | the write: the counter is raised by the integer N, which may be negative |
+//! | `add MODEL ID FIELD JSON`, `remove MODEL ID FIELD JSON` | the write: the set member is added, removed |
+//! | `import FILE.csv MODEL IDCOLUMN` | `{"imported": n, "skipped": n}`: a record per row, every column text, ids that are alive skipped |
+//! | `begin` ... `commit` or `abort` | the writes between answer `true` at once and happen together at `commit` |
+//! | `get MODEL ID` | the fields as an object; `null` when missing or destroyed |
+//! | `list MODEL` | an array of objects, the fields and `id`, in id order |
+//! | `digest` | one text over all live records |
+//! | `peers` | an array of `{"name", "guid", "connected", "sessions", "incoming", "outgoing", "receipt"}`: scribes to come, scribes to go, the last offset confirmed or `null` |
+//! | `log [FROM]` | an array of `{"offset", "time", "ms", "node", "epoch", "scribes": [{"model", "id", "mark", "fields"}]}` from the transaction in which offset FROM lies |
+//! | `await NAME` | `true` once everything so far is durable at every connected peer of that name, of which there is one at least |
+//! | `quit` | `true`, and the node closes; so it does at the end of input |
+//!
+//! The write is `{"offset": n}`, the end of the log with it, or `null` when it changed nothing. Outside
+//! `begin` it is answered when it is durable. `JSON` is an object of fields, plain values that are written
+//! as a whole; `null` clears one. Bytes, integers beyond 2^53 and special floats are tagged:
+//! `{"$bytes": base64}`, `{"$int": "9007199254740993"}`, `{"$float": "nan"}`. `ID` is text without spaces.
+//!
+//! An event is `{"type": "change", "model", "id", "mark", "offset", "node", "record"}`: `node` wrote it,
+//! `record` is the object as in `list`, or `null` when it is not alive.
+//!
+//! Error codes: `bad_command`, `bad_json`, `exists`, `not_found`, `invalid` (the data), `no_transaction`
+//! and `in_transaction`, `io`, `store` (nothing more is written until the node is opened again).
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Value as Json, json};
+use syncro::{
+    Change, Committed, DataError, Draft, Durability, Edit, Encoded, Encoding, Entry, Error, Fields,
+    Name, Node, NodeId, Origin, RecordId, RecordKey, Value,
+};
+use tokio::runtime::Runtime;
+
+const HELP: &str = "\
+node: a Syncro node that takes commands on stdin and answers in JSON on stdout
+
+  --name NAME                what the node is called, and what its id is made of
+  --store FILE               where it is kept (in memory)
+  --listen ADDR              take connections there; may be repeated
+  --connect ADDR             keep a connection there; may be repeated
+  --encoding json|msgpack    how messages are written on connections made (msgpack)
+
+The commands are in the head of examples/examples/node.rs.";
+
+/// Rows of a CSV file in one transaction.
+const ROWS_AT_ONCE: usize = 250;
+
+#[derive(Default)]
+struct Options {
+    name: String,
+    store: Option<PathBuf>,
+    listen: Vec<String>,
+    connect: Vec<String>,
+    encoding: Encoding,
+}
+
+fn main() -> ExitCode {
+    match options().and_then(|options| match options {
+        Some(options) => run(&options).map_err(|error| error.to_string()),
+        None => Ok(()),
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("node: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options() -> Result<Option<Options>, String> {
+    let mut options = Options::default();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        if arg == "--help" {
+            println!("{HELP}");
+            return Ok(None);
+        }
+        let value = args.next().ok_or_else(|| format!("{arg} wants a value\n\n{HELP}"))?;
+        match (arg.as_str(), value.as_str()) {
+            ("--name", _) => options.name = value,
+            ("--store", _) => options.store = Some(value.into()),
+            ("--listen", _) => options.listen.push(value),
+            ("--connect", _) => options.connect.push(value),
+            ("--encoding", "json") => options.encoding = Encoding::Json,
+            ("--encoding", "msgpack") => options.encoding = Encoding::MessagePack,
+            _ => return Err(format!("{arg} {value:?} is not understood\n\n{HELP}")),
+        }
+    }
+    if options.name.is_empty() {
+        return Err(format!("a node needs a --name\n\n{HELP}"));
+    }
+    Ok(Some(options))
+}
+
+fn run(options: &Options) -> Result<(), Error> {
+    let node = match &options.store {
+        Some(path) => Node::open(path, &options.name)?,
+        None => Node::in_memory(&options.name)?,
+    };
+    let runtime = Runtime::new().map_err(Error::Thread)?;
+    let _entered = runtime.enter();
+    let mut listening = Vec::new();
+    for addr in &options.listen {
+        let listener = runtime.block_on(node.listen(addr))?;
+        eprintln!("listening on {}", listener.local_addr());
+        listening.push(listener);
+    }
+    let connections: Vec<_> =
+        options.connect.iter().map(|addr| node.connect_in(addr, options.encoding)).collect();
+
+    let mut changes = node.watch_all();
+    let me = node.id();
+    let events = std::thread::spawn(move || {
+        while let Ok(Some(change)) = changes.next_blocking() {
+            let is_own = match change.origin {
+                Origin::Local => true,
+                Origin::Session(_) => false,
+                Origin::Log => change.stamp.author.node == me,
+            };
+            if !is_own {
+                print(&json!({ "event": event(change) }));
+            }
+        }
+    });
+
+    let mut shell = Shell { node: node.clone(), runtime: &runtime, draft: None };
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(Error::Thread)?;
+        let command = line.trim();
+        if command.is_empty() {
+            continue;
+        }
+        match shell.answer(command) {
+            Ok(ok) => print(&json!({ "ok": ok })),
+            Err(Refusal { code, message }) => {
+                print(&json!({ "error": { "code": code, "message": message } }));
+            }
+        }
+        if command == "quit" {
+            break;
+        }
+    }
+    drop((listening, connections));
+    let closed = node.close();
+    // The thread ends with the node; if it panicked, stderr says so.
+    let _ = events.join();
+    closed
+}
+
+/// Why a command did nothing.
+struct Refusal {
+    code: &'static str,
+    message: String,
+}
+
+fn refusal(code: &'static str, message: impl ToString) -> Refusal {
+    Refusal { code, message: message.to_string() }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::Data(DataError::Exists { .. }) => "exists",
+            Error::Data(DataError::Missing { .. }) => "not_found",
+            Error::Data(_) => "invalid",
+            _ => "store",
+        };
+        refusal(code, error)
+    }
+}
+
+impl From<DataError> for Refusal {
+    fn from(error: DataError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+struct Shell<'a> {
+    node: Node,
+    runtime: &'a Runtime,
+    draft: Option<Draft>,
+}
+
+impl Shell<'_> {
+    fn answer(&mut self, line: &str) -> Result<Json, Refusal> {
+        let (command, rest) = word(line);
+        match command {
+            "create" => {
+                let (key, json) = record(rest)?;
+                let fields = Fields::from_values(&object(json, &key)?)?;
+                self.write(|draft| draft.create_record(key, &fields))
+            }
+            "update" => {
+                let (key, json) = record(rest)?;
+                let edits = object(json, &key)?
+                    .into_iter()
+                    .map(|(field, value)| Ok(Edit::value(Name::new(&field)?, value.encode())))
+                    .collect::<Result<_, DataError>>()?;
+                self.write(|draft| draft.update_record(key, edits))
+            }
+            "destroy" => {
+                let (key, _) = record(rest)?;
+                self.write(|draft| draft.destroy_record(key))
+            }
+            "raise" | "add" | "remove" => {
+                let (key, rest) = record(rest)?;
+                let edit = edit(command, rest)?;
+                self.write(|draft| draft.update_record(key, vec![edit]))
+            }
+            "import" => self.import(rest),
+            "begin" if self.draft.is_some() => {
+                Err(refusal("in_transaction", "a transaction is open: commit or abort it first"))
+            }
+            "begin" => {
+                self.draft = Some(self.node.draft());
+                Ok(Json::Bool(true))
+            }
+            "commit" => {
+                let draft = self.draft.take().ok_or_else(no_transaction)?;
+                Ok(written(self.node.commit(draft, Durability::Durable)?))
+            }
+            "abort" => self.draft.take().map(|_| Json::Bool(true)).ok_or_else(no_transaction),
+            "get" => {
+                let (key, _) = record(rest)?;
+                let fields = match &self.draft {
+                    Some(draft) => draft.get_record(&key)?,
+                    None => self.node.get_record(&key)?,
+                };
+                Ok(fields.map_or(Json::Null, |fields| shown(None, &fields)))
+            }
+            "list" => {
+                let records = self.node.list_records(&Name::new(rest)?)?;
+                Ok(records.iter().map(|(id, fields)| shown(Some(id), fields)).collect())
+            }
+            "digest" => Ok(Json::String(self.node.digest()?.to_string())),
+            "peers" => self.peers(),
+            "log" => self.log(rest),
+            "await" => {
+                let (peer, end) = (NodeId::named(rest), self.node.end().offset);
+                self.runtime.block_on(self.node.confirmed_by(peer, end))?;
+                Ok(Json::Bool(true))
+            }
+            "quit" => Ok(Json::Bool(true)),
+            _ => Err(refusal("bad_command", format!("there is no command {command:?}"))),
+        }
+    }
+
+    /// Writes into the open transaction, or in one of its own.
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut Draft) -> Result<(), Error>,
+    ) -> Result<Json, Refusal> {
+        match &mut self.draft {
+            Some(draft) => {
+                write(draft)?;
+                Ok(Json::Bool(true))
+            }
+            None => Ok(written(self.node.transaction(write)?)),
+        }
+    }
+
+    fn import(&mut self, rest: &str) -> Result<Json, Refusal> {
+        let (file, rest) = word(rest);
+        let (model, column) = word(rest);
+        let model = Name::new(model)?;
+        let io = |error: csv::Error| refusal("io", format!("{file}: {error}"));
+        let mut reader = csv::Reader::from_path(file).map_err(io)?;
+        let rows = reader.deserialize::<BTreeMap<String, String>>();
+        let rows = rows.collect::<Result<Vec<_>, _>>().map_err(io)?;
+        let (mut imported, mut skipped) = (0, 0);
+        for rows in rows.chunks(ROWS_AT_ONCE) {
+            let mut creates = Vec::new();
+            for row in rows {
+                let id = row.get(column).ok_or_else(|| {
+                    refusal("io", format!("{file} has no column {column:?} for the ids"))
+                })?;
+                let key = RecordKey { model: model.clone(), id: RecordId::text(id)? };
+                let values = row
+                    .iter()
+                    .filter(|(name, _)| *name != column)
+                    .map(|(name, text)| (name.clone(), Value::from(text.as_str())));
+                creates.push((key, Fields::from_values(&values.collect())?));
+            }
+            self.write(|draft| {
+                for (key, fields) in creates {
+                    match draft.create_record(key, &fields) {
+                        Ok(()) => imported += 1,
+                        Err(Error::Data(DataError::Exists { .. })) => skipped += 1,
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(json!({ "imported": imported, "skipped": skipped }))
+    }
+
+    fn peers(&self) -> Result<Json, Refusal> {
+        let peers = self.node.peers()?;
+        let shown = peers.iter().map(|peer| {
+            json!({
+                "name": peer.name.as_ref().map(Name::as_str),
+                "guid": peer.node.to_string(),
+                "connected": peer.is_connected(),
+                "sessions": peer.sessions,
+                "incoming": peer.incoming,
+                "outgoing": peer.outgoing,
+                "receipt": peer.receipt.map(|receipt| receipt.offset),
+            })
+        });
+        Ok(shown.collect())
+    }
+
+    fn log(&self, rest: &str) -> Result<Json, Refusal> {
+        let from: u64 = match rest {
+            "" => 0,
+            number => number
+                .parse()
+                .map_err(|_| refusal("bad_command", format!("{number:?} is no offset")))?,
+        };
+        let mut shown = Vec::new();
+        let mut next = 0;
+        loop {
+            let entries = self.node.log(next, 1 << 20)?;
+            let Some(last) = entries.last() else { return Ok(Json::Array(shown)) };
+            next = last.end().offset;
+            shown.extend(entries.iter().filter(|entry| entry.end().offset > from).map(entry));
+        }
+    }
+}
+
+fn no_transaction() -> Refusal {
+    refusal("no_transaction", "no transaction is open: begin one first")
+}
+
+/// Splits off the first word.
+fn word(line: &str) -> (&str, &str) {
+    match line.split_once(char::is_whitespace) {
+        Some((word, rest)) => (word, rest.trim_start()),
+        None => (line, ""),
+    }
+}
+
+/// Reads `MODEL ID` and what follows.
+fn record(rest: &str) -> Result<(RecordKey, &str), Refusal> {
+    let (model, rest) = word(rest);
+    let (id, rest) = word(rest);
+    if model.is_empty() || id.is_empty() {
+        return Err(refusal("bad_command", "a MODEL and an ID are wanted"));
+    }
+    Ok((RecordKey { model: Name::new(model)?, id: RecordId::text(id)? }, rest))
+}
+
+fn value(json: &str) -> Result<Value, Refusal> {
+    Value::from_json(json).map_err(|fault| refusal("bad_json", fault))
+}
+
+/// Reads an object of fields. An `id` in it must be the record's, and is no field.
+fn object(json: &str, key: &RecordKey) -> Result<BTreeMap<String, Value>, Refusal> {
+    let Value::Map(mut fields) = value(json)? else {
+        return Err(refusal("bad_json", "an object of fields is wanted"));
+    };
+    match fields.remove("id") {
+        Some(Value::Text(id)) if id != key.id.to_string() => {
+            Err(refusal("invalid", format!("the id {id:?} in the object is not that of {key}")))
+        }
+        _ => Ok(fields),
+    }
+}
+
+fn edit(command: &str, rest: &str) -> Result<Edit, Refusal> {
+    let (field, rest) = word(rest);
+    let field = Name::new(field)?;
+    if command == "raise" {
+        let by = rest.parse();
+        let by = by.map_err(|_| refusal("bad_command", format!("{rest:?} is no integer")))?;
+        return Ok(Edit::Raise { field, by });
+    }
+    let member = value(rest)?.encode();
+    let edit = if command == "add" { Edit::add } else { Edit::remove };
+    Ok(edit(field, member)?)
+}
+
+fn written(committed: Option<Committed>) -> Json {
+    committed.map_or(Json::Null, |committed| json!({ "offset": committed.offset }))
+}
+
+/// A value in the protocol's JSON.
+fn plain(value: &Value) -> Json {
+    serde_json::from_str(&value.to_json()).unwrap_or(Json::Null)
+}
+
+/// The fields as an object, with the id where it is asked for.
+fn shown(id: Option<&RecordId>, fields: &Fields) -> Json {
+    let mut object: serde_json::Map<String, Json> =
+        fields.to_values().iter().map(|(name, value)| (name.clone(), plain(value))).collect();
+    if let Some(id) = id {
+        object.insert("id".to_owned(), Json::String(id.to_string()));
+    }
+    Json::Object(object)
+}
+
+fn event(change: Change<Fields>) -> Json {
+    let id = &change.key.id;
+    json!({
+        "type": "change",
+        "model": change.key.model.as_str(),
+        "id": id.to_string(),
+        "mark": change.mark.as_str(),
+        "offset": change.offset,
+        "node": change.stamp.author.node.to_string(),
+        "record": change.after.as_ref().map(|fields| shown(Some(id), fields)),
+    })
+}
+
+fn entry(entry: &Entry) -> Json {
+    let stamp = entry.transaction.stamp();
+    let scribes = entry.transaction.scribes().iter().map(|scribe| {
+        let fields = scribe.fields.iter().map(|(path, value)| (path.to_string(), value));
+        let fields = fields.map(|(path, value): (String, &Encoded)| (path, plain(&value.decode())));
+        json!({
+            "model": scribe.key.model.as_str(),
+            "id": scribe.key.id.to_string(),
+            "mark": scribe.mark.as_str(),
+            "fields": fields.collect::<serde_json::Map<_, _>>(),
+        })
+    });
+    json!({
+        "offset": entry.offset,
+        "time": stamp.time.bits(),
+        "ms": stamp.time.ms(),
+        "node": stamp.author.node.to_string(),
+        "epoch": format!("{:016x}", stamp.author.epoch.0),
+        "scribes": scribes.collect::<Vec<_>>(),
+    })
+}
+
+/// Prints one line, and flushes it: scripts wait for it.
+fn print(line: &Json) {
+    let mut out = std::io::stdout().lock();
+    // Whoever closed our output does not want to read any more.
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}

@@ -1,0 +1,130 @@
+//! Types to fields and back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::arbitrary::name;
+use crate::value::Value;
+
+#[derive(Debug, PartialEq, Clone)]
+struct Page {
+    id: i32,
+    title: Option<String>,
+    tags: BTreeSet<String>,
+    notes: BTreeMap<String, Vec<u8>>,
+    views: i64,
+}
+
+impl ScribeModel for Page {
+    const MODEL: &'static str = "page";
+    type Id = i32;
+    fn id(&self) -> i32 {
+        self.id
+    }
+    fn write(&self, fields: &mut FieldsWriter) -> Result<(), DataError> {
+        fields.value("title", &self.title)?;
+        fields.set("tags", &self.tags)?;
+        fields.map("notes", &self.notes)?;
+        fields.counter("views", self.views)
+    }
+    fn read(id: i32, fields: &FieldsReader<'_>) -> Result<Self, DataError> {
+        Ok(Self {
+            id,
+            title: fields.value("title")?,
+            tags: fields.set("tags")?,
+            notes: fields.map("notes")?,
+            views: fields.counter("views"),
+        })
+    }
+}
+
+fn page() -> Page {
+    Page {
+        id: 1,
+        title: Some("one".to_owned()),
+        tags: ["a".to_owned()].into(),
+        notes: [("k".to_owned(), vec![1])].into(),
+        views: 3,
+    }
+}
+
+fn read(fields: &Fields) -> Result<Page, DataError> {
+    FieldsReader::instance(&RecordId::Int(1), fields)
+}
+
+#[test]
+fn an_instance_goes_into_fields_of_its_shapes_and_comes_back() {
+    let fields = FieldsWriter::fields_of(&page()).unwrap();
+    assert!(matches!(fields.get("title"), Some(Field::Value(_))));
+    assert!(matches!(fields.get("tags"), Some(Field::Set(_))));
+    assert!(matches!(fields.get("notes"), Some(Field::Map(_))));
+    assert_eq!(fields.get("views"), Some(&Field::Counter(3)));
+    assert_eq!(read(&fields), Ok(page()));
+}
+
+#[test]
+fn fields_that_a_record_lacks_read_as_empty_and_unknown_ones_are_passed_over() {
+    let mut fields = Fields::default();
+    fields.insert(name("later"), Field::Counter(1));
+    let empty =
+        Page { id: 1, title: None, tags: BTreeSet::new(), notes: BTreeMap::new(), views: 0 };
+    assert_eq!(read(&fields), Ok(empty));
+}
+
+#[test]
+fn a_field_that_does_not_fit_is_named_with_its_model() {
+    let number = Encoded::int(5);
+    for (field, shape) in [
+        ("title", Field::Value(number.clone())),
+        ("title", Field::Counter(5)),
+        ("tags", Field::Set([number.clone()].into())),
+        ("notes", Field::Map([("k".to_owned(), number)].into())),
+    ] {
+        let mut fields = FieldsWriter::fields_of(&page()).unwrap();
+        fields.insert(name(field), shape);
+        let read = read(&fields);
+        let is_named = matches!(
+            &read,
+            Err(DataError::Mismatch { model, field: named, .. }) if model == "page" && named == field
+        );
+        assert!(is_named, "{read:?}");
+    }
+}
+
+#[test]
+fn an_id_of_another_sort_or_range_does_not_fit() {
+    let fields = Fields::default();
+    let text = RecordId::text("1").unwrap();
+    for id in [text, RecordId::Int(1 << 40), RecordId::Uuid(uuid::Uuid::nil())] {
+        let read = FieldsReader::instance::<Page>(&id, &fields);
+        assert!(matches!(read, Err(DataError::Mismatch { field, .. }) if field == "id"));
+    }
+}
+
+#[test]
+fn a_default_stands_in_for_what_is_missing_or_nil_and_for_nothing_else() {
+    let of = |value: Value| {
+        let fields = Fields::from_values(&[("f".to_owned(), value)].into()).unwrap();
+        FieldsReader { model: "m", fields: &fields }.value_or_default::<u8>("f")
+    };
+    let missing =
+        FieldsReader { model: "m", fields: &Fields::default() }.value_or_default::<u8>("f");
+    assert_eq!(missing, Ok(0));
+    assert_eq!(of(Value::Nil), Ok(0));
+    assert_eq!(of(7.into()), Ok(7));
+    assert!(of("7".into()).is_err());
+    assert!(of(300.into()).is_err());
+}
+
+#[test]
+fn a_value_that_cannot_be_recorded_is_refused_by_the_name_of_its_field() {
+    let keyed: BTreeMap<i32, i32> = [(1, 1)].into();
+    let mut writer = FieldsWriter::default();
+    let refusals =
+        [writer.value("f", &keyed), writer.set("f", [&keyed]), writer.map("f", [(&"k", &keyed)])];
+    for refusal in refusals {
+        assert!(matches!(refusal, Err(DataError::BadValue { field, .. }) if field == "f"));
+    }
+    let refusal = writer.counter("", 1);
+    assert!(matches!(refusal, Err(DataError::NameLength { bytes: 0, .. })));
+}

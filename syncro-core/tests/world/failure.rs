@@ -1,0 +1,63 @@
+//! What can go wrong in a world, as a value: the property runs with bugs planted, too.
+
+use std::fmt;
+
+use syncro_core::{Error, StoreError};
+
+/// What a world demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Law {
+    /// Nodes that have talked hold equal records and transactions.
+    Convergence,
+    /// What was durable is never lost.
+    Durability,
+    /// Nothing is in a log that nobody wrote, and nothing twice.
+    Origin,
+    /// A point covers only what is in the store.
+    Points,
+    /// A reconnect resends nothing.
+    Silence,
+    /// Peers come to rest, and engines wait for time to pass.
+    Rest,
+    /// A transaction shows as a whole.
+    Atomicity,
+    /// Records are what a simple model makes of the transactions.
+    Reference,
+    /// Counters show the sum of what was raised.
+    Counters,
+    /// Nobody is blamed for what he did not do.
+    Blame,
+    /// Memory and messages have limits.
+    Bounds,
+}
+
+impl Law {
+    pub(crate) fn broken(self, detail: impl Into<String>) -> Failure {
+        Failure { law: self, detail: detail.into() }
+    }
+}
+
+/// A law broken, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) law: Law,
+    detail: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.law, self.detail)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Law::Blame.broken(format!("a store failed: {error}"))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Law::Blame.broken(format!("an engine failed: {error}"))
+    }
+}

@@ -1,0 +1,71 @@
+//! Messages as anybody on the line may read and write them.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use syncro_core::{NodeId, Point, Transaction, from_json, to_json};
+
+/// Reads a message in either encoding.
+pub(crate) fn read(frame: &Bytes) -> Value {
+    if frame.first() == Some(&b'{') {
+        return serde_json::from_slice(frame).unwrap();
+    }
+    serde_json::from_slice(&to_json(frame).unwrap()).unwrap()
+}
+
+/// The type of a message.
+pub(crate) fn kind(frame: &Bytes) -> String {
+    read(frame)["type"].as_str().unwrap().to_owned()
+}
+
+/// How many transactions a message carries.
+pub(crate) fn transactions(frame: &Bytes) -> usize {
+    let message = read(frame);
+    let Some(items) = message["transactions"].as_array() else { return 0 };
+    items.iter().filter(|item| item.as_array().is_some_and(|item| item.len() == 4)).count()
+}
+
+/// Writes a message as JSON.
+pub(crate) fn frame(message: &Value) -> Bytes {
+    serde_json::to_vec(message).unwrap().into()
+}
+
+/// Writes a message as MessagePack.
+pub(crate) fn packed(message: &Value) -> Bytes {
+    from_json(&frame(message)).unwrap().into()
+}
+
+pub(crate) fn bytes(bytes: &[u8]) -> Value {
+    use base64::Engine;
+    json!({ "$bytes": base64::engine::general_purpose::STANDARD.encode(bytes) })
+}
+
+pub(crate) fn point(point: Point) -> Value {
+    json!([point.offset, bytes(&point.digest.0)])
+}
+
+pub(crate) fn hello(node: NodeId) -> Value {
+    json!({
+        "type": "hello", "version": 1, "node": bytes(node.as_bytes()), "epoch": 77,
+        "clock": 0, "frame": 8 << 20, "window": 4 << 20, "capabilities": [], "credentials": bytes(&[]),
+    })
+}
+
+pub(crate) fn sync(ladder: &[Point]) -> Value {
+    json!({ "type": "sync", "ladder": ladder.iter().copied().map(point).collect::<Vec<_>>() })
+}
+
+pub(crate) fn scribes(from: Point, to: Point, items: Vec<Value>) -> Value {
+    json!({
+        "type": "scribes", "from": point(from), "to": point(to), "end": to.offset,
+        "transactions": items,
+    })
+}
+
+pub(crate) fn ack(at: Point, credit: u64) -> Value {
+    json!({ "type": "ack", "point": point(at), "credit": credit })
+}
+
+/// A transaction as an item of `scribes`.
+pub(crate) fn item(transaction: &Transaction) -> Value {
+    serde_json::from_slice(&to_json(transaction.bytes()).unwrap()).unwrap()
+}

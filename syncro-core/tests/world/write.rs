@@ -1,0 +1,222 @@
+//! What applications do to records.
+
+use syncro_core::{
+    Edit, Encoded, Field, Fields, Input, Mark, Name, Proposal, RecordId, RecordKey, Value, View,
+};
+
+use super::{Failure, Law, World};
+
+/// A write of an application. What does not fit the record's life is left out.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    /// Sets the field of a note, creating it where there is none.
+    Put {
+        id: u8,
+        field: u8,
+        value: u8,
+    },
+    Destroy {
+        id: u8,
+    },
+    /// Destroys and creates in one.
+    Replace {
+        id: u8,
+        value: u8,
+    },
+    Raise {
+        id: u8,
+        by: i8,
+    },
+    Add {
+        id: u8,
+        member: u8,
+    },
+    Remove {
+        id: u8,
+        member: u8,
+    },
+    Entry {
+        id: u8,
+        key: u8,
+        value: Option<u8>,
+    },
+    /// Two records that must always agree.
+    Twins {
+        value: u8,
+    },
+    /// Raises a counter that is never destroyed.
+    Tally {
+        by: i8,
+    },
+    /// Several records of several sorts at once.
+    Several {
+        id: u8,
+        value: u8,
+        by: i8,
+    },
+    /// Fills a note with many bytes.
+    Large {
+        id: u8,
+        kib: u8,
+    },
+}
+
+/// The key of a note.
+pub(crate) fn note(id: u8) -> RecordKey {
+    RecordKey { model: name("note"), id: RecordId::Int(i64::from(id)) }
+}
+
+/// The key of the tally.
+pub(crate) fn tally() -> RecordKey {
+    RecordKey { model: name("tally"), id: RecordId::Int(0) }
+}
+
+/// The keys of the two records that always agree.
+pub(crate) fn twins() -> [RecordKey; 2] {
+    ["left", "right"].map(|id| RecordKey { model: name("twin"), id: RecordId::text(id).unwrap() })
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn field(number: u8) -> Name {
+    name(["title", "done", "due"][usize::from(number) % 3])
+}
+
+fn int(value: u8) -> Encoded {
+    Value::Int(i128::from(value)).encode()
+}
+
+impl World {
+    /// Writes, and looks that what was written is what is seen. Returns whether anything was recorded.
+    pub(crate) fn write(&mut self, node: usize, write: &Write) -> Result<bool, Failure> {
+        let mut proposal = Proposal::default();
+        let mut wanted: Vec<(RecordKey, Name, Value)> = Vec::new();
+        let before = self.nodes[node].log.entries().len();
+        self.draft(node, write, &mut proposal, &mut wanted)?;
+        self.propose(node, proposal)?;
+        for (key, field, value) in wanted {
+            let record = self.nodes[node].store.record(&key)?.unwrap_or_default();
+            let seen = Fields::of(&record);
+            if seen.get(field.as_str()) != Some(&Field::Value(value.encode())) {
+                let detail =
+                    format!("node {node} wrote {value:?} to {key} {field} and sees {seen:?}");
+                return Err(Law::Reference.broken(detail));
+            }
+        }
+        let log = &self.nodes[node].log;
+        let Some(entry) = log.entries().get(before) else { return Ok(false) };
+        if let Write::Tally { by } | Write::Several { by, .. } = write {
+            let bytes = entry.transaction.bytes().clone();
+            self.ledger.raises.insert(bytes, i64::from(*by));
+        }
+        Ok(true)
+    }
+
+    /// Proposes a transaction that fits.
+    pub(crate) fn propose(&mut self, node: usize, proposal: Proposal) -> Result<(), Failure> {
+        self.try_input(node, Input::Propose(proposal))?.map_err(Failure::from)
+    }
+
+    fn draft(
+        &self,
+        node: usize,
+        write: &Write,
+        proposal: &mut Proposal,
+        wanted: &mut Vec<(RecordKey, Name, Value)>,
+    ) -> Result<(), Failure> {
+        let store = &self.nodes[node].store;
+        let is_alive = |key: &RecordKey| -> Result<bool, Failure> {
+            Ok(store.record(key)?.is_some_and(|record| record.is_alive()))
+        };
+        let edit = |proposal: &mut Proposal, key: RecordKey, edits: Vec<Edit>| {
+            if !is_alive(&key)? {
+                proposal.create(key.clone(), &Fields::default()).unwrap();
+            }
+            proposal.update(key, edits).unwrap();
+            Ok::<(), Failure>(())
+        };
+        match *write {
+            Write::Put { id, field: number, value } => {
+                let value = Value::Int(i128::from(value));
+                edit(proposal, note(id), vec![Edit::value(field(number), value.encode())])?;
+                wanted.push((note(id), field(number), value));
+            }
+            Write::Destroy { id } => {
+                if is_alive(&note(id))? {
+                    proposal.destroy(note(id)).unwrap();
+                }
+            }
+            Write::Replace { id, value } => {
+                if is_alive(&note(id))? {
+                    proposal.destroy(note(id)).unwrap();
+                }
+                let fields = [("title".to_owned(), Value::Int(i128::from(value)))].into();
+                proposal.create(note(id), &Fields::from_values(&fields).unwrap()).unwrap();
+                wanted.push((note(id), field(0), Value::Int(i128::from(value))));
+            }
+            Write::Raise { id, by } => {
+                edit(proposal, note(id), vec![raise("count", by)])?;
+            }
+            Write::Add { id, member } => {
+                edit(proposal, note(id), vec![Edit::add(name("tags"), int(member)).unwrap()])?;
+            }
+            Write::Remove { id, member } => {
+                edit(proposal, note(id), vec![Edit::remove(name("tags"), int(member)).unwrap()])?;
+            }
+            Write::Entry { id, key, value } => {
+                let value = value.map_or(Encoded::NIL, int);
+                let entry = Edit::entry(name("meta"), &format!("key {key}"), value).unwrap();
+                edit(proposal, note(id), vec![entry])?;
+            }
+            Write::Twins { value } => {
+                for key in twins() {
+                    edit(proposal, key, vec![Edit::value(name("value"), int(value))])?;
+                }
+            }
+            Write::Tally { by } => edit(proposal, tally(), vec![raise("sum", by)])?,
+            Write::Several { id, value, by } => {
+                edit(proposal, tally(), vec![raise("sum", by)])?;
+                for key in twins() {
+                    edit(proposal, key, vec![Edit::value(name("value"), int(value))])?;
+                }
+                if is_alive(&note(id))? {
+                    proposal.destroy(note(id)).unwrap();
+                }
+                edit(proposal, note(id.wrapping_add(1)), vec![Edit::value(field(0), int(value))])?;
+            }
+            Write::Large { id, kib } => {
+                let value = Value::Bytes(vec![kib; usize::from(kib) << 10]);
+                edit(proposal, note(id), vec![Edit::value(name("body"), value.encode())])?;
+                wanted.push((note(id), name("body"), value));
+            }
+        }
+        Ok(())
+    }
+
+    /// The visible fields of a record.
+    pub(crate) fn fields(&self, node: usize, key: &RecordKey) -> Option<Fields> {
+        let record = self.nodes[node].store.record(key).unwrap()?;
+        record.is_alive().then(|| Fields::of(&record))
+    }
+
+    /// The plain value of one field.
+    pub(crate) fn value(&self, node: usize, key: &RecordKey, field: &str) -> Option<Value> {
+        match self.fields(node, key)?.get(field)? {
+            Field::Value(value) => Some(value.decode()),
+            Field::Counter(sum) => Some(Value::from(*sum)),
+            other => panic!("{other:?} is no plain value"),
+        }
+    }
+
+    /// The mark of the newest transaction's first scribe.
+    pub(crate) fn newest_mark(&self, node: usize) -> Option<Mark> {
+        let last = self.nodes[node].log.entries().last()?;
+        last.transaction.scribes().first().map(|scribe| scribe.mark)
+    }
+}
+
+fn raise(field: &str, by: i8) -> Edit {
+    Edit::Raise { field: name(field), by: i64::from(by) }
+}

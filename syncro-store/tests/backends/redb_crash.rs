@@ -1,0 +1,226 @@
+//! redb below a disk that crashes, fails and rots.
+
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use proptest::prelude::*;
+use syncro_core::StoreError;
+use syncro_store::{Backend, Batch, Durability, Redb, Table};
+
+use crate::history::{Model, writes};
+use crate::redb_disk::Disk;
+
+/// What a disk had been told to keep by the time its `done`-th operation was over.
+struct Mark {
+    done: usize,
+    states: usize,
+    durable: usize,
+}
+
+/// A history on a disk: every state it went through, and when.
+struct Past {
+    disk: Disk,
+    states: Vec<Model>,
+    marks: Vec<Mark>,
+}
+
+impl Past {
+    fn live(history: &[(Batch, Durability)]) -> Self {
+        let disk = Disk::default();
+        let store = small(&disk).unwrap();
+        let mut states = vec![Model::default()];
+        let mut durable = 0;
+        let mut marks = Vec::new();
+        for (batch, durability) in history {
+            marks.push(Mark { done: disk.done(), states: states.len() + 1, durable });
+            store.write(batch, *durability).unwrap();
+            let mut state = states.last().unwrap().clone();
+            state.apply(batch);
+            states.push(state);
+            if *durability == Durability::Durable {
+                durable = states.len() - 1;
+            }
+        }
+        marks.push(Mark { done: disk.done(), states: states.len(), durable });
+        drop(store);
+        Self { disk, states, marks }
+    }
+
+    /// The states that a store may come back in, if its disk stops after `done` operations.
+    fn outcomes(&self, done: usize) -> &[Model] {
+        let mark = self.marks.iter().rfind(|mark| mark.done <= done).unwrap();
+        &self.states[mark.durable..mark.states]
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_crash_keeps_a_prefix_that_covers_what_was_durable(
+        history in writes(12),
+        crashes in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 12),
+    ) {
+        let past = Past::live(&history);
+        let first = past.marks[0].done;
+        for (at, seed) in crashes {
+            let done = first + at.index(past.disk.done() - first + 1);
+            let content = past.disk.crashed(done, coin(seed));
+            let store = small(&Disk::holding(content)).unwrap();
+            let found = Model::of(&store);
+            prop_assert!(past.outcomes(done).contains(&found), "crash after {} operations", done);
+            store.write(&put("after the crash"), Durability::Durable).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_failing_disk_latches_the_store_and_leaves_a_prefix(
+        history in writes(12),
+        left in 0..60_usize,
+    ) {
+        let disk = Disk::default();
+        let store = small(&disk).unwrap();
+        disk.fail_after(left, ErrorKind::Other);
+        let mut states = vec![Model::default()];
+        let mut durable = 0;
+        for (batch, durability) in &history {
+            let mut state = states.last().unwrap().clone();
+            state.apply(batch);
+            states.push(state);
+            if store.write(batch, *durability).is_err() {
+                let refused = store.write(&put("refused"), Durability::Durable);
+                let is_latched = matches!(refused, Err(StoreError::Latched { .. }));
+                prop_assert!(is_latched, "{:?}", refused);
+                break;
+            }
+            if *durability == Durability::Durable {
+                durable = states.len() - 1;
+            }
+        }
+        if let Ok(found) = Model::try_of(&store) {
+            prop_assert!(states[durable..].contains(&found));
+        }
+        drop(store);
+        let found = Model::of(&small(&Disk::holding(disk.content())).unwrap());
+        prop_assert!(states[durable..].contains(&found));
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_from_a_broken_one() {
+    for (how, is_full) in [(ErrorKind::StorageFull, true), (ErrorKind::TimedOut, false)] {
+        let disk = Disk::default();
+        let store = small(&disk).unwrap();
+        disk.fail_after(0, how);
+        match store.write(&put("a"), Durability::Durable) {
+            Err(StoreError::Full) => assert!(is_full),
+            Err(StoreError::Io(error)) => assert!(!is_full && error.kind() == how),
+            other => panic!("{other:?}"),
+        }
+        match store.write(&put("b"), Durability::Durable) {
+            Err(StoreError::Latched { cause }) => assert_eq!(cause.contains("no room"), is_full),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_damaged_file_gives_errors_or_other_bytes_but_never_a_panic() {
+    let intact = filled();
+    for seed in 0..300 {
+        let mut content = intact.clone();
+        damage(&mut content, seed);
+        let unwound = catch_unwind(AssertUnwindSafe(|| visit(content)));
+        assert!(unwound.is_ok(), "seed {seed}");
+    }
+}
+
+/// Uses a store in every way that there is, whatever it answers.
+fn visit(content: Vec<u8>) {
+    let Ok(store) = small(&Disk::holding(content)) else {
+        return;
+    };
+    let mut is_noticed = false;
+    for table in Table::ALL {
+        let all = store.scan(table, b"", None, usize::MAX).err();
+        let one = store.get(table, &[3, 7]).err();
+        let last = store.floor(table, &[9, 9]).err();
+        let mut errors = all.into_iter().chain(one).chain(last);
+        is_noticed |= errors.any(|error| matches!(error, StoreError::Corrupt { .. }));
+    }
+    for durability in [Durability::Buffered, Durability::Durable] {
+        let mut batch = put("after the damage");
+        for at in 0..200_u8 {
+            batch.put(Table::Records, vec![at, 3], vec![at; 100]);
+            batch.delete(Table::Log, vec![at, 7]);
+        }
+        let written = store.write(&batch, durability);
+        let is_latched = matches!(written, Err(StoreError::Latched { .. }));
+        assert!(is_latched || !is_noticed, "a damaged store was written");
+    }
+}
+
+fn filled() -> Vec<u8> {
+    let disk = Disk::default();
+    let store = small(&disk).unwrap();
+    for round in 0..8_u8 {
+        let mut batch = Batch::new();
+        for at in 0..200_u8 {
+            batch.put(Table::Records, vec![at, round], vec![at; 100]);
+            batch.put(Table::Log, vec![round, at], vec![at; 300]);
+        }
+        batch.put(Table::Rows, "end", vec![round]);
+        store.write(&batch, Durability::Durable).unwrap();
+    }
+    drop(store);
+    disk.content()
+}
+
+/// Flips bits, in the header or anywhere, or blanks a page.
+///
+/// A page in another's place is left out: it can make redb's tree a circle, on which redb's
+/// recursion overflows the stack, and against that there is no help from outside.
+fn damage(content: &mut [u8], seed: u64) {
+    let mut random = numbers(seed);
+    let used = content.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
+    let mut below = |limit: usize| (random() % limit as u64) as usize;
+    let page = |at: usize| at * 4096..(at + 1) * 4096;
+    match below(3) {
+        0 => content[page(below(used / 4096))].fill(0),
+        1 => content[below(320)] ^= 1 << below(8),
+        _ => {
+            for _ in 0..=below(8) {
+                content[below(used)] ^= 1 << below(8);
+            }
+        }
+    }
+}
+
+fn small(disk: &Disk) -> Result<Redb, StoreError> {
+    let builder = Redb::builder().cache_bytes(256 * 1024);
+    builder.with_backend(disk.clone())
+}
+
+fn put(key: &'static str) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(Table::Rows, key, "value");
+    batch
+}
+
+fn coin(seed: u64) -> impl FnMut() -> bool {
+    let mut random = numbers(seed);
+    // Mostly everything, mostly nothing, or anything between.
+    let share = random() % 101;
+    move || random() % 100 < share
+}
+
+/// SplitMix64.
+fn numbers(mut state: u64) -> impl FnMut() -> u64 {
+    move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}

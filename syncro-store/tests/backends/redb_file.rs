@@ -1,0 +1,161 @@
+//! redb in files: which it takes, and what it says of those that it does not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, MultimapTableDefinition, TableDefinition};
+use syncro_core::StoreError;
+use syncro_store::{Backend, Batch, Durability, Redb, Table};
+use tempfile::TempDir;
+
+use crate::history::Model;
+use crate::redb_disk::Disk;
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let (_directory, path) = fresh();
+    let long = "a letter to a friend ".repeat(1_000);
+    for text in ["dear", "dear diary", &long, "redb but not quite"] {
+        fs::write(&path, text).unwrap();
+        let message = corrupt(&path);
+        assert!(message.contains(path.to_str().unwrap()), "{message}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+    fs::write(&path, [0; 100]).unwrap();
+    corrupt(&path);
+    assert_eq!(fs::read(&path).unwrap(), [0; 100]);
+}
+
+#[test]
+fn an_empty_file_becomes_a_store() {
+    let (_directory, path) = fresh();
+    fs::write(&path, "").unwrap();
+    Redb::open(&path).unwrap();
+}
+
+#[test]
+fn another_programs_database_is_refused_and_left_alone() {
+    let (_directory, path) = fresh();
+    let database = Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let foreign = TableDefinition::<u64, u64>::new("customers");
+    transaction.open_table(foreign).unwrap().insert(1, 2).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+
+    let message = corrupt(&path);
+    assert!(message.contains("customers"), "{message}");
+    let database = Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    assert_eq!(transaction.list_tables().unwrap().count(), 1);
+}
+
+#[test]
+fn tables_of_our_names_but_other_types_are_refused() {
+    let (_directory, path) = fresh();
+    let database = Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let rows = MultimapTableDefinition::<u64, u64>::new("rows");
+    transaction.open_multimap_table(rows).unwrap();
+    for table in &Table::ALL[1..] {
+        let foreign = TableDefinition::<u64, u64>::new(table.name());
+        transaction.open_table(foreign).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+    corrupt(&path);
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_damaged() {
+    let (_directory, path) = fresh();
+    let store = Redb::open(&path).unwrap();
+    let mut batch = Batch::new();
+    for key in 0..200_u8 {
+        batch.put(Table::Records, vec![key], vec![key; 5_000]);
+    }
+    store.write(&batch, Durability::Durable).unwrap();
+    drop(store);
+    let whole = fs::read(&path).unwrap();
+    for length in [9, 100, 320, 4_096, 8_192, whole.len() / 2, whole.len() - 1] {
+        fs::write(&path, &whole[..length]).unwrap();
+        corrupt(&path);
+    }
+    fs::write(&path, &whole).unwrap();
+    Redb::open(&path).unwrap();
+}
+
+#[test]
+fn a_path_that_cannot_hold_a_file_is_explained() {
+    let (directory, path) = fresh();
+    let message = io(directory.path());
+    assert!(message.contains("this is a directory"), "{message}");
+    let message = io(&path.join("or").join("deeper"));
+    assert!(message.contains("directory does not exist"), "{message}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_locked_file_is_named() {
+    let (_directory, path) = fresh();
+    let _store = Redb::open(&path).unwrap();
+    match Redb::open(&path) {
+        Err(StoreError::Locked { place }) => assert_eq!(Path::new(&place), path),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// redb writes the magic number of a new file last. A machine that lost power before that kept a
+/// file that redb refused at every later start, although it never held anything: the application
+/// could not be used until somebody deleted the file by hand. Such a file now starts afresh.
+#[test]
+fn a_crash_at_any_moment_of_the_creation_leaves_a_file_that_opens() {
+    let disk = Disk::default();
+    drop(Redb::with_backend(disk.clone()).unwrap());
+    let (_directory, path) = fresh();
+    for done in 0..=disk.done() {
+        for is_kept in [true, false] {
+            fs::write(&path, disk.crashed(done, || is_kept)).unwrap();
+            let store = Redb::open(&path).unwrap();
+            assert_eq!(Model::of(&store), Model::default());
+        }
+    }
+}
+
+#[test]
+fn overwriting_the_same_rows_does_not_grow_the_file() {
+    let (_directory, path) = fresh();
+    let store = Redb::open(&path).unwrap();
+    let mut sizes = Vec::new();
+    for round in 0..300_u32 {
+        let mut batch = Batch::new();
+        for key in 0..50_u8 {
+            batch.put(Table::Rows, vec![key], vec![round as u8; 1_000]);
+        }
+        store.write(&batch, Durability::Durable).unwrap();
+        // A reader that keeps its state open would pin every page that the next round frees.
+        store.get(Table::Rows, &[7]).unwrap();
+        sizes.push(fs::metadata(&path).unwrap().len());
+    }
+    assert_eq!(sizes[100], sizes[299]);
+}
+
+fn fresh() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    (directory, path)
+}
+
+fn corrupt(path: &Path) -> String {
+    match Redb::open(path) {
+        Err(error @ StoreError::Corrupt { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn io(path: &Path) -> String {
+    match Redb::open(path) {
+        Err(error @ StoreError::Io(_)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
