@@ -48,6 +48,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use syncro::{
@@ -167,8 +168,11 @@ fn run(options: &Options) -> Result<(), Error> {
     }
     drop((listening, connections));
     let closed = node.close();
-    // The thread ends with the node; if it panicked, stderr says so.
-    let _ = events.join();
+    // The thread ends with the node; a script that has stopped reading must not keep us.
+    let patience = Instant::now() + Duration::from_secs(2);
+    while !events.is_finished() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     closed
 }
 

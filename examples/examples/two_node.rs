@@ -194,10 +194,19 @@ impl World {
         self.laptop.confirmed_by(self.server.id(), self.laptop.end().offset).await
     }
 
+    /// Scribes in both logs together: each counts where it was written and where it was taken in.
+    fn scribes(&self) -> u64 {
+        self.server.end().offset + self.laptop.end().offset
+    }
+
     fn begin(&self) -> Step<'_> {
         let (read, written) = self.laptop.traffic();
-        let scribes = self.server.end().offset;
-        Step { world: self, bytes: read + written, scribes, started: Instant::now() }
+        Step {
+            world: self,
+            bytes: read + written,
+            scribes: self.scribes(),
+            started: Instant::now(),
+        }
     }
 }
 
@@ -213,7 +222,7 @@ impl Step<'_> {
     fn done(self, name: &str) -> Result<(), syncro::Error> {
         let ms = self.started.elapsed().as_secs_f64() * 1000.0;
         let (read, written) = self.world.laptop.traffic();
-        let scribes = self.world.server.end().offset - self.scribes;
+        let scribes = self.world.scribes() - self.scribes;
         let records = self.world.laptop.list::<Airport>(|_| true)?.len();
         let bytes = read + written - self.bytes;
         println!("{name:44} {records:>7} {scribes:>7} {bytes:>9} {ms:>9.1}");

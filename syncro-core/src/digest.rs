@@ -59,7 +59,7 @@ impl Point {
         #[cfg(all(feature = "planted", debug_assertions))]
         let content = if crate::planted::is_planted(crate::planted::Planted::StampDigest) {
             // Time, node and epoch come first in a transaction.
-            content.get(..36).unwrap_or(content)
+            content.get(..37).unwrap_or(content)
         } else {
             content
         };

@@ -432,10 +432,10 @@ impl Engine {
             return;
         };
         let peer = session.peer();
-        if let Some(peer) = peer {
-            if !self.sessions.values().any(|other| other.peer() == Some(peer)) {
-                self.own.forget_peer(peer);
-            }
+        if let Some(peer) = peer
+            && !self.sessions.values().any(|other| other.peer() == Some(peer))
+        {
+            self.own.forget_peer(peer);
         }
         effects.closes.push((id, reason));
         effects.events.push(Event::Closed { session: id, peer, reason, by_peer, detail });

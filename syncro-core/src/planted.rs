@@ -3,12 +3,18 @@
 //! Each is a way of doing things that was tried and failed. They exist only in test builds with the
 //! feature `planted`, and there only on the thread that chose one.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use crate::digest::{Digest, Point};
+use crate::ladder::Rung;
+use crate::stamp::Epoch;
 
 /// A way of doing things that loses data or never comes to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
-    /// Resuming at the greatest rung within the log, by lineage alone, without comparing digests.
+    /// Resuming at the greatest rung in an epoch of the log's lineage, or where the lineage leaves that
+    /// epoch, without comparing digests.
     LineageAlone,
     /// Setting aside the second of two transactions of one stamp.
     SecondParked,
@@ -22,6 +28,8 @@ pub enum Planted {
 
 thread_local! {
     static CHOSEN: Cell<Option<Planted>> = const { Cell::new(None) };
+    /// By epoch: the one before it, and where the log ended when it began.
+    static EPOCHS: RefCell<BTreeMap<Epoch, (Option<Epoch>, u64)>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Chooses the bug for everything that runs on this thread.
@@ -31,4 +39,32 @@ pub fn plant(planted: Option<Planted>) {
 
 pub(crate) fn is_planted(planted: Planted) -> bool {
     CHOSEN.get() == Some(planted)
+}
+
+/// Writes down where an epoch began, as a log with lineage would.
+pub(crate) fn note_epoch(epoch: Epoch, parent: Option<Epoch>, start: u64) {
+    if is_planted(Planted::LineageAlone) {
+        EPOCHS.with_borrow_mut(|epochs| epochs.insert(epoch, (parent, start)));
+    }
+}
+
+/// A ladder of epochs and offsets, without digests.
+pub(crate) fn lineage_offer(rungs: &[Rung]) -> Vec<Point> {
+    let marked = rungs.iter().map(|rung| {
+        let mut digest = Digest::EMPTY;
+        digest.0[..8].copy_from_slice(&rung.epoch.0.to_be_bytes());
+        Point { offset: rung.point.offset, digest }
+    });
+    marked.collect()
+}
+
+/// Where a log in an epoch, with an end, resumes for such a rung.
+pub(crate) fn lineage_resume(rung: Point, mut epoch: Epoch, mut end: u64) -> Option<u64> {
+    EPOCHS.with_borrow(|epochs| {
+        while rung.digest.0[..8] != epoch.0.to_be_bytes() {
+            let (parent, start) = *epochs.get(&epoch)?;
+            (epoch, end) = (parent?, start);
+        }
+        Some(rung.offset.min(end))
+    })
 }

@@ -285,10 +285,10 @@ impl Session {
         if std::mem::take(&mut self.is_pong_due) {
             self.outbox.send(&Message::Pong, effects);
         }
-        if let Phase::Open(open) = &mut self.phase {
-            if let Some(ack) = open.pull.take_ack() {
-                self.outbox.send(&ack, effects);
-            }
+        if let Phase::Open(open) = &mut self.phase
+            && let Some(ack) = open.pull.take_ack()
+        {
+            self.outbox.send(&ack, effects);
         }
     }
 }

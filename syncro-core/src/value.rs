@@ -36,7 +36,7 @@ impl Encoded {
     /// Checks one encoded value and brings it into canonical form.
     pub(crate) fn checked(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        let encoded = Self::read(&mut reader, |slice| Bytes::copy_from_slice(slice))?;
+        let encoded = Self::read(&mut reader, Bytes::copy_from_slice)?;
         reader.finish()?;
         Ok(encoded)
     }

@@ -80,10 +80,10 @@ impl Overlay {
         let mut best = backend.floor(table, at)?;
         for layer in [&*self.frozen, &self.active] {
             let range = (table, Bytes::new())..=(table, Bytes::copy_from_slice(at));
-            if let Some(((_, key), value)) = layer.range(range).next_back() {
-                if best.as_ref().is_none_or(|(found, _)| found <= key) {
-                    best = Some((key.clone(), value.clone()));
-                }
+            if let Some(((_, key), value)) = layer.range(range).next_back()
+                && best.as_ref().is_none_or(|(found, _)| found <= key)
+            {
+                best = Some((key.clone(), value.clone()));
             }
         }
         Ok(best)

@@ -35,7 +35,13 @@ impl Own {
         // A fork seen since the last write: this write is the first of a new epoch, which becomes
         // durable in the same commit.
         if self.is_forked() && !records.is_empty() {
-            self.mint_epoch(b"fork");
+            #[cfg(all(feature = "planted", debug_assertions))]
+            let parent = Some(self.author().epoch);
+            let Now { wall_ms, monotonic_ms } = now;
+            let clocks = [wall_ms.to_be_bytes(), monotonic_ms.to_be_bytes()].concat();
+            self.mint_epoch(&[b"fork", self.end().digest.0.as_slice(), &clocks].concat());
+            #[cfg(all(feature = "planted", debug_assertions))]
+            crate::planted::note_epoch(self.author().epoch, parent, self.end().offset);
         }
         let author = self.author();
         let mut scribes = Vec::new();

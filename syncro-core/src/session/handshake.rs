@@ -49,14 +49,21 @@ impl Session {
             self.outbox.send(&self::hello(own), effects);
         }
         if (hello.node, hello.epoch) == (own.author().node, own.author().epoch) {
-            // A machine that was cloned while it ran, met face to face.
-            effects.events.extend(own.note_fork(&hello.clock.bits().to_be_bytes()));
+            // A machine that was cloned while it ran, met face to face. Clones may know all the same, but
+            // one of them dials and the other is called.
+            let side = u8::from(self.role == Role::Accept);
+            let evidence = [hello.clock.bits().to_be_bytes().as_slice(), &[side]].concat();
+            effects.events.extend(own.note_fork(&evidence));
         }
         let row = own.peer_row(hello.node);
         row.name.clone_from(&hello.name);
         let mut ladder = row.ladder.offer();
         // Where the peer's log begins as this node's does, this node has what is in it.
         ladder.push(own.end());
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if crate::planted::is_planted(crate::planted::Planted::LineageAlone) {
+            ladder = crate::planted::lineage_offer(own.peer_row(hello.node).ladder.rungs());
+        }
         let session = self.outbox.session;
         effects.events.push(Event::Opened {
             session,

@@ -94,6 +94,10 @@ impl Open {
             Some(at) => scribes.from == at,
             None => scribes.from == Point::START || pull.offered.contains(&scribes.from),
         };
+        #[cfg(all(feature = "planted", debug_assertions))]
+        let continues = continues
+            || pull.at.is_none()
+                && crate::planted::is_planted(crate::planted::Planted::LineageAlone);
         if !continues {
             return Err(Fault::peer(CloseReason::Gap));
         }
@@ -119,10 +123,8 @@ impl Open {
             }
         }
         #[cfg(all(feature = "planted", debug_assertions))]
-        if crate::planted::is_planted(crate::planted::Planted::EchoByNode)
-            || crate::planted::is_planted(crate::planted::Planted::LineageAlone)
-        {
-            // Those designs took the sender's word for the point.
+        if crate::planted::is_planted(crate::planted::Planted::EchoByNode) {
+            // That design took the sender's word for the point.
             point = scribes.to;
         }
         if point != scribes.to {
@@ -131,6 +133,11 @@ impl Open {
         self.finish(now, intake, &scribes, received, own, effects);
         for (taken, scribes, theirs) in runs {
             let (Taken::New { offset, digest } | Taken::Held { offset, digest }) = taken;
+            #[cfg(all(feature = "planted", debug_assertions))]
+            if digest == crate::digest::Digest::EMPTY {
+                // Set aside: it has no place in this log.
+                continue;
+            }
             self.push.note_echo(offset, scribes, theirs, digest);
         }
         self.note_caught_up(session, effects);

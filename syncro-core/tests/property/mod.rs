@@ -7,15 +7,11 @@ use proptest::test_runner::{
     Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
 };
 
-use crate::world::Failure;
-use op::{Story, stories};
+use crate::world::{Failure, Law};
+use op::stories;
 
 /// Cases of one run; the environment variable `SYNCRO_CASES` asks for more.
 const CASES: u32 = 400;
-
-fn run(story: &Story, are_points_checked: bool) -> Result<(), Failure> {
-    story.play(are_points_checked)
-}
 
 #[test]
 fn whatever_happens_nodes_converge_lose_nothing_and_come_to_rest() {
@@ -29,7 +25,7 @@ fn whatever_happens_nodes_converge_lose_nothing_and_come_to_rest() {
         ..Config::default()
     });
     let outcome = runner.run(&stories(), |story| {
-        run(&story, true).map_err(|failure| TestCaseError::fail(failure.to_string()))
+        story.play(true).map_err(|failure| TestCaseError::fail(failure.to_string()))
     });
     match outcome {
         Ok(()) => {}
@@ -38,19 +34,22 @@ fn whatever_happens_nodes_converge_lose_nothing_and_come_to_rest() {
     }
 }
 
-/// The first failure within a number of cases of a fixed seed.
-fn search(cases: u32) -> Option<Failure> {
+/// The first failure of certain laws within a number of cases of a fixed seed.
+fn search(cases: u32, laws: &[Law]) -> Option<Failure> {
     let config =
         Config { cases, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[3; 32]);
     let mut found = None;
     let cell = std::cell::RefCell::new(&mut found);
     let _ = TestRunner::new_with_rng(config, rng).run(&stories(), |story| {
-        run(&story, false).map_err(|failure| {
-            let message = failure.to_string();
-            cell.borrow_mut().get_or_insert(failure);
-            TestCaseError::fail(message)
-        })
+        match story.play(false) {
+            Err(failure) if laws.contains(&failure.law) => {
+                let message = failure.to_string();
+                cell.borrow_mut().get_or_insert(failure);
+                Err(TestCaseError::fail(message))
+            }
+            _ => Ok(()),
+        }
     });
     found
 }

@@ -48,9 +48,9 @@ pub(crate) struct Story {
 
 impl Story {
     /// Plays the story in a new world, and heals the world.
-    pub(crate) fn play(&self, are_points_checked: bool) -> Result<(), Failure> {
+    pub(crate) fn play(&self, is_strict: bool) -> Result<(), Failure> {
         let mut world = World::new(usize::from(self.nodes))?;
-        world.are_points_checked = are_points_checked;
+        world.is_strict = is_strict;
         for op in &self.ops {
             op.happen(&mut world)?;
         }

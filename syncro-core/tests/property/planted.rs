@@ -8,10 +8,10 @@ use crate::world::Law;
 /// Plants a bug and demands that the property finds it, by one of the laws that it breaks.
 fn is_caught(planted: Planted, laws: &[Law]) {
     plant(Some(planted));
-    let failure = search(4000);
+    let failure = search(4000, laws);
     plant(None);
     let failure = failure.expect("the bug was not found");
-    assert!(laws.contains(&failure.law), "found for another reason: {failure}");
+    println!("{planted:?}: {failure}");
 }
 
 #[test]

@@ -1,1 +1,8 @@
-//! The laws one by one.
+//! The laws one by one, each told as a story.
+
+mod clones;
+mod hostile;
+mod loss;
+mod records;
+mod session;
+mod stream;

@@ -9,6 +9,7 @@ mod life;
 mod link;
 mod node;
 mod pair;
+mod stranger;
 pub(crate) mod wire;
 mod write;
 
@@ -24,6 +25,7 @@ pub(crate) use failure::{Failure, Law};
 pub(crate) use link::{End, Link, Piece};
 pub(crate) use node::TestNode;
 pub(crate) use pair::{A, B, Pair};
+pub(crate) use stranger::{STRANGER, Stranger};
 pub(crate) use write::{Write, note, tally};
 
 /// Where wall clocks start: some day in 2024.
@@ -50,9 +52,9 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<TestNode>,
     pub(crate) links: Vec<Link>,
     pub(crate) ledger: Ledger,
-    /// Whether sync points are compared with what they cover at every commit. Off, a bug has to show in
-    /// what becomes of the records and logs.
-    pub(crate) are_points_checked: bool,
+    /// Whether sync points and receipts are compared at once with what they cover. Off, a bug has to show
+    /// in what becomes of the records and logs.
+    pub(crate) is_strict: bool,
     /// Whether sessions of this world may end by a peer's offence: only where somebody is hostile.
     pub(crate) is_hostile: bool,
     pub(crate) now_ms: u64,
@@ -66,7 +68,7 @@ impl World {
             nodes: Vec::new(),
             links: Vec::new(),
             ledger: Ledger::default(),
-            are_points_checked: true,
+            is_strict: true,
             is_hostile: false,
             now_ms: 1_000,
             opens: 0,
@@ -209,6 +211,9 @@ impl World {
     /// Delivers the oldest message under way to one side of a link. Returns whether there was one.
     pub(crate) fn deliver(&mut self, link: usize, side: usize) -> Result<bool, Failure> {
         let end = &mut self.links[link].ends[side];
+        if end.node == STRANGER {
+            return Ok(false);
+        }
         let Some(piece) = end.inbox.pop_front() else { return Ok(false) };
         let (node, session) = (end.node, end.session);
         if !end.is_open {

@@ -9,6 +9,7 @@ use syncro_core::{
 };
 use syncro_store::{LogStore, MemoryDisk};
 
+use super::check::at;
 use super::{Failure, Law};
 
 #[derive(Debug)]
@@ -61,10 +62,14 @@ impl Log {
     pub(crate) fn push(&mut self, entry: &Entry) -> Result<(), Failure> {
         let place = self.entries.len();
         if self.places.insert(entry.transaction.bytes().clone(), place).is_some() {
-            return Err(Law::Origin.broken(format!("{entry:?} is in the log twice")));
+            return Err(Law::Origin.broken(format!("{} is in the log twice", at(entry))));
         }
         if entry.offset != self.end().offset {
-            return Err(Law::Origin.broken(format!("{entry:?} does not follow {:?}", self.end())));
+            return Err(Law::Origin.broken(format!(
+                "{} does not follow {:?}",
+                at(entry),
+                self.end()
+            )));
         }
         self.entries.push(Rc::new(entry.clone()));
         Ok(())
@@ -141,13 +146,15 @@ impl TestNode {
                 if expected.next().is_none_or(|expected| {
                     expected.transaction != entry.transaction || expected.end() != entry.end()
                 }) {
-                    return Err(Law::Durability.broken(format!("unexpected in the log: {entry:?}")));
+                    return Err(
+                        Law::Durability.broken(format!("unexpected in the log: {}", at(entry)))
+                    );
                 }
             }
         }
         match expected.next() {
             None => Ok(()),
-            Some(lost) => Err(Law::Durability.broken(format!("lost from the log: {lost:?}"))),
+            Some(lost) => Err(Law::Durability.broken(format!("lost from the log: {}", at(lost)))),
         }
     }
 }

@@ -1,0 +1,153 @@
+//! Copied files and copied machines.
+
+use std::collections::BTreeSet;
+
+use syncro_core::{Author, Encoding, Event, Value};
+
+use crate::world::{A, B, Pair, World, Write, tally};
+
+fn authors(world: &World, node: usize) -> BTreeSet<Author> {
+    world.nodes[node].log.transactions().map(|it| it.stamp().author).collect()
+}
+
+#[test]
+fn a_copied_file_becomes_an_author_of_its_own() {
+    let mut pair = Pair::new();
+    pair.write_of(A, Write::Tally { by: 1 });
+    pair.sync(A).unwrap();
+    let clone = pair.clone_file(A).unwrap();
+    for node in [A, clone] {
+        pair.write_of(node, Write::Tally { by: 10 });
+        pair.meet(node, B, Encoding::Json).unwrap();
+    }
+    pair.meet(A, B, Encoding::Json).unwrap();
+    pair.assert_equal();
+    assert_eq!(authors(&pair, B).len(), 2);
+    assert_eq!(pair.value(A, &tally(), "sum"), Some(Value::Int(21)));
+}
+
+#[test]
+fn live_clones_do_not_resend_since_the_fork_at_each_meeting() {
+    let mut pair = Pair::new();
+    pair.put(A, 0, 1);
+    pair.meet_both();
+    let clone = pair.clone_file(A).unwrap();
+    for round in 1..20 {
+        for node in [A, clone] {
+            pair.put(node, u8::try_from(node).unwrap(), round);
+            let sent = pair.meet(node, B, Encoding::Json).unwrap();
+            assert!(sent <= 3, "{sent} transactions in round {round}, for one written");
+        }
+    }
+    pair.meet_both();
+    pair.assert_equal();
+    pair.check_silence().unwrap();
+}
+
+/// Two halves of a copied machine wrote nothing since, and took in what they had in different orders.
+/// Their peer kept one point for both, because they were in one epoch, and at each meeting everything
+/// since the fork was sent again. The end of each branch is kept.
+#[test]
+fn clones_in_one_epoch_do_not_resend_since_the_fork_at_each_meeting() {
+    let mut world = World::new(4).unwrap();
+    world.meet(0, 1, Encoding::Json).unwrap();
+    let clone = world.clone_machine(0).unwrap();
+    for value in 0..20 {
+        world.write(1, &Write::Put { id: 1, field: 0, value }).unwrap();
+        world.write(2, &Write::Put { id: 2, field: 0, value }).unwrap();
+    }
+    world.meet(1, 0, Encoding::Json).unwrap();
+    world.meet(2, clone, Encoding::Json).unwrap();
+    world.meet(2, 0, Encoding::Json).unwrap();
+    world.meet(1, clone, Encoding::Json).unwrap();
+    assert_eq!(world.nodes[0].engine.epoch(), world.nodes[clone].engine.epoch());
+    for round in 0..6 {
+        for node in [0, clone] {
+            let sent = world.meet(3, node, Encoding::Json).unwrap();
+            assert!(round == 0 || sent == 0, "{sent} transactions in round {round}, for none written");
+        }
+    }
+    world.meet(3, 0, Encoding::Json).unwrap();
+    world.meet(3, 1, Encoding::Json).unwrap();
+    world.meet(3, 2, Encoding::Json).unwrap();
+    world.check_equal().unwrap();
+}
+
+#[test]
+fn two_transactions_of_one_stamp_are_both_kept_and_reported() {
+    let mut pair = Pair::new();
+    pair.put(A, 0, 1);
+    let clone = pair.clone_machine(A).unwrap();
+    pair.put(A, 1, 1);
+    pair.put(clone, 2, 2);
+    let stamp = |pair: &Pair, node: usize| pair.nodes[node].log.transactions().last().unwrap().stamp();
+    assert_eq!(stamp(&pair, A), stamp(&pair, clone));
+    pair.meet_both();
+    pair.meet(B, clone, Encoding::Json).unwrap();
+    pair.meet_both();
+    pair.assert_equal();
+    assert_eq!((pair.title(B, 1), pair.title(B, 2)), (Some(1), Some(2)));
+    assert!(pair.has_event(B, |event| matches!(event, Event::Collision { .. })));
+    assert!(pair.has_event(clone, |event| matches!(event, Event::Forked { .. })));
+    pair.check_silence().unwrap();
+}
+
+#[test]
+fn a_fork_that_was_noticed_makes_two_authors_of_the_next_writes() {
+    let mut pair = Pair::new();
+    pair.write_of(A, Write::Tally { by: 1 });
+    let clone = pair.clone_machine(A).unwrap();
+    pair.put(A, 1, 1);
+    pair.put(clone, 2, 2);
+    for node in [A, clone, A] {
+        pair.meet(node, B, Encoding::Json).unwrap();
+    }
+    for node in [A, clone] {
+        assert!(pair.has_event(node, |event| matches!(event, Event::Forked { .. })));
+        pair.write_of(node, Write::Tally { by: 10 });
+        pair.write_of(node, Write::Tally { by: 10 });
+    }
+    for node in [A, clone, A] {
+        pair.meet(node, B, Encoding::Json).unwrap();
+    }
+    pair.assert_equal();
+    assert_eq!(pair.value(B, &tally(), "sum"), Some(Value::Int(41)));
+}
+
+/// The halves of a copied machine met face to face before either had written. Each noticed the fork and
+/// began a new epoch, out of the same memory and the same evidence: the same one. Raises of one half were
+/// lost although the fork had been noticed.
+#[test]
+fn clones_that_meet_face_to_face_part_as_two_authors() {
+    for is_turned in [false, true] {
+        let mut pair = Pair::new();
+        pair.write_of(A, Write::Tally { by: 1 });
+        let clone = pair.clone_machine(A).unwrap();
+        let (a, b) = if is_turned { (clone, A) } else { (A, clone) };
+        pair.meet(a, b, Encoding::Json).unwrap();
+        pair.write_of(a, Write::Tally { by: 10 });
+        pair.write_of(b, Write::Tally { by: 20 });
+        assert_ne!(pair.nodes[a].engine.epoch(), pair.nodes[b].engine.epoch());
+        pair.meet(a, b, Encoding::Json).unwrap();
+        pair.meet(a, B, Encoding::Json).unwrap();
+        pair.assert_equal();
+        assert_eq!(pair.value(B, &tally(), "sum"), Some(Value::Int(31)));
+    }
+}
+
+#[test]
+fn a_noticed_fork_is_durable_with_the_first_write_after_it() {
+    let mut pair = Pair::new();
+    pair.put(A, 0, 1);
+    let clone = pair.clone_machine(A).unwrap();
+    pair.put(A, 1, 1);
+    pair.put(clone, 2, 2);
+    pair.meet(A, clone, Encoding::Json).unwrap();
+    let forked = pair.nodes[A].engine.epoch();
+    pair.put(A, 3, 3);
+    assert_ne!(pair.nodes[A].engine.epoch(), forked);
+    assert_eq!(pair.nodes[A].unsynced.last().unwrap().own.epoch, pair.nodes[A].engine.epoch());
+    pair.meet(A, clone, Encoding::Json).unwrap();
+    pair.meet_both();
+    pair.assert_equal();
+}

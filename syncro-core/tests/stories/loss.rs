@@ -1,0 +1,168 @@
+//! Crashes and restores: what was durable anywhere is found again everywhere.
+
+use syncro_core::{Encoding, Event};
+
+use crate::world::{A, B, Pair, World, Write, wire};
+
+#[test]
+fn a_node_that_lost_its_last_second_gets_it_back_from_a_peer() {
+    let mut pair = Pair::new();
+    let link = pair.connect_both();
+    pair.drive();
+    pair.put(A, 1, 1);
+    while pair.deliver(link, 1).unwrap() {}
+    pair.sync(B).unwrap();
+    pair.crash(A, 0).unwrap();
+    assert_eq!(pair.title(A, 1), None);
+    pair.meet_both();
+    assert_eq!(pair.title(A, 1), Some(1));
+    pair.assert_equal();
+}
+
+#[test]
+fn a_crashed_node_offers_again_what_its_peer_lost() {
+    let mut pair = Pair::new();
+    let link = pair.connect_both();
+    pair.drive();
+    pair.put(A, 1, 1);
+    pair.sync(A).unwrap();
+    while pair.deliver(link, 1).unwrap() {}
+    pair.crash(B, 0).unwrap();
+    assert_eq!(pair.title(B, 1), None);
+    assert_eq!(pair.meet_both(), 1);
+    pair.assert_equal();
+}
+
+#[test]
+fn a_restored_hub_gets_back_what_it_lost() {
+    const HUB: usize = 0;
+    let mut world = World::new(4).unwrap();
+    world.write(HUB, &Write::Put { id: 0, field: 0, value: 1 }).unwrap();
+    for node in 1..4 {
+        world.meet(node, HUB, Encoding::Json).unwrap();
+    }
+    world.nodes[HUB].keep_image();
+    for node in 1..4_u8 {
+        world.write(usize::from(node), &Write::Put { id: node, field: 0, value: node }).unwrap();
+        world.write(HUB, &Write::Tally { by: 1 }).unwrap();
+        world.meet(usize::from(node), HUB, Encoding::Json).unwrap();
+    }
+    world.restore(HUB).unwrap();
+    // The hub goes on differently before anybody comes back.
+    world.write(HUB, &Write::Twins { value: 3 }).unwrap();
+    for _ in 0..2 {
+        for node in 1..4 {
+            world.meet(node, HUB, Encoding::Json).unwrap();
+        }
+    }
+    world.check_equal().unwrap();
+    assert_eq!(world.nodes[HUB].log.entries().len(), 1 + 3 + 3 + 1);
+    world.check_silence().unwrap();
+}
+
+#[test]
+fn a_node_restored_again_and_again_loses_nothing() {
+    let mut pair = Pair::new();
+    pair.put(A, 0, 1);
+    pair.meet_both();
+    pair.nodes[A].keep_image();
+    for round in 1..30 {
+        pair.restore(A).unwrap();
+        pair.put(A, round, round);
+        pair.meet_both();
+        pair.assert_equal();
+    }
+    assert_eq!(pair.nodes[B].log.entries().len(), 30);
+    assert_eq!(pair.meet_both(), 0);
+}
+
+/// Whatever prefix of its commits a crash leaves: the points that the node wakes up with cover nothing that
+/// it does not hold. The world checks it at every reopening.
+#[test]
+fn a_point_moves_only_with_what_it_covers() {
+    for kept in 0..12 {
+        let mut pair = Pair::new();
+        for id in 0..6 {
+            pair.put(A, id, id);
+        }
+        let link = pair.connect_both();
+        while pair.deliver(link, 0).unwrap() | pair.deliver(link, 1).unwrap() {}
+        for id in 0..6 {
+            pair.put(A, id, id + 10);
+            pair.deliver(link, 1).unwrap();
+        }
+        assert!(pair.nodes[B].unsynced.len() >= 7);
+        pair.crash(B, kept).unwrap();
+        let held = pair.nodes[B].log.entries().len();
+        assert_eq!(pair.meet_both(), 12 - held, "only what was lost is sent again");
+        pair.assert_equal();
+    }
+}
+
+#[test]
+fn an_acknowledgement_waits_for_the_flush() {
+    let mut pair = Pair::new();
+    let link = pair.connect_both();
+    pair.drive();
+    pair.put(A, 1, 1);
+    pair.take_events(A);
+    let acks = |pair: &Pair| {
+        let tape = pair.links[link].tape.as_ref().unwrap();
+        tape.iter().filter(|(side, frame)| *side == 1 && wire::kind(frame) == "ack").count()
+    };
+    let before = acks(&pair);
+    while pair.deliver(link, 0).unwrap() | pair.deliver(link, 1).unwrap() {}
+    assert_eq!(pair.title(B, 1), Some(1), "it is visible");
+    assert_eq!(acks(&pair), before, "and not acknowledged");
+    pair.sync(B).unwrap();
+    assert_eq!(acks(&pair), before + 1);
+    pair.drive();
+    assert!(pair.has_event(A, |event| matches!(event, Event::Receipt { offset: 1, .. })));
+}
+
+#[test]
+fn a_cut_at_any_message_loses_and_repeats_nothing() {
+    for cut_after in 0..30 {
+        let mut pair = Pair::new();
+        for id in 0..4 {
+            pair.put(A, id, 1);
+            pair.put(B, id + 4, 2);
+        }
+        let link = pair.connect_both();
+        let mut delivered = 0;
+        for turn in 0..60 {
+            if turn % 4 == 0 {
+                pair.put(turn % 2, 9, u8::try_from(turn).unwrap());
+            }
+            if turn % 3 == 0 {
+                pair.sync(turn / 3 % 2).unwrap();
+            }
+            if delivered == cut_after {
+                break;
+            }
+            delivered += usize::from(pair.deliver(link, turn % 2).unwrap());
+        }
+        pair.cut(link).unwrap();
+        pair.meet_both();
+        pair.assert_equal();
+        assert_eq!(pair.meet_both(), 0);
+    }
+}
+
+#[test]
+fn a_transaction_is_never_half_visible() {
+    // Two records that agree in every transaction; the world compares them at every commit, and at every
+    // opening after a crash.
+    for kept in 0..8 {
+        let mut pair = Pair::new();
+        for value in 0..6 {
+            pair.write_of(A, Write::Several { id: value, value, by: 1 });
+        }
+        let link = pair.connect_both();
+        while pair.deliver(link, 0).unwrap() | pair.deliver(link, 1).unwrap() {}
+        pair.crash(B, kept).unwrap();
+        pair.crash(A, kept).unwrap();
+        pair.meet_both();
+        pair.assert_equal();
+    }
+}
