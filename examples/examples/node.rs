@@ -125,6 +125,12 @@ fn run(options: &Options) -> Result<(), Error> {
     };
     let runtime = Runtime::new().map_err(Error::Thread)?;
     let _entered = runtime.enter();
+    let mut notices = node.notices();
+    runtime.spawn(async move {
+        while let Some(notice) = notices.next().await {
+            eprintln!("{notice}");
+        }
+    });
     let mut listening = Vec::new();
     for addr in &options.listen {
         let listener = runtime.block_on(node.listen(addr))?;

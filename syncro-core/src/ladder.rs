@@ -1,13 +1,13 @@
 //! What a node remembers of another node's log.
 
-use crate::digest::Point;
+use crate::digest::{Digest, Point};
 use crate::limits::LADDER_EPOCHS;
 use crate::stamp::Epoch;
 
 /// A past sync point, and the epoch in which the peer was met then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rung {
-    /// The peer's epoch.
+    /// The peer's epoch. Of an epoch that was forked, each branch but the first has a number of its own.
     pub epoch: Epoch,
     /// The place in the peer's log.
     pub point: Point,
@@ -47,6 +47,41 @@ impl Ladder {
         points.sort_unstable_by(|a, b| b.cmp(a));
         points.dedup();
         points
+    }
+
+    /// The branch whose newest rung is a point.
+    pub(crate) fn branch_at(&self, point: Point) -> Option<Epoch> {
+        let mut rungs = self.rungs.iter().rev();
+        let epoch = rungs.find(|rung| rung.point == point)?.epoch;
+        (self.end_of(epoch) == Some(point)).then_some(epoch)
+    }
+
+    /// The newest rungs of all branches, the greatest first.
+    pub(crate) fn branch_ends(&self) -> Vec<Point> {
+        let mut ends: Vec<Point> =
+            self.rungs.iter().filter_map(|rung| self.end_of(rung.epoch)).collect();
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        ends.dedup();
+        ends
+    }
+
+    fn end_of(&self, epoch: Epoch) -> Option<Point> {
+        self.rungs.iter().rev().find(|rung| rung.epoch == epoch).map(|rung| rung.point)
+    }
+
+    /// The branch to which a point belongs that the peer reached from another, at which it had resumed in
+    /// its present epoch.
+    ///
+    /// Within an epoch a log only grows. A peer that resumes short of where its epoch had got to is the
+    /// other half of a cloned machine, and the rungs of both are of use.
+    pub(crate) fn branch(&self, epoch: Epoch, from: Point, to: Point) -> Epoch {
+        match self.end_of(epoch) {
+            Some(end) if end != from => self.branch_at(from).unwrap_or_else(|| {
+                let Digest([a, b, c, d, e, f, g, h, ..]) = to.digest.then(&epoch.0.to_be_bytes());
+                Epoch(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+            }),
+            _ => epoch,
+        }
     }
 
     /// Takes in a point just reached, and thins out the others.

@@ -29,7 +29,7 @@ pub enum Planted {
 thread_local! {
     static CHOSEN: Cell<Option<Planted>> = const { Cell::new(None) };
     /// By epoch: the one before it, and where the log ended when it began.
-    static EPOCHS: RefCell<BTreeMap<Epoch, (Option<Epoch>, u64)>> = const { RefCell::new(BTreeMap::new()) };
+    static EPOCHS: RefCell<BTreeMap<Epoch, (Epoch, u64)>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Chooses the bug for everything that runs on this thread.
@@ -42,7 +42,7 @@ pub(crate) fn is_planted(planted: Planted) -> bool {
 }
 
 /// Writes down where an epoch began, as a log with lineage would.
-pub(crate) fn note_epoch(epoch: Epoch, parent: Option<Epoch>, start: u64) {
+pub(crate) fn note_epoch(epoch: Epoch, parent: Epoch, start: u64) {
     if is_planted(Planted::LineageAlone) {
         EPOCHS.with_borrow_mut(|epochs| epochs.insert(epoch, (parent, start)));
     }
@@ -63,7 +63,7 @@ pub(crate) fn lineage_resume(rung: Point, mut epoch: Epoch, mut end: u64) -> Opt
     EPOCHS.with_borrow(|epochs| {
         while rung.digest.0[..8] != epoch.0.to_be_bytes() {
             let (parent, start) = *epochs.get(&epoch)?;
-            (epoch, end) = (parent?, start);
+            (epoch, end) = (parent, start);
         }
         Some(rung.offset.min(end))
     })

@@ -252,7 +252,9 @@ impl Session {
             Phase::Open(open) => {
                 let beats = if self.is_pinged { 2 } else { 1 };
                 let heartbeat_ms = self.heard_ms + beats * HEARTBEAT_MS;
-                open.push.echo_due_ms().map_or(heartbeat_ms, |due_ms| due_ms.min(heartbeat_ms))
+                // Without room nothing can be sent: room comes by itself.
+                let echo_due_ms = open.push.echo_due_ms().filter(|_| self.outbox.has_room());
+                echo_due_ms.map_or(heartbeat_ms, |due_ms| due_ms.min(heartbeat_ms))
             }
         }
     }

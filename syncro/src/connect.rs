@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::core::Core;
 use crate::error::Error;
+use crate::notices::Notice;
 use crate::session::run;
 
 /// Takes connections until it is closed or dropped; sessions that are open go on.
@@ -65,7 +66,7 @@ pub(crate) async fn listen(core: Arc<Core>, addr: &str) -> Result<Listening, Err
             let core = core.clone();
             tokio::spawn(async move {
                 // A node with too many sessions, or a closed one, refuses by hanging up.
-                let _ = run(&core, stream, Role::Accept).await;
+                let _ = run(&core, stream, Role::Accept, std::future::pending()).await;
             });
         }
     });
@@ -77,16 +78,8 @@ pub(crate) fn connect(core: Arc<Core>, addr: String, encoding: Encoding) -> Conn
     let task = tokio::spawn(async move {
         let mut backoff = Backoff::default();
         while !core.is_stopped() && !*stopped.borrow() {
-            let attempt = async {
-                let Ok(stream) = syncro_net::tcp::connect(&addr).await else {
-                    return false;
-                };
-                let end = run(&core, stream, Role::Dial(encoding)).await;
-                end.is_ok_and(|end| end.was_open)
-            };
-            tokio::select! {
-                was_open = attempt => if was_open { backoff.reset() },
-                _ = stopped.wait_for(|stopped| *stopped) => return,
+            if attempt(&core, &addr, encoding, &mut stopped.clone()).await {
+                backoff.reset();
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff.next()) => {}
@@ -95,4 +88,30 @@ pub(crate) fn connect(core: Arc<Core>, addr: String, encoding: Encoding) -> Conn
         }
     });
     Connection { stop, task }
+}
+
+/// Connects once and carries the session; returns whether the peer ever said who it is.
+async fn attempt(
+    core: &Core,
+    addr: &str,
+    encoding: Encoding,
+    stopped: &mut watch::Receiver<bool>,
+) -> bool {
+    let stream = tokio::select! {
+        stream = syncro_net::tcp::connect(addr) => stream,
+        _ = stopped.wait_for(|stopped| *stopped) => return false,
+    };
+    let stream = match stream {
+        Ok(stream) => stream,
+        Err(error) => {
+            let (addr, error) = (addr.to_owned(), error.to_string());
+            core.board.post(Notice::ConnectFailed { addr, error });
+            return false;
+        }
+    };
+    let stop = async {
+        // A connection whose handle was dropped is aborted instead.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    run(core, stream, Role::Dial(encoding), stop).await.is_ok_and(|end| end.was_open)
 }

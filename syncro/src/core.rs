@@ -11,10 +11,11 @@ use syncro_core::{
     Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::changes::Hub;
 use crate::error::Error;
+use crate::notices::Board;
 use crate::peers::Receipts;
 
 /// How long a deferred write may stay only in memory.
@@ -51,6 +52,13 @@ pub(crate) enum Outgoing {
     Close(CloseReason),
 }
 
+/// What a session's task gets from the engine.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pub(crate) messages: mpsc::UnboundedReceiver<Outgoing>,
+    pub(crate) end: oneshot::Receiver<CloseReason>,
+}
+
 /// What every handle of a node shares.
 pub(crate) struct Core {
     state: Mutex<State>,
@@ -64,6 +72,7 @@ pub(crate) struct Core {
     agenda_changed: Condvar,
     pub(crate) hub: Hub,
     pub(crate) receipts: Receipts,
+    pub(crate) board: Board,
     /// Counts everything that may end a wait for a peer.
     pub(crate) progress: watch::Sender<u64>,
     pub(crate) read_bytes: AtomicU64,
@@ -74,13 +83,28 @@ pub(crate) struct Core {
 struct State {
     engine: Engine,
     store: LogStore,
-    sessions: BTreeMap<SessionId, mpsc::UnboundedSender<Outgoing>>,
+    sessions: BTreeMap<SessionId, Line>,
     next_session: u64,
     /// The commits applied, and the bytes of those not synced yet.
     applied: u64,
     unsynced_bytes: usize,
     /// Why nothing more is taken.
     stopped: Option<Stop>,
+}
+
+/// The way to a session's task.
+struct Line {
+    outbox: mpsc::UnboundedSender<Outgoing>,
+    /// Fires when the session ends, past everything that is still to be written.
+    ended: oneshot::Sender<CloseReason>,
+}
+
+impl Line {
+    fn close(self, reason: CloseReason) {
+        // A task that is gone has said so, or is about to.
+        let _ = self.outbox.send(Outgoing::Close(reason));
+        let _ = self.ended.send(reason);
+    }
 }
 
 #[derive(Clone)]
@@ -145,6 +169,7 @@ impl Core {
             agenda: Mutex::default(),
             agenda_changed: Condvar::new(),
             receipts: Receipts::default(),
+            board: Board::new(),
             progress: watch::Sender::new(0),
             read_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
@@ -192,21 +217,19 @@ impl Core {
     }
 
     /// Begins a session; its messages come out of the channel.
-    pub(crate) fn open_session(
-        &self,
-        role: Role,
-    ) -> Result<(SessionId, mpsc::UnboundedReceiver<Outgoing>), Error> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    pub(crate) fn open_session(&self, role: Role) -> Result<(SessionId, Outbox), Error> {
+        let (outbox, messages) = mpsc::unbounded_channel();
+        let (ended, end) = oneshot::channel();
         let mut state = lock(&self.state);
         state.next_session += 1;
         let session = SessionId(state.next_session);
-        state.sessions.insert(session, sender);
+        state.sessions.insert(session, Line { outbox, ended });
         let opened = self.step(&mut state, Input::Open { session, role });
         if let Err(error) = opened {
             state.sessions.remove(&session);
             return Err(error);
         }
-        Ok((session, receiver))
+        Ok((session, Outbox { messages, end }))
     }
 
     /// Gives an input of a session to the engine. What it committed is synced in the background.
@@ -314,8 +337,9 @@ impl Core {
             send(state, session, Outgoing::Frame(frame));
         }
         for (session, reason) in effects.closes.drain(..) {
-            send(state, session, Outgoing::Close(reason));
-            state.sessions.remove(&session);
+            if let Some(line) = state.sessions.remove(&session) {
+                line.close(reason);
+            }
         }
         self.hub.advance(state.engine.end().offset);
         for event in effects.events.drain(..) {
@@ -328,20 +352,14 @@ impl Core {
     }
 
     fn tell(&self, state: &State, event: Event) {
-        match event {
-            Event::Changed(changed) => self.hub.push(&changed),
-            Event::Opened { session, .. } => {
-                send(state, session, Outgoing::Opened);
-                self.note_progress();
-            }
-            Event::Receipt { peer, offset, .. } => {
-                self.receipts.note(peer, offset);
-                self.note_progress();
-            }
-            Event::Closed { .. } | Event::CaughtUp { .. } => self.note_progress(),
-            // Oddities of the world: visible in the log's stamps, and no call waits for them.
+        match &event {
+            Event::Changed(changed) => return self.hub.push(changed),
+            Event::Opened { session, .. } => send(state, *session, Outgoing::Opened),
+            Event::Receipt { peer, offset, .. } => self.receipts.note(*peer, *offset),
             _ => {}
         }
+        self.note_progress();
+        self.board.post_event(event);
     }
 
     pub(crate) fn note_progress(&self) {
@@ -351,8 +369,8 @@ impl Core {
     /// The store has failed: nothing more is acknowledged, to nobody.
     fn fail(&self, state: &mut State, error: &StoreError) {
         state.stopped.get_or_insert(Stop::Failed(error.clone()));
-        for (_, sender) in std::mem::take(&mut state.sessions) {
-            let _ = sender.send(Outgoing::Close(CloseReason::Store));
+        for (_, line) in std::mem::take(&mut state.sessions) {
+            line.close(CloseReason::Store);
         }
         self.hub.close();
         self.note_progress();
@@ -431,9 +449,9 @@ fn background(core: &Weak<Core>) {
 }
 
 fn send(state: &State, session: SessionId, outgoing: Outgoing) {
-    if let Some(sender) = state.sessions.get(&session) {
+    if let Some(line) = state.sessions.get(&session) {
         // A task that is gone has said so, or is about to.
-        let _ = sender.send(outgoing);
+        let _ = line.outbox.send(outgoing);
     }
 }
 

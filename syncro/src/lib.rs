@@ -35,6 +35,7 @@ mod core;
 mod draft;
 mod error;
 mod node;
+mod notices;
 mod peers;
 mod session;
 
@@ -44,6 +45,7 @@ pub use core::{Committed, Durability};
 pub use draft::Draft;
 pub use error::Error;
 pub use node::{Node, NodeBuilder};
+pub use notices::{Notice, Notices};
 pub use peers::{PeerStatus, Receipt};
 pub use session::SessionEnd;
 

@@ -16,6 +16,7 @@ use crate::connect::{self, Connection, Listening};
 use crate::core::{Committed, Core, Durability};
 use crate::draft::{Draft, instance, key_of};
 use crate::error::Error;
+use crate::notices::Notices;
 use crate::peers::{PeerStatus, Receipt};
 use crate::session::{self, SessionEnd};
 
@@ -378,6 +379,12 @@ impl Node {
         self.core.hub.watch(Some(offset), self.core.reader.clone())
     }
 
+    /// Listens to what happens from now on beside changes: sessions, failed connections, cloned machines,
+    /// stamps from the future.
+    pub fn notices(&self) -> Notices {
+        self.core.board.listen()
+    }
+
     /// Every peer ever met, in the order of their ids.
     ///
     /// # Errors
@@ -447,7 +454,7 @@ impl Node {
         connect::connect(self.core.clone(), addr.to_owned(), encoding)
     }
 
-    /// Carries a session over any stream of bytes until it ends, on any runtime.
+    /// Carries a session over any stream of bytes until it ends. Call it in a tokio runtime with timers.
     ///
     /// # Errors
     ///
@@ -456,7 +463,7 @@ impl Node {
     where
         S: AsyncRead + AsyncWrite,
     {
-        session::run(&self.core, stream, role).await
+        session::run(&self.core, stream, role, std::future::pending()).await
     }
 
     /// Bytes read and written on all connections since the node was opened, length prefixes included.

@@ -1,6 +1,7 @@
 //! Running a session over a stream.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use syncro_core::{CloseReason, Input, Role, SessionId, limits};
@@ -8,11 +9,14 @@ use syncro_net::{FrameReader, FrameWriter, Frames, NetError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::core::{Core, Outgoing, count};
+use crate::core::{Core, Outbox, Outgoing, count};
 use crate::error::Error;
 
 /// Bytes before each frame.
 const PREFIX_BYTES: usize = 4;
+
+/// How long the last messages of a session may take to be written.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,32 +27,47 @@ pub struct SessionEnd {
     pub was_open: bool,
 }
 
-/// Carries one session until it ends. Dropping the future loses the connection, and nothing else.
-pub(crate) async fn run<S>(core: &Core, stream: S, role: Role) -> Result<SessionEnd, Error>
+/// Carries one session until it ends, or `stop` does. Dropping the future loses the connection, and
+/// nothing else.
+pub(crate) async fn run<S>(
+    core: &Core,
+    stream: S,
+    role: Role,
+    stop: impl Future<Output = ()>,
+) -> Result<SessionEnd, Error>
 where
     S: AsyncRead + AsyncWrite,
 {
-    let (session, outbox) = core.open_session(role)?;
+    let (session, Outbox { messages, mut end }) = core.open_session(role)?;
     let _lost = LostOnDrop { core, session };
     let (mut reader, mut writer) = Frames::new(stream, limits::FRAME_BYTES_MAX).split();
     let was_open = AtomicBool::new(false);
-    let written = write(core, session, outbox, &mut writer, &was_open);
+    let written = write(core, session, messages, &mut writer, &was_open);
     tokio::pin!(written);
     // Reading and writing go on side by side: neither peer may wait for the other to read.
-    let reason = tokio::select! {
-        reason = &mut written => reason,
+    let ending = tokio::select! {
+        reason = &mut written => Err(reason),
+        reason = &mut end => Ok(reason.unwrap_or(CloseReason::Lost)),
+        () = stop => Ok(close(core, session, CloseReason::Done)),
         read = read(core, session, &mut reader) => match read {
-            // The engine says goodbye; the writer ends when it has been sent.
-            Ok(Some(reason)) => {
-                let _ = core.session_input(Input::Close { session, reason });
-                written.await
-            }
-            Ok(None) => CloseReason::Lost,
-            // The node is closed or has failed: it has told the writer.
-            Err(_) => written.await,
+            Ok(None) => Err(CloseReason::Lost),
+            // The engine says goodbye; a node that is closed or has failed has done so itself.
+            Ok(Some(reason)) => Ok(close(core, session, reason)),
+            Err(_) => Ok(close(core, session, CloseReason::Store)),
         },
     };
+    let reason = match ending {
+        Err(reason) => reason,
+        // A goodbye is worth a second, if the peer still reads.
+        Ok(reason) => tokio::time::timeout(GOODBYE_MAX, written).await.unwrap_or(reason),
+    };
     Ok(SessionEnd { reason, was_open: was_open.load(Ordering::Relaxed) })
+}
+
+fn close(core: &Core, session: SessionId, reason: CloseReason) -> CloseReason {
+    // A node that is closed or has failed has ended its sessions.
+    let _ = core.session_input(Input::Close { session, reason });
+    reason
 }
 
 /// Reads until the stream ends (`None`) or the peer breaks the framing.
@@ -74,11 +93,11 @@ async fn read<R: AsyncRead + Unpin>(
 async fn write<W: AsyncWrite + Unpin>(
     core: &Core,
     session: SessionId,
-    mut outbox: UnboundedReceiver<Outgoing>,
+    mut messages: UnboundedReceiver<Outgoing>,
     writer: &mut FrameWriter<W>,
     was_open: &AtomicBool,
 ) -> CloseReason {
-    while let Some(first) = outbox.recv().await {
+    while let Some(first) = messages.recv().await {
         let mut next = Some(first);
         while let Some(outgoing) = next {
             let sent = match outgoing {
@@ -99,7 +118,7 @@ async fn write<W: AsyncWrite + Unpin>(
             if sent.is_err() {
                 return CloseReason::Lost;
             }
-            next = outbox.try_recv().ok();
+            next = messages.try_recv().ok();
         }
         if writer.flush().await.is_err() {
             return CloseReason::Lost;

@@ -47,11 +47,10 @@ impl Own {
                 NodeId::from(uuid::Builder::from_random_bytes(entropy.then(b"node").0).into_uuid())
             }
         };
-        #[cfg(all(feature = "planted", debug_assertions))]
-        let parent = row.as_ref().map(|row| row.epoch);
+        let before = row.as_ref().map_or(Epoch(0), |row| row.epoch);
         let (used, end) = row.map_or((Time::default(), Point::START), |row| (row.clock, row.end));
         let mut own = Self {
-            author: Author { node, epoch: Epoch(0) },
+            author: Author { node, epoch: before },
             name: config.name,
             forked: false,
             clock: Clock::new(used, now.wall_ms),
@@ -63,9 +62,7 @@ impl Own {
             peers: BTreeMap::new(),
             entropy,
         };
-        own.mint_epoch(b"open");
-        #[cfg(all(feature = "planted", debug_assertions))]
-        crate::planted::note_epoch(own.author.epoch, parent, end.offset);
+        own.begin_epoch(own.fresh_epoch(b"open"));
         let commit = own.commit(Intake::new(own.end), Vec::new());
         Ok((own, commit))
     }
@@ -105,11 +102,20 @@ impl Own {
         Some(Event::Forked { epoch: self.author.epoch })
     }
 
+    /// An epoch that nobody else has: this store's entropy, and what sets this moment apart.
+    pub(super) fn fresh_epoch(&self, evidence: &[u8]) -> Epoch {
+        let Digest([a, b, c, d, e, f, g, h, ..]) = self.entropy.then(evidence).then(b"epoch");
+        Epoch(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+
     /// Begins a new epoch: a new author, that has issued no stamp yet.
-    pub(super) fn mint_epoch(&mut self, evidence: &[u8]) {
-        self.entropy = self.entropy.then(evidence);
-        let Digest([a, b, c, d, e, f, g, h, ..]) = self.entropy.then(b"epoch");
-        self.author.epoch = Epoch(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+    pub(super) fn begin_epoch(&mut self, epoch: Epoch) {
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if epoch != self.author.epoch {
+            crate::planted::note_epoch(epoch, self.author.epoch, self.end.offset);
+        }
+        self.entropy = self.entropy.then(&epoch.0.to_be_bytes());
+        self.author.epoch = epoch;
         self.forked = false;
         self.clock.begin_epoch();
     }
@@ -181,6 +187,14 @@ impl Own {
             Some(entries) => Ok(entries),
             None => view.entries(from, bytes_max),
         }
+    }
+
+    /// Whether a transaction of this node's log begins at an offset, or the log ends there.
+    pub(crate) fn has_start(&self, offset: u64, view: &impl View) -> Result<bool, StoreError> {
+        if self.tail.entries(offset, 0).is_some() || offset == self.end.offset {
+            return Ok(true);
+        }
+        Ok(view.digest_at(offset)?.is_some())
     }
 
     /// Whether this node's log has the point.

@@ -33,17 +33,13 @@ impl Own {
             records.push((key, change, record));
         }
         // A fork seen since the last write: this write is the first of a new epoch, which becomes
-        // durable in the same commit.
-        if self.is_forked() && !records.is_empty() {
-            #[cfg(all(feature = "planted", debug_assertions))]
-            let parent = Some(self.author().epoch);
+        // durable in the same commit. Clones that know the same differ in their logs and clocks.
+        let mut author = self.author();
+        if self.is_forked() {
             let Now { wall_ms, monotonic_ms } = now;
             let clocks = [wall_ms.to_be_bytes(), monotonic_ms.to_be_bytes()].concat();
-            self.mint_epoch(&[b"fork", self.end().digest.0.as_slice(), &clocks].concat());
-            #[cfg(all(feature = "planted", debug_assertions))]
-            crate::planted::note_epoch(self.author().epoch, parent, self.end().offset);
+            author.epoch = self.fresh_epoch(&[&self.end().digest.0[..], &clocks].concat());
         }
-        let author = self.author();
         let mut scribes = Vec::new();
         for (key, change, record) in &records {
             scribes.extend(scribe(key, change, record, author)?);
@@ -60,6 +56,10 @@ impl Own {
         }
         let mut intake = Intake::new(self.end());
         intake.append(transaction, None, view)?;
+        // From here on nothing fails.
+        if author != self.author() {
+            self.begin_epoch(author.epoch);
+        }
         self.clock.issued(time, now.wall_ms);
         effects.events.append(&mut intake.events);
         effects.commit = Some(self.commit(intake, Vec::new()));

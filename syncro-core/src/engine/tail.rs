@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use crate::limits::TAIL_BYTES_MAX;
 use crate::store::Entry;
 
-/// The newest entries of the log, at most [`TAIL_BYTES_MAX`] of them. Transactions are shared, so each
+/// The newest entries of the log: those of the last step, and at most [`TAIL_BYTES_MAX`] in all if there
+/// are others. Transactions are shared, so each
 /// is held once however many sessions send it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
@@ -19,7 +20,8 @@ impl Tail {
             self.bytes += entry.transaction.bytes().len();
             self.entries.push_back(entry.clone());
         }
-        while self.bytes > TAIL_BYTES_MAX {
+        // The entries of this step are nowhere else until their commit is applied.
+        while self.bytes > TAIL_BYTES_MAX && self.entries.len() > entries.len() {
             let Some(oldest) = self.entries.pop_front() else {
                 break;
             };

@@ -219,6 +219,7 @@ fn only_what_differs_becomes_an_edit() {
     );
 
     let raise = |by: i64| Edit::Raise { field: name("f"), by };
+    assert_eq!(edits(Field::Counter(5), Field::Counter(5)), []);
     assert_eq!(edits(Field::Counter(5), Field::Counter(3)), [raise(-2)]);
 }
 

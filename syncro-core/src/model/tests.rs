@@ -33,7 +33,7 @@ impl ScribeModel for Page {
             title: fields.value("title")?,
             tags: fields.set("tags")?,
             notes: fields.map("notes")?,
-            views: fields.counter("views"),
+            views: fields.counter("views")?,
         })
     }
 }
@@ -77,6 +77,9 @@ fn a_field_that_does_not_fit_is_named_with_its_model() {
     for (field, shape) in [
         ("title", Field::Value(number.clone())),
         ("title", Field::Counter(5)),
+        ("tags", Field::Value(number.clone())),
+        ("notes", Field::Set(BTreeSet::new())),
+        ("views", Field::Value(number.clone())),
         ("tags", Field::Set([number.clone()].into())),
         ("notes", Field::Map([("k".to_owned(), number)].into())),
     ] {

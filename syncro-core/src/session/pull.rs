@@ -8,8 +8,9 @@ use crate::digest::Point;
 use crate::engine::{Effects, Event, Intake, Own, SessionId, Taken};
 use crate::limits::{BATCH_BYTES, ECHO_SCRIBES_MAX, FRAME_BYTES_MAX, WINDOW_BYTES};
 use crate::message::{Item, Message, Scribes};
+use crate::stamp::Epoch;
 use crate::stamp::Now;
-use crate::store::View;
+use crate::store::{StoreError, View};
 
 /// How far this node is in the peer's log.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Pull {
     offered: Vec<Point>,
     /// The sync point reached; `None` until the peer has resumed.
     at: Option<Point>,
+    /// The branch of the ladder that this session extends, once the peer has resumed.
+    branch: Epoch,
     /// Where the peer's log ended when last heard, and when it resumed.
     end: u64,
     caught_up_at: Option<u64>,
@@ -36,6 +39,7 @@ impl Pull {
         Self {
             offered,
             at: None,
+            branch: Epoch(0),
             end: 0,
             caught_up_at: None,
             received: 0,
@@ -102,6 +106,10 @@ impl Open {
             return Err(Fault::peer(CloseReason::Gap));
         }
 
+        let branch = match pull.at {
+            Some(_) => pull.branch,
+            None => self.branch(&scribes, own, view)?,
+        };
         let mut intake = Intake::new(own.end());
         let mut runs = Vec::new();
         let mut point = scribes.from;
@@ -114,8 +122,9 @@ impl Open {
                     point = point.then(transaction.len(), transaction.bytes());
                 }
                 Item::Echo { offset, scribes } => {
-                    echoed += scribes;
-                    if echoed > ECHO_SCRIBES_MAX || !self.push.has_sent(*offset, *scribes) {
+                    echoed = scribes.saturating_add(echoed);
+                    let is_known = *scribes > 0 && self.push.has_sent(*offset, *scribes);
+                    if echoed > ECHO_SCRIBES_MAX || !is_known {
                         return Err(Fault::peer(CloseReason::Unexpected));
                     }
                     point = read_echo(*offset, *scribes, point, own, view)?;
@@ -130,6 +139,7 @@ impl Open {
         if point != scribes.to {
             return Err(Fault::peer(CloseReason::Digest));
         }
+        self.pull.branch = branch;
         self.finish(now, intake, &scribes, received, own, effects);
         for (taken, scribes, theirs) in runs {
             let (Taken::New { offset, digest } | Taken::Held { offset, digest }) = taken;
@@ -142,6 +152,27 @@ impl Open {
         }
         self.note_caught_up(session, effects);
         Ok(())
+    }
+
+    /// The branch of the peer's ladder that goes on from a point. Where the peer resumed at the end of
+    /// this node's own log, that is the branch whose end is the last in there.
+    fn branch(
+        &self,
+        scribes: &Scribes,
+        own: &mut Own,
+        view: &impl View,
+    ) -> Result<Epoch, StoreError> {
+        let ladder = own.peer_row(self.peer).ladder.clone();
+        let mut from = scribes.from;
+        if ladder.branch_at(from).is_none() && from == own.end() {
+            for end in ladder.branch_ends() {
+                if own.has(end, view)? {
+                    from = end;
+                    break;
+                }
+            }
+        }
+        Ok(ladder.branch(self.epoch, from, scribes.to))
     }
 
     /// From here on nothing fails.
@@ -166,7 +197,7 @@ impl Open {
         effects.events.append(&mut intake.events);
 
         let row = own.peer_row(self.peer);
-        let has_moved = row.ladder.advance(self.epoch, scribes.to);
+        let has_moved = row.ladder.advance(self.pull.branch, scribes.to);
         let row = row.clone();
         if has_moved || !intake.entries.is_empty() {
             effects.commit = Some(own.commit(intake, vec![(self.peer, row)]));
@@ -191,6 +222,9 @@ impl Open {
     }
 }
 
+/// About so many bytes of log are read for a scribe of an echo.
+const ECHO_BYTES: usize = 256;
+
 /// The point after transactions that are in this node's own log.
 fn read_echo(
     offset: u64,
@@ -200,8 +234,17 @@ fn read_echo(
     view: &impl View,
 ) -> Result<Point, Fault> {
     let (mut next, end) = (offset, offset + scribes);
+    if !own.has_start(offset, view)? {
+        return Err(Fault::peer(CloseReason::Unexpected));
+    }
     while next < end {
-        for entry in own.entries(next, BATCH_BYTES, view)? {
+        let bytes_max = BATCH_BYTES.min(ECHO_BYTES * (end - next) as usize);
+        let entries = own.entries(next, bytes_max, view)?;
+        if entries.is_empty() {
+            let what = format!("the log has no entry at offset {next}");
+            return Err(StoreError::Corrupt { what }.into());
+        }
+        for entry in entries {
             if entry.offset != next || entry.end().offset > end {
                 return Err(Fault::peer(CloseReason::Unexpected));
             }

@@ -123,20 +123,21 @@ fn lengths_take_the_shortest_form_at_every_change_of_width() {
 
 #[test]
 fn longer_forms_of_lengths_are_read_and_are_not_canonical() {
-    let text = "x".repeat(255);
+    let text = |length: usize| "x".repeat(length);
+    let (short, medium, long) = (text(31), text(0xff), text(0xffff));
     let table = [
-        ("d9 01 'x'".to_owned(), Head::Text("x")),
-        (format!("da 00ff '{text}'"), Head::Text(&text)),
-        (format!("db 000000ff '{text}'"), Head::Text(&text)),
-        (format!("c5 00ff '{text}'"), Head::Bytes(text.as_bytes())),
-        ("c6 00000001 'x'".to_owned(), Head::Bytes(b"x")),
+        (format!("d9 1f '{short}'"), Head::Text(&short)),
+        (format!("da 00ff '{medium}'"), Head::Text(&medium)),
+        (format!("db 0000ffff '{long}'"), Head::Text(&long)),
+        (format!("c5 00ff '{medium}'"), Head::Bytes(medium.as_bytes())),
+        (format!("c6 0000ffff '{long}'"), Head::Bytes(long.as_bytes())),
         ("dc 000f".to_owned(), Head::Array(15)),
         ("dd 0000ffff".to_owned(), Head::Array(0xffff)),
         ("de 000f".to_owned(), Head::Map(15)),
         ("df 0000ffff".to_owned(), Head::Map(0xffff)),
     ];
     for (notation, expected) in table {
-        assert_eq!(head(&golden(&notation)), (expected, false), "{notation}");
+        assert_eq!(head(&golden(&notation)), (expected, false), "{notation:.12}");
     }
 }
 

@@ -216,6 +216,19 @@ fn a_write_is_stamped_above_everything_in_its_record() {
 }
 
 #[test]
+fn a_create_records_its_values_even_where_a_hidden_one_is_equal() {
+    let mut desk = Desk::new();
+    let hidden = Register { path: f(), stamp: at(3), value: Encoded::int(7) };
+    let record = Record::new(None, Some(at(2)), vec![hidden]);
+    desk.records.0.insert(key(1), Arc::new(record));
+    desk.create(&plain(7.into())).unwrap();
+    // A destroy that is older than the create, but younger than what was hidden, arrives late.
+    let mut record = Record::clone(&desk.records.0[&key(1)]);
+    record.merge(&Record::new(None, Some(at(4)), Vec::new()));
+    assert_eq!(Fields::of(&record), plain(7.into()));
+}
+
+#[test]
 fn a_create_says_nil_where_a_hidden_value_would_show() {
     let mut desk = Desk::new();
     let hidden = Register { path: f(), stamp: at(3), value: Encoded::int(7) };

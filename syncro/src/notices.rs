@@ -1,0 +1,175 @@
+//! What happens to a node beside changes of records: sessions, clones, clocks.
+
+use std::fmt;
+
+use syncro_core::{CloseReason, Epoch, Event, Name, NodeId, SessionId, Stamp};
+use tokio::sync::broadcast;
+
+/// Notices held for a listener that has not asked yet; the oldest are dropped beyond it, which
+/// [`Notice::Missed`] tells.
+const HELD_MAX: usize = 1024;
+
+/// Something that an operator may want to know. `Display` says it in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A session opened.
+    Opened {
+        /// The session.
+        session: SessionId,
+        /// The peer.
+        peer: NodeId,
+        /// The peer's epoch.
+        epoch: Epoch,
+        /// The peer's name for people.
+        name: Option<Name>,
+    },
+    /// Everything that the peer had when the session opened is here.
+    CaughtUp {
+        /// The session.
+        session: SessionId,
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A session ended.
+    Closed {
+        /// The session.
+        session: SessionId,
+        /// The peer, if it had said who it is.
+        peer: Option<NodeId>,
+        /// Why.
+        reason: CloseReason,
+        /// Whether the peer ended it.
+        by_peer: bool,
+        /// More about the reason.
+        detail: String,
+    },
+    /// An attempt to connect failed; the next follows by itself.
+    ConnectFailed {
+        /// The address.
+        addr: String,
+        /// Why.
+        error: String,
+    },
+    /// A transaction came whose stamp lies far in the future. It was stored and played, and moved no
+    /// clock.
+    FutureStamp {
+        /// The stamp.
+        stamp: Stamp,
+        /// By how many milliseconds it leads this node's clock.
+        skew_ms: u64,
+    },
+    /// Two transactions of one stamp differ: a machine was cloned while it ran. Both are kept.
+    Collision {
+        /// The stamp.
+        stamp: Stamp,
+    },
+    /// Somebody else writes in this node's name and epoch: a new epoch follows before the next write.
+    Forked {
+        /// The epoch that was forked.
+        epoch: Epoch,
+    },
+    /// The listener was slow, and this many notices were dropped.
+    Missed(u64),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened { session, peer, name, .. } => {
+                let name = name.as_ref().map_or("a nameless node", Name::as_str);
+                write!(f, "session {} with {name} ({peer}) is open", session.0)
+            }
+            Self::CaughtUp { session, .. } => {
+                write!(f, "session {}: everything the peer had is here", session.0)
+            }
+            Self::Closed { session, reason, by_peer, detail, .. } => {
+                let by = if *by_peer { "the peer" } else { "this side" };
+                write!(f, "session {} was ended by {by}: {reason}", session.0)?;
+                if detail.is_empty() { Ok(()) } else { write!(f, " ({detail})") }
+            }
+            Self::ConnectFailed { error, .. } => write!(f, "{error}; trying again"),
+            Self::FutureStamp { stamp, skew_ms } => write!(
+                f,
+                "a transaction of {:?} is stamped {skew_ms} ms in the future: its clock, or this \
+                 one, is wrong",
+                stamp.author
+            ),
+            Self::Collision { stamp } => write!(
+                f,
+                "two transactions are stamped {stamp:?}: a machine was cloned while it ran; both \
+                 are kept"
+            ),
+            Self::Forked { epoch } => {
+                write!(
+                    f,
+                    "another node writes in this one's name and epoch {epoch:?}: a new one begins"
+                )
+            }
+            Self::Missed(count) => write!(f, "{count} notices were missed"),
+        }
+    }
+}
+
+/// A stream of notices; see [`Node::notices`](crate::Node::notices).
+#[derive(Debug)]
+pub struct Notices {
+    receiver: broadcast::Receiver<Notice>,
+}
+
+impl Notices {
+    /// Waits for the next notice; `None` when the node is gone.
+    pub async fn next(&mut self) -> Option<Notice> {
+        match self.receiver.recv().await {
+            Ok(notice) => Some(notice),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Notice::Missed(missed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+
+    /// Returns the next notice if there is one already.
+    pub fn try_next(&mut self) -> Option<Notice> {
+        match self.receiver.try_recv() {
+            Ok(notice) => Some(notice),
+            Err(broadcast::error::TryRecvError::Lagged(missed)) => Some(Notice::Missed(missed)),
+            Err(_) => None,
+        }
+    }
+}
+
+/// Where notices are given out.
+#[derive(Debug)]
+pub(crate) struct Board(broadcast::Sender<Notice>);
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        Self(broadcast::Sender::new(HELD_MAX))
+    }
+
+    pub(crate) fn listen(&self) -> Notices {
+        Notices { receiver: self.0.subscribe() }
+    }
+
+    pub(crate) fn post(&self, notice: Notice) {
+        // Nobody has to listen.
+        let _ = self.0.send(notice);
+    }
+
+    /// Gives out what an event of the engine has to say to an operator.
+    pub(crate) fn post_event(&self, event: Event) {
+        self.post(match event {
+            Event::Opened { session, peer, epoch, name } => {
+                Notice::Opened { session, peer, epoch, name }
+            }
+            Event::CaughtUp { session, peer } => Notice::CaughtUp { session, peer },
+            Event::Closed { session, peer, reason, by_peer, detail } => {
+                Notice::Closed { session, peer, reason, by_peer, detail }
+            }
+            Event::FutureStamp { stamp, skew_ms } => Notice::FutureStamp { stamp, skew_ms },
+            Event::Collision { stamp } => Notice::Collision { stamp },
+            Event::Forked { epoch } => Notice::Forked { epoch },
+            // Changes have their watchers, receipts those who wait for them.
+            _ => return,
+        });
+    }
+}

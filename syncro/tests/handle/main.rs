@@ -1,0 +1,16 @@
+//! Stories about the handle that applications hold: writing, reading, watching, sessions, failures.
+
+// Clippy lets helpers of tests unwrap only under this attribute.
+#![cfg(test)]
+
+mod durability;
+mod failures;
+mod records;
+mod relay;
+mod sessions;
+mod status;
+mod support;
+mod transactions;
+mod validation;
+mod watching;
+mod wire;
