@@ -36,9 +36,9 @@ impl Fields {
     pub fn of(record: &Record) -> Self {
         let mut fields: BTreeMap<Name, (Stamp, Field)> = BTreeMap::new();
         let registers = record.registers();
-        for run in registers.chunk_by(|a, b| {
-            a.path.field == b.path.field && shape(&a.path.element) == shape(&b.path.element)
-        }) {
+        for run in
+            registers.chunk_by(|a, b| a.path.field == b.path.field && a.path.has_shape_of(&b.path))
+        {
             let Some(first) = run.first().filter(|_| record.is_alive()) else {
                 continue;
             };
@@ -167,16 +167,6 @@ impl Fields {
             }
         }
         Ok(edits)
-    }
-}
-
-/// Tells the shapes of elements apart.
-fn shape(element: &Option<Element>) -> u8 {
-    match element {
-        None => 0,
-        Some(Element::Entry(_)) => 1,
-        Some(Element::Member(_)) => 2,
-        Some(Element::Author(_)) => 3,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::DataError;
 use crate::fields::Fields;
 use crate::id::{Name, RecordKey, abridged};
-use crate::limits::{MEMBER_BYTES_MAX, NAME_BYTES_MAX};
+use crate::limits::{MEMBER_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::record::{Element, Kind, Path, Record, Register};
 use crate::scribe::Mark;
 use crate::stamp::Stamp;
@@ -220,9 +220,40 @@ impl Proposal {
     }
 }
 
-/// Whether a path can be written by an application: counters are raised, not written.
-pub(crate) fn is_writable(path: &Path) -> bool {
-    path.kind == Kind::Lww && !matches!(path.element, Some(Element::Author(_)))
+/// Whether a write is one that every peer, and this node's own log, will take.
+///
+/// Edits are checked where they are made, but paths and values can be put together by hand as well.
+pub(crate) fn check_write(path: &Path, value: &Encoded) -> Result<(), DataError> {
+    let field = || path.field.to_string();
+    let bytes = value.as_bytes().len();
+    if bytes > VALUE_BYTES_MAX {
+        return Err(DataError::ValueTooLarge { field: field(), bytes });
+    }
+    let bad = |reason: &str| Err(DataError::BadValue { field: field(), reason: reason.to_owned() });
+    match (&path.element, path.kind) {
+        (None, Kind::Lww) => {}
+        (Some(Element::Entry(key)), Kind::Lww) => {
+            if key.len() > NAME_BYTES_MAX {
+                return Err(DataError::NameLength { name: abridged(key), bytes: key.len() });
+            }
+        }
+        (Some(Element::Member(member)), Kind::Lww) => {
+            let bytes = member.as_bytes().len();
+            if bytes > MEMBER_BYTES_MAX {
+                return Err(DataError::MemberTooLarge { field: field(), bytes });
+            }
+            if !member.is_canonical() {
+                return bad("a member is not one canonical value");
+            }
+            if *value != Encoded::TRUE && !value.is_nil() {
+                return bad("a member holds true, or nil when it is removed");
+            }
+        }
+        (Some(Element::Author(_)), _) | (_, Kind::Counter) => {
+            return bad("a counter is raised, not written");
+        }
+    }
+    if value.is_canonical() { Ok(()) } else { bad("it is not one canonical value") }
 }
 
 #[cfg(test)]

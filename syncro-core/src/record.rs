@@ -81,6 +81,19 @@ impl Path {
     }
 }
 
+impl Path {
+    /// Whether both are fields as a whole, entries, members or counters.
+    pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
+        match (&self.element, &other.element) {
+            (None, None) => true,
+            (Some(one), Some(other)) => {
+                std::mem::discriminant(one) == std::mem::discriminant(other)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.element {

@@ -67,6 +67,12 @@ impl Encoded {
         &self.0
     }
 
+    /// Whether the bytes are what they should be: one value in canonical form, within the depth.
+    pub(crate) fn is_canonical(&self) -> bool {
+        let mut reader = Reader::new(&self.0);
+        reader.value(VALUE_DEPTH_MAX).is_ok() && reader.is_canonical() && reader.finish().is_ok()
+    }
+
     /// Whether this is nil.
     pub fn is_nil(&self) -> bool {
         *self == Self::NIL

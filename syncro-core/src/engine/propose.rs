@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Effects, Intake, Own};
-use crate::encoding::msgpack::Reader;
 use crate::error::{DataError, Error};
 use crate::id::RecordKey;
-use crate::limits::{TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX};
-use crate::proposal::{Change, Proposal, is_writable};
+use crate::limits::TRANSACTION_BYTES_MAX;
+use crate::proposal::{Change, Proposal, check_write};
 use crate::record::{Path, Record};
 use crate::scribe::{Mark, Scribe, Transaction};
 use crate::stamp::{Author, Now, Stamp, Time};
@@ -76,21 +75,7 @@ fn check(key: &RecordKey, change: &Change, record: &Record) -> Result<(), DataEr
         }
         _ => {}
     }
-    for (path, value) in &change.writes {
-        let field = || path.field.to_string();
-        let bytes = value.as_bytes().len();
-        if bytes > VALUE_BYTES_MAX {
-            return Err(DataError::ValueTooLarge { field: field(), bytes });
-        }
-        if let Err(fault) = Reader::new(value.as_bytes()).value(VALUE_DEPTH_MAX) {
-            return Err(DataError::BadValue { field: field(), reason: fault.to_string() });
-        }
-        if !is_writable(path) {
-            let reason = "a counter is raised, not written".to_owned();
-            return Err(DataError::BadValue { field: field(), reason });
-        }
-    }
-    Ok(())
+    change.writes.iter().try_for_each(|(path, value)| check_write(path, value))
 }
 
 /// The scribe of a change: only what differs from the record. `None` when nothing does.
@@ -107,7 +92,9 @@ fn scribe(
             .register(path)
             .filter(|_| change.mark != Mark::Replace)
             .map(|register| &register.value);
-        let is_same = present.map_or(value.is_nil(), |present| present == value);
+        // Under a younger register of another shape, what is there does not show.
+        let is_same =
+            present.map_or(value.is_nil(), |present| present == value && shows(record, path));
         if !is_same || (change.mark == Mark::Create && !value.is_nil()) {
             fields.insert(path.clone(), value.clone());
         }
@@ -130,6 +117,13 @@ fn scribe(
     }
     let fields = fields.into_iter().collect();
     Ok(Some(Scribe { key: key.clone(), mark: change.mark, fields }))
+}
+
+/// Whether the path has the shape in which its field shows.
+fn shows(record: &Record, path: &Path) -> bool {
+    let of_field = record.registers().iter().filter(|register| register.path.field == path.field);
+    let youngest = of_field.max_by_key(|register| register.stamp);
+    youngest.is_none_or(|youngest| youngest.path.has_shape_of(path))
 }
 
 #[cfg(test)]

@@ -355,12 +355,13 @@ proptest! {
         prop_assume!(edits.is_ok(), "a counter raised beyond 64 bits");
         prop_assert!(update.update(key.clone(), edits.unwrap()).is_ok());
 
-        // A set or map that never had anything in it is not there; neither is its field.
+        // A set or map that never had anything in it is not there, nor a counter never raised.
         let is_there = |field: Option<&Field>| match field {
             None => false,
             Some(Field::Set(members)) => !members.is_empty(),
             Some(Field::Map(entries)) => !entries.is_empty(),
-            Some(_) => true,
+            Some(Field::Counter(sum)) => *sum != 0,
+            Some(Field::Value(_)) => true,
         };
         let mut expected = Fields::default();
         for (name, field) in from.iter().chain(to.iter()) {

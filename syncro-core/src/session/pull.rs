@@ -154,8 +154,8 @@ impl Open {
         Ok(())
     }
 
-    /// The branch of the peer's ladder that goes on from a point. Where the peer resumed at the end of
-    /// this node's own log, that is the branch whose end is the last in there.
+    /// The branch of the peer's ladder that goes on where the peer has resumed. If that was the end of this
+    /// node's own log, the branch is the one whose end is the last in this log.
     fn branch(
         &self,
         scribes: &Scribes,
@@ -164,9 +164,9 @@ impl Open {
     ) -> Result<Epoch, StoreError> {
         let ladder = own.peer_row(self.peer).ladder.clone();
         let mut from = scribes.from;
-        if ladder.branch_at(from).is_none() && from == own.end() {
+        if !ladder.rungs().iter().any(|rung| rung.point == from) {
             for end in ladder.branch_ends() {
-                if own.has(end, view)? {
+                if end.offset <= from.offset && own.has(end, view)? {
                     from = end;
                     break;
                 }
