@@ -226,6 +226,9 @@ pub struct SessionStatus {
 ///
 /// The driver may handle and apply many inputs before it syncs the store once; then it says so by
 /// [`Input::Synced`], upon which the engine acknowledges what peers sent.
+///
+/// It can be cloned for simulations: two clones that both write are one author twice, as the halves of a
+/// copied machine are.
 #[derive(Clone, Debug)]
 pub struct Engine {
     own: Own,
@@ -348,6 +351,8 @@ impl Engine {
         }
         if self.own.end() != end {
             self.pump(now, view, effects);
+        } else {
+            self.pump_one(now, id, view, effects);
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use crate::id::{NodeId, RecordKey};
 use crate::limits::{
-    MEMBER_BYTES_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
+    MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX,
+    VALUE_DEPTH_MAX,
 };
 use crate::store::StoreError;
 
@@ -106,6 +107,14 @@ pub enum DataError {
     Missing {
         /// The record.
         key: RecordKey,
+    },
+    /// A record would become larger than one may be.
+    #[error("{key} would have {bytes} bytes; a record has at most {RECORD_BYTES_MAX}: split it up")]
+    RecordTooLarge {
+        /// The record.
+        key: RecordKey,
+        /// Bytes of the record as it would be.
+        bytes: usize,
     },
     /// A transaction is larger than one may be.
     #[error(

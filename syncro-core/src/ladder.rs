@@ -119,6 +119,8 @@ impl Ladder {
             }
         }
         // Of the others, one goes where its two neighbours are within a doubling of the distance.
+        // What lies above the newest is of a branch that was lost, or has its own end above.
+        others.retain(|rung| rung.point.offset <= newest.offset);
         others.sort_by_key(distance);
         let mut spaced: Vec<Rung> = Vec::new();
         for (place, rung) in others.iter().enumerate() {

@@ -11,6 +11,14 @@ pub const FRAME_BYTES_MAX: usize = 8 << 20;
 /// Bytes of one transaction in its canonical encoding.
 pub const TRANSACTION_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of a record, as [`Record::bytes`](crate::Record::bytes) counts them, up to which a local write
+/// may take it: sixteen transactions, and far more than is wise, since each change rewrites the record.
+pub const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes up to which received transactions may take a record: three nodes that each fill one by
+/// [`RECORD_BYTES_MAX`] apart can still meet, and a store keeps values of 64 MiB.
+pub const RECORD_BYTES_RECEIVED_MAX: usize = 3 * RECORD_BYTES_MAX;
+
 /// Bytes of one encoded value: a quarter of a transaction, so that a record with a few large fields
 /// still fits into one.
 pub const VALUE_BYTES_MAX: usize = 256 << 10;

@@ -185,6 +185,20 @@ impl Record {
         marks.chain(self.registers.iter().map(|register| register.stamp)).max()
     }
 
+    /// About the bytes that the record takes in a store: names, elements and values, and 64 for each
+    /// register.
+    pub fn bytes(&self) -> usize {
+        let registers = self.registers.iter().map(|register| {
+            let element = match &register.path.element {
+                None | Some(Element::Author(_)) => 0,
+                Some(Element::Entry(key)) => key.len(),
+                Some(Element::Member(member)) => member.as_bytes().len(),
+            };
+            64 + register.path.field.as_str().len() + element + register.value.as_bytes().len()
+        });
+        registers.sum()
+    }
+
     /// Joins what another copy knows into this one.
     pub fn merge(&mut self, other: &Self) {
         self.created = self.created.max(other.created);

@@ -195,8 +195,7 @@ impl Session {
             _ => return Err(Fault::peer(CloseReason::Unexpected)),
         }
         self.reply(effects);
-        self.pump(now, own, view, effects)
-            .map_err(|error| Fault::Peer { reason: CloseReason::Store, detail: error.to_string() })
+        Ok(())
     }
 
     pub(crate) fn on_room(&mut self, effects: &mut Effects) {

@@ -22,13 +22,13 @@ pub use redb::{Redb, RedbBuilder};
 /// 255 bytes, and some 20 bytes of our own. A B+tree page of 4 KiB still branches with such keys.
 pub const KEY_BYTES_MAX: usize = 1024;
 
-/// The longest value in bytes: 16 MiB.
+/// The longest value in bytes: 64 MiB.
 ///
 /// The largest values above are log pages and records. A page is about 8 KiB unless one
 /// transaction is larger, and a transaction never exceeds a frame. A database keeps a value in one
 /// piece, in memory and in the file, and rounds its room up to a power of two: a larger value would
 /// hurt everything beside it.
-pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A table of a store.
 ///

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Effects, Intake, Own};
 use crate::error::{DataError, Error};
 use crate::id::RecordKey;
-use crate::limits::TRANSACTION_BYTES_MAX;
+use crate::limits::{RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX};
 use crate::proposal::{Change, Proposal, check_write};
 use crate::record::{Path, Record};
 use crate::scribe::{Mark, Scribe, Transaction};
@@ -55,6 +55,9 @@ impl Own {
         }
         let mut intake = Intake::new(self.end());
         intake.append(transaction, None, view)?;
+        if let Some((key, bytes)) = intake.record_over(RECORD_BYTES_MAX) {
+            return Err(DataError::RecordTooLarge { key, bytes }.into());
+        }
         // From here on nothing fails.
         if author != self.author() {
             self.begin_epoch(author.epoch);

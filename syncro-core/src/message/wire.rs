@@ -10,7 +10,9 @@ use crate::digest::{Digest, Point};
 use crate::encoding::json;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::id::{Name, NodeId};
-use crate::limits::{FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX, TEXT_BYTES_MAX};
+use crate::limits::{
+    ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX, TEXT_BYTES_MAX,
+};
 use crate::scribe::Transaction;
 use crate::stamp::{Epoch, Time};
 
@@ -191,9 +193,14 @@ fn read_scribes(parts: &Parts<'_>, input: &Bytes) -> Result<Scribes, Malformed> 
     let mut reader = parts.get("transactions")?;
     let count = reader.array()?;
     let mut items = Vec::new();
+    let mut echoes = 0;
     for _ in 0..count {
         let mut ahead = reader.clone();
         if ahead.head()? == Head::Array(2) {
+            echoes += 1;
+            if echoes > ECHO_RUNS_MAX {
+                return Err(Malformed::Limit("the number of echoes"));
+            }
             let (offset, scribes) = (ahead.uint()?, ahead.uint()?);
             items.push(Item::Echo { offset, scribes });
             reader = ahead;

@@ -326,6 +326,23 @@ fn a_write_that_gives_a_field_its_earlier_shape_again_is_recorded() {
 }
 
 #[test]
+fn a_record_grows_to_its_limit_and_no_further() {
+    let mut desk = Desk::with(&[]);
+    let value = Value::Bytes(vec![0; VALUE_BYTES_MAX - 5]).encode();
+    let field = |n: usize| Edit::value(name(&format!("f{n:03}")), value.clone());
+    let full = RECORD_BYTES_MAX / (VALUE_BYTES_MAX + 64);
+    for n in 0..full {
+        desk.update(vec![field(n)]).unwrap();
+    }
+    let refused = refusal(desk.update(vec![field(full)]));
+    assert!(matches!(refused, DataError::RecordTooLarge { bytes, .. } if bytes > RECORD_BYTES_MAX));
+    let mut proposal = Proposal::default();
+    proposal.destroy(key(1)).unwrap();
+    desk.propose(proposal).unwrap();
+    assert_eq!(desk.records.0[&key(1)].bytes(), 0);
+}
+
+#[test]
 fn a_refused_proposal_begins_no_epoch() {
     let mut desk = Desk::new();
     assert!(desk.engine.own.note_fork(b"a clone").is_some());

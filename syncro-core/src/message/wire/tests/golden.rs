@@ -279,6 +279,7 @@ fn the_reasons_of_a_bye_have_the_numbers_they_always_had() {
         CloseReason::Digest,
         CloseReason::Store,
         CloseReason::TooManySessions,
+        CloseReason::RecordTooLarge,
     ];
     for (code, reason) in (0..).zip(reasons) {
         assert_eq!(reason.code(), code);
