@@ -156,19 +156,21 @@ fn run(options: &Options) -> Result<(), Error> {
     });
 
     let mut shell = Shell { node: node.clone(), runtime: &runtime, draft: None };
-    for line in std::io::stdin().lock().lines() {
-        let line = line.map_err(Error::Thread)?;
-        let command = line.trim();
-        if command.is_empty() {
-            continue;
-        }
-        match shell.answer(command) {
+    // Input that cannot be read any more has ended.
+    for line in std::io::stdin().lock().split(b'\n').map_while(Result::ok) {
+        let command = str::from_utf8(&line).map(str::trim);
+        let answer = match command {
+            Ok("") => continue,
+            Ok(command) => shell.answer(command),
+            Err(_) => Err(refusal("bad_command", "the line is no UTF-8 text")),
+        };
+        match answer {
             Ok(ok) => print(&json!({ "ok": ok })),
             Err(Refusal { code, message }) => {
                 print(&json!({ "error": { "code": code, "message": message } }));
             }
         }
-        if command == "quit" {
+        if command == Ok("quit") {
             break;
         }
     }
@@ -396,10 +398,12 @@ fn object(json: &str, key: &RecordKey) -> Result<BTreeMap<String, Value>, Refusa
         return Err(refusal("bad_json", "an object of fields is wanted"));
     };
     match fields.remove("id") {
-        Some(Value::Text(id)) if id != key.id.to_string() => {
-            Err(refusal("invalid", format!("the id {id:?} in the object is not that of {key}")))
+        None => Ok(fields),
+        Some(Value::Text(id)) if id == key.id.to_string() => Ok(fields),
+        Some(other) => {
+            let other = other.to_json();
+            Err(refusal("invalid", format!("the id {other} in the object is not that of {key}")))
         }
-        _ => Ok(fields),
     }
 }
 

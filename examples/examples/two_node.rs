@@ -93,14 +93,17 @@ async fn run(dir: &Path, encoding: Encoding) -> Result<(), Box<dyn Error>> {
     again.done("the link returns, and both converge")?;
     show_outcome(server, run)?;
 
+    // Timed until the other side has confirmed that it holds the change durably.
     let live = world.begin();
     server.update::<Airport>(&"SFO".into(), |sfo| sfo.visits += 1)?;
-    world.converge().await?;
+    server.confirmed_by(laptop.id(), server.end().offset).await?;
     live.done("one live change, server to laptop")?;
+    world.converge().await?;
     let live = world.begin();
     laptop.update::<Airport>(&"JFK".into(), |jfk| jfk.visits += 1)?;
-    world.converge().await?;
+    laptop.confirmed_by(server.id(), laptop.end().offset).await?;
     live.done("one live change, laptop to server")?;
+    world.converge().await?;
 
     let rate = world.begin();
     let started = Instant::now();

@@ -142,7 +142,7 @@ impl WatchAll {
                 return Ok(Some(raw));
             }
             let inbox = self.queue.lock();
-            if inbox.is_closed {
+            if inbox.is_over() {
                 return Ok(None);
             }
             if inbox.changes.is_empty() && !inbox.is_behind {
@@ -167,7 +167,7 @@ impl WatchAll {
             if let Some(raw) = self.try_next_raw()? {
                 return Ok(Some(raw));
             }
-            if self.queue.lock().is_closed {
+            if self.queue.lock().is_over() {
                 return Ok(None);
             }
             woken.await;
@@ -194,7 +194,11 @@ impl WatchAll {
                 }
                 inbox.next
             };
-            self.replay(from)?;
+            match self.replay(from) {
+                // A node that is closed has no log to read on from.
+                Err(Error::Closed) => return Ok(None),
+                replayed => replayed?,
+            }
         }
     }
 
@@ -316,6 +320,13 @@ struct Inbox {
     /// Whether the watcher reads in the log from `next` on; nothing is queued meanwhile.
     is_behind: bool,
     is_closed: bool,
+}
+
+impl Inbox {
+    /// Whether nothing comes any more: what was handed out before the end is still to be had.
+    fn is_over(&self) -> bool {
+        self.is_closed && self.changes.is_empty()
+    }
 }
 
 impl Queue {

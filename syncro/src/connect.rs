@@ -56,6 +56,9 @@ impl Drop for Connection {
 }
 
 pub(crate) async fn listen(core: Arc<Core>, addr: &str) -> Result<Listening, Error> {
+    if core.is_stopped() {
+        return Err(Error::Closed);
+    }
     let listener = syncro_net::tcp::listen(addr).await?;
     let addr = listener.local_addr()?;
     let task = tokio::spawn(async move {

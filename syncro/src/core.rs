@@ -251,7 +251,7 @@ impl Core {
 
     /// Ends every session, makes everything durable and gives the store up. Later calls fail.
     pub(crate) fn close(&self) -> Result<(), Error> {
-        let (applied, is_first) = {
+        let applied = {
             let mut state = lock(&self.state);
             let sessions: Vec<SessionId> = state.sessions.keys().copied().collect();
             for session in sessions {
@@ -259,15 +259,15 @@ impl Core {
                 // A store that failed has ended the sessions already.
                 let _ = self.step(&mut state, Input::Close { session, reason });
             }
-            let is_first = state.stopped.is_none();
             state.stopped.get_or_insert(Stop::Closed);
-            (state.applied, is_first)
+            state.applied
         };
         lock(&self.agenda).is_over = true;
         self.agenda_changed.notify_all();
         self.hub.close();
         self.note_progress();
-        let synced = if is_first { self.make_durable(applied) } else { Ok(()) };
+        // Whoever closes second waits too: the store is given up when the last flush is over.
+        let synced = self.make_durable(applied);
         self.syncer.close();
         synced
     }

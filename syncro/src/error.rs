@@ -15,7 +15,7 @@ pub enum Error {
     Usage(#[from] UsageError),
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// The network failed.
     #[error(transparent)]
     Net(#[from] NetError),
@@ -30,12 +30,22 @@ pub enum Error {
     Entropy(String),
 }
 
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // The store is closed by the node alone.
+            StoreError::Closed => Self::Closed,
+            error => Self::Store(error),
+        }
+    }
+}
+
 impl From<syncro_core::Error> for Error {
     fn from(error: syncro_core::Error) -> Self {
         match error {
             syncro_core::Error::Data(error) => Self::Data(error),
             syncro_core::Error::Usage(error) => Self::Usage(error),
-            syncro_core::Error::Store(error) => Self::Store(error),
+            syncro_core::Error::Store(error) => error.into(),
             // The core's errors are these three; a fourth would be the caller's business.
             _ => Self::Closed,
         }

@@ -32,6 +32,9 @@
 mod changes;
 mod connect;
 mod core;
+// The guides lie outside of the package, so only a checkout has them.
+#[cfg(any(doctest, all(doc, not(docsrs))))]
+pub mod docs;
 mod draft;
 mod error;
 mod node;
@@ -57,6 +60,8 @@ pub use syncro_core::{
 };
 pub use syncro_derive::ScribeModel;
 pub use syncro_net::NetError;
+/// Everything that a backend of one's own needs.
+pub use syncro_store as store;
 pub use syncro_store::{Backend, Memory, MemoryDisk, Reader, Snapshot};
 #[cfg(feature = "redb")]
 pub use syncro_store::{Redb, RedbBuilder};

@@ -422,10 +422,11 @@ impl Node {
     pub async fn confirmed_by(&self, peer: NodeId, offset: u64) -> Result<(), Error> {
         let mut progress = self.core.progress.subscribe();
         loop {
-            let sessions = self.sessions();
-            let mut of_peer = sessions.iter().filter(|session| session.peer == peer).peekable();
-            let is_connected = of_peer.peek().is_some();
-            if is_connected && of_peer.all(|session| session.receipt >= Some(offset)) {
+            // Nothing that borrows may live across the wait, or no task could be spawned with it.
+            let mut sessions = self.sessions();
+            sessions.retain(|session| session.peer == peer);
+            let has_confirmed = |session: &SessionStatus| session.receipt >= Some(offset);
+            if !sessions.is_empty() && sessions.iter().all(has_confirmed) {
                 return Ok(());
             }
             if self.core.is_stopped() || progress.changed().await.is_err() {
@@ -438,7 +439,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Net`] when the address is in use or cannot be had.
+    /// [`Error::Net`] when the address is in use or cannot be had, [`Error::Closed`] when the node is
+    /// closed.
     pub async fn listen(&self, addr: &str) -> Result<Listening, Error> {
         connect::listen(self.core.clone(), addr).await
     }

@@ -49,17 +49,21 @@ where
         reason = &mut written => Err(reason),
         reason = &mut end => Ok(reason.unwrap_or(CloseReason::Lost)),
         () = stop => Ok(close(core, session, CloseReason::Done)),
-        read = read(core, session, &mut reader) => match read {
-            Ok(None) => Err(CloseReason::Lost),
-            // The engine says goodbye; a node that is closed or has failed has done so itself.
-            Ok(Some(reason)) => Ok(close(core, session, reason)),
-            Err(_) => Ok(close(core, session, CloseReason::Store)),
+        read = read(core, session, &mut reader) => match (end.try_recv(), read) {
+            // The peer's goodbye came just before the end of its stream, or the node is closed.
+            (Ok(reason), _) => Ok(reason),
+            (Err(_), Ok(None)) => Err(CloseReason::Lost),
+            (Err(_), Ok(Some(reason))) => Ok(close(core, session, reason)),
+            (Err(_), Err(_)) => Ok(close(core, session, CloseReason::Store)),
         },
     };
     let reason = match ending {
         Err(reason) => reason,
         // A goodbye is worth a second, if the peer still reads.
-        Ok(reason) => tokio::time::timeout(GOODBYE_MAX, written).await.unwrap_or(reason),
+        Ok(reason) => {
+            let _ = tokio::time::timeout(GOODBYE_MAX, written).await;
+            reason
+        }
     };
     Ok(SessionEnd { reason, was_open: was_open.load(Ordering::Relaxed) })
 }

@@ -35,6 +35,9 @@ impl Session {
         view: &impl View,
         effects: &mut Effects,
     ) -> Result<(), Fault> {
+        if self.role == Role::Accept {
+            self.outbox.encoding = encoding;
+        }
         if hello.version < PROTOCOL_VERSION || hello.frame < FRAME_BYTES_MAX as u64 {
             let detail = format!(
                 "the peer speaks version {} with frames of {} bytes, this node version \
@@ -45,7 +48,6 @@ impl Session {
         }
         own.load_peer(hello.node, view)?;
         if self.role == Role::Accept {
-            self.outbox.encoding = encoding;
             self.outbox.send(&self::hello(own), effects);
         }
         if (hello.node, hello.epoch) == (own.author().node, own.author().epoch) {

@@ -11,7 +11,7 @@ use crate::world::{Failure, Law};
 use op::stories;
 
 /// Cases of one run; the environment variable `SYNCRO_CASES` asks for more.
-const CASES: u32 = 400;
+const CASES: u32 = 1000;
 
 #[test]
 fn whatever_happens_nodes_converge_lose_nothing_and_come_to_rest() {
@@ -41,15 +41,14 @@ fn search(cases: u32, laws: &[Law]) -> Option<Failure> {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[3; 32]);
     let mut found = None;
     let cell = std::cell::RefCell::new(&mut found);
-    let _ = TestRunner::new_with_rng(config, rng).run(&stories(), |story| {
-        match story.play(false) {
+    let _ =
+        TestRunner::new_with_rng(config, rng).run(&stories(), |story| match story.play(false) {
             Err(failure) if laws.contains(&failure.law) => {
                 let message = failure.to_string();
                 cell.borrow_mut().get_or_insert(failure);
                 Err(TestCaseError::fail(message))
             }
             _ => Ok(()),
-        }
-    });
+        });
     found
 }

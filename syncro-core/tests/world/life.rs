@@ -1,10 +1,12 @@
 //! What becomes of nodes: born, crashed, restored, cloned.
 
-use syncro_core::{Config, Engine, Input, Name, NodeId, SessionId, View};
+use syncro_core::{
+    Author, Commit, Config, Effects, Engine, Input, Name, NodeId, SessionId, Store, View,
+};
 use syncro_store::{LogStore, MemoryDisk};
 
 use super::node::Log;
-use super::{Failure, TestNode, World};
+use super::{Failure, TestNode, World, uptime_ms};
 
 impl World {
     pub(crate) fn add_node(&mut self, name: &str) -> Result<usize, Failure> {
@@ -14,14 +16,19 @@ impl World {
             seed: self.fresh_seed(),
         };
         let (disk, log) = (MemoryDisk::new(), Log::default());
-        let now =
-            syncro_core::Now { wall_ms: super::WALL_MS + self.now_ms, monotonic_ms: self.now_ms };
-        let (node, effects) = TestNode::open(now, config, disk, log, &[])?;
+        let number = self.nodes.len();
+        let now = self.clocks(0, uptime_ms(number));
+        let (mut node, effects) = TestNode::open(now, config, disk, log, &[])?;
+        node.uptime_ms = uptime_ms(number);
         self.nodes.push(node);
-        let number = self.nodes.len() - 1;
         self.carry_out(number, effects, false)?;
         self.sync(number)?;
         Ok(number)
+    }
+
+    /// The configuration of a node that finds its name in its store.
+    fn anonymous(&mut self) -> Config {
+        Config { seed: self.fresh_seed(), ..Config::default() }
     }
 
     fn fresh_seed(&mut self) -> [u8; 32] {
@@ -56,7 +63,7 @@ impl World {
         node: usize,
         disk: MemoryDisk,
         log: Log,
-        kept: &[syncro_core::Commit],
+        kept: &[Commit],
     ) -> Result<(), Failure> {
         // The connections go with the process; peers find out.
         for link in 0..self.links.len() {
@@ -67,10 +74,10 @@ impl World {
                 }
             }
         }
-        let config = Config { seed: self.fresh_seed(), ..Config::default() };
+        let config = self.anonymous();
         let (mut opened, effects) = TestNode::open(self.now(node), config, disk, log, kept)?;
         let before = &mut self.nodes[node];
-        opened.skew_ms = before.skew_ms;
+        (opened.skew_ms, opened.uptime_ms) = (before.skew_ms, before.uptime_ms);
         opened.image = before.image.clone();
         opened.events = std::mem::take(&mut before.events);
         self.nodes[node] = opened;
@@ -78,7 +85,7 @@ impl World {
     }
 
     /// Makes the epoch durable, and looks at what the node woke up with.
-    fn begin(&mut self, node: usize, effects: syncro_core::Effects) -> Result<(), Failure> {
+    fn begin(&mut self, node: usize, effects: Effects) -> Result<(), Failure> {
         self.carry_out(node, effects, false)?;
         self.sync(node)?;
         self.check_points(node)?;
@@ -87,17 +94,14 @@ impl World {
 
     /// Copies the data directory and starts a second node on it.
     pub(crate) fn clone_file(&mut self, node: usize) -> Result<usize, Failure> {
+        let (number, config) = (self.nodes.len(), self.anonymous());
         let it = &self.nodes[node];
-        let mut log = it.log.clone();
-        let disk = it.disk.image();
-        let skew_ms = it.skew_ms;
-        let config = Config { seed: self.fresh_seed(), ..Config::default() };
+        let now = self.clocks(it.skew_ms, uptime_ms(number));
         let (mut clone, effects) =
-            TestNode::open(self.now(node), config, disk, std::mem::take(&mut log), &[])?;
-        clone.skew_ms = skew_ms;
+            TestNode::open(now, config, it.disk.image(), it.log.clone(), &[])?;
+        (clone.skew_ms, clone.uptime_ms) = (it.skew_ms, uptime_ms(number));
         clone.keep_image();
         self.nodes.push(clone);
-        let number = self.nodes.len() - 1;
         self.begin(number, effects)?;
         Ok(number)
     }
@@ -109,10 +113,9 @@ impl World {
         let disk = it.disk.fork();
         let mut store = LogStore::open(disk.open()?)?;
         for commit in &it.unsynced {
-            syncro_core::Store::apply(&mut store, commit)?;
+            store.apply(commit)?;
         }
-        let author =
-            store.own()?.map(|own| syncro_core::Author { node: own.node, epoch: own.epoch });
+        let author = store.own()?.map(|own| Author { node: own.node, epoch: own.epoch });
         let clone = TestNode {
             engine,
             store,
@@ -123,6 +126,7 @@ impl World {
             events: Vec::new(),
             wake_at: it.wake_at,
             skew_ms: it.skew_ms,
+            uptime_ms: uptime_ms(self.nodes.len()),
             covered: it.covered.clone(),
         };
         let sessions: Vec<SessionId> = self

@@ -26,7 +26,7 @@ pub(crate) use link::{End, Link, Piece};
 pub(crate) use node::TestNode;
 pub(crate) use pair::{A, B, Pair};
 pub(crate) use stranger::{STRANGER, Stranger};
-pub(crate) use write::{Write, note, tally};
+pub(crate) use write::{Write, name, note, tally};
 
 /// Where wall clocks start: some day in 2024.
 pub(crate) const WALL_MS: u64 = 1_710_000_000_000;
@@ -45,6 +45,11 @@ pub(crate) struct Ledger {
     pub(crate) raises: HashMap<Bytes, i64>,
     /// Authors that a snapshot clone made two engines of.
     pub(crate) shared: HashSet<Author>,
+}
+
+/// How long a machine had been up when the world began: no two for equally long, nor do clones count alike.
+pub(crate) fn uptime_ms(node: usize) -> u64 {
+    10_000_000 * node as u64
 }
 
 #[derive(Debug)]
@@ -82,10 +87,14 @@ impl World {
 
     /// The two clocks of a node.
     pub(crate) fn now(&self, node: usize) -> Now {
-        let wall_ms = WALL_MS + self.now_ms;
+        let TestNode { skew_ms, uptime_ms, .. } = self.nodes[node];
+        self.clocks(skew_ms, uptime_ms)
+    }
+
+    fn clocks(&self, skew_ms: i64, uptime_ms: u64) -> Now {
         Now {
-            wall_ms: wall_ms.saturating_add_signed(self.nodes[node].skew_ms),
-            monotonic_ms: self.now_ms,
+            wall_ms: (WALL_MS + self.now_ms).saturating_add_signed(skew_ms),
+            monotonic_ms: self.now_ms + uptime_ms,
         }
     }
 
@@ -152,7 +161,8 @@ impl World {
             self.check_event(node, &event)?;
             self.nodes[node].events.push(event);
         }
-        self.nodes[node].wake_at = wake_at;
+        let it = &mut self.nodes[node];
+        it.wake_at = wake_at.map(|at| at.saturating_sub(it.uptime_ms));
         Ok(rooms)
     }
 
@@ -241,7 +251,7 @@ impl World {
         link.is_broken = true;
         link.ends.iter_mut().for_each(|end| end.inbox.clear());
         let end = &mut link.ends[side];
-        if std::mem::take(&mut end.is_open) {
+        if std::mem::take(&mut end.is_open) && end.node != STRANGER {
             let (node, session) = (end.node, end.session);
             self.input(node, Input::Lost { session })?;
         }

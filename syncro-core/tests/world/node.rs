@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use syncro_core::{
-    Commit, Config, Effects, Engine, Entry, Event, NodeId, Now, Point, Store, Transaction, View,
+    Commit, Config, Effects, Engine, Entry, Event, Now, Point, Store, Transaction, View,
 };
 use syncro_store::{LogStore, MemoryDisk};
 
@@ -24,7 +24,10 @@ pub(crate) struct TestNode {
     pub(crate) image: (MemoryDisk, Log),
     pub(crate) events: Vec<Event>,
     pub(crate) wake_at: Option<u64>,
+    /// By how much its wall clock is ahead of the world's.
     pub(crate) skew_ms: i64,
+    /// By how much its monotonic clock is.
+    pub(crate) uptime_ms: u64,
     /// Points of peers that were found to cover nothing that is not held.
     pub(crate) covered: HashSet<Point>,
 }
@@ -110,14 +113,11 @@ impl TestNode {
             events: Vec::new(),
             wake_at: None,
             skew_ms: 0,
+            uptime_ms: 0,
             covered: HashSet::new(),
         };
         node.check_log()?;
         Ok((node, effects))
-    }
-
-    pub(crate) fn id(&self) -> NodeId {
-        self.engine.node()
     }
 
     /// Flushes. Returns the sequence of the last commit, if there was any.

@@ -29,15 +29,6 @@ impl Pair {
         or_panic(self.0.write(node, &write))
     }
 
-    /// The title of a note.
-    pub(crate) fn title(&self, node: usize, id: u8) -> Option<u8> {
-        let value = self.0.value(node, &super::note(id), "title")?;
-        match value {
-            syncro_core::Value::Int(int) => u8::try_from(int).ok(),
-            other => panic!("{other:?} is no title"),
-        }
-    }
-
     /// Connects A and B.
     #[track_caller]
     pub(crate) fn connect_both(&mut self) -> usize {

@@ -87,7 +87,10 @@ impl Stranger {
     pub(crate) fn assert_closed(&mut self, reason: CloseReason) {
         assert_eq!(self.closed(), Some((reason, false)));
         let last = self.hears().pop().expect("a bye");
-        assert_eq!((last["type"].as_str(), last["code"].as_u64()), (Some("bye"), Some(u64::from(reason.code()))));
+        assert_eq!(
+            (last["type"].as_str(), last["code"].as_u64()),
+            (Some("bye"), Some(u64::from(reason.code())))
+        );
         assert!(self.world.nodes[A].engine.sessions().next().is_none());
     }
 

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use syncro_core::{NodeId, Point, Transaction, from_json, to_json};
 
+use super::World;
+
 /// Reads a message in either encoding.
 pub(crate) fn read(frame: &Bytes) -> Value {
     if frame.first() == Some(&b'{') {
@@ -22,6 +24,12 @@ pub(crate) fn transactions(frame: &Bytes) -> usize {
     let message = read(frame);
     let Some(items) = message["transactions"].as_array() else { return 0 };
     items.iter().filter(|item| item.as_array().is_some_and(|item| item.len() == 4)).count()
+}
+
+/// How many transactions one side of a link has sent.
+pub(crate) fn sent(world: &World, link: usize, side: usize) -> usize {
+    let tape = world.links[link].tape.as_ref().unwrap();
+    tape.iter().filter(|(from, _)| *from == side).map(|(_, frame)| transactions(frame)).sum()
 }
 
 /// Writes a message as JSON.

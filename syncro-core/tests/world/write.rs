@@ -210,6 +210,14 @@ impl World {
         }
     }
 
+    /// The title of a note.
+    pub(crate) fn title(&self, node: usize, id: u8) -> Option<u8> {
+        match self.value(node, &note(id), "title")? {
+            Value::Int(int) => u8::try_from(int).ok(),
+            other => panic!("{other:?} is no title"),
+        }
+    }
+
     /// The mark of the newest transaction's first scribe.
     pub(crate) fn newest_mark(&self, node: usize) -> Option<Mark> {
         let last = self.nodes[node].log.entries().last()?;

@@ -118,9 +118,8 @@ fn a_transaction_without_an_effect_is_none_and_a_dropped_draft_is_nothing() {
 #[test]
 fn the_scribes_of_a_transaction_stand_together_in_the_log() {
     let node = node("a");
-    let committed = node.transaction(|draft| {
-        ["c", "a", "b"].iter().try_for_each(|id| draft.create(&todo(id)))
-    });
+    let committed =
+        node.transaction(|draft| ["c", "a", "b"].iter().try_for_each(|id| draft.create(&todo(id))));
     let committed = committed.unwrap().unwrap();
     let entries = node.log(0, 1 << 20).unwrap();
     assert_eq!((entries.len(), committed.offset), (1, 3));

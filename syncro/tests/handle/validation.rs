@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use syncro::{DataError, Edit, Error, Fields, Node, RecordId, ScribeModel, Value};
+use syncro::{
+    DataError, Edit, Encoding, Error, Fields, Node, RecordId, RecordKey, ScribeModel, Value,
+};
 
-use crate::support::{Todo, id, key, name, node, todo};
+use crate::support::{Todo, converge, id, key, link_in, name, node, todo};
 
 /// Does what must fail, and returns why; nothing may have been recorded.
 fn refused<T>(node: &Node, write: impl FnOnce(&Node) -> Result<T, Error>) -> DataError {
@@ -98,9 +100,7 @@ fn a_counter_stays_within_64_bits() {
         node.transaction(|draft| draft.update_record(key("todo", "milk"), raise(1)))
     });
     assert_eq!(error, DataError::CounterOverflow { field: id("views") });
-    let error = refused(&node, |node| {
-        node.update(&id("milk"), |todo: &mut Todo| todo.views = -1)
-    });
+    let error = refused(&node, |node| node.update(&id("milk"), |todo: &mut Todo| todo.views = -2));
     assert_eq!(error, DataError::CounterOverflow { field: id("views") });
     node.update(&id("milk"), |todo: &mut Todo| todo.views = 0).unwrap();
     assert_eq!(node.get::<Todo>(&id("milk")).unwrap().unwrap().views, 0);
@@ -130,4 +130,28 @@ fn a_value_that_nests_too_deep_is_refused_by_its_field() {
         node.transaction(|draft| draft.create_record(key("todo", "milk"), &fields))
     });
     assert!(matches!(&error, DataError::BadValue { field, .. } if field == "deep"), "{error}");
+}
+
+/// What one node takes, every other must take: a record that no peer can read would end each session.
+#[tokio::test]
+async fn what_stands_at_a_limit_reaches_a_peer_in_both_encodings() {
+    for encoding in [Encoding::MessagePack, Encoding::Json] {
+        let (a, b) = (node("a"), node("b"));
+        let notes = BTreeMap::from([(id(""), id("empty key")), ("k".repeat(255), id("\0"))]);
+        let tags = [id(""), "x".repeat(1021)].into();
+        let edge = Todo { title: "\u{1}".repeat((256 << 10) - 5), notes, tags, ..todo("edge") };
+        a.create(&Todo { views: i64::MIN, ..edge.clone() }).unwrap();
+        let nested = (0..31).fold(Value::Bytes(vec![0; 9]), |inner, _| Value::Array(vec![inner]));
+        let odd = Value::Map([(id("$bytes"), nested), (id(""), Value::Float(-0.0))].into());
+        let ints = [i128::from(u64::MAX), i128::from(i64::MIN)].map(Value::Int).into();
+        let values = [(id("odd"), odd), (id("ints"), Value::Array(ints))].into();
+        let fields = Fields::from_values(&values).unwrap();
+        let key = RecordKey { model: name(&"m".repeat(255)), id: RecordId::Int(i64::MIN) };
+        a.transaction(|draft| draft.create_record(key.clone(), &fields)).unwrap();
+
+        let _link = link_in(&a, &b, encoding);
+        converge(&a, &b).await;
+        assert!(b.get(&id("edge")).unwrap() == Some(Todo { views: i64::MIN, ..edge }));
+        assert_eq!(b.get_record(&key).unwrap(), Some(fields));
+    }
 }

@@ -1,0 +1,247 @@
+//! Each command, and each way in which one is refused.
+
+use serde_json::json;
+
+use crate::shell::{Shell, run};
+
+fn node() -> Shell {
+    Shell::start(&["--name", "a"])
+}
+
+#[test]
+fn records_are_created_updated_destroyed_and_read() {
+    let mut a = node();
+    assert_eq!(
+        a.ok(r#"create todo t1 {"title":"milk","due":null,"n":[1,{"x":2.5}]}"#),
+        json!({"offset": 1})
+    );
+    assert_eq!(a.ok("get todo t1"), json!({"title": "milk", "n": [1, {"x": 2.5}]}));
+    assert_eq!(a.ok(r#"update todo t1 {"title":"oat milk","n":null}"#), json!({"offset": 2}));
+    assert_eq!(a.ok(r#"update todo t1 {"title":"oat milk"}"#), json!(null), "it changes nothing");
+    assert_eq!(a.ok(r#"create todo t0 {"id":"t0"}"#), json!({"offset": 3}));
+    assert_eq!(a.ok("list todo"), json!([{"id": "t0"}, {"id": "t1", "title": "oat milk"}]));
+    assert_eq!(a.ok("destroy todo t1"), json!({"offset": 4}));
+    assert_eq!(a.ok("get todo t1"), json!(null));
+    assert_eq!(a.ok("get todo never"), json!(null));
+    assert_eq!(a.ok("list nothing"), json!([]));
+    assert_eq!(a.ok(r#"create todo t1 {"title":"again"}"#), json!({"offset": 5}));
+    assert_eq!(a.ok("get todo t1"), json!({"title": "again"}));
+    a.quit();
+}
+
+#[test]
+fn counters_are_raised_and_set_members_come_and_go() {
+    let mut a = node();
+    a.ok("create todo t1 {}");
+    a.ok("raise todo t1 views 5");
+    a.ok("raise todo t1 views -7");
+    assert_eq!(a.ok("raise todo t1 views 0"), json!(null));
+    a.ok(r#"add todo t1 tags "b c""#);
+    a.ok(r#"add todo t1 tags "a""#);
+    a.ok(r#"add todo t1 tags {"x":[1]}"#);
+    assert_eq!(a.ok(r#"add todo t1 tags "a""#), json!(null), "it is a member already");
+    a.ok(r#"remove todo t1 tags {"x":[1]}"#);
+    let found = a.ok("get todo t1");
+    assert_eq!(found["views"], -2);
+    assert_eq!(found["tags"].as_array().unwrap().len(), 2);
+    assert_eq!(a.code("raise todo t1 views 9223372036854775808"), "bad_command");
+    a.ok("raise todo t1 views 9223372036854775807");
+    assert_eq!(a.code("raise todo t1 views 9223372036854775807"), "invalid");
+}
+
+#[test]
+fn values_that_json_lacks_are_tagged() {
+    let mut a = node();
+    let tagged = json!({"bytes": {"$bytes": "AQI="}, "big": {"$int": "9007199254740993"},
+        "nan": {"$float": "nan"}, "text": "ü\n\"", "$$dollar": true});
+    a.ok(&format!("create x 1 {tagged}"));
+    assert_eq!(a.ok("get x 1")["bytes"], tagged["bytes"]);
+    assert_eq!(a.ok("get x 1")["big"], tagged["big"]);
+    assert_eq!(a.ok("get x 1")["nan"], tagged["nan"]);
+    assert_eq!(a.ok("get x 1")["text"], tagged["text"]);
+}
+
+#[test]
+fn what_cannot_be_done_is_an_error_with_a_code_and_changes_nothing() {
+    let mut a = node();
+    a.ok(r#"create todo t1 {"title":"milk"}"#);
+    let digest = a.digest();
+    let long = "x".repeat(256);
+    let huge = "x".repeat(257 << 10);
+    let refused = [
+        ("create todo t1 {}", "exists"),
+        ("update todo t2 {}", "not_found"),
+        ("destroy todo t2", "not_found"),
+        ("raise todo t2 views 1", "not_found"),
+        ("add todo t2 tags 1", "not_found"),
+        ("remove todo t2 tags 1", "not_found"),
+        ("create todo t2", "bad_json"),
+        ("create todo t2 {", "bad_json"),
+        ("create todo t2 [1]", "bad_json"),
+        ("create todo t2 {} {}", "bad_json"),
+        (r#"create todo t2 {"a":1,"a":2}"#, "bad_json"),
+        ("add todo t1 tags", "bad_json"),
+        ("create", "bad_command"),
+        ("create todo", "bad_command"),
+        ("get todo", "bad_command"),
+        ("destroy", "bad_command"),
+        ("raise todo t1 views", "bad_command"),
+        ("raise todo t1 views 1.5", "bad_command"),
+        ("log x", "bad_command"),
+        ("frobnicate", "bad_command"),
+        ("CREATE todo t2 {}", "bad_command"),
+        (r#"create todo t2 {"":1}"#, "invalid"),
+        (r#"create todo t2 {"id":"t3"}"#, "invalid"),
+        (r#"create todo t2 {"id":2}"#, "invalid"),
+        ("list", "invalid"),
+        (&format!("create todo {long} {{}}"), "invalid"),
+        (&format!("create {long} t2 {{}}"), "invalid"),
+        (&format!(r#"create todo t2 {{"big":"{huge}"}}"#), "invalid"),
+        ("commit", "no_transaction"),
+        ("abort", "no_transaction"),
+        ("import /nowhere.csv todo id", "io"),
+    ];
+    for (command, code) in refused {
+        let shown: String = command.chars().take(60).collect();
+        assert_eq!(a.code(command), code, "{shown}");
+    }
+    assert_eq!(a.digest(), digest);
+    assert_eq!(a.ok("log").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn errors_name_the_field_and_the_file() {
+    let mut a = node();
+    let huge = "x".repeat(257 << 10);
+    let answer = a.ask(&format!(r#"create todo t2 {{"picture":"{huge}"}}"#));
+    assert!(answer["error"]["message"].as_str().unwrap().contains("\"picture\""), "{answer}");
+    let answer = a.ask("import /nowhere.csv todo id");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("/nowhere.csv"), "{answer}");
+}
+
+/// A line that was not UTF-8 ended the program, with a message about threads.
+#[test]
+fn a_line_that_is_no_text_is_refused_and_the_next_is_answered() {
+    let mut a = node();
+    a.send_bytes(b"create todo \xff {}\n");
+    let answer = a.next_answer().expect("it lives on");
+    assert_eq!(answer["error"]["code"], "bad_command");
+    assert_eq!(a.ok("create todo t1 {}"), json!({"offset": 1}));
+}
+
+#[test]
+fn a_transaction_is_whole_and_reads_its_own_writes() {
+    let mut a = node();
+    a.ok(r#"create todo old {"title":"x"}"#);
+    assert_eq!(a.ok("begin"), true);
+    assert_eq!(a.code("begin"), "in_transaction");
+    assert_eq!(a.ok(r#"create todo t1 {"title":"milk"}"#), true);
+    assert_eq!(a.ok("raise todo t1 views 2"), true);
+    assert_eq!(a.ok("destroy todo old"), true);
+    assert_eq!(a.code("create todo t1 {}"), "exists");
+    assert_eq!(a.code("update todo old {}"), "not_found");
+    assert_eq!(a.ok("get todo t1"), json!({"title": "milk", "views": 2}));
+    assert_eq!(a.ok("get todo old"), json!(null));
+    assert_eq!(a.ok("list todo"), json!([{"id": "old", "title": "x"}]), "as it is committed");
+    assert_eq!(a.ok("commit"), json!({"offset": 3}));
+    assert_eq!(a.ok("list todo"), json!([{"id": "t1", "title": "milk", "views": 2}]));
+
+    a.ok("begin");
+    a.ok("destroy todo t1");
+    assert_eq!(a.ok("abort"), true);
+    assert_eq!(a.ok("get todo t1")["views"], 2);
+    a.ok("begin");
+    assert_eq!(a.ok("commit"), json!(null), "nothing was to be done");
+    assert_eq!(a.ok("log").as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn the_log_tells_what_was_written_from_any_offset() {
+    let mut a = node();
+    a.ok("begin");
+    (0..3).for_each(|n| _ = a.ok(&format!(r#"create todo t{n} {{"title":"x"}}"#)));
+    a.ok("commit");
+    a.ok("destroy todo t1");
+    let log = a.ok("log");
+    assert_eq!(log.as_array().unwrap().len(), 2);
+    assert_eq!((&log[0]["offset"], &log[1]["offset"]), (&json!(0), &json!(3)));
+    let first = json!({"model": "todo", "id": "t0", "mark": "create", "fields": {"title": "x"}});
+    assert_eq!(log[0]["scribes"][0], first);
+    assert_eq!(log[1]["scribes"][0]["mark"], "destroy");
+    assert!(log[0]["node"] == log[1]["node"] && log[0]["epoch"] == log[1]["epoch"]);
+    assert_eq!(a.ok("log 2").as_array().unwrap().len(), 2, "2 lies inside the first");
+    assert_eq!(a.ok("log 3").as_array().unwrap().len(), 1);
+    assert_eq!(a.ok("log 4"), json!([]));
+}
+
+#[test]
+fn the_airports_are_imported_once() {
+    let csv = concat!(env!("CARGO_MANIFEST_DIR"), "/data/airports.csv");
+    let mut a = node();
+    let import = format!("import {csv} airport iata");
+    assert_eq!(a.ok(&import), json!({"imported": 3376, "skipped": 0}));
+    assert_eq!(a.ok(&import), json!({"imported": 0, "skipped": 3376}));
+    let sfo = a.ok("get airport SFO");
+    assert_eq!(sfo["city"], "San Francisco");
+    assert!(sfo["latitude"].is_string() && sfo.get("iata").is_none(), "{sfo}");
+    assert_eq!(a.ok("list airport").as_array().unwrap().len(), 3376);
+    assert_eq!(a.code(&format!("import {csv} airport nocolumn")), "io");
+
+    a.ok("begin");
+    assert_eq!(a.ok(&format!("import {csv} other iata"))["imported"], 3376);
+    a.ok("abort");
+    assert_eq!(a.ok("list other"), json!([]));
+}
+
+#[test]
+fn quit_and_the_end_of_input_close_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("a.redb");
+    let args = ["--name", "a", "--store", store.to_str().unwrap()];
+    let mut a = Shell::start(&args);
+    a.ok("create todo t1 {}");
+    let digest = a.digest();
+    a.quit();
+
+    let mut a = Shell::start(&args);
+    assert_eq!(a.digest(), digest);
+    a.ok("begin");
+    a.ok("create todo t2 {}");
+    a.hang_up();
+    assert!(a.wait().success());
+
+    let mut a = Shell::start(&args);
+    assert_eq!(a.digest(), digest, "an open transaction is not committed by leaving");
+    a.send_bytes(b"   \n\ncreate todo t3 {}");
+    a.hang_up();
+    assert_eq!(a.next_answer().unwrap(), json!({"ok": {"offset": 2}}), "the last line counts");
+    assert!(a.wait().success());
+}
+
+#[test]
+fn a_program_that_cannot_start_says_why_and_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("a.redb");
+    let store = store.to_str().unwrap();
+    let (_open, addr) = Shell::listening(&["--name", "a", "--store", store]);
+    let letter = dir.path().join("letter.txt");
+    std::fs::write(&letter, "Dear Ann").unwrap();
+    let letter = letter.to_str().unwrap();
+    let cases: [(&[&str], &str); 7] = [
+        (&[], "needs a --name"),
+        (&["--name"], "wants a value"),
+        (&["--name", "b", "--encoding", "xml"], "is not understood"),
+        (&["--name", "a", "--store", store], "close it there"),
+        (&["--name", "b", "--store", letter], "no store"),
+        (&["--name", "b", "--listen", &addr], "already in use"),
+        (&["--name", "b", "--listen", "nonsense"], "host:port"),
+    ];
+    for (args, message) in cases {
+        let (status, out, err) = run("node", args);
+        assert!(!status.success() && out.is_empty(), "{args:?}: {out}");
+        assert!(err.contains(message), "{args:?}: {err}");
+        assert!(!err.contains("panicked"), "{err}");
+    }
+    let (status, out, _) = run("node", &["--help"]);
+    assert!(status.success() && out.contains("--store FILE"));
+}

@@ -1,0 +1,9 @@
+//! The example `node` as scripts drive it: a process, lines in, lines out.
+
+// Clippy lets helpers of tests unwrap only under this attribute.
+#![cfg(test)]
+
+mod commands;
+mod converging;
+mod crashing;
+mod shell;

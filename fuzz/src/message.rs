@@ -1,0 +1,136 @@
+//! One message, of any bytes, to a session in each of its states.
+
+use bytes::Bytes;
+use syncro_core::limits::SEND_BUFFER_BYTES;
+use syncro_core::{
+    CloseReason, Effects, Encoding, Engine, Input, NodeId, OwnRow, PeerRow, Point, Role, SessionId,
+    from_json, to_json,
+};
+use syncro_store::{LogStore, MemoryDisk};
+
+use super::node::{Node, assert_bounded, call, now, proposal};
+use super::wire;
+
+const SESSION: SessionId = SessionId(1);
+
+/// The message is taken or the session closed; the host is never blamed, and both encodings of a message
+/// come to the same.
+pub fn message(input: &[u8]) {
+    let frame = Bytes::copy_from_slice(input);
+    let other = match input.first() {
+        Some(b'{' | b' ' | b'\t' | b'\r' | b'\n') => from_json(input),
+        _ => to_json(input),
+    };
+    STATES.with(|states| {
+        for (state, (engine, store)) in states.iter().enumerate() {
+            let outcome = receive(engine.clone(), store, frame.clone());
+            if let Ok(other) = &other {
+                let other = receive(engine.clone(), store, other.clone().into());
+                assert_eq!(outcome, other, "in state {state}");
+            }
+        }
+    });
+}
+
+thread_local! {
+    /// Built once: a message changes a copy of the engine, and nothing of the store.
+    static STATES: Vec<(Engine, LogStore)> = states();
+}
+
+/// Greeting on both sides, greeted, streaming both ways, and streaming with a receipt.
+fn states() -> Vec<(Engine, LogStore)> {
+    let dialled = Input::Open { session: SESSION, role: Role::Dial(Encoding::Json) };
+    let mut states = Vec::new();
+    for role in [Role::Accept, Role::Dial(Encoding::MessagePack)] {
+        let mut node = written();
+        let _ = node.input(1, Input::Open { session: SESSION, role });
+        states.push(copy(&node));
+    }
+    let mut node = written();
+    let _ = node.input(1, dialled);
+    let hello = wire::hello(NodeId::named("stranger"));
+    let _ = node.input(1, Input::Receive { session: SESSION, frame: hello });
+    states.push(copy(&node));
+
+    let mut node = written();
+    call(&mut node, 1, SESSION, Point::START);
+    states.push(copy(&node));
+    let transaction = super::seeds::transactions().swap_remove(0);
+    let to = Point::START.then(transaction.len(), transaction.bytes());
+    let frames = [
+        wire::scribes(Point::START, to, &[transaction.bytes().clone()]),
+        wire::ack(Point { offset: 2, ..Point::START }),
+    ];
+    for frame in frames {
+        let _ = node.input(2, Input::Receive { session: SESSION, frame });
+        let _ = node.sync(3);
+        states.push(copy(&node));
+    }
+    states
+}
+
+/// A node that has written a little.
+fn written() -> Node {
+    let mut node = Node::open("node", 1, MemoryDisk::new());
+    for what in 0..6 {
+        let proposal = proposal(&node.store, what, 9);
+        let _ = node.input(1, Input::Propose(proposal));
+    }
+    let _ = node.sync(1);
+    node
+}
+
+fn copy(node: &Node) -> (Engine, LogStore) {
+    let store = LogStore::open(node.disk.crash().open().unwrap()).unwrap();
+    (node.engine.clone(), store)
+}
+
+/// What a message came to, without what depends on its encoding.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    appended: Vec<Bytes>,
+    rows: Option<(OwnRow, Vec<(NodeId, PeerRow)>)>,
+    sends: usize,
+    closes: Vec<(SessionId, CloseReason)>,
+    events: usize,
+}
+
+fn receive(mut engine: Engine, store: &LogStore, frame: Bytes) -> Outcome {
+    let bytes = frame.len();
+    let input = Input::Receive { session: SESSION, frame };
+    let effects = engine.handle(now(10), input, store).expect("the host is blamed");
+    assert_bounded(&effects);
+    let outcome = Outcome::of(effects);
+    // The shortest scribe has six bytes; each makes an event, and its stamp may make two more.
+    assert!(outcome.events <= 4 + bytes / 2, "{} events of {bytes} bytes", outcome.events);
+    assert!(outcome.appended.len() <= bytes / 6);
+
+    if outcome.closes.is_empty() && outcome.rows.is_none() {
+        for input in [
+            Input::Room { session: SESSION },
+            Input::Synced { through: u64::MAX },
+            Input::Tick,
+            Input::Close { session: SESSION, reason: CloseReason::Done },
+        ] {
+            let effects = engine.handle(now(20_000), input, store).expect("the host is blamed");
+            assert_bounded(&effects);
+        }
+    }
+    assert!(engine.sessions().next().is_none() || outcome.closes.is_empty());
+    outcome
+}
+
+impl Outcome {
+    fn of(effects: Effects) -> Self {
+        let Effects { commit, sends, closes, events, .. } = effects;
+        assert!(sends.iter().map(|(_, frame)| frame.len()).sum::<usize>() <= SEND_BUFFER_BYTES);
+        assert!(closes.len() <= 1);
+        let (mut appended, mut rows) = (Vec::new(), None);
+        if let Some(commit) = commit {
+            let entries = commit.entries.iter();
+            appended = entries.map(|entry| entry.transaction.bytes().clone()).collect();
+            rows = Some((commit.own, commit.peers));
+        }
+        Self { appended, rows, sends: sends.len(), closes, events: events.len() }
+    }
+}

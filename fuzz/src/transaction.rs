@@ -1,0 +1,34 @@
+//! The canonical encoding of transactions.
+
+use bytes::Bytes;
+use syncro_core::{Fields, Record, Transaction, from_json, to_json};
+
+/// What is read has one canonical form, the same by way of JSON, and can be played in any order.
+pub fn transaction(input: &[u8]) {
+    let Ok(read) = Transaction::decode(Bytes::copy_from_slice(input)) else {
+        return;
+    };
+    let json = to_json(read.bytes()).expect("a transaction nests within the limits");
+    let from_json = from_json(&json).expect("what was transcribed is JSON");
+    assert_eq!(from_json, *read.bytes(), "JSON says the same");
+
+    let again = Transaction::decode(read.bytes().clone()).expect("canonical bytes are read");
+    assert_eq!(again.bytes(), read.bytes(), "canonical bytes stay as they are");
+    assert_eq!((again.stamp(), again.scribes()), (read.stamp(), read.scribes()));
+    assert!(read.len() > 0 && !read.is_empty());
+
+    let records = read.scribes().iter().map(|scribe| scribe.as_record(read.stamp()));
+    let records: Vec<Record> = records.collect();
+    let joined = join(records.iter());
+    assert_eq!(joined, join(records.iter().rev()), "merging is commutative and associative");
+    assert_eq!(joined, join(records.iter().chain([&joined])), "merging is idempotent");
+    let _ = Fields::of(&joined).to_values();
+}
+
+/// Scribes of different records may be joined as well: the mechanism is the same.
+fn join<'a>(records: impl Iterator<Item = &'a Record>) -> Record {
+    records.fold(Record::default(), |mut joined, record| {
+        joined.merge(record);
+        joined
+    })
+}

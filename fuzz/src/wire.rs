@@ -1,0 +1,105 @@
+//! Messages as a stranger writes them: by hand, from the protocol.
+
+use bytes::Bytes;
+use syncro_core::{NodeId, Point};
+
+pub(crate) fn hello(node: NodeId) -> Bytes {
+    let mut out = head("hello", 8);
+    for (key, int) in [("version", 1), ("epoch", 77), ("clock", 0), ("frame", 8 << 20)] {
+        text(&mut out, key);
+        uint(&mut out, int);
+    }
+    text(&mut out, "node");
+    bytes(&mut out, node.as_bytes());
+    text(&mut out, "window");
+    uint(&mut out, 4 << 20);
+    text(&mut out, "capabilities");
+    out.push(0x90);
+    text(&mut out, "credentials");
+    bytes(&mut out, &[]);
+    out.into()
+}
+
+/// Asks for the whole log, offering one point of it.
+pub(crate) fn sync(offered: Point) -> Bytes {
+    let mut out = head("sync", 1);
+    text(&mut out, "ladder");
+    out.push(0x91);
+    point(&mut out, offered);
+    out.into()
+}
+
+/// A piece of a log, its items encoded already.
+pub(crate) fn scribes(from: Point, to: Point, items: &[Bytes]) -> Bytes {
+    let mut out = head("scribes", 4);
+    text(&mut out, "from");
+    point(&mut out, from);
+    text(&mut out, "to");
+    point(&mut out, to);
+    text(&mut out, "end");
+    uint(&mut out, to.offset);
+    text(&mut out, "transactions");
+    out.push(0xdd);
+    out.extend((items.len() as u32).to_be_bytes());
+    items.iter().for_each(|item| out.extend_from_slice(item));
+    out.into()
+}
+
+/// An item that stands for what the receiver has in its own log.
+pub(crate) fn echo(offset: u64, scribes: u64) -> Bytes {
+    let mut out = vec![0x92];
+    uint(&mut out, offset);
+    uint(&mut out, scribes);
+    out.into()
+}
+
+pub(crate) fn ack(at: Point) -> Bytes {
+    let mut out = head("ack", 2);
+    text(&mut out, "point");
+    point(&mut out, at);
+    text(&mut out, "credit");
+    uint(&mut out, 8 << 20);
+    out.into()
+}
+
+pub(crate) fn ping() -> Bytes {
+    head("ping", 0).into()
+}
+
+pub(crate) fn bye() -> Bytes {
+    let mut out = head("bye", 2);
+    text(&mut out, "code");
+    uint(&mut out, 0);
+    text(&mut out, "detail");
+    text(&mut out, "");
+    out.into()
+}
+
+/// The head of a message with `keys` more keys than its type.
+fn head(kind: &str, keys: u8) -> Vec<u8> {
+    let mut out = vec![0x81 + keys];
+    text(&mut out, "type");
+    text(&mut out, kind);
+    out
+}
+
+fn point(out: &mut Vec<u8>, point: Point) {
+    out.push(0x92);
+    uint(out, point.offset);
+    bytes(out, &point.digest.0);
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend([0xd9, text.len() as u8]);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend([0xc4, bytes.len() as u8]);
+    out.extend_from_slice(bytes);
+}
+
+fn uint(out: &mut Vec<u8>, int: u64) {
+    out.push(0xcf);
+    out.extend(int.to_be_bytes());
+}

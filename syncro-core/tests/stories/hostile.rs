@@ -1,0 +1,387 @@
+//! Peers that break the rules: each offence closes that session with its number, and nothing else happens.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES, WINDOW_BYTES};
+use syncro_core::{
+    CloseReason, Digest, Entry, Error, Held, Input, Name, NodeId, OwnRow, PeerRow, Point, Record,
+    RecordId, RecordKey, Role, SessionId, Stamp, StoreError, Transaction, View,
+};
+use syncro_store::LogStore;
+
+use crate::world::{A, Stranger, World, Write, wire};
+
+/// A transaction that some other node wrote.
+fn foreign(id: u8) -> Transaction {
+    let mut world = World::new(1).unwrap();
+    world.add_node("somebody else").unwrap();
+    world.write(1, &Write::Put { id, field: 0, value: id }).unwrap();
+    world.nodes[1].log.transactions().next().unwrap().clone()
+}
+
+fn after(from: Point, transactions: &[Transaction]) -> Point {
+    transactions.iter().fold(from, |at, it| at.then(it.len(), it.bytes()))
+}
+
+/// A node with a log whose every transaction fills several offsets, and a stranger that has asked for it.
+fn with_log() -> Stranger {
+    let mut world = World::new(1).unwrap();
+    for value in 0..3 {
+        world.write(A, &Write::Several { id: 1, value, by: 1 }).unwrap();
+    }
+    world.sync(A).unwrap();
+    let mut stranger = Stranger::calls(world);
+    stranger.says(&wire::hello(NodeId::named("stranger")));
+    stranger.says(&wire::sync(&[]));
+    stranger.hears();
+    stranger
+}
+
+#[test]
+fn what_cannot_be_decoded_is_malformed() {
+    let frames: [&[u8]; 8] = [
+        b"",
+        b"{",
+        b"nonsense",
+        b"{\"type\":\"hello\"}",
+        b"{\"type\":\"dance\"}",
+        b"{\"type\":\"ping\",\"type\":\"ping\"}",
+        &[0xc1],
+        &[0x81, 0xa4],
+    ];
+    for frame in frames {
+        for mut stranger in [Stranger::new(), Stranger::greeted(), Stranger::synced()] {
+            stranger.sends(Bytes::from_static(frame));
+            stranger.assert_closed(CloseReason::Malformed);
+        }
+    }
+}
+
+#[test]
+fn a_frame_beyond_the_limit_is_malformed() {
+    let mut stranger = Stranger::greeted();
+    stranger.sends(vec![b' '; FRAME_BYTES_MAX + 1].into());
+    stranger.assert_closed(CloseReason::Malformed);
+}
+
+#[test]
+fn a_stamp_beyond_the_year_2200_is_malformed() {
+    let mut stranger = Stranger::synced();
+    let mut item = wire::item(&foreign(1));
+    item[0] = json!(7_258_118_400_000_u64 << 16);
+    if item[0].as_u64() > Some(1 << 53) {
+        item[0] = json!({ "$int": (7_258_118_400_000_u64 << 16).to_string() });
+    }
+    stranger.says(&wire::scribes(Point::START, Point::START, vec![item]));
+    stranger.assert_closed(CloseReason::Malformed);
+}
+
+#[test]
+fn messages_out_of_turn_are_unexpected() {
+    let hello = wire::hello(NodeId::named("stranger"));
+    let nothing = wire::scribes(Point::START, Point::START, vec![]);
+    let too_soon = [
+        wire::sync(&[]),
+        nothing.clone(),
+        wire::ack(Point::START, 5),
+        json!({ "type": "ping" }),
+        json!({ "type": "pong" }),
+    ];
+    for message in too_soon {
+        let mut stranger = Stranger::new();
+        stranger.says(&message);
+        stranger.assert_closed(CloseReason::Unexpected);
+    }
+    let mut stranger = Stranger::greeted();
+    stranger.says(&hello);
+    stranger.assert_closed(CloseReason::Unexpected);
+    let mut stranger = Stranger::synced();
+    stranger.says(&wire::sync(&[]));
+    stranger.assert_closed(CloseReason::Unexpected);
+    // Nothing was sent that could be acknowledged.
+    let mut stranger = Stranger::greeted();
+    stranger.says(&wire::ack(Point::START, 5));
+    stranger.assert_closed(CloseReason::Unexpected);
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_never_sent_is_unexpected() {
+    let mut stranger = with_log();
+    let mut beyond = stranger.end();
+    beyond.offset += 1;
+    stranger.says(&wire::ack(beyond, 5));
+    stranger.assert_closed(CloseReason::Unexpected);
+}
+
+/// An echo that began inside a transaction was read from the store, which called itself damaged: a peer
+/// could make a host close its store.
+#[test]
+fn echoes_of_what_was_never_sent_as_such_are_unexpected() {
+    let echoes: [(u64, u64); 8] =
+        [(1, 1), (0, 1), (0, 5), (2, 10), (0, u64::MAX), (u64::MAX, 2), (12, 1), (7, 70_000)];
+    for is_restarted in [false, true] {
+        for (offset, scribes) in echoes {
+            let mut stranger = with_log();
+            if is_restarted {
+                // From pages, not from memory.
+                let mut world = stranger.world;
+                world.restart(A).unwrap();
+                world.links.clear();
+                world.take_events(A);
+                stranger = Stranger::calls(world);
+                stranger.says(&wire::hello(NodeId::named("stranger")));
+                stranger.says(&wire::sync(&[]));
+            }
+            assert_eq!(stranger.end().offset % 3, 0);
+            let to = Point { offset: scribes, digest: Digest::EMPTY };
+            stranger.says(&wire::scribes(
+                Point::START,
+                to,
+                vec![json!([big(offset), big(scribes)])],
+            ));
+            stranger.assert_closed(CloseReason::Unexpected);
+        }
+    }
+}
+
+fn big(int: u64) -> Value {
+    if int > 1 << 53 { json!({ "$int": int.to_string() }) } else { json!(int) }
+}
+
+/// A stretch of echoes that nobody could send: counting them went beyond 64 bits.
+#[test]
+fn echoes_beyond_counting_are_unexpected() {
+    let mut stranger = with_log();
+    let items = vec![json!([0, 3]), json!([0, big(u64::MAX)]), json!([0, 0])];
+    let to = Point { offset: 3, digest: Digest::EMPTY };
+    stranger.says(&wire::scribes(Point::START, to, items));
+    stranger.assert_closed(CloseReason::Unexpected);
+}
+
+/// A report of echoes was due, and the answer to a ping had filled the buffer: the engine asked for a tick
+/// at once, again and again, until the reader came back.
+#[test]
+fn an_engine_without_room_does_not_ask_for_ticks() {
+    let mut stranger = Stranger::synced();
+    let link = stranger.world.links.len() - 1;
+    stranger.world.stall(link, 1, true).unwrap();
+    let queued = |stranger: &Stranger| stranger.world.links[link].ends[1].queued;
+    let ping = json!({ "type": "ping" });
+    let pong = wire::frame(&json!({ "type": "pong" })).len();
+    while queued(&stranger) + (80 << 10) < SEND_BUFFER_BYTES {
+        stranger.world.write(A, &Write::Large { id: 1, kib: 40 }).unwrap();
+        stranger.world.write(A, &Write::Large { id: 1, kib: 41 }).unwrap();
+    }
+    while queued(&stranger) + pong < SEND_BUFFER_BYTES {
+        stranger.says(&ping);
+    }
+    let transaction = foreign(7);
+    let to = after(Point::START, std::slice::from_ref(&transaction));
+    stranger.says(&wire::scribes(Point::START, to, vec![wire::item(&transaction)]));
+    stranger.says(&ping);
+    assert!(queued(&stranger) >= SEND_BUFFER_BYTES);
+    stranger.world.advance(1000).unwrap();
+    assert_eq!(stranger.closed(), None);
+}
+
+#[test]
+fn an_older_version_and_a_smaller_frame_are_told_apart_by_number() {
+    for (key, value) in [("version", 0), ("frame", 1000)] {
+        let mut stranger = Stranger::new();
+        let mut hello = wire::hello(NodeId::named("stranger"));
+        hello[key] = json!(value);
+        stranger.says(&hello);
+        stranger.assert_closed(CloseReason::Version);
+    }
+}
+
+#[test]
+fn a_newer_version_with_more_to_say_is_welcome() {
+    let mut stranger = Stranger::new();
+    let mut hello = wire::hello(NodeId::named("stranger"));
+    hello["version"] = json!(99);
+    hello["capabilities"] = json!(["teleport"]);
+    hello["favourite colour"] = json!("green");
+    stranger.says(&hello);
+    assert_eq!(stranger.closed(), None);
+    assert_eq!(stranger.hears().len(), 2, "a hello and a sync");
+}
+
+#[test]
+fn scribes_that_do_not_continue_are_a_gap() {
+    let digest = Digest([9; 16]);
+    let mut stranger = Stranger::synced();
+    let from = Point { offset: 3, digest };
+    stranger.says(&wire::scribes(from, from, vec![]));
+    stranger.assert_closed(CloseReason::Gap);
+
+    let mut stranger = Stranger::synced();
+    let transaction = foreign(1);
+    let to = after(Point::START, std::slice::from_ref(&transaction));
+    stranger.says(&wire::scribes(Point::START, to, vec![wire::item(&transaction)]));
+    assert_eq!(stranger.closed(), None);
+    stranger.says(&wire::scribes(Point::START, to, vec![wire::item(&transaction)]));
+    stranger.assert_closed(CloseReason::Gap);
+}
+
+#[test]
+fn a_peer_that_skips_a_transaction_is_caught_by_the_digest() {
+    let transactions = [foreign(1), foreign(2), foreign(3)];
+    let to = after(Point::START, &transactions);
+    let items = |kept: &[usize]| kept.iter().map(|it| wire::item(&transactions[*it])).collect();
+    for kept in [&[0, 2][..], &[0, 1], &[1, 0, 2], &[0, 1, 2, 2], &[]] {
+        let mut stranger = Stranger::synced();
+        stranger.says(&wire::scribes(Point::START, to, items(kept)));
+        stranger.assert_closed(CloseReason::Digest);
+        assert_eq!(stranger.end(), Point::START, "nothing of it was taken");
+        assert!(stranger.world.nodes[A].store.peers().unwrap().is_empty());
+    }
+    let mut stranger = Stranger::synced();
+    stranger.says(&wire::scribes(Point::START, to, items(&[0, 1, 2])));
+    assert_eq!((stranger.closed(), stranger.end()), (None, to));
+}
+
+#[test]
+fn a_peer_that_changes_a_transaction_on_its_way_is_caught_by_the_digest() {
+    let transaction = foreign(1);
+    let to = after(Point::START, std::slice::from_ref(&transaction));
+    let mut item = wire::item(&transaction);
+    item[3][0][3][1] = json!(99);
+    let mut stranger = Stranger::synced();
+    stranger.says(&wire::scribes(Point::START, to, vec![item]));
+    stranger.assert_closed(CloseReason::Digest);
+    assert_eq!(stranger.world.title(A, 1), None);
+}
+
+#[test]
+fn more_than_was_allowed_is_an_offence() {
+    let mut stranger = Stranger::synced();
+    let mut message = wire::scribes(Point::START, Point::START, vec![]);
+    message["padding"] = json!("x".repeat(FRAME_BYTES_MAX - 1000));
+    let frame = wire::packed(&message);
+    let allowed = (WINDOW_BYTES as usize + FRAME_BYTES_MAX) / frame.len();
+    // It is flushed and acknowledged as always: what was acknowledged may be sent anew.
+    for _ in 0..3 * allowed {
+        stranger.sends(frame.clone());
+        stranger.world.sync(A).unwrap();
+        assert_eq!(stranger.closed(), None);
+    }
+    stranger.hears();
+    // Nothing is taken from it any more, so nothing is acknowledged.
+    let link = stranger.world.links.len() - 1;
+    stranger.world.stall(link, 1, true).unwrap();
+    stranger.world.links[link].ends[1].queued = 0;
+    let transactions: Vec<_> = (0..4).map(foreign).collect();
+    let mut at = Point::START;
+    for transaction in &transactions {
+        let to = after(at, std::slice::from_ref(transaction));
+        let mut message = wire::scribes(at, to, vec![wire::item(transaction)]);
+        message["padding"] = json!("x".repeat(FRAME_BYTES_MAX - 2000));
+        stranger.sends(wire::packed(&message));
+        at = to;
+        if stranger.closed().is_some() {
+            break;
+        }
+    }
+    assert_eq!(stranger.closed(), Some((CloseReason::Flow, false)));
+}
+
+#[test]
+fn a_bye_ends_the_session_with_the_peers_number() {
+    for (code, reason) in
+        [(0, CloseReason::Done), (1, CloseReason::ShuttingDown), (999, CloseReason::Other(999))]
+    {
+        for mut stranger in [Stranger::new(), Stranger::synced()] {
+            stranger.says(&json!({ "type": "bye", "code": code, "detail": "so long" }));
+            assert_eq!(stranger.closed(), Some((reason, true)));
+            assert!(stranger.hears().is_empty(), "a bye is not answered");
+        }
+    }
+}
+
+#[test]
+fn a_stranger_that_writes_in_this_nodes_name_makes_it_begin_an_epoch() {
+    let mut stranger = Stranger::synced();
+    stranger.world.write(A, &Write::Put { id: 1, field: 0, value: 1 }).unwrap();
+    let epoch = stranger.world.nodes[A].engine.epoch();
+    let mut item = wire::item(stranger.world.nodes[A].log.transactions().next().unwrap());
+    item[3][0][3][1] = json!(2);
+    let bytes: Bytes = syncro_core::from_json(&wire::frame(&item)).unwrap().into();
+    let forged = Transaction::decode(bytes).unwrap();
+    let to = after(Point::START, &[forged]);
+    stranger.says(&wire::scribes(Point::START, to, vec![item]));
+    assert_eq!(stranger.closed(), None);
+    stranger.world.write(A, &Write::Put { id: 2, field: 0, value: 1 }).unwrap();
+    assert_ne!(stranger.world.nodes[A].engine.epoch(), epoch);
+    assert_eq!(stranger.world.title(A, 1), Some(2), "of one stamp the greater value wins");
+}
+
+#[test]
+fn a_store_that_cannot_be_read_closes_the_session_that_needs_it() {
+    let mut world = World::new(1).unwrap();
+    for id in 0..3 {
+        world.write(A, &Write::Put { id, field: 0, value: 1 }).unwrap();
+    }
+    world.restart(A).unwrap();
+    let session = SessionId(9);
+    let now = world.now(A);
+    let frames =
+        [wire::hello(NodeId::named("stranger")), wire::sync(&[])].map(|it| wire::frame(&it));
+    let node = &mut world.nodes[A];
+    let open = Input::Open { session, role: Role::Accept };
+    let _ = node.engine.handle(now, open, &node.store).unwrap();
+    let [hello, sync] = frames;
+    // While the store fails, an input that changes nothing yet is an error and can be repeated.
+    let input = Input::Receive { session, frame: hello };
+    let refused = node.engine.handle(now, input.clone(), &Unreadable(&node.store));
+    assert!(matches!(refused, Err(Error::Store(_))));
+    let _ = node.engine.handle(now, input, &node.store).unwrap();
+    // A log that cannot be read while it is sent ends the session: the step before has happened.
+    let input = Input::Receive { session, frame: sync };
+    let effects = node.engine.handle(now, input, &Unreadable(&node.store)).unwrap();
+    assert_eq!(effects.closes, [(session, CloseReason::Store)]);
+    let (_, last) = effects.sends.last().unwrap();
+    assert_eq!(wire::read(last)["code"], CloseReason::Store.code());
+}
+
+/// A store that lost its pages.
+struct Unreadable<'a>(&'a LogStore);
+
+fn gone<T>() -> Result<T, StoreError> {
+    Err(StoreError::Corrupt { what: "the page is gone".to_owned() })
+}
+
+impl View for Unreadable<'_> {
+    fn own(&self) -> Result<Option<OwnRow>, StoreError> {
+        self.0.own()
+    }
+    fn peer(&self, _: NodeId) -> Result<Option<PeerRow>, StoreError> {
+        gone()
+    }
+    fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
+        gone()
+    }
+    fn record(&self, _: &RecordKey) -> Result<Option<std::sync::Arc<Record>>, StoreError> {
+        gone()
+    }
+    fn records(
+        &self,
+        _: &Name,
+        _: Option<&RecordId>,
+        _: usize,
+    ) -> Result<Vec<(RecordId, std::sync::Arc<Record>)>, StoreError> {
+        gone()
+    }
+    fn models(&self) -> Result<Vec<Name>, StoreError> {
+        gone()
+    }
+    fn entries(&self, _: u64, _: usize) -> Result<Vec<Entry>, StoreError> {
+        gone()
+    }
+    fn digest_at(&self, _: u64) -> Result<Option<Digest>, StoreError> {
+        gone()
+    }
+    fn held(&self, _: Stamp) -> Result<Vec<Held>, StoreError> {
+        gone()
+    }
+}

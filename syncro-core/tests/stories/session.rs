@@ -1,0 +1,135 @@
+//! Sessions as such: time, goodbye, and wrong calls.
+
+use syncro_core::limits::{HANDSHAKE_MS, HEARTBEAT_MS};
+use syncro_core::{
+    CloseReason, Config, Engine, Error, Event, Input, NodeId, Now, Role, SessionId, UsageError,
+};
+
+use crate::world::{A, B, Pair, World};
+
+fn closed(pair: &Pair, node: usize) -> Vec<(CloseReason, bool)> {
+    let events = pair.nodes[node].events.iter();
+    let closed = events.filter_map(|event| match event {
+        Event::Closed { reason, by_peer, .. } => Some((*reason, *by_peer)),
+        _ => None,
+    });
+    closed.collect()
+}
+
+#[test]
+fn a_silent_peer_is_closed_within_two_heartbeats() {
+    let mut pair = Pair::new();
+    let link = pair.connect_both();
+    pair.drive();
+    // B's machine is gone; nobody tells A.
+    pair.sever(link, 1).unwrap();
+    pair.advance(2 * HEARTBEAT_MS - 100).unwrap();
+    assert_eq!(closed(&pair, A), []);
+    pair.advance(200).unwrap();
+    assert_eq!(closed(&pair, A), [(CloseReason::Silent, false)]);
+    assert_eq!(pair.nodes[A].engine.sessions().count(), 0);
+}
+
+#[test]
+fn a_quiet_peer_that_answers_stays() {
+    let mut pair = Pair::new();
+    let link = pair.connect_both();
+    pair.drive();
+    for _ in 0..100 {
+        pair.advance(HEARTBEAT_MS / 3).unwrap();
+        while pair.deliver(link, 0).unwrap() | pair.deliver(link, 1).unwrap() {}
+    }
+    assert_eq!((closed(&pair, A), closed(&pair, B)), (vec![], vec![]));
+    pair.put(A, 1, 1);
+    pair.drive();
+    assert_eq!(pair.title(B, 1), Some(1));
+}
+
+#[test]
+fn a_caller_that_says_no_hello_is_closed() {
+    let mut world = World::new(1).unwrap();
+    world.is_hostile = true;
+    let session = SessionId(5);
+    world.input(A, Input::Open { session, role: Role::Accept }).unwrap();
+    world.advance(HANDSHAKE_MS - 1).unwrap();
+    assert_eq!(world.nodes[A].events.len(), 0);
+    world.advance(1).unwrap();
+    assert!(matches!(
+        world.nodes[A].events[..],
+        [Event::Closed { reason: CloseReason::HandshakeTimeout, by_peer: false, peer: None, .. }]
+    ));
+}
+
+#[test]
+fn a_goodbye_carries_its_number_and_what_was_left_to_say() {
+    let mut pair = Pair::new();
+    // Their logs go in different orders, so that neither can take the end of its own for a point.
+    pair.put(A, 2, 2);
+    pair.put(B, 3, 3);
+    let link = pair.connect_both();
+    pair.drive();
+    pair.put(A, 1, 1);
+    pair.deliver(link, 1).unwrap();
+    // B has an echo to report that it was holding back.
+    let session = pair.links[link].ends[1].session;
+    pair.is_hostile = true;
+    pair.input(B, Input::Close { session, reason: CloseReason::ShuttingDown }).unwrap();
+    pair.drive();
+    assert_eq!(closed(&pair, B), [(CloseReason::ShuttingDown, false)]);
+    assert_eq!(closed(&pair, A), [(CloseReason::ShuttingDown, true)]);
+    assert_eq!(pair.meet_both(), 0);
+}
+
+#[test]
+fn inputs_for_sessions_that_are_gone_do_nothing() {
+    let mut pair = Pair::new();
+    let link = pair.connect_both();
+    pair.drive();
+    let session = pair.links[link].ends[0].session;
+    pair.cut(link).unwrap();
+    pair.take_events(A);
+    let before = format!("{:?}", pair.nodes[A].engine);
+    let frame = bytes::Bytes::from_static(b"nonsense");
+    pair.input(A, Input::Receive { session, frame }).unwrap();
+    pair.input(A, Input::Room { session }).unwrap();
+    pair.input(A, Input::Close { session, reason: CloseReason::Done }).unwrap();
+    pair.input(A, Input::Lost { session }).unwrap();
+    pair.input(A, Input::Synced { through: u64::MAX }).unwrap();
+    assert_eq!(format!("{:?}", pair.nodes[A].engine).len(), before.len());
+    assert!(pair.take_events(A).is_empty());
+}
+
+#[test]
+fn a_session_number_in_use_is_refused() {
+    let mut pair = Pair::new();
+    let link = pair.connect_both();
+    pair.drive();
+    let session = pair.links[link].ends[0].session;
+    let input = Input::Open { session, role: Role::Accept };
+    let refused = pair.try_input(A, input).unwrap();
+    assert!(matches!(refused, Err(Error::Usage(UsageError::SessionInUse))));
+    pair.put(A, 1, 1);
+    pair.drive();
+    assert_eq!(pair.title(B, 1), Some(1), "the session goes on");
+}
+
+#[test]
+fn a_store_opens_only_for_the_node_that_it_belongs_to() {
+    let pair = Pair::new();
+    let found = pair.nodes[A].engine.node();
+    let wanted = NodeId::named("another");
+    let config = Config { node: Some(wanted), ..Config::default() };
+    let refused = Engine::open(Now::default(), config, &pair.nodes[A].store);
+    assert!(matches!(refused, Err(Error::Usage(UsageError::WrongNode { found: f, wanted: w }))
+        if f == found && w == wanted));
+}
+
+#[test]
+fn each_opening_begins_an_epoch_of_its_own() {
+    let mut pair = Pair::new();
+    let mut epochs = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        assert!(epochs.insert(pair.nodes[A].engine.epoch()));
+        pair.restart(A).unwrap();
+    }
+}
