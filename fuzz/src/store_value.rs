@@ -38,7 +38,7 @@ pub fn store_value(input: &[u8]) {
 fn batch(input: &mut Bits<'_>) -> Batch {
     ROWS.with(|rows| {
         let mut batch = Batch::new();
-        if input.byte() % 2 == 0 {
+        if input.byte().is_multiple_of(2) {
             for (table, key, sealed) in rows {
                 batch.put(*table, key.clone(), sealed.clone());
             }

@@ -15,7 +15,8 @@ pub fn transaction(input: &[u8]) {
     let again = Transaction::decode(read.bytes().clone()).expect("canonical bytes are read");
     assert_eq!(again.bytes(), read.bytes(), "canonical bytes stay as they are");
     assert_eq!((again.stamp(), again.scribes()), (read.stamp(), read.scribes()));
-    assert!(read.len() > 0 && !read.is_empty());
+    assert_eq!(read.len(), read.scribes().len() as u64);
+    assert!(!read.is_empty(), "a transaction has a scribe");
 
     let records = read.scribes().iter().map(|scribe| scribe.as_record(read.stamp()));
     let records: Vec<Record> = records.collect();

@@ -50,7 +50,11 @@ impl World {
                     Err(error) => panic!("a write failed: {error}"),
                 }
             }
-            4 => self.connect(if how % 2 == 0 { Encoding::MessagePack } else { Encoding::Json }),
+            4 => self.connect(if how.is_multiple_of(2) {
+                Encoding::MessagePack
+            } else {
+                Encoding::Json
+            }),
             5 => (0..=how % 8).for_each(|_| {
                 self.deliver(at);
             }),
@@ -60,7 +64,7 @@ impl World {
                 let disk = self.nodes[at].disk.crash();
                 self.reopen(at, disk);
             }
-            9 if how % 2 == 0 => self.backups[at] = self.nodes[at].disk.image(),
+            9 if how.is_multiple_of(2) => self.backups[at] = self.nodes[at].disk.image(),
             9 => self.reopen(at, self.backups[at].fork()),
             _ => self.wait(u64::from(how) * 150),
         }

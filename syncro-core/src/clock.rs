@@ -16,10 +16,10 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Starts from what the log says this node used and from wall time, never from others' future
-    /// stamps.
-    pub(crate) fn new(used: Time, wall_ms: u64) -> Self {
-        Self { last: used.max(Time::from_ms(wall_ms)), ahead: BTreeSet::new() }
+    /// Starts from what this node issued and saw, never from others' future stamps. Wall time joins in
+    /// when a time is issued: a clock that was only wrong while nothing was written leaves no trace.
+    pub(crate) fn new(used: Time) -> Self {
+        Self { last: used, ahead: BTreeSet::new() }
     }
 
     /// The greatest ordinary time, which the store keeps for the next open.
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn times_grow_when_the_wall_clock_goes_back() {
-        let mut clock = Clock::new(Time::default(), 5000);
+        let mut clock = Clock::new(Time::default());
         let first = clock.next(5000, None).unwrap();
         clock.issued(first, 5000);
         let second = clock.next(10, None).unwrap();
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_future_stamp_moves_no_clock_and_can_still_be_overwritten() {
-        let mut clock = Clock::new(Time::default(), 1000);
+        let mut clock = Clock::new(Time::default());
         let future = Time::from_ms(1000 + HOUR);
         assert_eq!(clock.observe(future, 1000), Some(HOUR));
         let over = clock.next(1000, Some(future)).unwrap();
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_time_ahead_is_skipped_when_the_clock_gets_there() {
-        let mut clock = Clock::new(Time::default(), 1000);
+        let mut clock = Clock::new(Time::default());
         let over = clock.next(1000, Some(Time::from_ms(1000 + HOUR))).unwrap();
         clock.issued(over, 1000);
         clock.observe(Time::from_ms(1000 + HOUR), 1000 + HOUR);
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn no_time_is_issued_beyond_the_year_2200() {
-        let clock = Clock::new(Time::default(), 1000);
+        let clock = Clock::new(Time::default());
         assert_eq!(clock.next(1000, Some(Time::from_bits(Time::END.bits() - 1))), None);
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::id::{NodeId, RecordKey};
 use crate::limits::{
-    MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX,
-    VALUE_DEPTH_MAX,
+    MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX,
+    TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
 };
 use crate::store::StoreError;
 
@@ -123,6 +123,14 @@ pub enum DataError {
     TransactionTooLarge {
         /// Bytes of the encoded transaction.
         bytes: usize,
+    },
+    /// A transaction has more scribes than one may have.
+    #[error(
+        "the transaction changes {scribes} records; one changes at most {TRANSACTION_SCRIBES_MAX}: split it up"
+    )]
+    TooManyScribes {
+        /// The records that it changes.
+        scribes: usize,
     },
     /// The record carries a stamp at the very end of representable time.
     #[error("{key} carries a stamp at the end of the year 2199 and cannot be written over")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::encoding::msgpack::Writer;
 use crate::error::DataError;
 use crate::limits::NAME_BYTES_MAX;
 
@@ -238,6 +239,21 @@ pub struct RecordKey {
     pub model: Name,
     /// The id within the model.
     pub id: RecordId,
+}
+
+impl RecordKey {
+    /// Appends canonical bytes of the key, which tell ids of different sorts apart, for digests over
+    /// stores.
+    pub fn write_state(&self, out: &mut Vec<u8>) {
+        let mut writer = Writer(std::mem::take(out));
+        writer.text(self.model.as_str());
+        match &self.id {
+            RecordId::Int(int) => writer.int(*int),
+            RecordId::Uuid(uuid) => writer.bytes(uuid.as_bytes()),
+            RecordId::Text(text) => writer.text(text.as_str()),
+        }
+        *out = writer.0;
+    }
 }
 
 impl fmt::Display for RecordKey {

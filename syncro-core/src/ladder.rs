@@ -76,11 +76,22 @@ impl Ladder {
     /// other half of a cloned machine, and the rungs of both are of use.
     pub(crate) fn branch(&self, epoch: Epoch, from: Point, to: Point) -> Epoch {
         match self.end_of(epoch) {
-            Some(end) if end != from => self.branch_at(from).unwrap_or_else(|| {
-                let Digest([a, b, c, d, e, f, g, h, ..]) = to.digest.then(&epoch.0.to_be_bytes());
-                Epoch(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-            }),
+            Some(end) if end != from => {
+                self.branch_at(from).unwrap_or_else(|| self.fresh_branch(epoch, to.digest))
+            }
             _ => epoch,
+        }
+    }
+
+    /// A number that no branch has yet.
+    fn fresh_branch(&self, epoch: Epoch, mut digest: Digest) -> Epoch {
+        loop {
+            digest = digest.then(&epoch.0.to_be_bytes());
+            let Digest([a, b, c, d, e, f, g, h, ..]) = digest;
+            let branch = Epoch(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+            if self.end_of(branch).is_none() {
+                return branch;
+            }
         }
     }
 

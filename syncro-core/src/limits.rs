@@ -11,6 +11,10 @@ pub const FRAME_BYTES_MAX: usize = 8 << 20;
 /// Bytes of one transaction in its canonical encoding.
 pub const TRANSACTION_BYTES_MAX: usize = 1 << 20;
 
+/// Scribes of one transaction: at 32 bytes each they fill [`TRANSACTION_BYTES_MAX`], and a run of echoes
+/// ([`ECHO_SCRIBES_MAX`]) holds at least two transactions.
+pub const TRANSACTION_SCRIBES_MAX: usize = 32_768;
+
 /// Bytes of a record, as [`Record::bytes`](crate::Record::bytes) counts them, up to which a local write
 /// may take it: sixteen transactions, and far more than is wise, since each change rewrites the record.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;

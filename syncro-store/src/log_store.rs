@@ -84,7 +84,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A view of one moment: nothing is applied while it lives, so hold it briefly.
+    /// A view of one moment: nothing is applied while it lives. Hold it briefly, and do not write to the
+    /// node on the thread that holds it: the write would wait for ever.
     pub fn snapshot(&self) -> Snapshot<'_> {
         Snapshot::new(&self.shared)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use syncro_core::{
@@ -303,6 +303,7 @@ pub(crate) struct Hub {
     queues: Mutex<Vec<Weak<Queue>>>,
     /// The offset up to which changes were handed out.
     end: Arc<AtomicU64>,
+    is_closed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -342,7 +343,8 @@ impl Queue {
 
 impl Hub {
     pub(crate) fn new(end: u64) -> Self {
-        Self { queues: Mutex::default(), end: Arc::new(AtomicU64::new(end)) }
+        let end = Arc::new(AtomicU64::new(end));
+        Self { queues: Mutex::default(), end, is_closed: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Queue>>> {
@@ -357,7 +359,7 @@ impl Hub {
             changes: VecDeque::new(),
             next: from.map_or(end, |from| from.min(end)),
             is_behind: from.is_some(),
-            is_closed: false,
+            is_closed: self.is_closed.load(Ordering::Acquire),
         };
         let queue =
             Queue { inbox: Mutex::new(inbox), woken: Notify::new(), woken_threads: Condvar::new() };
@@ -394,7 +396,9 @@ impl Hub {
 
     /// Lets every watcher end.
     pub(crate) fn close(&self) {
-        for queue in self.lock().iter().filter_map(Weak::upgrade) {
+        let queues = self.lock();
+        self.is_closed.store(true, Ordering::Release);
+        for queue in queues.iter().filter_map(Weak::upgrade) {
             queue.lock().is_closed = true;
             queue.wake();
         }

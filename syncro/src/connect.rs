@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use syncro_core::{Encoding, Role};
+use syncro_core::{CloseReason, Encoding, Role};
 use syncro_net::Backoff;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -93,7 +93,7 @@ pub(crate) fn connect(core: Arc<Core>, addr: String, encoding: Encoding) -> Conn
     Connection { stop, task }
 }
 
-/// Connects once and carries the session; returns whether the peer ever said who it is.
+/// Connects once and carries the session; returns whether it opened and nobody misbehaved.
 async fn attempt(
     core: &Core,
     addr: &str,
@@ -116,5 +116,10 @@ async fn attempt(
         // A connection whose handle was dropped is aborted instead.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    run(core, stream, Role::Dial(encoding), stop).await.is_ok_and(|end| end.was_open)
+    let end = run(core, stream, Role::Dial(encoding), stop).await;
+    end.is_ok_and(|end| {
+        // A session that ended by an offence would do so again: that must not go round without a pause.
+        use CloseReason::{Done, Lost, ShuttingDown, Silent};
+        end.was_open && matches!(end.reason, Done | Lost | ShuttingDown | Silent)
+    })
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use syncro_core::{
-    Config, Digest, Encoding, Entry, Fields, Name, NodeId, Point, Proposal, RecordId, RecordKey,
-    Role, ScribeModel, SessionStatus, View,
+    Config, Digest, Encoding, Entry, Fields, Name, NodeId, Point, Proposal, Record, RecordId,
+    RecordKey, Role, ScribeModel, SessionStatus, View,
 };
 use syncro_store::{Backend, LogStore, Memory, Reader};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -272,13 +272,12 @@ impl Node {
     pub fn list<M: ScribeModel>(&self, keep: impl Fn(&M) -> bool) -> Result<Vec<M>, Error> {
         let model = Name::new(M::MODEL)?;
         let mut listed = Vec::new();
-        self.each_alive(&self.core.reader.snapshot(), &model, |id, fields| {
-            let found = syncro_core::FieldsReader::instance(id, &fields)?;
+        for (id, record) in self.alive(&model)? {
+            let found = syncro_core::FieldsReader::instance(&id, &Fields::of(&record))?;
             if keep(&found) {
                 listed.push(found);
             }
-            Ok(())
-        })?;
+        }
         Ok(listed)
     }
 
@@ -298,12 +297,8 @@ impl Node {
     ///
     /// [`Error::Store`] when they cannot be read.
     pub fn list_records(&self, model: &Name) -> Result<Vec<(RecordId, Fields)>, Error> {
-        let mut listed = Vec::new();
-        self.each_alive(&self.core.reader.snapshot(), model, |id, fields| {
-            listed.push((id.clone(), fields));
-            Ok(())
-        })?;
-        Ok(listed)
+        let alive = self.alive(model)?.into_iter();
+        Ok(alive.map(|(id, record)| (id, Fields::of(&record))).collect())
     }
 
     /// The names of all models that have, or had, records.
@@ -335,7 +330,7 @@ impl Node {
                 for (id, record) in records.iter().filter(|(_, record)| record.is_alive()) {
                     let key = RecordKey { model: model.clone(), id: id.clone() };
                     state.clear();
-                    state.extend_from_slice(format!("{key:?}").as_bytes());
+                    key.write_state(&mut state);
                     record.write_state(&mut state);
                     digest = digest.then(&state);
                 }
@@ -483,22 +478,18 @@ impl Node {
         self.handle.0.close()
     }
 
-    fn each_alive(
-        &self,
-        view: &impl View,
-        model: &Name,
-        mut take: impl FnMut(&RecordId, Fields) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut after = None;
+    /// The living records of a model as they are at one moment. The store's lock is held while they are
+    /// read, and not while the caller looks at them: it may use the node as it likes.
+    fn alive(&self, model: &Name) -> Result<Vec<(RecordId, Arc<Record>)>, Error> {
+        let snapshot = self.core.reader.snapshot();
+        let (mut alive, mut after) = (Vec::new(), None);
         loop {
-            let records = view.records(model, after.as_ref(), LISTED_AT_ONCE)?;
+            let records = snapshot.records(model, after.as_ref(), LISTED_AT_ONCE)?;
             let Some((last, _)) = records.last() else {
-                return Ok(());
+                return Ok(alive);
             };
             after = Some(last.clone());
-            for (id, record) in records.iter().filter(|(_, record)| record.is_alive()) {
-                take(id, Fields::of(record))?;
-            }
+            alive.extend(records.into_iter().filter(|(_, record)| record.is_alive()));
         }
     }
 }

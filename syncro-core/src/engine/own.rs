@@ -53,7 +53,7 @@ impl Own {
             author: Author { node, epoch: before },
             name: config.name,
             forked: false,
-            clock: Clock::new(used, now.wall_ms),
+            clock: Clock::new(used),
             end,
             sequence: 0,
             appended: 0,
@@ -62,7 +62,8 @@ impl Own {
             peers: BTreeMap::new(),
             entropy,
         };
-        own.begin_epoch(own.fresh_epoch(b"open"));
+        // The time counts too, in case a host gives one seed to two opens.
+        own.begin_epoch(own.fresh_epoch(&now.wall_ms.to_be_bytes()));
         let commit = own.commit(Intake::new(own.end), Vec::new());
         Ok((own, commit))
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Effects, Intake, Own};
 use crate::error::{DataError, Error};
 use crate::id::RecordKey;
-use crate::limits::{RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX};
+use crate::limits::{RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
 use crate::proposal::{Change, Proposal, check_write};
 use crate::record::{Path, Record};
 use crate::scribe::{Mark, Scribe, Transaction};
@@ -46,6 +46,9 @@ impl Own {
         if scribes.is_empty() {
             return Ok(false);
         }
+        if scribes.len() > TRANSACTION_SCRIBES_MAX {
+            return Err(DataError::TooManyScribes { scribes: scribes.len() }.into());
+        }
         let unwritable = || DataError::Unwritable { key: scribes[0].key.clone() };
         let time = self.clock.next(now.wall_ms, newest).ok_or_else(unwritable)?;
         let transaction = Transaction::new(Stamp { time, author }, scribes);
@@ -55,7 +58,10 @@ impl Own {
         }
         let mut intake = Intake::new(self.end());
         intake.append(transaction, None, view)?;
-        if let Some((key, bytes)) = intake.record_over(RECORD_BYTES_MAX) {
+        if let Some((key, bytes)) = intake.record_over(RECORD_BYTES_MAX)
+            && records.iter().any(|(other, _, before)| **other == key && before.bytes() < bytes)
+        {
+            // What a merge has made too large may still shrink.
             return Err(DataError::RecordTooLarge { key, bytes }.into());
         }
         // From here on nothing fails.

@@ -11,7 +11,10 @@ use uuid::Uuid;
 use super::{Mark, Scribe, Transaction};
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
-use crate::limits::{MEMBER_BYTES_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::limits::{
+    MEMBER_BYTES_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX,
+    VALUE_BYTES_MAX,
+};
 use crate::record::{Element, Kind, Path};
 use crate::stamp::{Author, Epoch, Stamp, Time};
 use crate::value::Encoded;
@@ -128,6 +131,9 @@ fn read_transaction(
     let count = reader.array()?;
     if count == 0 {
         return Err(Malformed::Expected("a scribe"));
+    }
+    if count > TRANSACTION_SCRIBES_MAX {
+        return Err(Malformed::Limit("the number of scribes"));
     }
     let mut scribes = Vec::new();
     for _ in 0..count {

@@ -170,6 +170,10 @@ impl Push {
             if stream.is_announced && to == own.end() && self.holds_back(now, &items) {
                 break;
             }
+            if stream.is_announced && items.is_empty() {
+                let what = format!("the log does not go on at offset {}", stream.at.offset);
+                return Err(StoreError::Corrupt { what });
+            }
             let message =
                 Message::Scribes(Scribes { from: stream.at, to, end: own.end().offset, items });
             self.sent += outbox.send(&message, effects) as u64;

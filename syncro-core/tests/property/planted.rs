@@ -1,9 +1,10 @@
 //! The ways that failed must fail here, too.
 
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use syncro_core::planted::{Planted, plant};
 
-use super::search;
-use crate::world::Law;
+use super::op::stories;
+use crate::world::{Failure, Law};
 
 /// Plants a bug and demands that the property finds it, by one of the laws that it breaks.
 fn is_caught(planted: Planted, laws: &[Law]) {
@@ -12,6 +13,30 @@ fn is_caught(planted: Planted, laws: &[Law]) {
     plant(None);
     let failure = failure.expect("the bug was not found");
     println!("{planted:?}: {failure}");
+}
+
+/// The first failure of certain laws within a number of cases of a fixed seed.
+fn search(cases: u32, laws: &[Law]) -> Option<Failure> {
+    let config =
+        Config { cases, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[3; 32]);
+    let mut found = None;
+    let cell = std::cell::RefCell::new(&mut found);
+    let _ =
+        TestRunner::new_with_rng(config, rng).run(&stories(), |story| match story.play(false) {
+            Err(failure) if laws.contains(&failure.law) => {
+                let message = failure.to_string();
+                cell.borrow_mut().get_or_insert(failure);
+                Err(TestCaseError::fail(message))
+            }
+            _ => Ok(()),
+        });
+    found
+}
+
+#[test]
+fn without_a_bug_the_same_search_finds_nothing() {
+    assert!(search(200, &[Law::Convergence, Law::Durability, Law::Silence]).is_none());
 }
 
 #[test]
