@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES};
 use syncro_core::{
-    Commit, Config, Digest, Edit, Effects, Encoded, Engine, Error, Fields, Input, Name, NodeId,
-    Now, OwnRow, PeerRow, Point, Proposal, Record, RecordId, RecordKey, Role, SessionId, Stamp,
-    Store, StoreError, View,
+    Commit, Config, Digest, Edit, Effects, Encoded, Engine, Error, Fields, Held, Input, Name,
+    NodeId, Now, OwnRow, PeerRow, Point, Proposal, Record, RecordId, RecordKey, Role, SessionId,
+    Stamp, Store, StoreError, Transaction, View,
 };
 use syncro_store::{Backend, Batch, Durability, LogStore, MemoryDisk, Table};
 
@@ -72,9 +72,11 @@ impl Node {
         let _ = self.sync(now_ms);
         let contents = self.contents();
         contents.assert_follows_from_log(self.engine.end());
-        for (_, transaction, stamp, _) in &contents.log {
-            let held = self.store.held(*stamp).unwrap();
-            assert!(held.iter().any(|held| held.bytes == *transaction), "{stamp:?} is not found");
+        for (offset, bytes, stamp, digest) in &contents.log {
+            let transaction = Transaction::decode(bytes.clone()).unwrap();
+            let held = self.store.held(&transaction).unwrap();
+            let known = Held::Same { offset: *offset, digest: *digest };
+            assert_eq!(held, known, "{stamp:?} is not found");
         }
         let Self { disk, store, .. } = self;
         drop(store);

@@ -110,8 +110,8 @@ fn seal(table: Table, key: &[u8], content: &[u8]) -> Vec<u8> {
 /// Reads everything in every way.
 fn read(store: &LogStore) -> Result<(), StoreError> {
     let contents = Contents::read(store)?;
-    for (offset, _, stamp, _) in &contents.log {
-        let _ = store.held(*stamp);
+    for (offset, bytes, ..) in &contents.log {
+        let _ = Transaction::decode(bytes.clone()).map(|transaction| store.held(&transaction));
         let _ = store.digest_at(*offset);
     }
     for record in contents.records.values() {

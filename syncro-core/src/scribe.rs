@@ -4,6 +4,7 @@ mod wire;
 
 use bytes::Bytes;
 
+use crate::digest::Digest;
 use crate::id::RecordKey;
 use crate::record::{Path, Record, Register};
 use crate::stamp::Stamp;
@@ -98,6 +99,11 @@ impl Transaction {
     /// Never: a transaction has a scribe.
     pub fn is_empty(&self) -> bool {
         self.scribes.is_empty()
+    }
+
+    /// A hash of the canonical encoding: with the stamp, what identifies the transaction.
+    pub fn content_hash(&self) -> Digest {
+        Digest::EMPTY.then(&self.bytes)
     }
 
     /// The canonical encoding.

@@ -7,8 +7,6 @@ mod error;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 pub use error::StoreError;
 
 use crate::digest::{Digest, Point};
@@ -16,7 +14,7 @@ use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::ladder::Ladder;
 use crate::record::Record;
 use crate::scribe::Transaction;
-use crate::stamp::{Epoch, Stamp, Time};
+use crate::stamp::{Epoch, Time};
 
 /// A transaction at its place in a node's log.
 #[derive(Clone, Debug)]
@@ -36,15 +34,20 @@ impl Entry {
     }
 }
 
-/// A transaction found under a stamp.
-#[derive(Clone, Debug)]
-pub struct Held {
-    /// The offset of its first scribe in this node's log.
-    pub offset: u64,
-    /// Its canonical bytes.
-    pub bytes: Bytes,
-    /// The log's digest after it.
-    pub digest: Digest,
+/// What a store has of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// No transaction has its stamp.
+    No,
+    /// It is in the log.
+    Same {
+        /// The offset of its first scribe in this node's log.
+        offset: u64,
+        /// The log's digest after it.
+        digest: Digest,
+    },
+    /// It is not in the log, but others of its stamp are: a machine was cloned.
+    Others,
 }
 
 /// A node's own row: who it is and where its log ends.
@@ -118,8 +121,8 @@ pub trait View {
     /// The log's digest at an offset; `None` beyond its end and inside a transaction.
     fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError>;
 
-    /// The transactions of a stamp: none, one, or after a fork several.
-    fn held(&self, stamp: Stamp) -> Result<Vec<Held>, StoreError>;
+    /// Whether a transaction is in the log: the same stamp and the same content.
+    fn held(&self, transaction: &Transaction) -> Result<Held, StoreError>;
 }
 
 /// A store as its driver writes it.

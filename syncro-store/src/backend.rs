@@ -51,6 +51,17 @@ impl Table {
     /// Every table, in the order in which a batch writes them.
     pub const ALL: [Self; 5] = [Self::Rows, Self::Log, Self::Names, Self::Records, Self::Stamps];
 
+    /// Returns the number that stands for the table in checksums. It is part of the file format.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Rows => 0,
+            Self::Log => 1,
+            Self::Names => 2,
+            Self::Records => 3,
+            Self::Stamps => 4,
+        }
+    }
+
     /// Returns the name under which a database keeps the table. It is part of the file format.
     pub const fn name(self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ use syncro_core::{Author, Epoch, Name, NodeId, StoreError};
 
 use crate::backend::Table;
 use crate::encoding::key;
+use crate::state::Layers;
 
 /// Words of one sort kept in memory, each way; forgotten together when there are this many. Authors
 /// number one per opening of every node ever met, so they cannot all be held.
@@ -44,11 +45,6 @@ impl Word for Author {
     }
 }
 
-/// The rows of a dictionary, wherever they are.
-pub(crate) trait Rows {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
-}
-
 /// A cache over the rows of one sort of word.
 #[derive(Debug)]
 pub(crate) struct Dictionary<W> {
@@ -68,7 +64,7 @@ impl<W: Word> Dictionary<W> {
     }
 
     /// The number of a word, if it has one.
-    pub(crate) fn number(&self, word: &W, rows: &impl Rows) -> Result<Option<u32>, StoreError> {
+    pub(crate) fn number(&self, word: &W, rows: &Layers<'_>) -> Result<Option<u32>, StoreError> {
         if let Some(number) = self.lock().numbers.get(word) {
             return Ok(Some(*number));
         }
@@ -83,7 +79,7 @@ impl<W: Word> Dictionary<W> {
     }
 
     /// The word of a number.
-    pub(crate) fn word(&self, number: u32, rows: &impl Rows) -> Result<Option<W>, StoreError> {
+    pub(crate) fn word(&self, number: u32, rows: &Layers<'_>) -> Result<Option<W>, StoreError> {
         if let Some(word) = self.lock().words.get(&number) {
             return Ok(Some(word.clone()));
         }

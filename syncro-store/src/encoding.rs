@@ -42,7 +42,7 @@ pub(crate) fn damaged(table: Table, key: &[u8]) -> StoreError {
 
 fn checksum(table: Table, key: &[u8], content: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[table as u8]);
+    hasher.update(&[table.code()]);
     hasher.update(key);
     hasher.update(content);
     hasher.finalize()
@@ -129,3 +129,6 @@ impl<'a> In<'a> {
         Some(taken)
     }
 }
+
+#[cfg(test)]
+mod tests;

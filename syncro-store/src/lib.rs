@@ -8,7 +8,10 @@ mod dictionary;
 mod encoding;
 mod log_store;
 mod overlay;
+mod recover;
 mod snapshot;
+mod staging;
+mod state;
 
 pub use backend::{
     Backend, Batch, Durability, Fault, KEY_BYTES_MAX, Memory, MemoryDisk, Table, VALUE_BYTES_MAX,

@@ -1,4 +1,4 @@
-//! What was applied and is not in the backend yet.
+//! What was applied and is not in the backend yet, and reading through it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,23 +9,23 @@ use syncro_core::StoreError;
 
 use crate::backend::{Backend, Batch, Table};
 
-/// Writes by table and key.
-pub(crate) type Writes = BTreeMap<(Table, Bytes), Bytes>;
+/// Sealed values by table and key; `None` where the key is gone.
+pub(crate) type Rows = BTreeMap<(Table, Bytes), Option<Bytes>>;
 
-/// Two layers over a backend: what was written since the last sync began, and what that sync is writing.
+/// Two layers over a backend: what was put since the last write began, and what that one is writing.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    active: Writes,
-    frozen: Arc<Writes>,
+    active: Rows,
+    frozen: Arc<Rows>,
 }
 
 impl Overlay {
-    pub(crate) fn put(&mut self, table: Table, key: impl Into<Bytes>, value: Bytes) {
-        self.active.insert((table, key.into()), value);
+    pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+        self.active.insert((table, key), value);
     }
 
-    /// Sets aside what was written so far, for a sync to write it down.
-    pub(crate) fn freeze(&mut self) -> Arc<Writes> {
+    /// Sets aside what was put so far, for writing.
+    pub(crate) fn freeze(&mut self) -> Arc<Rows> {
         self.frozen = Arc::new(std::mem::take(&mut self.active));
         self.frozen.clone()
     }
@@ -35,66 +35,95 @@ impl Overlay {
         self.frozen = Arc::default();
     }
 
-    pub(crate) fn get(
-        &self,
-        backend: &dyn Backend,
-        table: Table,
-        key: &[u8],
-    ) -> Result<Option<Bytes>, StoreError> {
-        let place = (table, Bytes::copy_from_slice(key));
-        if let Some(value) = self.active.get(&place).or_else(|| self.frozen.get(&place)) {
-            return Ok(Some(value.clone()));
-        }
-        backend.get(table, key)
-    }
-
-    /// Like [`Backend::scan`], over all layers.
-    pub(crate) fn scan(
-        &self,
-        backend: &dyn Backend,
-        table: Table,
-        start: &[u8],
-        end: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let mut pairs: BTreeMap<Bytes, Bytes> =
-            backend.scan(table, start, end, limit)?.into_iter().collect();
-        for layer in [&*self.frozen, &self.active] {
-            let from = Bound::Included((table, Bytes::copy_from_slice(start)));
-            let in_range = layer.range((from, Bound::Unbounded)).take_while(|((other, key), _)| {
-                *other == table && end.is_none_or(|end| key.as_ref() < end)
-            });
-            let in_range = in_range.take(limit);
-            pairs.extend(in_range.map(|((_, key), value)| (key.clone(), value.clone())));
-        }
-        Ok(pairs.into_iter().take(limit).collect())
-    }
-
-    /// Like [`Backend::floor`], over all layers.
-    pub(crate) fn floor(
-        &self,
-        backend: &dyn Backend,
-        table: Table,
-        at: &[u8],
-    ) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        let mut best = backend.floor(table, at)?;
-        for layer in [&*self.frozen, &self.active] {
-            let range = (table, Bytes::new())..=(table, Bytes::copy_from_slice(at));
-            if let Some(((_, key), value)) = layer.range(range).next_back()
-                && best.as_ref().is_none_or(|(found, _)| found <= key)
-            {
-                best = Some((key.clone(), value.clone()));
-            }
-        }
-        Ok(best)
+    /// The layers, what is newer after what is older.
+    pub(crate) fn layers(&self) -> [&Rows; 2] {
+        [&self.frozen, &self.active]
     }
 }
 
-/// The batch of what was set aside.
-pub(crate) fn batch(writes: &Writes) -> Batch {
-    let mut batch = Batch::new();
-    for ((table, key), value) in writes {
-        batch.put(*table, key.clone(), value.clone());
+/// The value of a key under some layers, the last of which is the newest.
+pub(crate) fn get(
+    backend: &dyn Backend,
+    layers: &[&Rows],
+    table: Table,
+    key: &[u8],
+) -> Result<Option<Bytes>, StoreError> {
+    let place = (table, Bytes::copy_from_slice(key));
+    match layers.iter().rev().find_map(|layer| layer.get(&place)) {
+        Some(value) => Ok(value.clone()),
+        None => backend.get(table, key),
     }
-    batch
+}
+
+/// Like [`Backend::scan`], under some layers.
+pub(crate) fn scan(
+    backend: &dyn Backend,
+    layers: &[&Rows],
+    table: Table,
+    start: &[u8],
+    end: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    let mut found = Vec::new();
+    let mut start = Bytes::copy_from_slice(start);
+    while found.len() < limit {
+        // Each source gives a piece; they are known together only as far as the shortest of them goes.
+        let base = backend.scan(table, &start, end, limit)?;
+        let mut until =
+            (base.len() == limit).then(|| base.last()).flatten().map(|(key, _)| key.clone());
+        let mut rows: BTreeMap<Bytes, Option<Bytes>> =
+            base.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        for layer in layers {
+            let from = Bound::Included((table, start.clone()));
+            let in_range = layer.range((from, Bound::Unbounded)).take_while(|((other, key), _)| {
+                *other == table && end.is_none_or(|end| key.as_ref() < end)
+            });
+            let mut count = 0;
+            for ((_, key), value) in in_range.take(limit) {
+                rows.insert(key.clone(), value.clone());
+                count += 1;
+                if count == limit && until.as_ref().is_none_or(|until| key < until) {
+                    until = Some(key.clone());
+                }
+            }
+        }
+        let known = rows.into_iter().take_while(|(key, _)| until.as_ref().is_none_or(|u| key <= u));
+        found.extend(known.filter_map(|(key, value)| Some((key, value?))));
+        match until {
+            // The least key after it.
+            Some(until) => start = [&until[..], &[0]].concat().into(),
+            None => break,
+        }
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// Like [`Backend::floor`], under some layers, for a table from which nothing is removed.
+pub(crate) fn floor(
+    backend: &dyn Backend,
+    layers: &[&Rows],
+    table: Table,
+    at: &[u8],
+) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+    let mut best = backend.floor(table, at)?;
+    for layer in layers {
+        let range = (table, Bytes::new())..=(table, Bytes::copy_from_slice(at));
+        if let Some(((_, key), Some(value))) = layer.range(range).next_back()
+            && best.as_ref().is_none_or(|(found, _)| found <= key)
+        {
+            best = Some((key.clone(), value.clone()));
+        }
+    }
+    Ok(best)
+}
+
+/// Adds rows to a batch.
+pub(crate) fn fill(batch: &mut Batch, rows: &Rows) {
+    for ((table, key), value) in rows {
+        match value {
+            Some(value) => batch.put(*table, key.clone(), value.clone()),
+            None => batch.delete(*table, key.clone()),
+        }
+    }
 }

@@ -4,62 +4,73 @@ use std::sync::{Arc, RwLockReadGuard};
 
 use bytes::Bytes;
 use syncro_core::{
-    Author, Digest, Entry, Held, Name, NodeId, OwnRow, PeerRow, Record, RecordId, RecordKey, Stamp,
-    StoreError, View,
+    Author, Digest, Entry, Held, Name, NodeId, OwnRow, PeerRow, Point, Record, RecordId, RecordKey,
+    StoreError, Transaction, View,
 };
 
 use crate::backend::Table;
-use crate::dictionary::Rows;
 use crate::encoding::page::Page;
 use crate::encoding::record::Words;
-use crate::encoding::{damaged, key, record, row, unseal};
-use crate::log_store::{Layers, LogStore, Reader, Shared, State, read_own};
+use crate::encoding::{damaged, key, record, row};
+use crate::log_store::{LogStore, Reader};
+use crate::staging::PIECE_BYTES;
+use crate::state::{Layers, Past, Shared, State};
 
 /// The rows of peers read at once: a row has at most about 4 KiB.
 const PEERS_AT_ONCE: usize = 256;
 
-/// A store as it is while this lives: nothing is applied meanwhile.
-#[derive(Debug)]
-pub struct Snapshot<'a> {
-    shared: &'a Shared,
-    state: RwLockReadGuard<'a, State>,
+/// A store as it was at one moment, for as long as this lives.
+///
+/// It holds up nobody, and may be kept while the same thread writes. What changes meanwhile is remembered
+/// for it in memory, so it should not be kept for ever.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    shared: Arc<Shared>,
+    past: Arc<Past>,
 }
 
-impl<'a> Snapshot<'a> {
-    pub(crate) fn new(shared: &'a Shared) -> Self {
-        Self { shared, state: shared.read() }
+impl Snapshot {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let past = shared.remember();
+        Self { shared, past }
+    }
+
+    fn look(&self) -> Look<'_> {
+        Look { shared: &self.shared, state: self.shared.read(), past: Some(&self.past) }
+    }
+}
+
+/// One look at a store: nothing is applied meanwhile.
+pub(crate) struct Look<'a> {
+    shared: &'a Shared,
+    state: RwLockReadGuard<'a, State>,
+    past: Option<&'a Past>,
+}
+
+impl<'a> Look<'a> {
+    pub(crate) fn now(shared: &'a Shared) -> Self {
+        Self { shared, state: shared.read(), past: None }
     }
 
     fn rows(&self) -> Result<Layers<'_>, StoreError> {
-        self.state.rows()
+        self.state.as_of(self.past)
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        start: &[u8],
-        end: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let rows = self.rows()?;
-        let pairs = rows.overlay.scan(rows.backend, table, start, end, limit)?;
-        let unsealed = pairs.into_iter().map(|(key, sealed)| {
-            let content = unseal(table, &key, &sealed)?;
-            Ok((key, content))
-        });
-        unsealed.collect()
+    /// Where the log ends.
+    fn end(&self) -> Point {
+        self.past.map_or_else(|| self.state.open_page.end(), |past| past.end)
     }
 
-    pub(crate) fn read_record(&self, key: &RecordKey) -> Result<Option<Record>, StoreError> {
-        let key = key::record(key);
-        let Some(content) = self.rows()?.get(Table::Records, &key)? else {
-            return Ok(None);
-        };
-        self.decode(&key, &content).map(Some)
-    }
-
-    fn decode(&self, key: &[u8], content: &Bytes) -> Result<Record, StoreError> {
-        record::read(content, self)?.ok_or_else(|| damaged(Table::Records, key))
+    /// The record that begins with a row. One that fills it goes on in others.
+    fn decode(&self, key: &[u8], mut content: Bytes) -> Result<Record, StoreError> {
+        if content.len() >= PIECE_BYTES {
+            let (first, end) = (key::piece(key, 0), key::piece(key, u32::MAX));
+            let more = self.rows()?.scan(Table::Records, &first, Some(&end), usize::MAX)?;
+            let mut whole = content.to_vec();
+            more.iter().for_each(|(_, piece)| whole.extend_from_slice(piece));
+            content = whole.into();
+        }
+        record::read(&content, self)?.ok_or_else(|| damaged(Table::Records, key))
     }
 
     /// The page that holds an offset, if the log reaches that far.
@@ -69,50 +80,15 @@ impl<'a> Snapshot<'a> {
             return Ok((!open.is_empty()).then(|| open.to_page()));
         }
         let rows = self.rows()?;
-        let found = rows.overlay.floor(rows.backend, Table::Log, &key::page(offset))?;
-        let Some((key, sealed)) = found else {
+        let Some((key, content)) = rows.floor(Table::Log, &key::page(offset))? else {
             return Ok(None);
         };
-        let content = unseal(Table::Log, &key, &sealed)?;
         let first = key::page_offset(&key).ok_or_else(|| damaged(Table::Log, &key))?;
         Ok(Some(Page::new(first, content)))
     }
-
-    pub(crate) fn read_entries(
-        &self,
-        from: u64,
-        bytes_max: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
-        let (mut next, mut bytes) = (from, 0);
-        while let Some(page) = self.page(next)? {
-            let lost = || damaged(Table::Log, &key::page(page.first()));
-            let mut walk = page.walk().ok_or_else(lost)?;
-            while walk.at().offset < next && !walk.is_over() {
-                walk.step().ok_or_else(lost)?;
-            }
-            if walk.is_over() && walk.at().offset == next {
-                // The log ends here, or a page is missing: the caller knows where it ends.
-                break;
-            }
-            if walk.at().offset != next {
-                return Err(lost());
-            }
-            while !walk.is_over() {
-                let entry = walk.entry().ok_or_else(lost)?;
-                bytes += entry.transaction.bytes().len();
-                if bytes > bytes_max && !entries.is_empty() {
-                    return Ok(entries);
-                }
-                entries.push(entry);
-            }
-            next = walk.at().offset;
-        }
-        Ok(entries)
-    }
 }
 
-impl Words for Snapshot<'_> {
+impl Words for Look<'_> {
     fn name(&self, number: u32) -> Result<Option<Name>, StoreError> {
         self.shared.names.word(number, &self.rows()?)
     }
@@ -122,9 +98,12 @@ impl Words for Snapshot<'_> {
     }
 }
 
-impl View for Snapshot<'_> {
+impl View for Look<'_> {
     fn own(&self) -> Result<Option<OwnRow>, StoreError> {
-        read_own(&self.rows()?)
+        let Some(content) = self.rows()?.get(Table::Rows, key::OWN)? else {
+            return Ok(None);
+        };
+        row::read_own(&content).map(Some).ok_or_else(|| damaged(Table::Rows, key::OWN))
     }
 
     fn peer(&self, node: NodeId) -> Result<Option<PeerRow>, StoreError> {
@@ -140,7 +119,7 @@ impl View for Snapshot<'_> {
         let mut start = key::PEER.to_vec();
         let end = [key::PEER, &[0xff; 17]].concat();
         loop {
-            let rows = self.scan(Table::Rows, &start, Some(&end), PEERS_AT_ONCE)?;
+            let rows = self.rows()?.scan(Table::Rows, &start, Some(&end), PEERS_AT_ONCE)?;
             let Some((last, _)) = rows.last() else {
                 return Ok(peers);
             };
@@ -153,7 +132,11 @@ impl View for Snapshot<'_> {
     }
 
     fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
-        Ok(self.read_record(key)?.map(Arc::new))
+        let key = key::record(key);
+        let Some(content) = self.rows()?.get(Table::Records, &key)? else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(self.decode(&key, content)?)))
     }
 
     fn records(
@@ -170,18 +153,19 @@ impl View for Snapshot<'_> {
                 key
             }
         };
-        let pairs = self.scan(Table::Records, &start, Some(&key::after_model(model)), limit)?;
-        let records = pairs.iter().map(|(key, content)| {
-            let found = key::read_record(key).ok_or_else(|| damaged(Table::Records, key))?;
-            Ok((found.id, Arc::new(self.decode(key, content)?)))
+        let pairs =
+            self.rows()?.scan(Table::Records, &start, Some(&key::after_model(model)), limit)?;
+        let records = pairs.into_iter().map(|(key, content)| {
+            let found = key::read_record(&key).ok_or_else(|| damaged(Table::Records, &key))?;
+            Ok((found.id, Arc::new(self.decode(&key, content)?)))
         });
         records.collect()
     }
 
     fn models(&self) -> Result<Vec<Name>, StoreError> {
         let mut models = Vec::new();
-        let mut start = Vec::new();
-        while let Some((key, _)) = self.scan(Table::Records, &start, None, 1)?.pop() {
+        let mut start = key::FIRST_RECORD.to_vec();
+        while let Some((key, _)) = self.rows()?.scan(Table::Records, &start, None, 1)?.pop() {
             let found = key::read_record(&key).ok_or_else(|| damaged(Table::Records, &key))?;
             start = key::after_model(&found.model);
             models.push(found.model);
@@ -191,12 +175,36 @@ impl View for Snapshot<'_> {
     }
 
     fn entries(&self, from: u64, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
-        self.read_entries(from, bytes_max)
+        let end = self.end().offset;
+        let mut entries = Vec::new();
+        let (mut next, mut bytes) = (from, 0);
+        while next < end {
+            let missing = || damaged(Table::Log, &key::page(next));
+            let page = self.page(next)?.ok_or_else(missing)?;
+            let lost = || damaged(Table::Log, &key::page(page.first()));
+            let mut walk = page.walk().ok_or_else(lost)?;
+            while walk.at().offset < next && !walk.is_over() {
+                walk.step().ok_or_else(lost)?;
+            }
+            if walk.at().offset != next || walk.is_over() {
+                return Err(missing());
+            }
+            while !walk.is_over() && walk.at().offset < end {
+                let entry = walk.entry().ok_or_else(lost)?;
+                bytes += entry.transaction.bytes().len();
+                if bytes > bytes_max && !entries.is_empty() {
+                    return Ok(entries);
+                }
+                entries.push(entry);
+            }
+            next = walk.at().offset;
+        }
+        Ok(entries)
     }
 
     fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
-        if offset == 0 {
-            return Ok(Some(Digest::EMPTY));
+        if offset == 0 || offset > self.end().offset {
+            return Ok((offset == 0).then_some(Digest::EMPTY));
         }
         // The digest at an offset is the one after the transaction before it.
         let Some(page) = self.page(offset - 1)? else {
@@ -210,27 +218,29 @@ impl View for Snapshot<'_> {
         Ok((walk.at().offset == offset).then(|| walk.at().digest))
     }
 
-    fn held(&self, stamp: Stamp) -> Result<Vec<Held>, StoreError> {
-        let Some(author) = self.shared.authors.number(&stamp.author, &self.rows()?)? else {
-            return Ok(Vec::new());
+    fn held(&self, transaction: &Transaction) -> Result<Held, StoreError> {
+        let stamp = transaction.stamp();
+        let rows = self.rows()?;
+        let Some(author) = self.shared.authors.number(&stamp.author, &rows)? else {
+            return Ok(Held::No);
         };
-        let key = key::stamp(author, stamp.time);
-        let Some(offsets) = self.rows()?.get(Table::Stamps, &key)? else {
-            return Ok(Vec::new());
+        let key = key::transaction(author, stamp.time, transaction.content_hash());
+        let Some(offset) = rows.get(Table::Stamps, &key)? else {
+            let of_stamp = key::stamp(author, stamp.time);
+            let end = [of_stamp.as_slice(), &[0xff; 17]].concat();
+            let others = rows.scan(Table::Stamps, &of_stamp, Some(&end), 1)?;
+            return Ok(if others.is_empty() { Held::No } else { Held::Others });
         };
-        let held = offsets.chunks(8).map(|offset| {
-            let lost = || damaged(Table::Stamps, &key);
-            let offset = u64::from_be_bytes(offset.try_into().map_err(|_| lost())?);
-            let page = self.page(offset)?.ok_or_else(lost)?;
-            let mut walk = page.walk().ok_or_else(lost)?;
-            loop {
-                let (at, bytes) = walk.step().ok_or_else(lost)?;
-                if at == offset {
-                    return Ok(Held { offset, bytes, digest: walk.at().digest });
-                }
+        let lost = || damaged(Table::Stamps, &key);
+        let offset = u64::from_be_bytes(offset[..].try_into().map_err(|_| lost())?);
+        let page = self.page(offset)?.ok_or_else(lost)?;
+        let mut walk = page.walk().ok_or_else(lost)?;
+        loop {
+            let (at, bytes) = walk.step().ok_or_else(lost)?;
+            if at == offset && bytes == *transaction.bytes() {
+                return Ok(Held::Same { offset, digest: walk.at().digest });
             }
-        });
-        held.collect()
+        }
     }
 }
 
@@ -238,16 +248,16 @@ macro_rules! view_through {
     ($($type:ty),*) => {$(
         impl View for $type {
             fn own(&self) -> Result<Option<OwnRow>, StoreError> {
-                self.snapshot().own()
+                self.look().own()
             }
             fn peer(&self, node: NodeId) -> Result<Option<PeerRow>, StoreError> {
-                self.snapshot().peer(node)
+                self.look().peer(node)
             }
             fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
-                self.snapshot().peers()
+                self.look().peers()
             }
             fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
-                self.snapshot().record(key)
+                self.look().record(key)
             }
             fn records(
                 &self,
@@ -255,21 +265,33 @@ macro_rules! view_through {
                 after: Option<&RecordId>,
                 limit: usize,
             ) -> Result<Vec<(RecordId, Arc<Record>)>, StoreError> {
-                self.snapshot().records(model, after, limit)
+                self.look().records(model, after, limit)
             }
             fn models(&self) -> Result<Vec<Name>, StoreError> {
-                self.snapshot().models()
+                self.look().models()
             }
             fn entries(&self, from: u64, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
-                self.snapshot().entries(from, bytes_max)
+                self.look().entries(from, bytes_max)
             }
             fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
-                self.snapshot().digest_at(offset)
+                self.look().digest_at(offset)
             }
-            fn held(&self, stamp: Stamp) -> Result<Vec<Held>, StoreError> {
-                self.snapshot().held(stamp)
+            fn held(&self, transaction: &Transaction) -> Result<Held, StoreError> {
+                self.look().held(transaction)
             }
         }
     )*};
 }
-view_through!(Reader, LogStore);
+view_through!(Snapshot, Reader, LogStore);
+
+impl Reader {
+    fn look(&self) -> Look<'_> {
+        Look::now(&self.shared)
+    }
+}
+
+impl LogStore {
+    fn look(&self) -> Look<'_> {
+        Look::now(&self.shared)
+    }
+}

@@ -9,7 +9,7 @@ use crate::id::RecordKey;
 use crate::record::Record;
 use crate::scribe::Transaction;
 use crate::stamp::Stamp;
-use crate::store::{Entry, StoreError, View};
+use crate::store::{Entry, Held, StoreError, View};
 
 /// What one step appends and plays. Nothing of it has happened until the engine commits it, so a step
 /// that fails half-way leaves no trace.
@@ -20,8 +20,8 @@ pub(crate) struct Intake {
     pub(crate) entries: Vec<Entry>,
     pub(crate) records: BTreeMap<RecordKey, Arc<Record>>,
     pub(crate) events: Vec<Event>,
-    /// The entries above by stamp.
-    stamps: BTreeMap<Stamp, Vec<usize>>,
+    /// Places of the entries above, by stamp and content.
+    places: BTreeMap<(Stamp, Digest), usize>,
 }
 
 /// What became of a transaction.
@@ -40,7 +40,7 @@ impl Intake {
             entries: Vec::new(),
             records: BTreeMap::new(),
             events: Vec::new(),
-            stamps: BTreeMap::new(),
+            places: BTreeMap::new(),
         }
     }
 
@@ -53,21 +53,19 @@ impl Intake {
         session: SessionId,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
-        let stamp = transaction.stamp();
-        let mut collides = false;
-        for place in self.stamps.get(&stamp).into_iter().flatten() {
-            let entry = &self.entries[*place];
-            if entry.transaction == *transaction {
-                return Ok(Taken::Held { offset: entry.offset, digest: entry.digest });
-            }
-            collides = true;
+        let (stamp, content) = (transaction.stamp(), transaction.content_hash());
+        if let Some(place) = self.places.get(&(stamp, content)) {
+            let Entry { offset, digest, .. } = self.entries[*place];
+            return Ok(Taken::Held { offset, digest });
         }
-        for held in view.held(stamp)? {
-            if held.bytes == *transaction.bytes() {
-                return Ok(Taken::Held { offset: held.offset, digest: held.digest });
+        let collides = match view.held(transaction)? {
+            Held::Same { offset, digest } => return Ok(Taken::Held { offset, digest }),
+            Held::Others => true,
+            Held::No => {
+                let alike = (stamp, Digest([0; 16]))..=(stamp, Digest([0xff; 16]));
+                self.places.range(alike).next().is_some()
             }
-            collides = true;
-        }
+        };
         #[cfg(all(feature = "planted", debug_assertions))]
         if collides && crate::planted::is_planted(crate::planted::Planted::SecondParked) {
             return Ok(Taken::Held { offset: self.end.offset, digest: Digest::EMPTY });
@@ -104,7 +102,7 @@ impl Intake {
             }));
         }
         self.end = self.end.then(transaction.len(), transaction.bytes());
-        self.stamps.entry(stamp).or_default().push(self.entries.len());
+        self.places.insert((stamp, transaction.content_hash()), self.entries.len());
         self.entries.push(Entry { offset: start, transaction, digest: self.end.digest });
         Ok(Taken::New { offset: start, digest: self.end.digest })
     }

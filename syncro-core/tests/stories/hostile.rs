@@ -381,7 +381,7 @@ impl View for Unreadable<'_> {
     fn digest_at(&self, _: u64) -> Result<Option<Digest>, StoreError> {
         gone()
     }
-    fn held(&self, _: Stamp) -> Result<Vec<Held>, StoreError> {
+    fn held(&self, _: &Transaction) -> Result<Held, StoreError> {
         gone()
     }
 }

@@ -1,6 +1,6 @@
 //! Keys: in their order, tables are read.
 
-use syncro_core::{Epoch, Name, NodeId, RecordId, RecordKey, Time};
+use syncro_core::{Digest, Epoch, Name, NodeId, RecordId, RecordKey, Time};
 use uuid::Uuid;
 
 /// The key of a log page: the offset of its first scribe.
@@ -35,6 +35,17 @@ pub(crate) fn record(key: &RecordKey) -> Vec<u8> {
     bytes
 }
 
+/// The least key that a record may have: names are not empty, so none begins with zero.
+pub(crate) const FIRST_RECORD: &[u8] = &[1];
+
+/// The key of a further piece of a record, from 1 on: zero, the length of the record's key, the key, the
+/// number of the piece. They lie before all records.
+pub(crate) fn piece(record: &[u8], number: u32) -> Vec<u8> {
+    // Keys have at most 1024 bytes.
+    let length = (record.len() as u16).to_be_bytes();
+    [&[0], length.as_slice(), record, &number.to_be_bytes()].concat()
+}
+
 /// What the keys of a model's records begin with.
 pub(crate) fn model(model: &Name) -> Vec<u8> {
     let name = model.as_str().as_bytes();
@@ -67,7 +78,13 @@ pub(crate) fn read_record(key: &[u8]) -> Option<RecordKey> {
     Some(RecordKey { model, id })
 }
 
-/// The key of a stamp: the author by number, then the time. An author's stamps are neighbours.
+/// The key of a transaction: the author by number, the time, the hash of the content. Transactions of one
+/// stamp are neighbours, and so are an author's.
+pub(crate) fn transaction(author: u32, time: Time, content: Digest) -> Vec<u8> {
+    [stamp(author, time).as_slice(), &content.0].concat()
+}
+
+/// What the keys of a stamp's transactions begin with.
 pub(crate) fn stamp(author: u32, time: Time) -> [u8; 12] {
     let mut bytes = [0; 12];
     let (first, second) = bytes.split_at_mut(4);
@@ -80,7 +97,7 @@ pub(crate) fn stamp(author: u32, time: Time) -> [u8; 12] {
 pub(crate) const FORMAT: &[u8] = b"format";
 /// The key of the node's own row.
 pub(crate) const OWN: &[u8] = b"own";
-/// The key of the offset up to which records and stamps follow the log.
+/// The key of the point up to which records and stamps follow the log.
 pub(crate) const MARK: &[u8] = b"mark";
 /// What the keys of peers' rows begin with.
 pub(crate) const PEER: &[u8] = b"peer/";

@@ -25,6 +25,17 @@ pub(crate) fn read_own(content: &Bytes) -> Option<OwnRow> {
     })
 }
 
+/// `offset 8, digest 16`.
+pub(crate) fn write_mark(mark: Point) -> Vec<u8> {
+    let mut out = Out::default();
+    write_point(&mut out, mark);
+    out.0
+}
+
+pub(crate) fn read_mark(content: &Bytes) -> Option<Point> {
+    read_point(&mut In::new(content))
+}
+
 /// `name, number of rungs, rungs of epoch 8, offset 8, digest 16`; an empty name is none.
 pub(crate) fn write_peer(row: &PeerRow) -> Vec<u8> {
     let mut out = Out::default();

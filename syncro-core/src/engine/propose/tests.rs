@@ -54,8 +54,8 @@ impl View for Records {
     fn digest_at(&self, _: u64) -> Result<Option<Digest>, StoreError> {
         Ok(None)
     }
-    fn held(&self, _: Stamp) -> Result<Vec<Held>, StoreError> {
-        Ok(Vec::new())
+    fn held(&self, _: &Transaction) -> Result<Held, StoreError> {
+        Ok(Held::No)
     }
 }
 

@@ -1,0 +1,225 @@
+//! The bytes of every stored key and value, as `docs/storage.md` states them. A test that fails here
+//! asks for a new format version.
+
+use syncro_core::{
+    Author, Digest, Element, Entry, Epoch, Kind, Ladder, Name, NodeId, OwnRow, Path, PeerRow,
+    Point, Record, RecordId, RecordKey, Register, Rung, Stamp, StoreError, Time, Transaction,
+    Value,
+};
+use uuid::Uuid;
+
+use super::record::{Numbers, Words};
+use super::*;
+use crate::dictionary::{Dictionary, next_key};
+
+/// `[time, node, epoch, ["Todo", 1, create, []]]`, as `docs/protocol.md` has it.
+const GOLD_TRANSACTION: &[u8] =
+    b"\x94\xce\x00\x01\x00\x00\xc4\x100123456789abcdef\x07\x91\x94\xa4Todo\x01\x01\x90";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn node(byte: u8) -> NodeId {
+    NodeId::from_bytes([byte; 16])
+}
+
+fn point(offset: u64, byte: u8) -> Point {
+    Point { offset, digest: Digest([byte; 16]) }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// Names and authors have the numbers of their places.
+struct Numbered {
+    names: Vec<Name>,
+    authors: Vec<Author>,
+}
+
+impl Numbered {
+    fn new() -> Self {
+        let author = |byte| Author { node: node(byte), epoch: Epoch(u64::from(byte)) };
+        let names = ["title", "labels", "tags", "votes"].map(name).to_vec();
+        Self { names, authors: vec![author(0xa0), author(0xa1)] }
+    }
+}
+
+impl Numbers for Numbered {
+    fn name(&mut self, name: &Name) -> Result<u32, StoreError> {
+        Ok(self.names.iter().position(|known| known == name).unwrap() as u32)
+    }
+    fn author(&mut self, author: Author) -> Result<u32, StoreError> {
+        Ok(self.authors.iter().position(|known| *known == author).unwrap() as u32)
+    }
+}
+
+impl Words for Numbered {
+    fn name(&self, number: u32) -> Result<Option<Name>, StoreError> {
+        Ok(self.names.get(number as usize).cloned())
+    }
+    fn author(&self, number: u32) -> Result<Option<Author>, StoreError> {
+        Ok(self.authors.get(number as usize).copied())
+    }
+}
+
+/// A record with a register of every shape.
+fn record_of_every_shape(numbered: &Numbered) -> Record {
+    let [first, second] = numbered.authors[..] else { unreachable!() };
+    let stamp = |ms, author| Stamp { time: Time::from_ms(ms), author };
+    let text = |text: &str| Value::Text(text.into()).encode();
+    let registers = [
+        ("title", None, Kind::Lww, stamp(0x1000, first), text("milk")),
+        (
+            "labels",
+            Some(Element::Entry("de".into())),
+            Kind::Lww,
+            stamp(0x2000, second),
+            text("Milch"),
+        ),
+        (
+            "tags",
+            Some(Element::Member(text("food"))),
+            Kind::Lww,
+            stamp(0x1000, first),
+            Value::Bool(true).encode(),
+        ),
+        (
+            "votes",
+            Some(Element::Author(second)),
+            Kind::Counter,
+            stamp(0x2000, second),
+            Value::Int(-3).encode(),
+        ),
+    ];
+    let registers = registers.map(|(field, element, kind, stamp, value)| Register {
+        path: Path { field: name(field), element, kind },
+        stamp,
+        value,
+    });
+    Record::new(Some(stamp(0x1000, first)), Some(stamp(0x800, first)), registers.to_vec())
+}
+
+#[test]
+fn golden_bytes_of_records() {
+    let mut numbered = Numbered::new();
+    let record = record_of_every_shape(&numbered);
+    let bytes = record::write(&record, &mut numbered).unwrap();
+    assert_eq!(
+        hex(&bytes),
+        "0300000000000800000000000000001000000001000000002000000002010401010264650206a54d696c6368020205a4666f6f640101c300000105a46d696c6b0303010201fd"
+    );
+    let read = record::read(&bytes.into(), &numbered).unwrap();
+    assert_eq!(read, Some(record));
+
+    let author = numbered.authors[0];
+    let stamp = Stamp { time: Time::from_ms(0x1000), author };
+    let tombstone = Record::new(None, Some(stamp), Vec::new());
+    let bytes = record::write(&tombstone, &mut numbered).unwrap();
+    assert_eq!(hex(&bytes), "01000000000010000000000100");
+    assert_eq!(record::read(&bytes.into(), &numbered).unwrap(), Some(tombstone));
+}
+
+#[test]
+fn golden_bytes_of_rows() {
+    let own = OwnRow {
+        node: node(0x11),
+        epoch: Epoch(0x2222_2222_2222_2222),
+        clock: Time::from_bits(0x3333_3333_3333_3333),
+        end: point(0x44, 0x55),
+    };
+    let bytes = row::write_own(&own);
+    assert_eq!(
+        hex(&bytes),
+        "1111111111111111111111111111111122222222222222223333333333333333000000000000004455555555555555555555555555555555"
+    );
+    assert_eq!(row::read_own(&bytes.into()), Some(own));
+
+    let rungs = vec![
+        Rung { epoch: Epoch(1), point: point(2, 3) },
+        Rung { epoch: Epoch(4), point: point(5, 6) },
+    ];
+    let peer = PeerRow { name: Some(name("laptop")), ladder: Ladder::new(rungs) };
+    let bytes = row::write_peer(&peer);
+    assert_eq!(
+        hex(&bytes),
+        "066c6170746f700200000000000000010000000000000002030303030303030303030303030303030000000000000004000000000000000506060606060606060606060606060606"
+    );
+    assert_eq!(row::read_peer(&bytes.into()), Some(peer));
+    let nameless = PeerRow::default();
+    assert_eq!(hex(&row::write_peer(&nameless)), "0000");
+    assert_eq!(row::read_peer(&row::write_peer(&nameless).into()), Some(nameless));
+
+    let mark = point(0x77, 0x88);
+    let bytes = row::write_mark(mark);
+    assert_eq!(hex(&bytes), "000000000000007788888888888888888888888888888888");
+    assert_eq!(row::read_mark(&bytes.into()), Some(mark));
+}
+
+#[test]
+fn golden_bytes_of_pages() {
+    let bytes = Bytes::from_static(GOLD_TRANSACTION);
+    let transaction = Transaction::decode(bytes).unwrap();
+    let digest = Digest([9; 16]).then(transaction.bytes());
+    let mut page = page::OpenPage::begin(point(7, 9));
+    page.push(&Entry { offset: 7, transaction: transaction.clone(), digest });
+    let expected =
+        format!("{}01{:02x}{}", hex(&[9; 16]), GOLD_TRANSACTION.len(), hex(GOLD_TRANSACTION));
+    assert_eq!(hex(page.content()), expected);
+    let read = page.to_page();
+    let entry = read.walk().unwrap().entry().unwrap();
+    assert_eq!((entry.offset, entry.transaction, entry.digest), (7, transaction, digest));
+}
+
+#[test]
+fn golden_bytes_of_keys() {
+    let key = |id| key::record(&RecordKey { model: name("Todo"), id });
+    assert_eq!(hex(&key(RecordId::Int(-2))), "04546f646f017ffffffffffffffe");
+    assert_eq!(
+        hex(&key(RecordId::Uuid(Uuid::from_bytes([0xab; 16])))),
+        "04546f646f02abababababababababababababababab"
+    );
+    let text = key(RecordId::text("milk").unwrap());
+    assert_eq!(hex(&text), "04546f646f036d696c6b");
+    assert_eq!(hex(&key::piece(&text, 2)), "00000a04546f646f036d696c6b00000002");
+    assert_eq!(hex(&key::page(0x0102)), "0000000000000102");
+    let transaction = key::transaction(3, Time::from_bits(0x0405), Digest([6; 16]));
+    assert_eq!(hex(&transaction), format!("000000030000000000000405{}", hex(&[6; 16])));
+    assert_eq!(hex(&key::peer(node(7))), format!("706565722f{}", hex(&[7; 16])));
+    assert_eq!((key::FORMAT, key::OWN, key::MARK), (&b"format"[..], &b"own"[..], &b"mark"[..]));
+    assert_eq!(hex(&key::author(node(8), Epoch(9))), format!("{}0000000000000009", hex(&[8; 16])));
+}
+
+#[test]
+fn golden_bytes_of_the_dictionaries() {
+    let hex_of = |rows: [(Vec<u8>, Bytes); 2]| rows.map(|(key, row)| (hex(&key), hex(&row)));
+    let rows = Dictionary::new().assign(&name("title"), 3);
+    let expected = [("00017469746c65", "00000003"), ("000200000003", "7469746c65")];
+    assert_eq!(hex_of(rows), expected.map(|(key, row)| (key.to_owned(), row.to_owned())));
+    assert_eq!(hex(&next_key::<Name>()), "0000");
+
+    let author = Author { node: node(0xaa), epoch: Epoch(5) };
+    let word = format!("{}0000000000000005", "aa".repeat(16));
+    let rows = Dictionary::new().assign(&author, 4);
+    let expected =
+        [(format!("0101{word}"), "00000004".to_owned()), ("010200000004".to_owned(), word)];
+    assert_eq!(hex_of(rows), expected);
+    assert_eq!(hex(&next_key::<Author>()), "0100");
+}
+
+#[test]
+fn golden_bytes_of_seals() {
+    let golden = [
+        (Table::Rows, "84c2efec636f6e74656e74"),
+        (Table::Log, "454c302c636f6e74656e74"),
+        (Table::Names, "dcae562d636f6e74656e74"),
+        (Table::Records, "1d2089ed636f6e74656e74"),
+        (Table::Stamps, "341b9c6e636f6e74656e74"),
+    ];
+    for (table, expected) in golden {
+        let sealed = seal(table, b"key", b"content");
+        assert_eq!(hex(&sealed), expected, "{}", table.name());
+        assert_eq!(unseal(table, b"key", &sealed).unwrap(), Bytes::from_static(b"content"));
+    }
+}

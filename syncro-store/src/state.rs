@@ -1,0 +1,217 @@
+//! What the handles of a store share.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
+
+use bytes::Bytes;
+use syncro_core::{Author, Name, Point, StoreError};
+
+use crate::backend::{Backend, Table};
+use crate::dictionary::Dictionary;
+use crate::encoding::page::OpenPage;
+use crate::encoding::unseal;
+use crate::overlay::{self, Overlay, Rows};
+
+pub(crate) struct Shared {
+    pub(crate) names: Dictionary<Name>,
+    pub(crate) authors: Dictionary<Author>,
+    state: RwLock<State>,
+    /// The snapshots that may still live. Locked only under the lock of the state.
+    snapshots: Mutex<Vec<Weak<Past>>>,
+    /// Held by the one sync that is under way.
+    pub(crate) sync: Mutex<()>,
+    /// Why nothing more is written.
+    latched: OnceLock<String>,
+}
+
+/// What changes when a commit is applied.
+pub(crate) struct State {
+    /// `None` once the store is closed.
+    pub(crate) backend: Option<Arc<dyn Backend>>,
+    /// What is to become durable as a whole: pages of the log, and rows.
+    pub(crate) log: Overlay,
+    /// What follows from the log: names, records, stamps.
+    pub(crate) derived: Overlay,
+    /// The page at the end of the log. In the backend as of the last sync.
+    pub(crate) open_page: OpenPage,
+    pub(crate) next_name: u32,
+    pub(crate) next_author: u32,
+    /// Whether some record is, or was, too large for one row.
+    pub(crate) has_pieces: bool,
+}
+
+/// What a snapshot remembers: where the log ended, and the rows that have changed since, as they were.
+#[derive(Debug)]
+pub(crate) struct Past {
+    pub(crate) end: Point,
+    before: Mutex<Rows>,
+}
+
+impl Past {
+    /// Keeps rows as they are, unless they have changed since the snapshot.
+    pub(crate) fn keep(&self, rows: &Rows) {
+        let mut before = self.lock();
+        for (place, value) in rows {
+            before.entry(place.clone()).or_insert_with(|| value.clone());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rows> {
+        // A map is whole between any two operations.
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(state: State) -> Self {
+        Self {
+            names: Dictionary::new(),
+            authors: Dictionary::new(),
+            state: RwLock::new(state),
+            snapshots: Mutex::default(),
+            sync: Mutex::new(()),
+            latched: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        // Only `apply` writes, and a store whose `apply` failed is latched.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to remember what changes.
+    pub(crate) fn remember(&self) -> Arc<Past> {
+        let state = self.read();
+        let past = Past { end: state.open_page.end(), before: Mutex::default() };
+        let past = Arc::new(past);
+        self.snapshots().push(Arc::downgrade(&past));
+        past
+    }
+
+    /// Who remembers. To be called under the lock of the state.
+    pub(crate) fn remembering(&self) -> Vec<Arc<Past>> {
+        let mut snapshots = self.snapshots();
+        let living: Vec<Arc<Past>> = snapshots.iter().filter_map(Weak::upgrade).collect();
+        if living.len() < snapshots.len() {
+            *snapshots = living.iter().map(Arc::downgrade).collect();
+        }
+        living
+    }
+
+    fn snapshots(&self) -> MutexGuard<'_, Vec<Weak<Past>>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a write, and stops the store when it fails.
+    pub(crate) fn guarded<T>(
+        &self,
+        write: impl FnOnce(&Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if let Some(cause) = self.latched.get() {
+            return Err(StoreError::Latched { cause: cause.clone() });
+        }
+        let written = write(self);
+        if let Err(error) = &written {
+            let _ = self.latched.set(error.to_string());
+        }
+        written
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// The rows as they are now.
+    pub(crate) fn now(&self) -> Result<Layers<'_>, StoreError> {
+        self.as_of(None)
+    }
+
+    /// The rows as a snapshot remembers them.
+    pub(crate) fn as_of<'a>(&'a self, past: Option<&'a Past>) -> Result<Layers<'a>, StoreError> {
+        let backend = self.backend.as_deref().ok_or(StoreError::Closed)?;
+        Ok(Layers { state: self, backend, past })
+    }
+
+    pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+        match table {
+            Table::Rows | Table::Log => self.log.put(table, key, value),
+            Table::Names | Table::Records | Table::Stamps => self.derived.put(table, key, value),
+        }
+    }
+
+    fn layers(&self, table: Table) -> [&Rows; 2] {
+        match table {
+            Table::Rows | Table::Log => self.log.layers(),
+            Table::Names | Table::Records | Table::Stamps => self.derived.layers(),
+        }
+    }
+}
+
+/// Rows through all layers, with checksums.
+pub(crate) struct Layers<'a> {
+    state: &'a State,
+    backend: &'a dyn Backend,
+    past: Option<&'a Past>,
+}
+
+impl Layers<'_> {
+    /// Calls with the layers of a table, what a snapshot remembers being the last.
+    fn with<T>(&self, table: Table, look: impl FnOnce(&[&Rows]) -> T) -> T {
+        let [frozen, active] = self.state.layers(table);
+        match self.past {
+            None => look(&[frozen, active]),
+            Some(past) => look(&[frozen, active, &past.lock()]),
+        }
+    }
+
+    /// The value of a key, under its checksum.
+    pub(crate) fn sealed(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.with(table, |layers| overlay::get(self.backend, layers, table, key))
+    }
+
+    /// The value of a key.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let sealed = self.sealed(table, key)?;
+        sealed.map(|sealed| unseal(table, key, &sealed)).transpose()
+    }
+
+    /// At most `limit` rows with `start <= key < end`.
+    pub(crate) fn scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let pairs = self
+            .with(table, |layers| overlay::scan(self.backend, layers, table, start, end, limit))?;
+        let unsealed = pairs.into_iter().map(|(key, sealed)| {
+            let content = unseal(table, &key, &sealed)?;
+            Ok((key, content))
+        });
+        unsealed.collect()
+    }
+
+    /// The last row whose key is not after `at`.
+    pub(crate) fn floor(
+        &self,
+        table: Table,
+        at: &[u8],
+    ) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        let found = self.with(table, |layers| overlay::floor(self.backend, layers, table, at))?;
+        let Some((key, sealed)) = found else {
+            return Ok(None);
+        };
+        let content = unseal(table, &key, &sealed)?;
+        Ok(Some((key, content)))
+    }
+}
