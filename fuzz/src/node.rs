@@ -168,7 +168,7 @@ impl Contents {
         let mut at = Point::START;
         let mut records: BTreeMap<RecordKey, Record> = BTreeMap::new();
         for (offset, bytes, stamp, digest) in &self.log {
-            let read = syncro_core::Transaction::decode(bytes.clone()).unwrap();
+            let read = Transaction::decode(bytes.clone()).unwrap();
             assert_eq!((at.offset, read.stamp()), (*offset, *stamp));
             at = at.then(read.len(), bytes);
             assert_eq!(at.digest, *digest);

@@ -4,6 +4,7 @@
 //! or [`Redb`], one file. The log is the truth; records and indexes follow it and can be rebuilt.
 
 mod backend;
+mod checkpoint;
 mod dictionary;
 mod encoding;
 mod log_store;
@@ -19,5 +20,5 @@ pub use backend::{
 #[cfg(feature = "redb")]
 pub use backend::{Redb, RedbBuilder};
 pub use encoding::FORMAT_VERSION;
-pub use log_store::{LogStore, Reader, Syncer};
+pub use log_store::{LogStore, LogStoreBuilder, Reader, Syncer};
 pub use snapshot::Snapshot;

@@ -1,15 +1,15 @@
 //! A node's store over a byte backend: the log is the truth, the rest follows it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use syncro_core::{Commit, Store, StoreError};
 
-use crate::backend::{Backend, Batch, Durability, Table};
-use crate::encoding::{FORMAT_VERSION, key, row, seal};
+use crate::backend::{Backend, Table};
+use crate::encoding::{key, row};
+use crate::recover;
 use crate::snapshot::Snapshot;
 use crate::staging::Staging;
 use crate::state::Shared;
-use crate::{overlay, recover};
 
 /// A node's store: [`Store`] for the engine that owns it, readers for everybody else.
 ///
@@ -48,31 +48,63 @@ impl Syncer {
     ///
     /// After an error the store has stopped: nothing more is written until it is opened again.
     pub fn sync(&self) -> Result<(), StoreError> {
-        let _turn = self.shared.sync.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.guarded(|shared| {
-            let mut batch = Batch::new();
-            let backend = {
-                let mut state = shared.write();
-                state.put_open_page();
-                put_row(&mut batch, key::FORMAT, &FORMAT_VERSION.to_be_bytes());
-                put_row(&mut batch, key::MARK, &row::write_mark(state.open_page.end()));
-                overlay::fill(&mut batch, &state.log.freeze());
-                overlay::fill(&mut batch, &state.derived.freeze());
-                state.backend.clone().ok_or(StoreError::Closed)?
-            };
-            backend.write(&batch, Durability::Durable)?;
-            let mut state = shared.write();
-            state.log.thaw();
-            state.derived.thaw();
-            Ok(())
-        })
+        self.shared.sync(false)
+    }
+
+    /// Writes the next slice of what follows from the log behind it, if it is time to. Returns whether
+    /// anything was written: then there may be more. To be called now and then from a thread that has
+    /// nothing better to do; a sync waits for one slice at most.
+    ///
+    /// # Errors
+    ///
+    /// Like [`sync`](Self::sync).
+    pub fn write_behind(&self) -> Result<bool, StoreError> {
+        Ok(self.shared.write_slice()?.is_some())
+    }
+
+    /// Writes everything that follows from the log behind it, and makes it durable: the next opening has
+    /// nothing to play.
+    ///
+    /// # Errors
+    ///
+    /// Like [`sync`](Self::sync).
+    pub fn checkpoint(&self) -> Result<(), StoreError> {
+        self.shared.checkpoint()
     }
 
     /// Gives the backend up, so that it can be opened again while handles on this store are left: they
     /// fail with [`StoreError::Closed`]. What was not synced is lost.
     pub fn close(&self) {
-        let _turn = self.shared.sync.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.shared.turns.for_sync();
         self.shared.write().backend = None;
+    }
+}
+
+/// Opens a [`LogStore`] with more to say than [`LogStore::open`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct LogStoreBuilder {
+    overlay_bytes: usize,
+}
+
+impl LogStoreBuilder {
+    /// How much memory what is applied and not written behind yet may take, in bytes: about twice this,
+    /// since one half is filled while the other is written. Default: 32 MiB.
+    ///
+    /// It bounds how much of the log is played at an opening after a crash, too.
+    pub fn overlay_bytes(mut self, bytes: usize) -> Self {
+        self.overlay_bytes = bytes;
+        self
+    }
+
+    /// Opens a store over a backend.
+    ///
+    /// # Errors
+    ///
+    /// Like [`LogStore::open`].
+    pub fn open(self, backend: impl Backend) -> Result<LogStore, StoreError> {
+        let shared = recover::open(Arc::new(backend), self.overlay_bytes)?;
+        Ok(LogStore { shared: Arc::new(shared) })
     }
 }
 
@@ -98,8 +130,12 @@ impl LogStore {
     /// [`StoreError::Version`] for a store of a newer format; [`StoreError::Corrupt`] for one that is
     /// damaged.
     pub fn open(backend: impl Backend) -> Result<Self, StoreError> {
-        let shared = recover::open(Arc::new(backend))?;
-        Ok(Self { shared: Arc::new(shared) })
+        Self::builder().open(backend)
+    }
+
+    /// Starts from the defaults, to change some of them.
+    pub fn builder() -> LogStoreBuilder {
+        LogStoreBuilder { overlay_bytes: OVERLAY_BYTES }
     }
 
     /// A handle for reading.
@@ -115,6 +151,7 @@ impl LogStore {
 
 impl Store for LogStore {
     fn apply(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        self.shared.help(bytes_of(commit))?;
         self.shared.guarded(|shared| {
             let mut staging = Staging::new(shared);
             for entry in &commit.entries {
@@ -136,9 +173,15 @@ impl Store for LogStore {
     }
 }
 
-fn put_row(batch: &mut Batch, key: &'static [u8], content: &[u8]) {
-    batch.put(Table::Rows, key, seal(Table::Rows, key, content));
+/// About the bytes of the rows of a commit.
+fn bytes_of(commit: &Commit) -> usize {
+    let transactions = commit.entries.iter().map(|entry| entry.transaction.bytes().len());
+    transactions.chain(commit.records.iter().map(|(_, record)| record.bytes())).sum()
 }
+
+/// Bytes of rows that follow from the log at which a checkpoint begins: large enough that many changes of
+/// one record are one write, small enough that playing it after a crash takes a fraction of a second.
+const OVERLAY_BYTES: usize = 32 << 20;
 
 #[cfg(test)]
 mod tests;

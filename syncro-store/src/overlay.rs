@@ -12,22 +12,42 @@ use crate::backend::{Backend, Batch, Table};
 /// Sealed values by table and key; `None` where the key is gone.
 pub(crate) type Rows = BTreeMap<(Table, Bytes), Option<Bytes>>;
 
-/// Two layers over a backend: what was put since the last write began, and what that one is writing.
+/// What a row costs in memory beside its bytes: two shared buffers, and its place in a tree.
+const ROW_BYTES: usize = 128;
+
+/// Two layers over a backend: what was put last, and what is being written.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     active: Rows,
+    active_bytes: usize,
     frozen: Arc<Rows>,
 }
 
 impl Overlay {
     pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
-        self.active.insert((table, key), value);
+        let cost = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+        let (key_bytes, value_bytes) = (key.len(), cost(&value));
+        match self.active.insert((table, key), value) {
+            None => self.active_bytes += ROW_BYTES + key_bytes + value_bytes,
+            Some(old) => self.active_bytes = self.active_bytes + value_bytes - cost(&old),
+        }
+    }
+
+    /// About the bytes that what was put last takes in memory.
+    pub(crate) fn active_bytes(&self) -> usize {
+        self.active_bytes
     }
 
     /// Sets aside what was put so far, for writing.
     pub(crate) fn freeze(&mut self) -> Arc<Rows> {
+        self.active_bytes = 0;
         self.frozen = Arc::new(std::mem::take(&mut self.active));
         self.frozen.clone()
+    }
+
+    /// What is set aside.
+    pub(crate) fn frozen(&self) -> &Arc<Rows> {
+        &self.frozen
     }
 
     /// Forgets what was set aside: it is in the backend now.

@@ -9,7 +9,7 @@ use syncro_core::{OwnRow, Point, Record, RecordKey, StoreError, View};
 use crate::backend::{Backend, Table};
 use crate::dictionary::{Word, next_key};
 use crate::encoding::page::{OpenPage, Page};
-use crate::encoding::{FORMAT_VERSION, damaged, key, row, unseal};
+use crate::encoding::{FORMAT_VERSION, damaged, key, row, seal, unseal};
 use crate::overlay::Overlay;
 use crate::snapshot::Look;
 use crate::staging::Staging;
@@ -18,22 +18,27 @@ use crate::state::{Shared, State};
 /// Bytes of the log that are played at once.
 const PLAYED_BYTES: usize = 1 << 20;
 
-pub(crate) fn open(backend: Arc<dyn Backend>) -> Result<Shared, StoreError> {
-    check_format(&*backend)?;
+pub(crate) fn open(backend: Arc<dyn Backend>, overlay_bytes: usize) -> Result<Shared, StoreError> {
+    let is_new = check_format(&*backend)?;
     let own = read(&*backend, Table::Rows, key::OWN, row::read_own)?;
     let mark = read(&*backend, Table::Rows, key::MARK, row::read_mark)?.unwrap_or_default();
     let end = own.map_or(Point::START, |own: OwnRow| own.end);
     let first_piece = backend.scan(Table::Records, &[0], Some(key::FIRST_RECORD), 1)?;
-    let state = State {
+    let mut state = State {
         log: Overlay::default(),
         derived: Overlay::default(),
+        checkpoint: None,
         open_page: last_page(&*backend, end)?,
         next_name: next_number::<syncro_core::Name>(&*backend)?,
         next_author: next_number::<syncro_core::Author>(&*backend)?,
         has_pieces: !first_piece.is_empty(),
         backend: Some(backend),
     };
-    let shared = Shared::new(state);
+    if is_new {
+        let format = seal(Table::Rows, key::FORMAT, &FORMAT_VERSION.to_be_bytes());
+        state.put(Table::Rows, Bytes::from_static(key::FORMAT), Some(format));
+    }
+    let shared = Shared::new(state, overlay_bytes);
     // Records beyond the log, or of another, would hide what is missing in them.
     if Look::now(&shared).digest_at(mark.offset)? != Some(mark.digest) {
         return Err(damaged(Table::Rows, key::MARK));
@@ -69,14 +74,19 @@ fn play(shared: &Shared, mut from: u64, end: u64) -> Result<(), StoreError> {
             staging.record(key, record)?;
         }
         staging.publish(&[])?;
+        if let Some(last) = entries.last() {
+            shared.checkpoint_at(last.end())?;
+        }
     }
     Ok(())
 }
 
-fn check_format(backend: &dyn Backend) -> Result<(), StoreError> {
+/// Whether the store is new.
+fn check_format(backend: &dyn Backend) -> Result<bool, StoreError> {
     let read_version = |content: &Bytes| Some(u32::from_be_bytes(content[..].try_into().ok()?));
     match read(backend, Table::Rows, key::FORMAT, read_version)? {
-        None | Some(FORMAT_VERSION) => Ok(()),
+        None => Ok(true),
+        Some(FORMAT_VERSION) => Ok(false),
         Some(found) => Err(StoreError::Version { found, known: FORMAT_VERSION }),
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use syncro_core::{Author, Name, Point, StoreError};
 
 use crate::backend::{Backend, Table};
+use crate::checkpoint::{Checkpoint, Turns};
 use crate::dictionary::Dictionary;
 use crate::encoding::page::OpenPage;
 use crate::encoding::unseal;
@@ -19,8 +20,10 @@ pub(crate) struct Shared {
     state: RwLock<State>,
     /// The snapshots that may still live. Locked only under the lock of the state.
     snapshots: Mutex<Vec<Weak<Past>>>,
-    /// Held by the one sync that is under way.
-    pub(crate) sync: Mutex<()>,
+    /// Who writes to the backend.
+    pub(crate) turns: Turns,
+    /// About the bytes of rows that follow from the log at which a checkpoint begins.
+    pub(crate) overlay_bytes: usize,
     /// Why nothing more is written.
     latched: OnceLock<String>,
 }
@@ -31,8 +34,10 @@ pub(crate) struct State {
     pub(crate) backend: Option<Arc<dyn Backend>>,
     /// What is to become durable as a whole: pages of the log, and rows.
     pub(crate) log: Overlay,
-    /// What follows from the log: names, records, stamps.
+    /// What follows from the log: names, records, stamps. Written behind.
     pub(crate) derived: Overlay,
+    /// The checkpoint under way, which writes what is frozen above.
+    pub(crate) checkpoint: Option<Checkpoint>,
     /// The page at the end of the log. In the backend as of the last sync.
     pub(crate) open_page: OpenPage,
     pub(crate) next_name: u32,
@@ -64,13 +69,14 @@ impl Past {
 }
 
 impl Shared {
-    pub(crate) fn new(state: State) -> Self {
+    pub(crate) fn new(state: State, overlay_bytes: usize) -> Self {
         Self {
             names: Dictionary::new(),
             authors: Dictionary::new(),
             state: RwLock::new(state),
             snapshots: Mutex::default(),
-            sync: Mutex::new(()),
+            turns: Turns::default(),
+            overlay_bytes,
             latched: OnceLock::new(),
         }
     }

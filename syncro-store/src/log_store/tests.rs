@@ -7,8 +7,13 @@ use syncro_core::{
 };
 
 use super::*;
-use crate::backend::{Fault, Memory, MemoryDisk};
+use crate::backend::{Batch, Durability, Fault, Memory, MemoryDisk};
+use crate::encoding::{FORMAT_VERSION, seal};
 use crate::staging::PIECE_BYTES;
+
+fn put_row(batch: &mut Batch, key: &'static [u8], content: &[u8]) {
+    batch.put(Table::Rows, key, seal(Table::Rows, key, content));
+}
 
 /// An engine over its store.
 struct World {
@@ -18,7 +23,11 @@ struct World {
 
 impl World {
     fn on(disk: &MemoryDisk) -> Self {
-        let mut store = LogStore::open(disk.open().unwrap()).unwrap();
+        Self::with(LogStore::builder(), disk)
+    }
+
+    fn with(builder: LogStoreBuilder, disk: &MemoryDisk) -> Self {
+        let mut store = builder.open(disk.open().unwrap()).unwrap();
         let config = Config { node: Some(NodeId::named("server")), ..Config::default() };
         let (engine, effects) = Engine::open(Now::default(), config, &store).unwrap();
         store.apply(&effects.commit.unwrap()).unwrap();
@@ -183,7 +192,7 @@ fn a_record_larger_than_a_row_is_kept_in_pieces() {
         world.store.apply(&commit).unwrap();
         assert_eq!(world.store.record(&todo(1)).unwrap(), Some(record.clone()));
         assert_eq!(snapshot.record(&todo(1)).unwrap(), before);
-        world.store.sync().unwrap();
+        world.store.syncer().checkpoint().unwrap();
         assert_eq!(world.store.record(&todo(1)).unwrap(), Some(record.clone()));
         assert_eq!(world.store.models().unwrap().len(), 1);
 
@@ -258,7 +267,7 @@ fn a_page_that_is_gone_is_damage() {
     (0..500).for_each(|id| {
         world.create(id);
     });
-    world.store.sync().unwrap();
+    world.store.syncer().checkpoint().unwrap();
 
     let backend = disk.image().open().unwrap();
     let pages = backend.scan(Table::Log, &[], None, usize::MAX).unwrap();
@@ -358,4 +367,92 @@ fn a_commit_that_cannot_be_applied_leaves_no_trace() {
     assert!(matches!(store.apply(&effects.commit.unwrap()), Err(StoreError::Corrupt { .. })));
     is_broken.store(false, Ordering::Relaxed);
     assert_eq!(contents(&store), before);
+}
+
+#[test]
+fn a_crash_at_any_batch_of_a_checkpoint_loses_nothing_that_was_synced() {
+    // Small enough for a checkpoint at every sync.
+    let small = || LogStore::builder().overlay_bytes(1);
+    let disk = MemoryDisk::new();
+    let mut world = World::with(small(), &disk);
+    let mut slices = 0;
+    for round in 0..12 {
+        (0..100).for_each(|id| {
+            world.create(100 * round + id);
+        });
+        world.title(100 * round, "milk");
+        if round > 3 {
+            world.destroy(100 * round - 300);
+        }
+        world.store.sync().unwrap();
+        let synced = contents(&world.store);
+        for _ in 0..=round % 4 {
+            slices += usize::from(world.store.syncer().write_behind().unwrap());
+            for kept in 0..=disk.unsynced() {
+                let crashed = disk.crash_keeping(kept).open().unwrap();
+                assert_eq!(contents(&LogStore::open(crashed).unwrap()), synced, "{kept} kept");
+            }
+        }
+    }
+    assert!(slices > 10, "{slices} slices");
+}
+
+#[test]
+fn a_store_that_was_checkpointed_has_nothing_to_play() {
+    let disk = MemoryDisk::new();
+    let mut world = World::on(&disk);
+    (0..2000).for_each(|id| {
+        world.create(id);
+    });
+    world.store.syncer().checkpoint().unwrap();
+    let before = contents(&world.store);
+
+    // Without a log that could be played, up to its last page.
+    let crashed = disk.crash().open().unwrap();
+    let mut batch = Batch::new();
+    let pages = crashed.scan(Table::Log, &[], None, usize::MAX).unwrap();
+    let (_, earlier) = pages.split_last().unwrap();
+    earlier.iter().for_each(|(page, _)| batch.delete(Table::Log, page.clone()));
+    crashed.write(&batch, Durability::Durable).unwrap();
+    let store = LogStore::open(crashed).unwrap();
+    let model = Name::new("Todo").unwrap();
+    let records = store.records(&model, None, usize::MAX).unwrap();
+    assert_eq!(records, world.store.records(&model, None, usize::MAX).unwrap());
+    drop(store);
+    assert_eq!(contents(&LogStore::open(disk.crash().open().unwrap()).unwrap()), before);
+}
+
+#[test]
+fn what_is_not_written_behind_stays_within_bounds_though_nobody_syncs() {
+    const BYTES: usize = 64 << 10;
+    let mut world = World::with(LogStore::builder().overlay_bytes(BYTES), &MemoryDisk::new());
+    for id in 0..5000 {
+        world.create(id);
+        let state = world.store.shared.read();
+        let frozen = state
+            .derived
+            .frozen()
+            .iter()
+            .map(|((_, key), value)| key.len() + value.as_ref().map_or(0, Bytes::len));
+        let bytes = state.derived.active_bytes() + frozen.sum::<usize>();
+        assert!(bytes < 4 * BYTES, "{bytes} bytes after {id} records");
+    }
+    assert_eq!(world.store.records(&Name::new("Todo").unwrap(), None, 10_000).unwrap().len(), 5000);
+}
+
+#[test]
+fn a_log_that_is_played_at_opening_stays_within_bounds_too() {
+    let disk = MemoryDisk::new();
+    let mut world = World::on(&disk);
+    (0..20_000).for_each(|id| {
+        world.create(id);
+    });
+    world.store.sync().unwrap();
+    let before = contents(&world.store);
+    let reopened = LogStore::builder().overlay_bytes(1 << 20).open(disk.crash().open().unwrap());
+    let reopened = reopened.unwrap();
+    assert!(reopened.shared.read().derived.active_bytes() < 2 << 20);
+    assert_eq!(contents(&reopened), before);
+    // What was written behind while the log was played counts from the next sync on.
+    reopened.syncer().sync().unwrap();
 }

@@ -1,0 +1,222 @@
+//! Writing behind: what follows from the log goes to the backend later, in slices, up to a mark.
+//!
+//! A checkpoint begins with a sync, so that everything in it is in the durable log already: a backend that
+//! comes back after a crash with some of its batches never holds a record of a transaction that it has
+//! not. Its slices are buffered writes, which cost no flush; the last one moves the mark.
+
+use std::ops::Bound;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use syncro_core::{Point, StoreError};
+
+use crate::backend::{Batch, Durability, Table};
+use crate::encoding::{key, row, seal};
+use crate::overlay::Rows;
+use crate::state::Shared;
+
+/// Rows of one slice: a sync that comes in between waits for one at most.
+const SLICE_ROWS: usize = 512;
+
+/// Bytes of one slice, unless a single row has more.
+const SLICE_BYTES: usize = 1 << 20;
+
+/// A checkpoint under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoint {
+    /// The end of the log when it began.
+    mark: Point,
+    /// The last row written.
+    last: Option<(Table, Bytes)>,
+}
+
+impl Checkpoint {
+    pub(crate) fn new(mark: Point) -> Self {
+        Self { mark, last: None }
+    }
+
+    /// The next slice of the rows, and whether it is the last.
+    fn slice(&mut self, rows: &Rows) -> (Batch, bool) {
+        // A record in pieces must not be found half old and half new.
+        let first_piece = (Table::Records, Bytes::new());
+        let first_whole = (Table::Records, Bytes::from_static(key::FIRST_RECORD));
+        let has_pieces = rows.range(first_piece..first_whole).next().is_some();
+
+        let mut batch = Batch::new();
+        let from = match &self.last {
+            Some(last) => Bound::Excluded(last),
+            None => Bound::Unbounded,
+        };
+        let mut rest = rows.range((from, Bound::Unbounded)).peekable();
+        // Names come first, and all at once: a record refers to them, and they to each other.
+        while let Some(((table, key), value)) = rest.next_if(|((table, _), _)| {
+            let is_full = batch.len() >= SLICE_ROWS || batch.bytes() >= SLICE_BYTES;
+            !is_full || has_pieces || *table == Table::Names
+        }) {
+            match value {
+                Some(value) => batch.put(*table, key.clone(), value.clone()),
+                None => batch.delete(*table, key.clone()),
+            }
+            self.last = Some((*table, key.clone()));
+        }
+        let is_last = rest.peek().is_none();
+        if is_last {
+            let content = row::write_mark(self.mark);
+            batch.put(Table::Rows, key::MARK, seal(Table::Rows, key::MARK, &content));
+        }
+        (batch, is_last)
+    }
+}
+
+impl Shared {
+    /// Makes what was applied durable. Begins a checkpoint when there is enough for one, or when it is
+    /// wanted, unless one is under way.
+    pub(crate) fn sync(&self, is_checkpoint_wanted: bool) -> Result<(), StoreError> {
+        let _turn = self.turns.for_sync();
+        self.guarded(|shared| {
+            let mut batch = Batch::new();
+            let (backend, begins) = {
+                let mut state = shared.write();
+                let backend = state.backend.clone().ok_or(StoreError::Closed)?;
+                state.put_open_page();
+                crate::overlay::fill(&mut batch, &state.log.freeze());
+                let bytes = state.derived.active_bytes();
+                let is_due = bytes >= shared.overlay_bytes || (is_checkpoint_wanted && bytes > 0);
+                let begins = is_due && state.checkpoint.is_none();
+                if begins {
+                    state.derived.freeze();
+                }
+                (backend, begins.then(|| state.open_page.end()))
+            };
+            backend.write(&batch, Durability::Durable)?;
+            let mut state = shared.write();
+            state.log.thaw();
+            if let Some(mark) = begins {
+                state.checkpoint = Some(Checkpoint::new(mark));
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes the next slice of the checkpoint under way, if there is one. Returns the bytes written.
+    pub(crate) fn write_slice(&self) -> Result<Option<usize>, StoreError> {
+        let _turn = self.turns.for_slice();
+        self.guarded(|shared| {
+            let (backend, rows, mut checkpoint) = {
+                let state = shared.read();
+                let Some(checkpoint) = state.checkpoint.clone() else {
+                    return Ok(None);
+                };
+                let backend = state.backend.clone().ok_or(StoreError::Closed)?;
+                (backend, state.derived.frozen().clone(), checkpoint)
+            };
+            let (batch, is_last) = checkpoint.slice(&rows);
+            backend.write(&batch, Durability::Buffered)?;
+            let mut state = shared.write();
+            state.checkpoint = (!is_last).then_some(checkpoint);
+            if is_last {
+                state.derived.thaw();
+            }
+            Ok(Some(batch.bytes()))
+        })
+    }
+
+    /// Writes everything, so that the next opening has nothing to play.
+    pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        while self.write_slice()?.is_some() {}
+        self.sync(true)?;
+        while self.write_slice()?.is_some() {}
+        // The slices are buffered.
+        self.sync(false)
+    }
+
+    /// While the log is played: writes what follows from it up to a point, if there is enough.
+    pub(crate) fn checkpoint_at(&self, mark: Point) -> Result<(), StoreError> {
+        {
+            let mut state = self.write();
+            if state.derived.active_bytes() < self.overlay_bytes {
+                return Ok(());
+            }
+            state.derived.freeze();
+            state.checkpoint = Some(Checkpoint::new(mark));
+        }
+        while self.write_slice()?.is_some() {}
+        Ok(())
+    }
+
+    /// Keeps what is held in memory within bounds: whoever puts rows while there are too many writes
+    /// twice as much of them behind.
+    pub(crate) fn help(&self, bytes: usize) -> Result<(), StoreError> {
+        let (active_bytes, is_under_way) = {
+            let state = self.read();
+            (state.derived.active_bytes(), state.checkpoint.is_some())
+        };
+        if active_bytes >= 2 * self.overlay_bytes && !is_under_way {
+            self.sync(false)?;
+        }
+        if active_bytes >= self.overlay_bytes {
+            let mut written = 0;
+            while written < 2 * bytes {
+                match self.write_slice()? {
+                    Some(bytes) => written += bytes,
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who may write to the backend: one at a time, and syncs before slices, since somebody waits for them.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    is_taken: bool,
+    waiting_syncs: usize,
+}
+
+/// A turn to write, until it is dropped.
+pub(crate) struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    pub(crate) fn for_sync(&self) -> Turn<'_> {
+        let mut queue = self.lock();
+        queue.waiting_syncs += 1;
+        let mut queue = self.wait(queue, |queue| queue.is_taken);
+        queue.waiting_syncs -= 1;
+        queue.is_taken = true;
+        Turn(self)
+    }
+
+    fn for_slice(&self) -> Turn<'_> {
+        let mut queue = self.wait(self.lock(), |queue| queue.is_taken || queue.waiting_syncs > 0);
+        queue.is_taken = true;
+        Turn(self)
+    }
+
+    fn wait<'a>(
+        &'a self,
+        queue: MutexGuard<'a, Queue>,
+        must_wait: impl Fn(&Queue) -> bool,
+    ) -> MutexGuard<'a, Queue> {
+        let queue = self.changed.wait_while(queue, |queue| must_wait(queue));
+        queue.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Two numbers are whole between any two operations.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_taken = false;
+        self.0.changed.notify_all();
+    }
+}
