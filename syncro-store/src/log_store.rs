@@ -62,6 +62,11 @@ impl Syncer {
         Ok(self.shared.write_slice()?.is_some())
     }
 
+    /// Whether there is something to write behind.
+    pub fn is_behind(&self) -> bool {
+        self.shared.read().checkpoint.is_some()
+    }
+
     /// Writes everything that follows from the log behind it, and makes it durable: the next opening has
     /// nothing to play.
     ///

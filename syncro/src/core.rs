@@ -268,8 +268,14 @@ impl Core {
         self.note_progress();
         // Whoever closes second waits too: the store is given up when the last flush is over.
         let synced = self.make_durable(applied);
+        let written = self.syncer.checkpoint();
         self.syncer.close();
-        synced
+        synced?;
+        match written {
+            // Somebody else has closed it meanwhile, with everything written.
+            Err(StoreError::Closed) => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Returns when a commit is durable: syncs, unless another thread does so meanwhile.
@@ -290,6 +296,9 @@ impl Core {
             Ok(()) => {
                 lock(&self.durable).through = applied;
                 self.synced(applied);
+                if self.syncer.is_behind() {
+                    self.agenda_changed.notify_one();
+                }
                 Ok(())
             }
             Err(error) => {
@@ -298,6 +307,17 @@ impl Core {
                 Err(error.into())
             }
         }
+    }
+
+    /// Writes a slice behind the log, if it is time to. Returns whether there may be more.
+    fn write_behind(&self) -> bool {
+        self.syncer.write_behind().unwrap_or_else(|error| {
+            // A node that is closed has nothing to write.
+            if !matches!(error, StoreError::Closed) {
+                self.fail(&mut lock(&self.state), &error);
+            }
+            false
+        })
     }
 
     fn is_durable(&self, sequence: u64) -> Result<bool, Error> {
@@ -397,8 +417,8 @@ impl Core {
         }
     }
 
-    /// What is due now, or how long nothing is; `None` when the node is closed.
-    fn due(&self) -> Option<Due> {
+    /// What is due now; when nothing is, waits a while if it may. `None` when the node is closed.
+    fn due(&self, may_wait: bool) -> Option<Due> {
         let mut agenda = lock(&self.agenda);
         if agenda.is_over {
             return None;
@@ -412,7 +432,7 @@ impl Core {
         if due.tick {
             agenda.tick_at = None;
         }
-        if !due.sync && !due.tick {
+        if may_wait && !due.sync && !due.tick {
             let next = agenda.sync_at.into_iter().chain(agenda.tick_at).min();
             // Once a second, so that a node without handles is noticed.
             let pause = next.map_or(Duration::MAX, |at| at - now).min(Duration::from_secs(1));
@@ -435,8 +455,9 @@ struct Due {
 
 /// Syncs and ticks until the node is gone.
 fn background(core: &Weak<Core>) {
+    let mut is_idle = true;
     while let Some(core) = core.upgrade() {
-        let Some(due) = core.due() else { return };
+        let Some(due) = core.due(is_idle) else { return };
         if due.tick {
             let _ = core.session_input(Input::Tick);
         }
@@ -445,6 +466,7 @@ fn background(core: &Weak<Core>) {
             // A failure has stopped the node; whoever calls next is told.
             let _ = core.make_durable(applied);
         }
+        is_idle = !core.write_behind();
     }
 }
 
