@@ -12,7 +12,8 @@ use syncro_core::{Point, StoreError};
 
 use crate::backend::{Batch, Durability, Table};
 use crate::encoding::{key, row, seal};
-use crate::overlay::Rows;
+use crate::overlay;
+use crate::rows::Rows;
 use crate::state::Shared;
 
 /// Rows of one slice: a sync that comes in between waits for one at most.
@@ -38,28 +39,23 @@ impl Checkpoint {
     /// The next slice of the rows, and whether it is the last.
     fn slice(&mut self, rows: &Rows) -> (Batch, bool) {
         // A record in pieces must not be found half old and half new.
-        let first_piece = (Table::Records, Bytes::new());
-        let first_whole = (Table::Records, Bytes::from_static(key::FIRST_RECORD));
-        let has_pieces = rows.range(first_piece..first_whole).next().is_some();
+        let first = rows.from(Table::Records, Bound::Unbounded).next();
+        let has_pieces = first.is_some_and(|(key, _)| key.as_ref() < key::FIRST_RECORD);
 
         let mut batch = Batch::new();
-        let from = match &self.last {
-            Some(last) => Bound::Excluded(last),
-            None => Bound::Unbounded,
-        };
-        let mut rest = rows.range((from, Bound::Unbounded)).peekable();
+        let mut last = self.last.clone();
+        let mut rest = rows.after(self.last.as_ref()).peekable();
         // Names come first, and all at once: a record refers to them, and they to each other.
-        while let Some(((table, key), value)) = rest.next_if(|((table, _), _)| {
+        while let Some((table, key, value)) = rest.next_if(|(table, ..)| {
             let is_full = batch.len() >= SLICE_ROWS || batch.bytes() >= SLICE_BYTES;
             !is_full || has_pieces || *table == Table::Names
         }) {
-            match value {
-                Some(value) => batch.put(*table, key.clone(), value.clone()),
-                None => batch.delete(*table, key.clone()),
-            }
-            self.last = Some((*table, key.clone()));
+            overlay::put(&mut batch, table, key, value);
+            last = Some((table, key.clone()));
         }
         let is_last = rest.peek().is_none();
+        drop(rest);
+        self.last = last;
         if is_last {
             let content = row::write_mark(self.mark);
             batch.put(Table::Rows, key::MARK, seal(Table::Rows, key::MARK, &content));
@@ -79,7 +75,7 @@ impl Shared {
                 let mut state = shared.write();
                 let backend = state.backend.clone().ok_or(StoreError::Closed)?;
                 state.put_open_page();
-                crate::overlay::fill(&mut batch, &state.log.freeze());
+                overlay::fill(&mut batch, &state.log.freeze());
                 let bytes = state.derived.active_bytes();
                 let is_due = bytes >= shared.overlay_bytes || (is_checkpoint_wanted && bytes > 0);
                 let begins = is_due && state.checkpoint.is_none();

@@ -10,6 +10,7 @@ mod encoding;
 mod log_store;
 mod overlay;
 mod recover;
+mod rows;
 mod snapshot;
 mod staging;
 mod state;

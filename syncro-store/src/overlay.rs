@@ -8,9 +8,7 @@ use bytes::Bytes;
 use syncro_core::StoreError;
 
 use crate::backend::{Backend, Batch, Table};
-
-/// Sealed values by table and key; `None` where the key is gone.
-pub(crate) type Rows = BTreeMap<(Table, Bytes), Option<Bytes>>;
+use crate::rows::Rows;
 
 /// What a row costs in memory beside its bytes: two shared buffers, and its place in a tree.
 const ROW_BYTES: usize = 128;
@@ -27,7 +25,7 @@ impl Overlay {
     pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
         let cost = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
         let (key_bytes, value_bytes) = (key.len(), cost(&value));
-        match self.active.insert((table, key), value) {
+        match self.active.insert(table, key, value) {
             None => self.active_bytes += ROW_BYTES + key_bytes + value_bytes,
             Some(old) => self.active_bytes = self.active_bytes + value_bytes - cost(&old),
         }
@@ -68,8 +66,7 @@ pub(crate) fn get(
     table: Table,
     key: &[u8],
 ) -> Result<Option<Bytes>, StoreError> {
-    let place = (table, Bytes::copy_from_slice(key));
-    match layers.iter().rev().find_map(|layer| layer.get(&place)) {
+    match layers.iter().rev().find_map(|layer| layer.get(table, key)) {
         Some(value) => Ok(value.clone()),
         None => backend.get(table, key),
     }
@@ -94,12 +91,10 @@ pub(crate) fn scan(
         let mut rows: BTreeMap<Bytes, Option<Bytes>> =
             base.into_iter().map(|(key, value)| (key, Some(value))).collect();
         for layer in layers {
-            let from = Bound::Included((table, start.clone()));
-            let in_range = layer.range((from, Bound::Unbounded)).take_while(|((other, key), _)| {
-                *other == table && end.is_none_or(|end| key.as_ref() < end)
-            });
+            let from = layer.from(table, Bound::Included(&start));
+            let in_range = from.take_while(|(key, _)| end.is_none_or(|end| key.as_ref() < end));
             let mut count = 0;
-            for ((_, key), value) in in_range.take(limit) {
+            for (key, value) in in_range.take(limit) {
                 rows.insert(key.clone(), value.clone());
                 count += 1;
                 if count == limit && until.as_ref().is_none_or(|until| key < until) {
@@ -128,8 +123,7 @@ pub(crate) fn floor(
 ) -> Result<Option<(Bytes, Bytes)>, StoreError> {
     let mut best = backend.floor(table, at)?;
     for layer in layers {
-        let range = (table, Bytes::new())..=(table, Bytes::copy_from_slice(at));
-        if let Some(((_, key), Some(value))) = layer.range(range).next_back()
+        if let Some((key, Some(value))) = layer.floor(table, at)
             && best.as_ref().is_none_or(|(found, _)| found <= key)
         {
             best = Some((key.clone(), value.clone()));
@@ -140,10 +134,14 @@ pub(crate) fn floor(
 
 /// Adds rows to a batch.
 pub(crate) fn fill(batch: &mut Batch, rows: &Rows) {
-    for ((table, key), value) in rows {
-        match value {
-            Some(value) => batch.put(*table, key.clone(), value.clone()),
-            None => batch.delete(*table, key.clone()),
-        }
+    for (table, key, value) in rows.iter() {
+        put(batch, table, key, value);
+    }
+}
+
+pub(crate) fn put(batch: &mut Batch, table: Table, key: &Bytes, value: &Option<Bytes>) {
+    match value {
+        Some(value) => batch.put(table, key.clone(), value.clone()),
+        None => batch.delete(table, key.clone()),
     }
 }

@@ -10,7 +10,6 @@ use crate::dictionary::{Dictionary, Word, next_key};
 use crate::encoding::page::OpenPage;
 use crate::encoding::record::Numbers;
 use crate::encoding::{key, record, seal};
-use crate::overlay::Rows;
 use crate::state::{Shared, State};
 
 /// Bytes of a record in one row: far below what a backend takes, and more than nearly all records have.
@@ -22,7 +21,8 @@ pub(crate) const PIECE_BYTES: usize = 4 << 20;
 pub(crate) struct Staging<'a> {
     shared: &'a Shared,
     state: RwLockWriteGuard<'a, State>,
-    rows: Rows,
+    /// In the order in which they are to be put.
+    rows: Vec<(Table, Bytes, Option<Bytes>)>,
     next_name: u32,
     next_author: u32,
     has_pieces: bool,
@@ -32,12 +32,12 @@ impl<'a> Staging<'a> {
     pub(crate) fn new(shared: &'a Shared) -> Self {
         let state = shared.write();
         let State { next_name, next_author, has_pieces, .. } = *state;
-        Self { shared, state, rows: Rows::new(), next_name, next_author, has_pieces }
+        Self { shared, state, rows: Vec::new(), next_name, next_author, has_pieces }
     }
 
     pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, content: &[u8]) {
         let sealed = seal(table, &key, content);
-        self.rows.insert((table, key.into()), Some(sealed));
+        self.rows.push((table, key.into(), Some(sealed)));
     }
 
     /// Notes where a transaction is.
@@ -57,7 +57,7 @@ impl<'a> Staging<'a> {
             for (old, _) in
                 self.state.now()?.scan(Table::Records, &first, Some(&end), usize::MAX)?
             {
-                self.rows.insert((Table::Records, old), None);
+                self.rows.push((Table::Records, old, None));
             }
         }
         let mut pieces = content.chunks(PIECE_BYTES);
@@ -75,17 +75,18 @@ impl<'a> Staging<'a> {
         let remembering = self.shared.remembering();
         if !remembering.is_empty() {
             let now = self.state.now()?;
-            let mut before = Rows::new();
-            for (table, key) in self.rows.keys() {
-                before.insert((*table, key.clone()), now.sealed(*table, key)?);
-            }
+            let before = self
+                .rows
+                .iter()
+                .map(|(table, key, _)| Ok((*table, key.clone(), now.sealed(*table, key)?)));
+            let before: Vec<_> = before.collect::<Result<_, StoreError>>()?;
             remembering.iter().for_each(|past| past.keep(&before));
         }
         // From here on nothing fails.
         for entry in entries {
             self.append(entry);
         }
-        for ((table, key), value) in self.rows {
+        for (table, key, value) in self.rows {
             self.state.put(table, key, value);
         }
         self.state.next_name = self.next_name;

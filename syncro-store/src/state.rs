@@ -12,7 +12,8 @@ use crate::checkpoint::{Checkpoint, Turns};
 use crate::dictionary::Dictionary;
 use crate::encoding::page::OpenPage;
 use crate::encoding::unseal;
-use crate::overlay::{self, Overlay, Rows};
+use crate::overlay::{self, Overlay};
+use crate::rows::Rows;
 
 pub(crate) struct Shared {
     pub(crate) names: Dictionary<Name>,
@@ -55,10 +56,10 @@ pub(crate) struct Past {
 
 impl Past {
     /// Keeps rows as they are, unless they have changed since the snapshot.
-    pub(crate) fn keep(&self, rows: &Rows) {
+    pub(crate) fn keep(&self, rows: &[(Table, Bytes, Option<Bytes>)]) {
         let mut before = self.lock();
-        for (place, value) in rows {
-            before.entry(place.clone()).or_insert_with(|| value.clone());
+        for (table, key, value) in rows {
+            before.insert_if_absent(*table, key.clone(), value.clone());
         }
     }
 

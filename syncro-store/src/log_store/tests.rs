@@ -433,7 +433,7 @@ fn what_is_not_written_behind_stays_within_bounds_though_nobody_syncs() {
             .derived
             .frozen()
             .iter()
-            .map(|((_, key), value)| key.len() + value.as_ref().map_or(0, Bytes::len));
+            .map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
         let bytes = state.derived.active_bytes() + frozen.sum::<usize>();
         assert!(bytes < 4 * BYTES, "{bytes} bytes after {id} records");
     }
