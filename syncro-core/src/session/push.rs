@@ -6,8 +6,9 @@ use super::{Fault, Outbox};
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::engine::{Effects, Own};
-use crate::limits::{BATCH_BYTES, ECHO_DELAY_MS, ECHO_RUNS_MAX, ECHO_SCRIBES_MAX};
+use crate::limits::{BATCH_BYTES, ECHO_DELAY_MS, ECHO_RUN_BYTES, ECHO_RUNS_MAX, ECHO_WORK_MAX};
 use crate::message::{Item, Message, Scribes};
+use crate::scribe::Transaction;
 use crate::stamp::Now;
 use crate::store::{Entry, StoreError, View};
 
@@ -43,10 +44,18 @@ struct Stream {
 #[derive(Debug, Clone, Copy)]
 struct Run {
     scribes: u64,
+    bytes: usize,
     /// Their offset in the peer's log.
     theirs: u64,
     /// This log's digest after them.
     digest: Digest,
+}
+
+impl Run {
+    /// The work that the run is for its receiver, of [`ECHO_WORK_MAX`] that one message may be.
+    fn work(&self) -> usize {
+        self.bytes + ECHO_RUN_BYTES
+    }
 }
 
 impl Push {
@@ -131,16 +140,24 @@ impl Push {
         Ok(has_moved)
     }
 
-    /// Notes that the peer has transactions of this log. What is forgotten here is only sent in vain.
-    pub(super) fn note_echo(&mut self, offset: u64, scribes: u64, theirs: u64, digest: Digest) {
+    /// Notes that the peer has a transaction of this log. What is forgotten here is only sent in vain.
+    pub(super) fn note_echo(
+        &mut self,
+        offset: u64,
+        transaction: &Transaction,
+        theirs: u64,
+        digest: Digest,
+    ) {
         if self.stream.is_some_and(|stream| offset < stream.at.offset) {
             return;
         }
+        let (scribes, bytes) = (transaction.len(), transaction.bytes().len());
         if let Some((start, run)) = self.echoes.range_mut(..=offset).next_back() {
             let is_known = offset < start + run.scribes;
             let continues = start + run.scribes == offset && run.theirs + run.scribes == theirs;
-            if continues && run.scribes + scribes <= ECHO_SCRIBES_MAX {
+            if continues && run.work() + bytes <= ECHO_WORK_MAX {
                 run.scribes += scribes;
+                run.bytes += bytes;
                 run.digest = digest;
                 return;
             }
@@ -149,7 +166,7 @@ impl Push {
             }
         }
         if self.echoes.len() < ECHO_RUNS_MAX {
-            self.echoes.insert(offset, Run { scribes, theirs, digest });
+            self.echoes.insert(offset, Run { scribes, bytes, theirs, digest });
         }
     }
 
@@ -202,12 +219,12 @@ impl Push {
     ) -> Result<(Vec<Item>, Point), StoreError> {
         let mut items = Vec::new();
         let mut at = from;
-        let (mut bytes, mut echoed) = (0, 0);
+        let (mut bytes, mut work) = (0, 0);
         let mut entries: std::vec::IntoIter<Entry> = Vec::new().into_iter();
         while at.offset < own.end().offset && bytes < BATCH_BYTES {
             if let Some(run) = self.echoes.get(&at.offset) {
-                echoed += run.scribes;
-                if echoed > ECHO_SCRIBES_MAX {
+                work += run.work();
+                if work > ECHO_WORK_MAX {
                     break;
                 }
                 items.push(Item::Echo { offset: run.theirs, scribes: run.scribes });

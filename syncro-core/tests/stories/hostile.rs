@@ -158,6 +158,55 @@ fn echoes_beyond_counting_are_unexpected() {
     stranger.assert_closed(CloseReason::Unexpected);
 }
 
+/// What echoes refer to is read and hashed by their receiver: one short message could ask for gigabytes.
+#[test]
+fn echoes_of_more_than_may_be_read_for_one_message_are_unexpected() {
+    let mut world = World::new(1).unwrap();
+    for id in 0..20 {
+        world.write(A, &Write::Large { id, kib: 250 }).unwrap();
+    }
+    let mut stranger = Stranger::calls(world);
+    let mut hello = wire::hello(NodeId::named("stranger"));
+    hello["window"] = json!(64 << 20);
+    stranger.says(&hello);
+    stranger.says(&wire::sync(&[]));
+    let ends: Vec<Point> =
+        stranger.world.nodes[A].log.entries().iter().map(|entry| entry.end()).collect();
+    // The stranger's log is as A's: sixteen of 250 KiB are within 4 MiB, and 17 are not.
+    let (within, beyond) = (ends[15], ends[16]);
+    stranger.says(&wire::scribes(Point::START, within, vec![json!([0, within.offset])]));
+    assert_eq!(stranger.closed(), None);
+    let mut stranger = Stranger::calls(stranger.world);
+    stranger.world.take_events(A);
+    stranger.says(&hello);
+    stranger.says(&wire::sync(&[]));
+    stranger.says(&wire::scribes(Point::START, beyond, vec![json!([0, beyond.offset])]));
+    assert_eq!(stranger.closed(), Some((CloseReason::Unexpected, false)));
+}
+
+/// Each reference costs the reading of a page, however little it refers to.
+#[test]
+fn more_echoes_than_may_be_looked_up_for_one_message_are_unexpected() {
+    for (runs, closed) in [(480, None), (512, Some((CloseReason::Unexpected, false)))] {
+        let mut stranger = with_log();
+        let first = stranger.world.nodes[A].log.transactions().next().unwrap().clone();
+        let to = after(Point::START, &vec![first.clone(); runs]);
+        stranger.says(&wire::scribes(Point::START, to, vec![json!([0, first.len()]); runs]));
+        assert_eq!(stranger.closed(), closed, "{runs}");
+    }
+}
+
+#[test]
+fn a_transaction_of_too_many_scribes_is_malformed() {
+    for count in [40_000, 70_000] {
+        let mut stranger = Stranger::synced();
+        let mut item = wire::item(&foreign(1));
+        item[3] = (0..count).map(|id| json!(["m", id, 2, []])).collect();
+        stranger.says(&wire::scribes(Point::START, Point::START, vec![item]));
+        stranger.assert_closed(CloseReason::Malformed);
+    }
+}
+
 /// A report of echoes was due, and the answer to a ping had filled the buffer: the engine asked for a tick
 /// at once, again and again, until the reader came back.
 #[test]
