@@ -203,7 +203,8 @@ impl Session {
         self.reply(effects);
     }
 
-    /// Sends what is left to say, then goodbye.
+    /// Sends what is left to say, then goodbye. A store that has failed may have nothing more read from it
+    /// or said of it.
     pub(crate) fn on_close(
         &mut self,
         now: Now,
@@ -212,11 +213,13 @@ impl Session {
         view: &impl View,
         effects: &mut Effects,
     ) {
-        if let Phase::Open(open) = &mut self.phase {
+        if reason != CloseReason::Store
+            && let Phase::Open(open) = &mut self.phase
+        {
             open.push.hurry();
+            // A store that fails now fails the next call too, which can say so.
+            let _ = self.pump(now, own, view, effects);
         }
-        // A store that fails now fails the next call too, which can say so.
-        let _ = self.pump(now, own, view, effects);
         self.bye(reason, "", effects);
     }
 
