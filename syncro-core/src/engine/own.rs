@@ -1,7 +1,7 @@
 //! What an engine knows of itself: author, clock, log.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry::Vacant;
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 
 use super::{Config, Event, Intake, Tail};
 use crate::clock::Clock;
@@ -25,9 +25,17 @@ pub(crate) struct Own {
     appended: u64,
     synced: u64,
     tail: Tail,
-    /// The rows of the peers that have a session.
-    peers: BTreeMap<NodeId, PeerRow>,
+    /// The peers that have a session.
+    peers: BTreeMap<NodeId, Met>,
     entropy: Digest,
+}
+
+/// What is kept of a peer while it has sessions.
+#[derive(Clone, Debug, Default)]
+struct Met {
+    row: PeerRow,
+    /// How many sessions it has.
+    sessions: usize,
 }
 
 impl Own {
@@ -137,19 +145,30 @@ impl Own {
 
     /// The row of a peer that has a session.
     pub(crate) fn peer_row(&mut self, peer: NodeId) -> &mut PeerRow {
-        self.peers.entry(peer).or_default()
+        &mut self.peers.entry(peer).or_default().row
     }
 
-    /// Loads the row of a peer, unless another session has done so.
-    pub(crate) fn load_peer(&mut self, peer: NodeId, view: &impl View) -> Result<(), StoreError> {
-        if let Vacant(place) = self.peers.entry(peer) {
-            place.insert(view.peer(peer)?.unwrap_or_default());
-        }
+    /// Counts one more session of a peer. Its row is loaded with the first.
+    pub(crate) fn meet(&mut self, peer: NodeId, view: &impl View) -> Result<(), StoreError> {
+        let met = match self.peers.entry(peer) {
+            Occupied(met) => met.into_mut(),
+            Vacant(place) => {
+                let row = view.peer(peer)?.unwrap_or_default();
+                place.insert(Met { row, sessions: 0 })
+            }
+        };
+        met.sessions += 1;
         Ok(())
     }
 
-    pub(super) fn forget_peer(&mut self, peer: NodeId) {
-        self.peers.remove(&peer);
+    /// Counts one session of a peer less. Its row goes with the last.
+    pub(super) fn part(&mut self, peer: NodeId) {
+        if let Occupied(mut met) = self.peers.entry(peer) {
+            met.get_mut().sessions -= 1;
+            if met.get().sessions == 0 {
+                met.remove();
+            }
+        }
     }
 
     /// Takes what was gathered as done, and turns it into the commit that makes it so.

@@ -46,7 +46,7 @@ impl Session {
             );
             return Err(Fault::Peer { reason: CloseReason::Version, detail });
         }
-        own.load_peer(hello.node, view)?;
+        own.meet(hello.node, view)?;
         if self.role == Role::Accept {
             self.outbox.send(&self::hello(own), effects);
         }
