@@ -51,6 +51,10 @@ pub const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// and above half of a frame.
 pub const WINDOW_BYTES: u64 = 4 << 20;
 
+/// Points that a session has sent and that were not acknowledged yet: a message has 80 bytes at least, so
+/// more than fit [`WINDOW_BYTES`], and 1.5 MiB. A peer that grants a larger window waits here.
+pub const UNACKNOWLEDGED_MAX: usize = 65_536;
+
 /// Bytes of transactions kept in memory for the sessions that follow live.
 pub const TAIL_BYTES_MAX: usize = 1 << 20;
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES, WINDOW_BYTES};
 use syncro_core::{
-    CloseReason, Digest, Entry, Error, Held, Input, Name, NodeId, OwnRow, PeerRow, Point, Record,
-    RecordId, RecordKey, Role, SessionId, Stamp, StoreError, Transaction, View,
+    CloseReason, Digest, Entry, Error, Event, Held, Input, Name, NodeId, OwnRow, PeerRow, Point,
+    Record, RecordId, RecordKey, Role, SessionId, Stamp, StoreError, Transaction, View,
 };
 use syncro_store::LogStore;
 
@@ -110,6 +110,48 @@ fn an_acknowledgement_of_what_was_never_sent_is_unexpected() {
     let mut beyond = stranger.end();
     beyond.offset += 1;
     stranger.says(&wire::ack(beyond, 5));
+    stranger.assert_closed(CloseReason::Unexpected);
+
+    // Such a place is in the log, and no message ended there.
+    for offset in [1, 3] {
+        let mut stranger = with_log();
+        let between = Point { offset, ..stranger.end() };
+        stranger.says(&wire::ack(between, 5));
+        stranger.assert_closed(CloseReason::Unexpected);
+    }
+}
+
+/// Only the offset of an acknowledgement was looked at: a peer with another log of the same length was taken
+/// to hold this one.
+#[test]
+fn an_acknowledgement_of_other_content_is_caught_by_the_digest() {
+    let mut stranger = with_log();
+    let end = stranger.end();
+    let other = Point { digest: Digest([9; 16]), ..end };
+    stranger.says(&wire::ack(other, 5));
+    stranger.assert_closed(CloseReason::Digest);
+    assert!(!stranger.world.nodes[A].events.iter().any(|it| matches!(it, Event::Receipt { .. })));
+
+    let mut stranger = with_log();
+    stranger.says(&wire::ack(end, 5));
+    // The last one again, as a peer says it that only grants more.
+    stranger.says(&wire::ack(end, 6));
+    assert_eq!(stranger.closed(), None);
+    let status = stranger.world.nodes[A].engine.sessions().next().unwrap();
+    assert_eq!((status.receipt, status.outgoing), (Some(end.offset), 0));
+    stranger.says(&wire::ack(other, 7));
+    stranger.assert_closed(CloseReason::Digest);
+
+    // One of before.
+    let mut stranger = Stranger::synced();
+    for value in 0..3 {
+        stranger.world.write(A, &Write::Put { id: 1, field: 0, value }).unwrap();
+    }
+    let ends: Vec<Point> =
+        stranger.world.nodes[A].log.entries().iter().map(|entry| entry.end()).collect();
+    stranger.says(&wire::ack(ends[1], 1 << 20));
+    assert_eq!(stranger.closed(), None);
+    stranger.says(&wire::ack(ends[0], 1 << 20));
     stranger.assert_closed(CloseReason::Unexpected);
 }
 
