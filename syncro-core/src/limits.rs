@@ -15,12 +15,9 @@ pub const TRANSACTION_BYTES_MAX: usize = 1 << 20;
 pub const TRANSACTION_SCRIBES_MAX: usize = 32_768;
 
 /// Bytes of a record, as [`Record::bytes`](crate::Record::bytes) counts them, up to which a local write
-/// may take it: sixteen transactions, and far more than is wise, since each change rewrites the record.
+/// may take it: sixteen transactions, and far more than is wise, since each change rewrites the record. What
+/// is received is taken whatever it makes of the record, or peers that each filled it would never agree.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
-
-/// Bytes up to which received transactions may take a record: three nodes that each fill one by
-/// [`RECORD_BYTES_MAX`] apart can still meet, and a store keeps values of 64 MiB.
-pub const RECORD_BYTES_RECEIVED_MAX: usize = 3 * RECORD_BYTES_MAX;
 
 /// Bytes of one encoded value: a quarter of a transaction, so that a record with a few large fields
 /// still fits into one.

@@ -6,9 +6,7 @@ use super::{Fault, Open};
 use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::engine::{Effects, Event, Intake, Own, SessionId, Taken};
-use crate::limits::{
-    ECHO_RUN_BYTES, ECHO_WORK_MAX, FRAME_BYTES_MAX, RECORD_BYTES_RECEIVED_MAX, WINDOW_BYTES,
-};
+use crate::limits::{ECHO_RUN_BYTES, ECHO_WORK_MAX, FRAME_BYTES_MAX, WINDOW_BYTES};
 use crate::message::{Item, Message, Scribes};
 use crate::stamp::Epoch;
 use crate::stamp::Now;
@@ -135,10 +133,6 @@ impl Open {
         if crate::planted::is_planted(crate::planted::Planted::EchoByNode) {
             // That design took the sender's word for the point.
             point = scribes.to;
-        }
-        if let Some((key, bytes)) = intake.record_over(RECORD_BYTES_RECEIVED_MAX) {
-            let detail = format!("{key} would have {bytes} bytes");
-            return Err(Fault::Peer { reason: CloseReason::RecordTooLarge, detail });
         }
         if point != scribes.to {
             return Err(Fault::peer(CloseReason::Digest));

@@ -1,15 +1,20 @@
 //! Peers that break the rules: each offence closes that session with its number, and nothing else happens.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
-use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES, WINDOW_BYTES};
+use syncro_core::limits::{
+    FRAME_BYTES_MAX, RECORD_BYTES_MAX, SEND_BUFFER_BYTES, VALUE_BYTES_MAX, WINDOW_BYTES,
+};
 use syncro_core::{
-    CloseReason, Digest, Entry, Error, Event, Held, Input, Name, NodeId, OwnRow, PeerRow, Point,
-    Record, RecordId, RecordKey, Role, SessionId, Stamp, StoreError, Transaction, View,
+    CloseReason, Commit, Digest, Entry, Error, Event, Held, Input, Name, NodeId, OwnRow, Path,
+    PeerRow, Point, Record, RecordId, RecordKey, Register, Role, SessionId, Stamp, Store,
+    StoreError, Transaction, View,
 };
 use syncro_store::LogStore;
 
-use crate::world::{A, Stranger, World, Write, wire};
+use crate::world::{A, Stranger, World, Write, name, wire};
 
 /// A transaction that some other node wrote.
 fn foreign(id: u8) -> Transaction {
@@ -62,6 +67,35 @@ fn a_frame_beyond_the_limit_is_malformed() {
     let mut stranger = Stranger::greeted();
     stranger.sends(vec![b' '; FRAME_BYTES_MAX + 1].into());
     stranger.assert_closed(CloseReason::Malformed);
+}
+
+/// Nodes that each filled a record apart made one of it that was too large to be received: they closed their
+/// sessions, and did so again each time they met.
+#[test]
+fn what_is_received_is_taken_however_large_its_record_is() {
+    let mut world = World::new(1).unwrap();
+    let transaction = foreign(1);
+    let key = &transaction.scribes()[0].key;
+    let register = |n| Register {
+        path: Path::field(name(&format!("f{n:03}"))),
+        stamp: transaction.stamp(),
+        value: syncro_core::Value::Bytes(vec![0; VALUE_BYTES_MAX - 5]).encode(),
+    };
+    let record = Record::new(Some(transaction.stamp()), None, (0..200).map(register).collect());
+    let store = &mut world.nodes[A].store;
+    let own = store.own().unwrap().unwrap();
+    let records = vec![(key.clone(), Arc::new(record))];
+    let commit = Commit { sequence: 2, entries: Vec::new(), records, peers: Vec::new(), own };
+    store.apply(&commit).unwrap();
+    let mut stranger = Stranger::calls(world);
+    stranger.says(&wire::hello(NodeId::named("stranger")));
+    stranger.says(&wire::sync(&[]));
+    let to = after(Point::START, std::slice::from_ref(&transaction));
+    stranger.says(&wire::scribes(Point::START, to, vec![wire::item(&transaction)]));
+    assert_eq!((stranger.closed(), stranger.end()), (None, to));
+    let record = stranger.world.nodes[A].store.record(key).unwrap().unwrap();
+    assert!(record.bytes() > 3 * RECORD_BYTES_MAX, "{} bytes", record.bytes());
+    assert_eq!(stranger.world.title(A, 1), Some(1));
 }
 
 #[test]
@@ -452,7 +486,7 @@ impl View for Unreadable<'_> {
     fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
         gone()
     }
-    fn record(&self, _: &RecordKey) -> Result<Option<std::sync::Arc<Record>>, StoreError> {
+    fn record(&self, _: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
         gone()
     }
     fn records(
@@ -460,7 +494,7 @@ impl View for Unreadable<'_> {
         _: &Name,
         _: Option<&RecordId>,
         _: usize,
-    ) -> Result<Vec<(RecordId, std::sync::Arc<Record>)>, StoreError> {
+    ) -> Result<Vec<(RecordId, Arc<Record>)>, StoreError> {
         gone()
     }
     fn models(&self) -> Result<Vec<Name>, StoreError> {
