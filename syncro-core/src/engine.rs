@@ -342,7 +342,7 @@ impl Engine {
         if is_full && role != Role::Accept {
             return Err(UsageError::TooManySessions.into());
         }
-        let mut session = Session::open(now, id, role, &self.own, effects);
+        let mut session = Session::open(now, id, role, &mut self.own, effects);
         if is_full {
             // The caller cannot know. It is told, and nothing of it is kept.
             let reason = CloseReason::TooManySessions;
@@ -473,8 +473,9 @@ impl Engine {
         };
         self.wakes.remove(id);
         let peer = session.peer();
-        if let Some(peer) = peer {
-            self.own.part(peer);
+        match peer {
+            Some(peer) => self.own.part(peer),
+            None => self.own.note_answer(session.nonce()),
         }
         effects.close(id, peer, reason, by_peer, detail);
     }

@@ -1,9 +1,9 @@
 //! What an engine knows of itself: author, clock, log.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Config, Event, Intake, Tail};
+use super::{Config, Event, Intake, Role, SessionId, Tail};
 use crate::clock::Clock;
 use crate::digest::{Digest, Point};
 use crate::error::{Error, UsageError};
@@ -27,6 +27,8 @@ pub(crate) struct Own {
     tail: Tail,
     /// The peers that have a session.
     peers: BTreeMap<NodeId, Met>,
+    /// The nonces of the sessions that called and were not answered yet.
+    calls: BTreeSet<u64>,
     entropy: Digest,
 }
 
@@ -68,6 +70,7 @@ impl Own {
             synced: 0,
             tail: Tail::default(),
             peers: BTreeMap::new(),
+            calls: BTreeSet::new(),
             entropy,
         };
         // The time counts too, in case a host gives one seed to two opens.
@@ -109,6 +112,40 @@ impl Own {
             return None;
         }
         Some(Event::Forked { epoch: self.author.epoch })
+    }
+
+    /// A number for the `hello` of a session, by which this engine knows its own call.
+    ///
+    /// Without it a node that dials its own address would meet its own node and epoch there, as it would
+    /// meet a clone, and mint an epoch at each attempt. A nonce counts only from the call to its answer, and
+    /// only those of calls: a node that reaches itself always hears the nonce of a session that waits.
+    ///
+    /// Two clones have one entropy. What each hears from the other is none of its own calls, unless it has
+    /// itself made a call of that session number at that moment of both clocks, to which no answer has come.
+    /// Then it takes the other for itself once: the next attempt has another number, and falls on another
+    /// moment on at least one side. That the side counts keeps the answer of a clone, in a session of the
+    /// same number, apart from the call.
+    pub(crate) fn fresh_nonce(&self, now: Now, session: SessionId, role: Role) -> u64 {
+        let side = u64::from(role == Role::Accept);
+        let numbers = [now.wall_ms, now.monotonic_ms, session.0, side].map(u64::to_be_bytes);
+        let Digest([a, b, c, d, e, f, g, h, ..]) =
+            self.entropy.then(&numbers.concat()).then(b"nonce");
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// Notes that a session calls with a nonce.
+    pub(crate) fn note_call(&mut self, nonce: u64) {
+        self.calls.insert(nonce);
+    }
+
+    /// Notes that a session was answered, or ended.
+    pub(crate) fn note_answer(&mut self, nonce: u64) {
+        self.calls.remove(&nonce);
+    }
+
+    /// Whether a nonce is that of a call of this engine.
+    pub(crate) fn is_calling(&self, nonce: u64) -> bool {
+        self.calls.contains(&nonce)
     }
 
     /// An epoch that nobody else has: this store's entropy, and what sets this moment apart.

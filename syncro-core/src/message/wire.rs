@@ -114,7 +114,7 @@ fn head(writer: &mut Writer, name: &str, keys: usize) {
 }
 
 fn write_hello(writer: &mut Writer, hello: &Hello) {
-    head(writer, "hello", 8 + usize::from(hello.name.is_some()));
+    head(writer, "hello", 10 + usize::from(hello.name.is_some()));
     writer.text("version");
     writer.uint(hello.version);
     writer.text("node");
@@ -123,6 +123,8 @@ fn write_hello(writer: &mut Writer, hello: &Hello) {
     writer.uint(hello.epoch.0);
     writer.text("clock");
     writer.uint(hello.clock.bits());
+    writer.text("nonce");
+    writer.uint(hello.nonce);
     if let Some(name) = &hello.name {
         writer.text("name");
         writer.text(name.as_str());
@@ -131,6 +133,9 @@ fn write_hello(writer: &mut Writer, hello: &Hello) {
     writer.uint(hello.frame);
     writer.text("window");
     writer.uint(hello.window);
+    writer.text("encodings");
+    writer.array(hello.encodings.len());
+    hello.encodings.iter().for_each(|encoding| writer.text(encoding.name()));
     writer.text("capabilities");
     writer.array(hello.capabilities.len());
     hello.capabilities.iter().for_each(|capability| writer.text(capability));
@@ -139,6 +144,9 @@ fn write_hello(writer: &mut Writer, hello: &Hello) {
 }
 
 fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
+    let encodings = read_texts(parts.get("encodings")?)?.into_iter();
+    let encodings = encodings
+        .filter_map(|name| Encoding::ALL.into_iter().find(|encoding| encoding.name() == name));
     let credentials = parts.get("credentials")?.bytes()?;
     if credentials.len() > TEXT_BYTES_MAX {
         return Err(Malformed::Limit("the credentials"));
@@ -148,6 +156,7 @@ fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
         node: NodeId::from_bytes(parts.get("node")?.bytes_of()?),
         epoch: Epoch(parts.get("epoch")?.uint()?),
         clock: Time::from_bits(parts.get("clock")?.uint()?),
+        nonce: parts.get("nonce")?.uint()?,
         name: match parts.find("name") {
             Some(mut name) => {
                 Some(Name::new(name.text()?).map_err(|_| Malformed::Limit("a node's name"))?)
@@ -156,6 +165,7 @@ fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
         },
         frame: parts.get("frame")?.uint()?,
         window: parts.get("window")?.uint()?,
+        encodings: encodings.collect(),
         capabilities: read_texts(parts.get("capabilities")?)?,
         credentials: Bytes::copy_from_slice(credentials),
     })

@@ -36,8 +36,8 @@ fn hello_of(name: &str, capabilities: &str, credentials: usize) -> String {
     let credentials = String::from_utf8(json::to_json(&writer.0).unwrap()).unwrap();
     format!(
         r#"{{"type":"hello","version":1,"node":{{"$bytes":"AAAAAAAAAAAAAAAAAAAAAA=="}},"epoch":1,
-            "clock":1,"name":"{name}","frame":1,"window":1,"capabilities":[{capabilities}],
-            "credentials":{credentials}}}"#
+            "clock":1,"nonce":1,"name":"{name}","frame":1,"window":1,"encodings":["json"],
+            "capabilities":[{capabilities}],"credentials":{credentials}}}"#
     )
 }
 
@@ -57,6 +57,21 @@ fn a_hello_names_at_most_32_capabilities() {
 fn a_capability_has_at_most_255_bytes() {
     let of = |bytes: usize| hello_of("x", &format!(r#""a","{}""#, "x".repeat(bytes)), 0);
     borders(&of(255), &of(256), "a text in a list");
+}
+
+#[test]
+fn a_hello_names_at_most_32_encodings_and_those_unknown_are_passed_over() {
+    let of = |encodings: &str| hello("x", 0, 0).replace(r#""json""#, encodings);
+    let encodings = |names: &str| match decode(of(names)) {
+        Ok(Message::Hello(hello)) => hello.encodings,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(encodings(r#""cbor","json","msgpack""#), [Encoding::Json, Encoding::MessagePack]);
+    assert_eq!(encodings(""), []);
+    let many = |count: usize| of(&vec![r#""x""#; count].join(","));
+    borders(&many(32), &many(33), "a list of texts");
+    let long = |bytes: usize| of(&format!(r#""{}""#, "x".repeat(bytes)));
+    borders(&long(255), &long(256), "a text in a list");
 }
 
 #[test]
