@@ -55,12 +55,10 @@ fn states() -> Vec<(Engine, LogStore)> {
     let mut node = written();
     call(&mut node, 1, SESSION, Point::START);
     states.push(copy(&node));
+    let sent = node.engine.end();
     let transaction = super::seeds::transactions().swap_remove(0);
     let to = Point::START.then(transaction.len(), transaction.bytes());
-    let frames = [
-        wire::scribes(Point::START, to, &[transaction.bytes().clone()]),
-        wire::ack(Point { offset: 2, ..Point::START }),
-    ];
+    let frames = [wire::scribes(Point::START, to, &[transaction.bytes().clone()]), wire::ack(sent)];
     for frame in frames {
         let _ = node.input(2, Input::Receive { session: SESSION, frame });
         let _ = node.sync(3);

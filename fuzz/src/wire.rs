@@ -4,8 +4,9 @@ use bytes::Bytes;
 use syncro_core::{NodeId, Point};
 
 pub(crate) fn hello(node: NodeId) -> Bytes {
-    let mut out = head("hello", 8);
-    for (key, int) in [("version", 1), ("epoch", 77), ("clock", 0), ("frame", 8 << 20)] {
+    let mut out = head("hello", 10);
+    let numbers = [("version", 1), ("epoch", 77), ("clock", 0), ("nonce", 9), ("frame", 8 << 20)];
+    for (key, int) in numbers {
         text(&mut out, key);
         uint(&mut out, int);
     }
@@ -13,6 +14,9 @@ pub(crate) fn hello(node: NodeId) -> Bytes {
     bytes(&mut out, node.as_bytes());
     text(&mut out, "window");
     uint(&mut out, 4 << 20);
+    text(&mut out, "encodings");
+    out.push(0x91);
+    text(&mut out, "msgpack");
     text(&mut out, "capabilities");
     out.push(0x90);
     text(&mut out, "credentials");

@@ -14,7 +14,7 @@ use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::encoding::msgpack::{Head, Reader};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
-use crate::message::{Hello, Item, Message, Scribes};
+use crate::message::{Encoding, Hello, Item, Message, Scribes};
 use crate::record::{Element, Path};
 use crate::scribe::{Mark, Scribe, Transaction};
 use crate::stamp::{Author, Epoch, Stamp, Time};
@@ -186,19 +186,24 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
 
 fn hello() -> impl Strategy<Value = Hello> {
     let name = option::of(text().prop_map(|text| name(&format!("node {text}"))));
-    let texts = (name, vec(text(), 0..3), vec(any::<u8>(), 0..9));
-    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
-    (any::<u64>(), any::<[u8; 16]>(), numbers, texts).prop_map(
-        |(version, node, (epoch, clock, frame, window), (name, capabilities, credentials))| Hello {
-            version,
-            node: NodeId::from_bytes(node),
-            epoch: Epoch(epoch),
-            clock: Time::from_bits(clock),
-            name,
-            frame,
-            window,
-            capabilities,
-            credentials: Bytes::from(credentials),
+    let encodings = vec(prop::sample::select(&Encoding::ALL[..]), 0..3);
+    let texts = (name, encodings, vec(text(), 0..3), vec(any::<u8>(), 0..9));
+    (any::<[u64; 6]>(), any::<[u8; 16]>(), texts).prop_map(
+        |(numbers, node, (name, encodings, capabilities, credentials))| {
+            let [version, epoch, clock, nonce, frame, window] = numbers;
+            Hello {
+                version,
+                node: NodeId::from_bytes(node),
+                epoch: Epoch(epoch),
+                clock: Time::from_bits(clock),
+                nonce,
+                name,
+                frame,
+                window,
+                encodings,
+                capabilities,
+                credentials: Bytes::from(credentials),
+            }
         },
     )
 }

@@ -71,6 +71,6 @@ reasons! {
     Store = 12, "the store failed";
     /// The node has as many sessions as it can.
     TooManySessions = 13, "the node has too many sessions";
-    /// A transaction would have made a record larger than one may be.
-    RecordTooLarge = 14, "a record would have become larger than one may be";
+    /// The node called itself: one of its own addresses is in its list of peers.
+    Itself = 14, "the node called itself: its own address is among those it connects to";
 }

@@ -4,6 +4,7 @@ mod intake;
 mod own;
 mod propose;
 mod tail;
+mod wakes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::store::{Commit, View};
 pub(crate) use intake::{Intake, Taken};
 pub(crate) use own::Own;
 pub(crate) use tail::Tail;
+use wakes::Wakes;
 
 /// Who the node is, and the only entropy that the engine gets.
 #[derive(Clone, Debug, Default)]
@@ -114,6 +116,20 @@ pub struct Effects {
     pub events: Vec<Event>,
     /// When to come back with [`Input::Tick`] at the latest, by the monotonic clock.
     pub wake_at: Option<u64>,
+}
+
+impl Effects {
+    fn close(
+        &mut self,
+        session: SessionId,
+        peer: Option<NodeId>,
+        reason: CloseReason,
+        by_peer: bool,
+        detail: String,
+    ) {
+        self.closes.push((session, reason));
+        self.events.push(Event::Closed { session, peer, reason, by_peer, detail });
+    }
 }
 
 /// What an application may want to know.
@@ -233,6 +249,8 @@ pub struct SessionStatus {
 pub struct Engine {
     own: Own,
     sessions: BTreeMap<SessionId, Session>,
+    /// When each of the sessions wants a tick.
+    wakes: Wakes,
 }
 
 impl Engine {
@@ -247,7 +265,7 @@ impl Engine {
     pub fn open(now: Now, config: Config, view: &impl View) -> Result<(Self, Effects), Error> {
         let (own, commit) = Own::open(now, config, view.own()?)?;
         let effects = Effects { commit: Some(commit), ..Effects::default() };
-        Ok((Self { own, sessions: BTreeMap::new() }, effects))
+        Ok((Self { own, sessions: BTreeMap::new(), wakes: Wakes::default() }, effects))
     }
 
     /// The node.
@@ -293,7 +311,7 @@ impl Engine {
             Input::Synced { through } => self.on_synced(through, &mut effects),
             Input::Tick => self.on_tick(now, view, &mut effects),
         }
-        effects.wake_at = self.sessions.values().map(Session::wake_at).min();
+        effects.wake_at = self.wakes.first();
         Ok(effects)
     }
 
@@ -320,10 +338,20 @@ impl Engine {
         if self.sessions.contains_key(&id) {
             return Err(UsageError::SessionInUse.into());
         }
-        if self.sessions.len() >= SESSIONS_MAX {
+        let is_full = self.sessions.len() >= SESSIONS_MAX;
+        if is_full && role != Role::Accept {
             return Err(UsageError::TooManySessions.into());
         }
-        self.sessions.insert(id, Session::open(now, id, role, &self.own, effects));
+        let mut session = Session::open(now, id, role, &mut self.own, effects);
+        if is_full {
+            // The caller cannot know. It is told, and nothing of it is kept.
+            let reason = CloseReason::TooManySessions;
+            session.bye(reason, "", effects);
+            effects.close(id, None, reason, false, String::new());
+            return Ok(());
+        }
+        self.wakes.set(id, session.wake_at());
+        self.sessions.insert(id, session);
         Ok(())
     }
 
@@ -342,7 +370,11 @@ impl Engine {
         let end = self.own.end();
         match session.on_frame(now, frame, &mut self.own, view, effects) {
             Ok(()) => {}
-            Err(Fault::Store(error)) => return Err(error.into()),
+            Err(Fault::Store(error)) => {
+                // The peer was heard all the same.
+                self.wakes.set(id, session.wake_at());
+                return Err(error.into());
+            }
             Err(Fault::Peer { reason, detail }) => {
                 session.bye(reason, &detail, effects);
                 self.remove(id, reason, false, detail, effects);
@@ -386,23 +418,24 @@ impl Engine {
 
     fn on_synced(&mut self, through: u64, effects: &mut Effects) {
         self.own.synced(through);
-        for session in self.sessions.values_mut() {
+        for (id, session) in &mut self.sessions {
             session.on_synced(through, effects);
+            self.wakes.set(*id, session.wake_at());
         }
     }
 
     fn on_tick(&mut self, now: Now, view: &impl View, effects: &mut Effects) {
-        let mut dead = Vec::new();
-        for (id, session) in &mut self.sessions {
+        for id in self.wakes.due(now.monotonic_ms) {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
             if let Some(reason) = session.on_tick(now, effects) {
                 session.bye(reason, "", effects);
-                dead.push((*id, reason));
+                self.remove(id, reason, false, String::new(), effects);
+            } else {
+                self.pump_one(now, id, view, effects);
             }
         }
-        for (id, reason) in dead {
-            self.remove(id, reason, false, String::new(), effects);
-        }
-        self.pump(now, view, effects);
     }
 
     /// Lets every session send what it can.
@@ -417,7 +450,9 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        if let Err(error) = session.pump(now, &mut self.own, view, effects) {
+        let pumped = session.pump(now, &mut self.own, view, effects);
+        self.wakes.set(id, session.wake_at());
+        if let Err(error) = pumped {
             // The engine has moved on already, so this cannot be an `Err`: the session bears it.
             let detail = error.to_string();
             session.bye(CloseReason::Store, "", effects);
@@ -436,13 +471,12 @@ impl Engine {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        self.wakes.remove(id);
         let peer = session.peer();
-        if let Some(peer) = peer
-            && !self.sessions.values().any(|other| other.peer() == Some(peer))
-        {
-            self.own.forget_peer(peer);
+        match peer {
+            Some(peer) => self.own.part(peer),
+            None => self.own.note_answer(session.nonce()),
         }
-        effects.closes.push((id, reason));
-        effects.events.push(Event::Closed { session: id, peer, reason, by_peer, detail });
+        effects.close(id, peer, reason, by_peer, detail);
     }
 }

@@ -36,7 +36,7 @@ pub enum DataError {
         /// Its length.
         bytes: usize,
     },
-    /// A model name, field name or map key is empty or too long.
+    /// A model name, field name or node name is empty or too long.
     #[error("the name {name:?} has {bytes} bytes; a name has 1 to {NAME_BYTES_MAX}")]
     NameLength {
         /// The start of the name.
@@ -52,6 +52,18 @@ pub enum DataError {
         /// The field.
         field: String,
         /// Bytes of the encoded value.
+        bytes: usize,
+    },
+    /// The key of a map's entry is too long.
+    #[error(
+        "the key {key:?} of map {field:?} has {bytes} bytes; a key has at most {NAME_BYTES_MAX}"
+    )]
+    KeyTooLong {
+        /// The field.
+        field: String,
+        /// The start of the key.
+        key: String,
+        /// Its length.
         bytes: usize,
     },
     /// A set member is larger than one may be.

@@ -81,7 +81,7 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// [`DataError::NameLength`] for a key outside 1 to 255 bytes.
+    /// [`DataError::NameLength`] for a name outside 1 to 255 bytes.
     pub fn from_values(values: &BTreeMap<String, Value>) -> Result<Self, DataError> {
         let fields =
             values.iter().map(|(name, value)| Ok((Name::new(name)?, Field::Value(value.encode()))));

@@ -11,17 +11,13 @@ pub const FRAME_BYTES_MAX: usize = 8 << 20;
 /// Bytes of one transaction in its canonical encoding.
 pub const TRANSACTION_BYTES_MAX: usize = 1 << 20;
 
-/// Scribes of one transaction: at 32 bytes each they fill [`TRANSACTION_BYTES_MAX`], and a run of echoes
-/// ([`ECHO_SCRIBES_MAX`]) holds at least two transactions.
+/// Scribes of one transaction: at 32 bytes each they fill [`TRANSACTION_BYTES_MAX`].
 pub const TRANSACTION_SCRIBES_MAX: usize = 32_768;
 
 /// Bytes of a record, as [`Record::bytes`](crate::Record::bytes) counts them, up to which a local write
-/// may take it: sixteen transactions, and far more than is wise, since each change rewrites the record.
+/// may take it: sixteen transactions, and far more than is wise, since each change rewrites the record. What
+/// is received is taken whatever it makes of the record, or peers that each filled it would never agree.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
-
-/// Bytes up to which received transactions may take a record: three nodes that each fill one by
-/// [`RECORD_BYTES_MAX`] apart can still meet, and a store keeps values of 64 MiB.
-pub const RECORD_BYTES_RECEIVED_MAX: usize = 3 * RECORD_BYTES_MAX;
 
 /// Bytes of one encoded value: a quarter of a transaction, so that a record with a few large fields
 /// still fits into one.
@@ -52,11 +48,21 @@ pub const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// and above half of a frame.
 pub const WINDOW_BYTES: u64 = 4 << 20;
 
+/// Points that a session has sent and that were not acknowledged yet: a message has 80 bytes at least, so
+/// more than fit [`WINDOW_BYTES`], and 1.5 MiB. A peer that grants a larger window waits here.
+pub const UNACKNOWLEDGED_MAX: usize = 65_536;
+
 /// Bytes of transactions kept in memory for the sessions that follow live.
 pub const TAIL_BYTES_MAX: usize = 1 << 20;
 
 /// Sessions of one engine. At about 1 KiB each at rest this is 64 MiB.
 pub const SESSIONS_MAX: usize = 65_536;
+
+/// Scribes of one `scribes` message: a batch of [`BATCH_BYTES`] in which each has the least bytes that one
+/// can have (a list of four parts, a model of one letter, an id, a mark, no fields: 6), and one transaction
+/// more. In memory a scribe takes some hundred bytes, so a frame full of the least ones would take a
+/// quarter of a gigabyte.
+pub const MESSAGE_SCRIBES_MAX: usize = BATCH_BYTES / 6 + TRANSACTION_SCRIBES_MAX;
 
 /// Rungs that a `sync` message may carry: a ladder has two rungs per doubling of 2^48 scribes and the
 /// newest of twelve epochs, together 108.
@@ -69,8 +75,14 @@ pub const LADDER_EPOCHS: usize = 12;
 /// forgotten is sent, and recognised there.
 pub const ECHO_RUNS_MAX: usize = 4096;
 
-/// Scribes that one message may refer to in the receiver's own log: bounds the work of one step.
-pub const ECHO_SCRIBES_MAX: u64 = 65_536;
+/// Bytes that a run of echoes counts beside those of its transactions: where it begins has to be looked up,
+/// and the log is read by pages of this size.
+pub const ECHO_RUN_BYTES: usize = 8 << 10;
+
+/// Bytes that the receiver of one message has to read and hash in its own log for its echoes, each run
+/// counted with [`ECHO_RUN_BYTES`]: some ten milliseconds, half a frame. It holds a run of any one
+/// transaction, or five hundred runs of small ones.
+pub const ECHO_WORK_MAX: usize = 4 << 20;
 
 /// Milliseconds after which a run of echoes alone is reported, when nothing else was to be sent: at most
 /// fifty reports a second, and a peer's receipt for what it wrote itself lags by no more.
@@ -88,5 +100,6 @@ pub const FUTURE_MS: u64 = 5 * 60 * 1000;
 /// First millisecond of the year 2200: stamps from here on are malformed.
 pub const TIME_MS_END: u64 = 7_258_118_400_000;
 
-/// Bytes of the credentials, the name and other texts in a `hello` or `bye`.
+/// Bytes of the credentials in a `hello`: a signed token or two. Its other texts are bounded by
+/// [`NAME_BYTES_MAX`], and of the text in a `bye` 256 characters are kept.
 pub const TEXT_BYTES_MAX: usize = 4096;

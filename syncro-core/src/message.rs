@@ -24,6 +24,19 @@ pub enum Encoding {
     Json,
 }
 
+impl Encoding {
+    /// Those that this library reads.
+    pub(crate) const ALL: [Self; 2] = [Self::MessagePack, Self::Json];
+
+    /// The name in a `hello`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::MessagePack => "msgpack",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
@@ -54,11 +67,15 @@ pub(crate) struct Hello {
     pub(crate) node: NodeId,
     pub(crate) epoch: Epoch,
     pub(crate) clock: Time,
+    /// A number that no other session says, by which a node knows that it has called itself.
+    pub(crate) nonce: u64,
     pub(crate) name: Option<Name>,
     /// Bytes of a frame that this side takes.
     pub(crate) frame: u64,
     /// Bytes of `scribes` messages that may be sent to this side before its first `ack`.
     pub(crate) window: u64,
+    /// The encodings that this side reads; those that this version does not know are left out.
+    pub(crate) encodings: Vec<Encoding>,
     pub(crate) capabilities: Vec<String>,
     pub(crate) credentials: Bytes,
 }

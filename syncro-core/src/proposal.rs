@@ -36,11 +36,9 @@ impl Edit {
     ///
     /// # Errors
     ///
-    /// [`DataError::NameLength`] for a key of more than 255 bytes.
+    /// [`DataError::KeyTooLong`] for a key of more than 255 bytes.
     pub fn entry(field: Name, key: &str, value: Encoded) -> Result<Self, DataError> {
-        if key.len() > NAME_BYTES_MAX {
-            return Err(DataError::NameLength { name: abridged(key), bytes: key.len() });
-        }
+        check_key(&field, key)?;
         Ok(Self::Write(Path::entry(field, key), value))
     }
 
@@ -86,20 +84,23 @@ impl Change {
         Self { mark, writes: BTreeMap::new(), raises: BTreeMap::new() }
     }
 
+    /// Takes all edits or, after an error, none.
     fn edit(&mut self, edits: Vec<Edit>) -> Result<(), DataError> {
-        for edit in edits {
-            match edit {
-                Edit::Write(path, value) => {
-                    self.writes.insert(path, value);
-                }
-                Edit::Raise { field, by } => {
-                    let raise = self.raises.entry(field.clone()).or_default();
-                    *raise = raise
-                        .checked_add(by)
-                        .ok_or_else(|| DataError::CounterOverflow { field: field.to_string() })?;
-                }
+        let mut raises: BTreeMap<Name, i64> = BTreeMap::new();
+        for edit in &edits {
+            if let Edit::Raise { field, by } = edit {
+                let before = || self.raises.get(field).copied().unwrap_or(0);
+                let raise = raises.entry(field.clone()).or_insert_with(before);
+                *raise = raise
+                    .checked_add(*by)
+                    .ok_or_else(|| DataError::CounterOverflow { field: field.to_string() })?;
             }
         }
+        self.raises.extend(raises);
+        self.writes.extend(edits.into_iter().filter_map(|edit| match edit {
+            Edit::Write(path, value) => Some((path, value)),
+            Edit::Raise { .. } => None,
+        }));
         Ok(())
     }
 }
@@ -158,11 +159,13 @@ impl Proposal {
     ///
     /// [`DataError::Missing`] when this proposal destroys it.
     pub fn update(&mut self, key: RecordKey, edits: Vec<Edit>) -> Result<(), DataError> {
-        let mut change = match self.changes.get(&key) {
-            None => Change::new(Mark::Update),
-            Some(change) if change.mark == Mark::Destroy => return Err(DataError::Missing { key }),
-            Some(change) => change.clone(),
-        };
+        if let Some(change) = self.changes.get_mut(&key) {
+            return match change.mark {
+                Mark::Destroy => Err(DataError::Missing { key }),
+                _ => change.edit(edits),
+            };
+        }
+        let mut change = Change::new(Mark::Update);
         change.edit(edits)?;
         self.put(key, change);
         Ok(())
@@ -232,11 +235,7 @@ pub(crate) fn check_write(path: &Path, value: &Encoded) -> Result<(), DataError>
     let bad = |reason: &str| Err(DataError::BadValue { field: field(), reason: reason.to_owned() });
     match (&path.element, path.kind) {
         (None, Kind::Lww) => {}
-        (Some(Element::Entry(key)), Kind::Lww) => {
-            if key.len() > NAME_BYTES_MAX {
-                return Err(DataError::NameLength { name: abridged(key), bytes: key.len() });
-            }
-        }
+        (Some(Element::Entry(key)), Kind::Lww) => check_key(&path.field, key)?,
         (Some(Element::Member(member)), Kind::Lww) => {
             let bytes = member.as_bytes().len();
             if bytes > MEMBER_BYTES_MAX {
@@ -254,6 +253,14 @@ pub(crate) fn check_write(path: &Path, value: &Encoded) -> Result<(), DataError>
         }
     }
     if value.is_canonical() { Ok(()) } else { bad("it is not one canonical value") }
+}
+
+fn check_key(field: &Name, key: &str) -> Result<(), DataError> {
+    let bytes = key.len();
+    if bytes > NAME_BYTES_MAX {
+        return Err(DataError::KeyTooLong { field: field.to_string(), key: abridged(key), bytes });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -116,6 +116,16 @@ pub struct Register {
     pub value: Encoded,
 }
 
+impl Register {
+    /// Joins another register of the same path: the greater stamp wins. Equal stamps of different values
+    /// come of a forked machine: the greater bytes win.
+    fn merge(&mut self, other: &Self) {
+        if (other.stamp, &other.value) > (self.stamp, &self.value) {
+            *self = other.clone();
+        }
+    }
+}
+
 /// All that a node knows of one record.
 ///
 /// [`merge`](Self::merge) is commutative, associative and idempotent: nodes that have played the same
@@ -203,20 +213,41 @@ impl Record {
     pub fn merge(&mut self, other: &Self) {
         self.created = self.created.max(other.created);
         self.destroyed = self.destroyed.max(other.destroyed);
-        for theirs in &other.registers {
-            let place = self.registers.binary_search_by(|ours| ours.path.cmp(&theirs.path));
-            match place {
-                Ok(place) => {
-                    let ours = &mut self.registers[place];
-                    // Equal stamps of different values come of a forked machine: the greater bytes win.
-                    if (theirs.stamp, &theirs.value) > (ours.stamp, &ours.value) {
-                        *ours = theirs.clone();
-                    }
-                }
-                Err(place) => self.registers.insert(place, theirs.clone()),
-            }
+        if other.registers.len() <= FEW_REGISTERS {
+            other.registers.iter().for_each(|theirs| self.merge_register(theirs));
+        } else {
+            self.merge_registers(&other.registers);
         }
         self.normalise();
+    }
+
+    /// Joins one register, where its path belongs.
+    fn merge_register(&mut self, theirs: &Register) {
+        match self.registers.binary_search_by(|ours| ours.path.cmp(&theirs.path)) {
+            Ok(place) => self.registers[place].merge(theirs),
+            Err(place) => self.registers.insert(place, theirs.clone()),
+        }
+    }
+
+    /// Joins many registers in path order: one walk over both lists, since to insert them one by one
+    /// would move the rest each time.
+    fn merge_registers(&mut self, theirs: &[Register]) {
+        let mut ours = std::mem::take(&mut self.registers).into_iter().peekable();
+        let joined = &mut self.registers;
+        joined.reserve(ours.len() + theirs.len());
+        for theirs in theirs {
+            while let Some(before) = ours.next_if(|ours| ours.path < theirs.path) {
+                joined.push(before);
+            }
+            match ours.next_if(|ours| ours.path == theirs.path) {
+                Some(mut both) => {
+                    both.merge(theirs);
+                    joined.push(both);
+                }
+                None => joined.push(theirs.clone()),
+            }
+        }
+        joined.extend(ours);
     }
 
     /// Appends the canonical bytes of the record's state, for digests over stores.
@@ -256,6 +287,9 @@ impl Record {
         self.created = self.created.filter(|created| *created >= destroyed);
     }
 }
+
+/// Registers that are put in one by one: what most transactions write in one record.
+const FEW_REGISTERS: usize = 8;
 
 fn write_stamp(writer: &mut Writer, stamp: Stamp) {
     writer.uint(stamp.time.bits());

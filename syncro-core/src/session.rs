@@ -74,6 +74,8 @@ struct Open {
 pub(crate) struct Session {
     outbox: Outbox,
     role: Role,
+    /// What this side says in its `hello`.
+    nonce: u64,
     phase: Phase,
     heard_ms: u64,
     is_pinged: bool,
@@ -109,7 +111,7 @@ impl Session {
         now: Now,
         session: SessionId,
         role: Role,
-        own: &Own,
+        own: &mut Own,
         effects: &mut Effects,
     ) -> Self {
         let encoding = match role {
@@ -117,12 +119,15 @@ impl Session {
             Role::Accept => Encoding::default(),
         };
         let mut outbox = Outbox { session, encoding, queued: 0 };
+        let nonce = own.fresh_nonce(now, session, role);
         if let Role::Dial(_) = role {
-            outbox.send(&handshake::hello(own), effects);
+            outbox.send(&handshake::hello(own, nonce), effects);
+            own.note_call(nonce);
         }
         Self {
             outbox,
             role,
+            nonce,
             phase: Phase::Greeting { until_ms: now.monotonic_ms + HANDSHAKE_MS },
             heard_ms: now.monotonic_ms,
             is_pinged: false,
@@ -136,6 +141,10 @@ impl Session {
             Phase::Greeting { .. } => None,
             Phase::Open(open) => Some(open.peer),
         }
+    }
+
+    pub(crate) fn nonce(&self) -> u64 {
+        self.nonce
     }
 
     pub(crate) fn status(&self, own: &Own) -> Option<SessionStatus> {
@@ -203,7 +212,8 @@ impl Session {
         self.reply(effects);
     }
 
-    /// Sends what is left to say, then goodbye.
+    /// Sends what is left to say, then goodbye. A store that has failed may have nothing more read from it
+    /// or said of it.
     pub(crate) fn on_close(
         &mut self,
         now: Now,
@@ -212,11 +222,13 @@ impl Session {
         view: &impl View,
         effects: &mut Effects,
     ) {
-        if let Phase::Open(open) = &mut self.phase {
+        if reason != CloseReason::Store
+            && let Phase::Open(open) = &mut self.phase
+        {
             open.push.hurry();
+            // A store that fails now fails the next call too, which can say so.
+            let _ = self.pump(now, own, view, effects);
         }
-        // A store that fails now fails the next call too, which can say so.
-        let _ = self.pump(now, own, view, effects);
         self.bye(reason, "", effects);
     }
 

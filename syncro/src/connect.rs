@@ -68,7 +68,7 @@ pub(crate) async fn listen(core: Arc<Core>, addr: &str) -> Result<Listening, Err
             }
             let core = core.clone();
             tokio::spawn(async move {
-                // A node with too many sessions, or a closed one, refuses by hanging up.
+                // A node that is closed refuses by hanging up.
                 let _ = run(&core, stream, Role::Accept, std::future::pending()).await;
             });
         }

@@ -107,13 +107,6 @@ impl Intake {
         Ok(Taken::New { offset: start, digest: self.end.digest })
     }
 
-    /// A record that was changed and is larger than a limit, and its size.
-    pub(crate) fn record_over(&self, bytes_max: usize) -> Option<(RecordKey, usize)> {
-        let sizes = self.records.iter().map(|(key, record)| (key, record.bytes()));
-        let over = sizes.into_iter().find(|(_, bytes)| *bytes > bytes_max);
-        over.map(|(key, bytes)| (key.clone(), bytes))
-    }
-
     /// A record as it is after what was taken so far.
     pub(crate) fn record(
         &self,

@@ -1,9 +1,9 @@
 //! What an engine knows of itself: author, clock, log.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry::Vacant;
+use std::collections::btree_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Config, Event, Intake, Tail};
+use super::{Config, Event, Intake, Role, SessionId, Tail};
 use crate::clock::Clock;
 use crate::digest::{Digest, Point};
 use crate::error::{Error, UsageError};
@@ -25,9 +25,19 @@ pub(crate) struct Own {
     appended: u64,
     synced: u64,
     tail: Tail,
-    /// The rows of the peers that have a session.
-    peers: BTreeMap<NodeId, PeerRow>,
+    /// The peers that have a session.
+    peers: BTreeMap<NodeId, Met>,
+    /// The nonces of the sessions that called and were not answered yet.
+    calls: BTreeSet<u64>,
     entropy: Digest,
+}
+
+/// What is kept of a peer while it has sessions.
+#[derive(Clone, Debug, Default)]
+struct Met {
+    row: PeerRow,
+    /// How many sessions it has.
+    sessions: usize,
 }
 
 impl Own {
@@ -60,6 +70,7 @@ impl Own {
             synced: 0,
             tail: Tail::default(),
             peers: BTreeMap::new(),
+            calls: BTreeSet::new(),
             entropy,
         };
         // The time counts too, in case a host gives one seed to two opens.
@@ -103,6 +114,40 @@ impl Own {
         Some(Event::Forked { epoch: self.author.epoch })
     }
 
+    /// A number for the `hello` of a session, by which this engine knows its own call.
+    ///
+    /// Without it a node that dials its own address would meet its own node and epoch there, as it would
+    /// meet a clone, and mint an epoch at each attempt. A nonce counts only from the call to its answer, and
+    /// only those of calls: a node that reaches itself always hears the nonce of a session that waits.
+    ///
+    /// Two clones have one entropy. What each hears from the other is none of its own calls, unless it has
+    /// itself made a call of that session number at that moment of both clocks, to which no answer has come.
+    /// Then it takes the other for itself once: the next attempt has another number, and falls on another
+    /// moment on at least one side. That the side counts keeps the answer of a clone, in a session of the
+    /// same number, apart from the call.
+    pub(crate) fn fresh_nonce(&self, now: Now, session: SessionId, role: Role) -> u64 {
+        let side = u64::from(role == Role::Accept);
+        let numbers = [now.wall_ms, now.monotonic_ms, session.0, side].map(u64::to_be_bytes);
+        let Digest([a, b, c, d, e, f, g, h, ..]) =
+            self.entropy.then(&numbers.concat()).then(b"nonce");
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// Notes that a session calls with a nonce.
+    pub(crate) fn note_call(&mut self, nonce: u64) {
+        self.calls.insert(nonce);
+    }
+
+    /// Notes that a session was answered, or ended.
+    pub(crate) fn note_answer(&mut self, nonce: u64) {
+        self.calls.remove(&nonce);
+    }
+
+    /// Whether a nonce is that of a call of this engine.
+    pub(crate) fn is_calling(&self, nonce: u64) -> bool {
+        self.calls.contains(&nonce)
+    }
+
     /// An epoch that nobody else has: this store's entropy, and what sets this moment apart.
     pub(super) fn fresh_epoch(&self, evidence: &[u8]) -> Epoch {
         let Digest([a, b, c, d, e, f, g, h, ..]) = self.entropy.then(evidence).then(b"epoch");
@@ -137,19 +182,30 @@ impl Own {
 
     /// The row of a peer that has a session.
     pub(crate) fn peer_row(&mut self, peer: NodeId) -> &mut PeerRow {
-        self.peers.entry(peer).or_default()
+        &mut self.peers.entry(peer).or_default().row
     }
 
-    /// Loads the row of a peer, unless another session has done so.
-    pub(crate) fn load_peer(&mut self, peer: NodeId, view: &impl View) -> Result<(), StoreError> {
-        if let Vacant(place) = self.peers.entry(peer) {
-            place.insert(view.peer(peer)?.unwrap_or_default());
-        }
+    /// Counts one more session of a peer. Its row is loaded with the first.
+    pub(crate) fn meet(&mut self, peer: NodeId, view: &impl View) -> Result<(), StoreError> {
+        let met = match self.peers.entry(peer) {
+            Occupied(met) => met.into_mut(),
+            Vacant(place) => {
+                let row = view.peer(peer)?.unwrap_or_default();
+                place.insert(Met { row, sessions: 0 })
+            }
+        };
+        met.sessions += 1;
         Ok(())
     }
 
-    pub(super) fn forget_peer(&mut self, peer: NodeId) {
-        self.peers.remove(&peer);
+    /// Counts one session of a peer less. Its row goes with the last.
+    pub(super) fn part(&mut self, peer: NodeId) {
+        if let Occupied(mut met) = self.peers.entry(peer) {
+            met.get_mut().sessions -= 1;
+            if met.get().sessions == 0 {
+                met.remove();
+            }
+        }
     }
 
     /// Takes what was gathered as done, and turns it into the commit that makes it so.

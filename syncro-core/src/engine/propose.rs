@@ -58,11 +58,12 @@ impl Own {
         }
         let mut intake = Intake::new(self.end());
         intake.append(transaction, None, view)?;
-        if let Some((key, bytes)) = intake.record_over(RECORD_BYTES_MAX)
-            && records.iter().any(|(other, _, before)| **other == key && before.bytes() < bytes)
-        {
+        for (key, _, before) in &records {
+            let bytes = intake.records.get(*key).map_or(0, |after| after.bytes());
             // What a merge has made too large may still shrink.
-            return Err(DataError::RecordTooLarge { key, bytes }.into());
+            if bytes > RECORD_BYTES_MAX && bytes > before.bytes() {
+                return Err(DataError::RecordTooLarge { key: (*key).clone(), bytes }.into());
+            }
         }
         // From here on nothing fails.
         if author != self.author() {

@@ -272,7 +272,7 @@ fn keys_and_members_beyond_their_limits_are_refused_on_the_way_in_and_out() {
         assert!(emptied(&beyond).is_err());
     }
     let refused = map_of(256).edits_from(&none);
-    assert!(matches!(refused, Err(DataError::NameLength { bytes: 256, .. })));
+    assert!(matches!(refused, Err(DataError::KeyTooLong { bytes: 256, .. })));
     let refused = set_of(1025).edits_from(&none);
     assert!(matches!(refused, Err(DataError::MemberTooLarge { bytes: 1025, .. })));
 }

@@ -11,12 +11,13 @@ use crate::encoding::json;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::id::{Name, NodeId};
 use crate::limits::{
-    ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX, TEXT_BYTES_MAX,
+    ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX, MESSAGE_SCRIBES_MAX,
+    NAME_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use crate::scribe::Transaction;
 use crate::stamp::{Epoch, Time};
 
-/// Keys that a message may have, known and unknown.
+/// Keys that a message may have, known and unknown, and texts in a list of a `hello`.
 const KEYS_MAX: usize = 32;
 
 impl Message {
@@ -39,8 +40,7 @@ impl Message {
         match frame.first() {
             None => Err(Malformed::Truncated),
             Some(b'{' | b' ' | b'\t' | b'\r' | b'\n') => {
-                let transcribed = Bytes::from(json::from_json(frame)?);
-                Ok((Self::read(&transcribed)?, Encoding::Json))
+                Ok((Self::read(&json::from_json(frame)?)?, Encoding::Json))
             }
             Some(_) => Ok((Self::read(frame)?, Encoding::MessagePack)),
         }
@@ -75,7 +75,7 @@ impl Message {
         }
     }
 
-    fn read(input: &Bytes) -> Result<Self, Malformed> {
+    fn read(input: &[u8]) -> Result<Self, Malformed> {
         let parts = Parts::read(input)?;
         Ok(match parts.get("type")?.text()? {
             "hello" => Self::Hello(read_hello(&parts)?),
@@ -88,7 +88,7 @@ impl Message {
                 let ladder = (0..count).map(|_| read_point(&mut reader));
                 Self::Sync { ladder: ladder.collect::<Result<_, _>>()? }
             }
-            "scribes" => Self::Scribes(read_scribes(&parts, input)?),
+            "scribes" => Self::Scribes(read_scribes(&parts)?),
             "ack" => Self::Ack {
                 point: read_point(&mut parts.get("point")?)?,
                 credit: parts.get("credit")?.uint()?,
@@ -114,7 +114,7 @@ fn head(writer: &mut Writer, name: &str, keys: usize) {
 }
 
 fn write_hello(writer: &mut Writer, hello: &Hello) {
-    head(writer, "hello", 8 + usize::from(hello.name.is_some()));
+    head(writer, "hello", 10 + usize::from(hello.name.is_some()));
     writer.text("version");
     writer.uint(hello.version);
     writer.text("node");
@@ -123,6 +123,8 @@ fn write_hello(writer: &mut Writer, hello: &Hello) {
     writer.uint(hello.epoch.0);
     writer.text("clock");
     writer.uint(hello.clock.bits());
+    writer.text("nonce");
+    writer.uint(hello.nonce);
     if let Some(name) = &hello.name {
         writer.text("name");
         writer.text(name.as_str());
@@ -131,6 +133,9 @@ fn write_hello(writer: &mut Writer, hello: &Hello) {
     writer.uint(hello.frame);
     writer.text("window");
     writer.uint(hello.window);
+    writer.text("encodings");
+    writer.array(hello.encodings.len());
+    hello.encodings.iter().for_each(|encoding| writer.text(encoding.name()));
     writer.text("capabilities");
     writer.array(hello.capabilities.len());
     hello.capabilities.iter().for_each(|capability| writer.text(capability));
@@ -139,12 +144,9 @@ fn write_hello(writer: &mut Writer, hello: &Hello) {
 }
 
 fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
-    let mut names = parts.get("capabilities")?;
-    let count = names.array()?;
-    if count > KEYS_MAX {
-        return Err(Malformed::Limit("the list of capabilities"));
-    }
-    let capabilities = (0..count).map(|_| Ok(names.text()?.to_owned()));
+    let encodings = read_texts(parts.get("encodings")?)?.into_iter();
+    let encodings = encodings
+        .filter_map(|name| Encoding::ALL.into_iter().find(|encoding| encoding.name() == name));
     let credentials = parts.get("credentials")?.bytes()?;
     if credentials.len() > TEXT_BYTES_MAX {
         return Err(Malformed::Limit("the credentials"));
@@ -154,6 +156,7 @@ fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
         node: NodeId::from_bytes(parts.get("node")?.bytes_of()?),
         epoch: Epoch(parts.get("epoch")?.uint()?),
         clock: Time::from_bits(parts.get("clock")?.uint()?),
+        nonce: parts.get("nonce")?.uint()?,
         name: match parts.find("name") {
             Some(mut name) => {
                 Some(Name::new(name.text()?).map_err(|_| Malformed::Limit("a node's name"))?)
@@ -162,9 +165,22 @@ fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
         },
         frame: parts.get("frame")?.uint()?,
         window: parts.get("window")?.uint()?,
-        capabilities: capabilities.collect::<Result<_, Malformed>>()?,
+        encodings: encodings.collect(),
+        capabilities: read_texts(parts.get("capabilities")?)?,
         credentials: Bytes::copy_from_slice(credentials),
     })
+}
+
+fn read_texts(mut reader: Reader<'_>) -> Result<Vec<String>, Malformed> {
+    let count = reader.array()?;
+    if count > KEYS_MAX {
+        return Err(Malformed::Limit("a list of texts"));
+    }
+    let texts = (0..count).map(|_| match reader.text()? {
+        text if text.len() > NAME_BYTES_MAX => Err(Malformed::Limit("a text in a list")),
+        text => Ok(text.to_owned()),
+    });
+    texts.collect()
 }
 
 fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
@@ -189,11 +205,11 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
     }
 }
 
-fn read_scribes(parts: &Parts<'_>, input: &Bytes) -> Result<Scribes, Malformed> {
+fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     let mut reader = parts.get("transactions")?;
     let count = reader.array()?;
     let mut items = Vec::new();
-    let mut echoes = 0;
+    let (mut echoes, mut scribes) = (0, 0);
     for _ in 0..count {
         let mut ahead = reader.clone();
         if ahead.head()? == Head::Array(2) {
@@ -205,7 +221,12 @@ fn read_scribes(parts: &Parts<'_>, input: &Bytes) -> Result<Scribes, Malformed> 
             items.push(Item::Echo { offset, scribes });
             reader = ahead;
         } else {
-            items.push(Item::Transaction(Transaction::read(&mut reader, input)?));
+            let transaction = Transaction::read(&mut reader)?;
+            scribes += transaction.scribes().len();
+            if scribes > MESSAGE_SCRIBES_MAX {
+                return Err(Malformed::Limit("the scribes of a message"));
+            }
+            items.push(Item::Transaction(transaction));
         }
     }
     Ok(Scribes {

@@ -25,9 +25,10 @@ fn register() -> impl Strategy<Value = Register> {
     })
 }
 
-/// Any record there can be, alive or not.
+/// Any record there can be, alive or not, with few registers or with many.
 fn record() -> impl Strategy<Value = Record> {
-    (option::of(stamp()), option::of(stamp()), vec(register(), 0..8))
+    let registers = prop_oneof![vec(register(), 0..8), vec(register(), 8..40)];
+    (option::of(stamp()), option::of(stamp()), registers)
         .prop_map(|(created, destroyed, registers)| Record::new(created, destroyed, registers))
 }
 
@@ -153,6 +154,15 @@ proptest! {
             record.merge(&Record::new(None, None, vec![register.clone()]));
         }
         prop_assert_eq!(Record::new(created, destroyed, registers), record);
+    }
+
+    #[test]
+    fn many_registers_merge_as_each_of_them_would(a in record(), b in record()) {
+        let mut one_by_one = joined(&a, &Record::new(b.created(), b.destroyed(), Vec::new()));
+        for register in b.registers() {
+            one_by_one.merge(&Record::new(None, None, vec![register.clone()]));
+        }
+        prop_assert_eq!(joined(&a, &b), one_by_one);
     }
 
     #[test]
@@ -342,6 +352,25 @@ fn each_authors_later_total_takes_the_place_of_its_own_earlier_one_only() {
     ]);
     assert_eq!(value(&record, &ours), Some(5));
     assert_eq!(value(&record, &theirs), Some(7));
+}
+
+/// Each register of one record was inserted among those of the other, and moved the rest: for these two,
+/// some hundred thousand times ten megabytes.
+#[test]
+fn two_large_records_merge_in_one_walk() {
+    let of = |numbers: std::ops::Range<i64>, time| {
+        let registers = numbers.map(|n| Register {
+            path: Path::entry(name("f"), &format!("{:06}", n * 7919 % 100_003)),
+            stamp: at(time),
+            value: Encoded::int(n),
+        });
+        Record::new(Some(at(1)), None, registers.collect())
+    };
+    let merged = joined(&of(0..60_000, 1), &of(40_000..100_000, 2));
+    assert_eq!(merged.registers().len(), 100_000);
+    assert!(merged.registers().is_sorted_by(|a, b| a.path < b.path));
+    let is_younger = |register: &&Register| register.stamp == at(2);
+    assert_eq!(merged.registers().iter().filter(is_younger).count(), 60_000);
 }
 
 #[test]

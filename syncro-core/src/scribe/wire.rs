@@ -12,8 +12,8 @@ use super::{Mark, Scribe, Transaction};
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::limits::{
-    MEMBER_BYTES_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX,
-    VALUE_BYTES_MAX,
+    MEMBER_BYTES_MAX, MESSAGE_DEPTH_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX,
+    TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX,
 };
 use crate::record::{Element, Kind, Path};
 use crate::stamp::{Author, Epoch, Stamp, Time};
@@ -34,36 +34,36 @@ impl Transaction {
         Self { stamp, scribes, bytes: writer.0.into() }
     }
 
-    /// Decodes a transaction from a store's page. The slice is shared, not copied.
+    /// Decodes a transaction. Its values share the memory given, and keep all of it alive.
     ///
     /// # Errors
     ///
     /// [`Malformed`] for bytes that no node would have written.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(&bytes);
-        let transaction = Self::read(&mut reader, &bytes)?;
-        reader.finish()?;
-        Ok(transaction)
-    }
-
-    /// Reads the next transaction of `input`, which `reader` reads; values share its memory.
-    pub(crate) fn read(reader: &mut Reader<'_>, input: &Bytes) -> Result<Self, Malformed> {
-        let mut inner = Reader::new(reader.rest());
-        let (stamp, scribes) = read_transaction(&mut inner, input)?;
-        let length = reader.rest().len() - inner.rest().len();
-        let slice = &reader.rest()[..length];
-        if length > TRANSACTION_BYTES_MAX {
+        if bytes.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
-        *reader = Reader::new(&reader.rest()[length..]);
-        if inner.is_canonical() {
-            return Ok(Self { stamp, scribes, bytes: input.slice_ref(slice) });
+        let mut reader = Reader::new(&bytes);
+        let (stamp, scribes) = read_transaction(&mut reader, &bytes)?;
+        reader.finish()?;
+        if reader.is_canonical() {
+            return Ok(Self { stamp, scribes, bytes });
         }
         let transaction = Self::new(stamp, scribes);
         if transaction.bytes.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
         Ok(transaction)
+    }
+
+    /// Reads the next transaction of a message into memory of its own: what is kept of a message may be a
+    /// small part of it.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let slice = reader.value(MESSAGE_DEPTH_MAX)?;
+        if slice.len() > TRANSACTION_BYTES_MAX {
+            return Err(Malformed::Limit("a transaction"));
+        }
+        Self::decode(Bytes::copy_from_slice(slice))
     }
 }
 

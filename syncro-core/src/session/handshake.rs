@@ -11,16 +11,18 @@ use crate::limits::{FRAME_BYTES_MAX, WINDOW_BYTES};
 use crate::message::{Encoding, Hello, Message, PROTOCOL_VERSION};
 use crate::store::View;
 
-/// The first message of this node.
-pub(super) fn hello(own: &Own) -> Message {
+/// The first message of this node in a session.
+pub(super) fn hello(own: &Own, nonce: u64) -> Message {
     Message::Hello(Hello {
         version: PROTOCOL_VERSION,
         node: own.author().node,
         epoch: own.author().epoch,
         clock: own.clock(),
+        nonce,
         name: own.name().cloned(),
         frame: FRAME_BYTES_MAX as u64,
         window: WINDOW_BYTES,
+        encodings: Encoding::ALL.to_vec(),
         capabilities: Vec::new(),
         credentials: Bytes::new(),
     })
@@ -46,16 +48,21 @@ impl Session {
             );
             return Err(Fault::Peer { reason: CloseReason::Version, detail });
         }
-        own.load_peer(hello.node, view)?;
-        if self.role == Role::Accept {
-            self.outbox.send(&self::hello(own), effects);
+        if own.is_calling(hello.nonce) {
+            // Not a clone of this machine, whose greeting would be as familiar: this engine itself.
+            return Err(Fault::peer(CloseReason::Itself));
+        }
+        own.meet(hello.node, view)?;
+        match self.role {
+            Role::Dial(_) => own.note_answer(self.nonce),
+            Role::Accept => {
+                self.outbox.send(&self::hello(own, self.nonce), effects);
+            }
         }
         if (hello.node, hello.epoch) == (own.author().node, own.author().epoch) {
             // A machine that was cloned while it ran, met face to face. Clones may know all the same, but
-            // one of them dials and the other is called.
-            let side = u8::from(self.role == Role::Accept);
-            let evidence = [hello.clock.bits().to_be_bytes().as_slice(), &[side]].concat();
-            effects.events.extend(own.note_fork(&evidence));
+            // what each hears is the other's nonce, which is not its own.
+            effects.events.extend(own.note_fork(&hello.nonce.to_be_bytes()));
         }
         let row = own.peer_row(hello.node);
         row.name.clone_from(&hello.name);

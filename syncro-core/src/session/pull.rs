@@ -6,9 +6,7 @@ use super::{Fault, Open};
 use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::engine::{Effects, Event, Intake, Own, SessionId, Taken};
-use crate::limits::{
-    BATCH_BYTES, ECHO_SCRIBES_MAX, FRAME_BYTES_MAX, RECORD_BYTES_RECEIVED_MAX, WINDOW_BYTES,
-};
+use crate::limits::{ECHO_RUN_BYTES, ECHO_WORK_MAX, FRAME_BYTES_MAX, WINDOW_BYTES};
 use crate::message::{Item, Message, Scribes};
 use crate::stamp::Epoch;
 use crate::stamp::Now;
@@ -115,21 +113,19 @@ impl Open {
         let mut intake = Intake::new(own.end());
         let mut runs = Vec::new();
         let mut point = scribes.from;
-        let mut echoed = 0;
+        let mut work_left = ECHO_WORK_MAX;
         for item in &scribes.items {
             match item {
                 Item::Transaction(transaction) => {
                     let taken = intake.take(transaction, session, view)?;
-                    runs.push((taken, transaction.len(), point.offset));
+                    runs.push((taken, transaction, point.offset));
                     point = point.then(transaction.len(), transaction.bytes());
                 }
                 Item::Echo { offset, scribes } => {
-                    echoed = scribes.saturating_add(echoed);
-                    let is_known = *scribes > 0 && self.push.has_sent(*offset, *scribes);
-                    if echoed > ECHO_SCRIBES_MAX || !is_known {
+                    if *scribes == 0 || !self.push.has_sent(*offset, *scribes) {
                         return Err(Fault::peer(CloseReason::Unexpected));
                     }
-                    point = read_echo(*offset, *scribes, point, own, view)?;
+                    point = read_echo(*offset, *scribes, point, &mut work_left, own, view)?;
                 }
             }
         }
@@ -138,23 +134,19 @@ impl Open {
             // That design took the sender's word for the point.
             point = scribes.to;
         }
-        if let Some((key, bytes)) = intake.record_over(RECORD_BYTES_RECEIVED_MAX) {
-            let detail = format!("{key} would have {bytes} bytes");
-            return Err(Fault::Peer { reason: CloseReason::RecordTooLarge, detail });
-        }
         if point != scribes.to {
             return Err(Fault::peer(CloseReason::Digest));
         }
         self.pull.branch = branch;
         self.finish(now, intake, &scribes, received, own, effects);
-        for (taken, scribes, theirs) in runs {
+        for (taken, transaction, theirs) in runs {
             let (Taken::New { offset, digest } | Taken::Held { offset, digest }) = taken;
             #[cfg(all(feature = "planted", debug_assertions))]
             if digest == crate::digest::Digest::EMPTY {
                 // Set aside: it has no place in this log.
                 continue;
             }
-            self.push.note_echo(offset, scribes, theirs, digest);
+            self.push.note_echo(offset, transaction, theirs, digest);
         }
         self.note_caught_up(session, effects);
         Ok(())
@@ -231,20 +223,29 @@ impl Open {
 /// About so many bytes of log are read for a scribe of an echo.
 const ECHO_BYTES: usize = 256;
 
-/// The point after transactions that are in this node's own log.
+/// The point after transactions that are in this node's own log. What is read for it is taken off the work
+/// that is left for the message.
 fn read_echo(
     offset: u64,
     scribes: u64,
     mut point: Point,
+    work_left: &mut usize,
     own: &Own,
     view: &impl View,
 ) -> Result<Point, Fault> {
-    let (mut next, end) = (offset, offset + scribes);
+    let unexpected = || Fault::peer(CloseReason::Unexpected);
+    let mut spend = |bytes| {
+        *work_left = work_left.checked_sub(bytes).ok_or_else(unexpected)?;
+        Ok::<(), Fault>(())
+    };
+    spend(ECHO_RUN_BYTES)?;
     if !own.has_start(offset, view)? {
-        return Err(Fault::peer(CloseReason::Unexpected));
+        return Err(unexpected());
     }
+    let (mut next, end) = (offset, offset + scribes);
     while next < end {
-        let bytes_max = BATCH_BYTES.min(ECHO_BYTES * (end - next) as usize);
+        // No more at once than what the run is counted with for reading past its end.
+        let bytes_max = ECHO_RUN_BYTES.min(ECHO_BYTES.saturating_mul((end - next) as usize));
         let entries = own.entries(next, bytes_max, view)?;
         if entries.is_empty() {
             let what = format!("the log has no entry at offset {next}");
@@ -252,8 +253,9 @@ fn read_echo(
         }
         for entry in entries {
             if entry.offset != next || entry.end().offset > end {
-                return Err(Fault::peer(CloseReason::Unexpected));
+                return Err(unexpected());
             }
+            spend(entry.transaction.bytes().len())?;
             point = point.then(entry.transaction.len(), entry.transaction.bytes());
             next = entry.end().offset;
             if next == end {

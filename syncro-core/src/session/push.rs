@@ -1,13 +1,16 @@
 //! Sending this node's log: catch-up and live changes are one stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{Fault, Outbox};
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::engine::{Effects, Own};
-use crate::limits::{BATCH_BYTES, ECHO_DELAY_MS, ECHO_RUNS_MAX, ECHO_SCRIBES_MAX};
+use crate::limits::{
+    BATCH_BYTES, ECHO_DELAY_MS, ECHO_RUN_BYTES, ECHO_RUNS_MAX, ECHO_WORK_MAX, UNACKNOWLEDGED_MAX,
+};
 use crate::message::{Item, Message, Scribes};
+use crate::scribe::Transaction;
 use crate::stamp::Now;
 use crate::store::{Entry, StoreError, View};
 
@@ -20,7 +23,10 @@ pub(super) struct Push {
     sent: u64,
     credit: u64,
     /// Up to where the peer holds this log durably.
-    receipt: Option<u64>,
+    acknowledged: Option<Point>,
+    /// The points sent since, in order: what the peer may acknowledge next. There is one for each message,
+    /// so as many as fit the window that the peer granted, and [`UNACKNOWLEDGED_MAX`] whatever that is.
+    unacknowledged: VecDeque<Point>,
     /// What the peer has already, by offset in this log.
     echoes: BTreeMap<u64, Run>,
     /// When echoes alone are reported.
@@ -43,10 +49,18 @@ struct Stream {
 #[derive(Debug, Clone, Copy)]
 struct Run {
     scribes: u64,
+    bytes: usize,
     /// Their offset in the peer's log.
     theirs: u64,
     /// This log's digest after them.
     digest: Digest,
+}
+
+impl Run {
+    /// The work that the run is for its receiver, of [`ECHO_WORK_MAX`] that one message may be.
+    fn work(&self) -> usize {
+        self.bytes + ECHO_RUN_BYTES
+    }
 }
 
 impl Push {
@@ -55,7 +69,8 @@ impl Push {
             stream: None,
             sent: 0,
             credit,
-            receipt: None,
+            acknowledged: None,
+            unacknowledged: VecDeque::new(),
             echoes: BTreeMap::new(),
             echo_due_ms: None,
             is_hurried: false,
@@ -65,7 +80,7 @@ impl Push {
     }
 
     pub(super) fn receipt(&self) -> Option<u64> {
-        self.receipt
+        self.acknowledged.map(|point| point.offset)
     }
 
     pub(super) fn echo_due_ms(&self) -> Option<u64> {
@@ -119,28 +134,47 @@ impl Push {
     }
 
     /// Notes what the peer holds durably and how much more it takes. Returns whether the receipt moved.
+    ///
+    /// The point is one that was sent, or the last one again: a receipt stands for content, not for a
+    /// number that anybody can count up to.
     pub(super) fn on_ack(&mut self, point: Point, credit: u64) -> Result<bool, Fault> {
-        if self.stream.is_none_or(|stream| point.offset > stream.at.offset) {
-            return Err(Fault::peer(CloseReason::Unexpected));
+        let place = self.unacknowledged.binary_search_by_key(&point.offset, |sent| sent.offset);
+        let known = match place {
+            Ok(place) => self.unacknowledged.get(place).copied(),
+            Err(_) => self.acknowledged.filter(|last| last.offset == point.offset),
+        };
+        match known {
+            None => return Err(Fault::peer(CloseReason::Unexpected)),
+            Some(known) if known != point => return Err(Fault::peer(CloseReason::Digest)),
+            Some(_) => {}
         }
         self.credit = self.credit.max(credit);
-        let has_moved = self.receipt < Some(point.offset);
-        if has_moved {
-            self.receipt = Some(point.offset);
-        }
-        Ok(has_moved)
+        let Ok(place) = place else {
+            return Ok(false);
+        };
+        self.unacknowledged.drain(..=place);
+        self.acknowledged = Some(point);
+        Ok(true)
     }
 
-    /// Notes that the peer has transactions of this log. What is forgotten here is only sent in vain.
-    pub(super) fn note_echo(&mut self, offset: u64, scribes: u64, theirs: u64, digest: Digest) {
+    /// Notes that the peer has a transaction of this log. What is forgotten here is only sent in vain.
+    pub(super) fn note_echo(
+        &mut self,
+        offset: u64,
+        transaction: &Transaction,
+        theirs: u64,
+        digest: Digest,
+    ) {
         if self.stream.is_some_and(|stream| offset < stream.at.offset) {
             return;
         }
+        let (scribes, bytes) = (transaction.len(), transaction.bytes().len());
         if let Some((start, run)) = self.echoes.range_mut(..=offset).next_back() {
             let is_known = offset < start + run.scribes;
             let continues = start + run.scribes == offset && run.theirs + run.scribes == theirs;
-            if continues && run.scribes + scribes <= ECHO_SCRIBES_MAX {
+            if continues && run.work() + bytes <= ECHO_WORK_MAX {
                 run.scribes += scribes;
+                run.bytes += bytes;
                 run.digest = digest;
                 return;
             }
@@ -149,7 +183,7 @@ impl Push {
             }
         }
         if self.echoes.len() < ECHO_RUNS_MAX {
-            self.echoes.insert(offset, Run { scribes, theirs, digest });
+            self.echoes.insert(offset, Run { scribes, bytes, theirs, digest });
         }
     }
 
@@ -163,7 +197,9 @@ impl Push {
     ) -> Result<(), StoreError> {
         while let Some(stream) = self.stream {
             let is_due = stream.at != own.end() || !stream.is_announced;
-            if !is_due || self.sent >= self.credit || !outbox.has_room() {
+            let is_allowed =
+                self.sent < self.credit && self.unacknowledged.len() < UNACKNOWLEDGED_MAX;
+            if !is_due || !is_allowed || !outbox.has_room() {
                 break;
             }
             let (items, to) = self.gather(stream.at, own, view)?;
@@ -177,6 +213,7 @@ impl Push {
             let message =
                 Message::Scribes(Scribes { from: stream.at, to, end: own.end().offset, items });
             self.sent += outbox.send(&message, effects) as u64;
+            self.unacknowledged.push_back(to);
             self.echoes = self.echoes.split_off(&to.offset);
             self.echo_due_ms = None;
             self.stream = Some(Stream { at: to, is_announced: true, ..stream });
@@ -202,12 +239,12 @@ impl Push {
     ) -> Result<(Vec<Item>, Point), StoreError> {
         let mut items = Vec::new();
         let mut at = from;
-        let (mut bytes, mut echoed) = (0, 0);
+        let (mut bytes, mut work) = (0, 0);
         let mut entries: std::vec::IntoIter<Entry> = Vec::new().into_iter();
         while at.offset < own.end().offset && bytes < BATCH_BYTES {
             if let Some(run) = self.echoes.get(&at.offset) {
-                echoed += run.scribes;
-                if echoed > ECHO_SCRIBES_MAX {
+                work += run.work();
+                if work > ECHO_WORK_MAX {
                     break;
                 }
                 items.push(Item::Echo { offset: run.theirs, scribes: run.scribes });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use syncro_core::{Author, Encoding, Event, Value, View};
+use syncro_core::{Author, CloseReason, Encoding, Event, Input, Role, SessionId, Value, View};
 
 use crate::world::{A, B, Pair, World, Write, tally};
 
@@ -181,4 +181,91 @@ fn a_noticed_fork_is_durable_with_the_first_write_after_it() {
     pair.meet(A, clone, Encoding::Json).unwrap();
     pair.meet_both();
     pair.assert_equal();
+}
+
+fn ends(world: &World, node: usize) -> Vec<(CloseReason, bool)> {
+    let events = world.nodes[node].events.iter();
+    let ends = events.filter_map(|event| match event {
+        Event::Closed { reason, by_peer, .. } => Some((*reason, *by_peer)),
+        _ => None,
+    });
+    ends.collect()
+}
+
+fn is_forked(world: &World, node: usize) -> bool {
+    world.nodes[node].events.iter().any(|event| matches!(event, Event::Forked { .. }))
+}
+
+/// A node had its own address among those of its peers. It took itself for a clone, and began a new epoch
+/// with the first write after each attempt.
+#[test]
+fn a_node_that_calls_itself_is_not_a_clone_of_itself() {
+    let mut world = World::new(1).unwrap();
+    world.is_hostile = true;
+    world.write(A, &Write::Tally { by: 1 }).unwrap();
+    let epoch = world.nodes[A].engine.epoch();
+    for number in 0..5_u64 {
+        let session = |side| SessionId(100 + 2 * number + side);
+        let encoding = if number % 2 == 0 { Encoding::Json } else { Encoding::MessagePack };
+        world.connect_as([(A, session(0)), (A, session(1))], encoding).unwrap();
+        world.settle().unwrap();
+        let mut found = ends(&world, A);
+        found.sort_by_key(|(_, by_peer)| *by_peer);
+        assert_eq!(found, [(CloseReason::Itself, false), (CloseReason::Itself, true)]);
+        assert!(!is_forked(&world, A));
+        world.take_events(A);
+        world.write(A, &Write::Tally { by: 1 }).unwrap();
+    }
+    assert_eq!(world.nodes[A].engine.epoch(), epoch);
+    assert_eq!(world.nodes[A].engine.sessions().count(), 0);
+}
+
+/// A connection to a port of one's own machine may end where it began.
+#[test]
+fn a_node_that_hears_its_own_greeting_has_called_itself() {
+    let mut world = World::new(1).unwrap();
+    world.is_hostile = true;
+    let session = SessionId(100);
+    let (now, node) = (world.now(A), &mut world.nodes[A]);
+    let open = Input::Open { session, role: Role::Dial(Encoding::Json) };
+    let effects = node.engine.handle(now, open, &node.store).unwrap();
+    let frame = effects.sends[0].1.clone();
+    world.input(A, Input::Receive { session, frame }).unwrap();
+    assert_eq!(ends(&world, A), [(CloseReason::Itself, false)]);
+    assert!(!is_forked(&world, A));
+}
+
+/// The halves of a copied machine draw the same numbers at the same moments. Should they call each other at
+/// once, in sessions of the same number, each takes the other for itself: that must not last.
+#[test]
+fn clones_that_call_each_other_at_one_moment_find_each_other_at_another() {
+    let mut pair = Pair::new();
+    pair.is_hostile = true;
+    pair.write_of(A, Write::Tally { by: 1 });
+    let clone = pair.clone_machine(A).unwrap();
+    pair.nodes[clone].uptime_ms = pair.nodes[A].uptime_ms;
+    let [called, calling] = [100, 101].map(SessionId);
+    for (a, b) in [(A, clone), (clone, A)] {
+        pair.connect_as([(a, calling), (b, called)], Encoding::Json).unwrap();
+    }
+    pair.drive();
+    for node in [A, clone] {
+        assert!(ends(&pair, node).iter().all(|(reason, _)| *reason == CloseReason::Itself));
+        assert_eq!(ends(&pair, node).len(), 2);
+    }
+    // They try again, by the same numbers, a millisecond apart.
+    for (a, b) in [(A, clone), (clone, A)] {
+        pair.connect_as([(a, calling), (b, called)], Encoding::Json).unwrap();
+        pair.advance(1).unwrap();
+    }
+    pair.drive();
+    for node in [A, clone] {
+        assert_eq!(pair.nodes[node].engine.sessions().count(), 2);
+        assert!(is_forked(&pair, node));
+        pair.write_of(node, Write::Tally { by: 10 });
+    }
+    assert_ne!(pair.nodes[A].engine.epoch(), pair.nodes[clone].engine.epoch());
+    pair.drive();
+    assert_eq!(pair.value(A, &tally(), "sum"), Some(Value::Int(21)));
+    assert_eq!(pair.value(clone, &tally(), "sum"), Some(Value::Int(21)));
 }

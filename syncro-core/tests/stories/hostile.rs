@@ -1,15 +1,20 @@
 //! Peers that break the rules: each offence closes that session with its number, and nothing else happens.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
-use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES, WINDOW_BYTES};
+use syncro_core::limits::{
+    FRAME_BYTES_MAX, RECORD_BYTES_MAX, SEND_BUFFER_BYTES, VALUE_BYTES_MAX, WINDOW_BYTES,
+};
 use syncro_core::{
-    CloseReason, Digest, Entry, Error, Held, Input, Name, NodeId, OwnRow, PeerRow, Point, Record,
-    RecordId, RecordKey, Role, SessionId, Stamp, StoreError, Transaction, View,
+    CloseReason, Commit, Digest, Entry, Error, Event, Held, Input, Name, NodeId, OwnRow, Path,
+    PeerRow, Point, Record, RecordId, RecordKey, Register, Role, SessionId, Stamp, Store,
+    StoreError, Transaction, View,
 };
 use syncro_store::LogStore;
 
-use crate::world::{A, Stranger, World, Write, wire};
+use crate::world::{A, Stranger, World, Write, name, wire};
 
 /// A transaction that some other node wrote.
 fn foreign(id: u8) -> Transaction {
@@ -64,6 +69,35 @@ fn a_frame_beyond_the_limit_is_malformed() {
     stranger.assert_closed(CloseReason::Malformed);
 }
 
+/// Nodes that each filled a record apart made one of it that was too large to be received: they closed their
+/// sessions, and did so again each time they met.
+#[test]
+fn what_is_received_is_taken_however_large_its_record_is() {
+    let mut world = World::new(1).unwrap();
+    let transaction = foreign(1);
+    let key = &transaction.scribes()[0].key;
+    let register = |n| Register {
+        path: Path::field(name(&format!("f{n:03}"))),
+        stamp: transaction.stamp(),
+        value: syncro_core::Value::Bytes(vec![0; VALUE_BYTES_MAX - 5]).encode(),
+    };
+    let record = Record::new(Some(transaction.stamp()), None, (0..200).map(register).collect());
+    let store = &mut world.nodes[A].store;
+    let own = store.own().unwrap().unwrap();
+    let records = vec![(key.clone(), Arc::new(record))];
+    let commit = Commit { sequence: 2, entries: Vec::new(), records, peers: Vec::new(), own };
+    store.apply(&commit).unwrap();
+    let mut stranger = Stranger::calls(world);
+    stranger.says(&wire::hello(NodeId::named("stranger")));
+    stranger.says(&wire::sync(&[]));
+    let to = after(Point::START, std::slice::from_ref(&transaction));
+    stranger.says(&wire::scribes(Point::START, to, vec![wire::item(&transaction)]));
+    assert_eq!((stranger.closed(), stranger.end()), (None, to));
+    let record = stranger.world.nodes[A].store.record(key).unwrap().unwrap();
+    assert!(record.bytes() > 3 * RECORD_BYTES_MAX, "{} bytes", record.bytes());
+    assert_eq!(stranger.world.title(A, 1), Some(1));
+}
+
 #[test]
 fn a_stamp_beyond_the_year_2200_is_malformed() {
     let mut stranger = Stranger::synced();
@@ -111,6 +145,48 @@ fn an_acknowledgement_of_what_was_never_sent_is_unexpected() {
     beyond.offset += 1;
     stranger.says(&wire::ack(beyond, 5));
     stranger.assert_closed(CloseReason::Unexpected);
+
+    // Such a place is in the log, and no message ended there.
+    for offset in [1, 3] {
+        let mut stranger = with_log();
+        let between = Point { offset, ..stranger.end() };
+        stranger.says(&wire::ack(between, 5));
+        stranger.assert_closed(CloseReason::Unexpected);
+    }
+}
+
+/// Only the offset of an acknowledgement was looked at: a peer with another log of the same length was taken
+/// to hold this one.
+#[test]
+fn an_acknowledgement_of_other_content_is_caught_by_the_digest() {
+    let mut stranger = with_log();
+    let end = stranger.end();
+    let other = Point { digest: Digest([9; 16]), ..end };
+    stranger.says(&wire::ack(other, 5));
+    stranger.assert_closed(CloseReason::Digest);
+    assert!(!stranger.world.nodes[A].events.iter().any(|it| matches!(it, Event::Receipt { .. })));
+
+    let mut stranger = with_log();
+    stranger.says(&wire::ack(end, 5));
+    // The last one again, as a peer says it that only grants more.
+    stranger.says(&wire::ack(end, 6));
+    assert_eq!(stranger.closed(), None);
+    let status = stranger.world.nodes[A].engine.sessions().next().unwrap();
+    assert_eq!((status.receipt, status.outgoing), (Some(end.offset), 0));
+    stranger.says(&wire::ack(other, 7));
+    stranger.assert_closed(CloseReason::Digest);
+
+    // One of before.
+    let mut stranger = Stranger::synced();
+    for value in 0..3 {
+        stranger.world.write(A, &Write::Put { id: 1, field: 0, value }).unwrap();
+    }
+    let ends: Vec<Point> =
+        stranger.world.nodes[A].log.entries().iter().map(|entry| entry.end()).collect();
+    stranger.says(&wire::ack(ends[1], 1 << 20));
+    assert_eq!(stranger.closed(), None);
+    stranger.says(&wire::ack(ends[0], 1 << 20));
+    stranger.assert_closed(CloseReason::Unexpected);
 }
 
 /// An echo that began inside a transaction was read from the store, which called itself damaged: a peer
@@ -156,6 +232,55 @@ fn echoes_beyond_counting_are_unexpected() {
     let to = Point { offset: 3, digest: Digest::EMPTY };
     stranger.says(&wire::scribes(Point::START, to, items));
     stranger.assert_closed(CloseReason::Unexpected);
+}
+
+/// What echoes refer to is read and hashed by their receiver: one short message could ask for gigabytes.
+#[test]
+fn echoes_of_more_than_may_be_read_for_one_message_are_unexpected() {
+    let mut world = World::new(1).unwrap();
+    for id in 0..20 {
+        world.write(A, &Write::Large { id, kib: 250 }).unwrap();
+    }
+    let mut stranger = Stranger::calls(world);
+    let mut hello = wire::hello(NodeId::named("stranger"));
+    hello["window"] = json!(64 << 20);
+    stranger.says(&hello);
+    stranger.says(&wire::sync(&[]));
+    let ends: Vec<Point> =
+        stranger.world.nodes[A].log.entries().iter().map(|entry| entry.end()).collect();
+    // The stranger's log is as A's: sixteen of 250 KiB are within 4 MiB, and 17 are not.
+    let (within, beyond) = (ends[15], ends[16]);
+    stranger.says(&wire::scribes(Point::START, within, vec![json!([0, within.offset])]));
+    assert_eq!(stranger.closed(), None);
+    let mut stranger = Stranger::calls(stranger.world);
+    stranger.world.take_events(A);
+    stranger.says(&hello);
+    stranger.says(&wire::sync(&[]));
+    stranger.says(&wire::scribes(Point::START, beyond, vec![json!([0, beyond.offset])]));
+    assert_eq!(stranger.closed(), Some((CloseReason::Unexpected, false)));
+}
+
+/// Each reference costs the reading of a page, however little it refers to.
+#[test]
+fn more_echoes_than_may_be_looked_up_for_one_message_are_unexpected() {
+    for (runs, closed) in [(480, None), (512, Some((CloseReason::Unexpected, false)))] {
+        let mut stranger = with_log();
+        let first = stranger.world.nodes[A].log.transactions().next().unwrap().clone();
+        let to = after(Point::START, &vec![first.clone(); runs]);
+        stranger.says(&wire::scribes(Point::START, to, vec![json!([0, first.len()]); runs]));
+        assert_eq!(stranger.closed(), closed, "{runs}");
+    }
+}
+
+#[test]
+fn a_transaction_of_too_many_scribes_is_malformed() {
+    for count in [40_000, 70_000] {
+        let mut stranger = Stranger::synced();
+        let mut item = wire::item(&foreign(1));
+        item[3] = (0..count).map(|id| json!(["m", id, 2, []])).collect();
+        stranger.says(&wire::scribes(Point::START, Point::START, vec![item]));
+        stranger.assert_closed(CloseReason::Malformed);
+    }
 }
 
 /// A report of echoes was due, and the answer to a ping had filled the buffer: the engine asked for a tick
@@ -361,7 +486,7 @@ impl View for Unreadable<'_> {
     fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
         gone()
     }
-    fn record(&self, _: &RecordKey) -> Result<Option<std::sync::Arc<Record>>, StoreError> {
+    fn record(&self, _: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
         gone()
     }
     fn records(
@@ -369,7 +494,7 @@ impl View for Unreadable<'_> {
         _: &Name,
         _: Option<&RecordId>,
         _: usize,
-    ) -> Result<Vec<(RecordId, std::sync::Arc<Record>)>, StoreError> {
+    ) -> Result<Vec<(RecordId, Arc<Record>)>, StoreError> {
         gone()
     }
     fn models(&self) -> Result<Vec<Name>, StoreError> {

@@ -1,11 +1,12 @@
 //! Sessions as such: time, goodbye, and wrong calls.
 
-use syncro_core::limits::{HANDSHAKE_MS, HEARTBEAT_MS};
+use syncro_core::limits::{HANDSHAKE_MS, HEARTBEAT_MS, SESSIONS_MAX};
 use syncro_core::{
-    CloseReason, Config, Engine, Error, Event, Input, NodeId, Now, Role, SessionId, UsageError,
+    CloseReason, Config, Encoding, Engine, Error, Event, Input, NodeId, Now, Role, SessionId,
+    UsageError,
 };
 
-use crate::world::{A, B, Pair, World};
+use crate::world::{A, B, Pair, World, wire};
 
 fn closed(pair: &Pair, node: usize) -> Vec<(CloseReason, bool)> {
     let events = pair.nodes[node].events.iter();
@@ -132,4 +133,59 @@ fn each_opening_begins_an_epoch_of_its_own() {
         assert!(epochs.insert(pair.nodes[A].engine.epoch()));
         pair.restart(A).unwrap();
     }
+}
+
+/// A node that was full hung up without a word, and its callers could not tell it from a bad line. And with
+/// each input all sessions were asked for their times: tens of thousands made a node slow.
+#[test]
+fn a_caller_of_a_node_with_too_many_sessions_is_told_so() {
+    let mut world = World::new(1).unwrap();
+    world.is_hostile = true;
+    let now = world.now(A);
+    let mut open = |id: u64, role| {
+        let node = &mut world.nodes[A];
+        let input = Input::Open { session: SessionId(id), role };
+        node.engine.handle(now, input, &node.store)
+    };
+    let last = SESSIONS_MAX as u64;
+    for id in 1..=last {
+        let effects = open(id, Role::Accept).unwrap();
+        assert!(effects.sends.is_empty() && effects.closes.is_empty());
+    }
+    let effects = open(last + 1, Role::Accept).unwrap();
+    let reason = CloseReason::TooManySessions;
+    assert_eq!(effects.closes, [(SessionId(last + 1), reason)]);
+    let [(session, bye)] = &effects.sends[..] else { panic!("{effects:?}") };
+    assert_eq!(*session, SessionId(last + 1));
+    assert_eq!(wire::read(bye)["code"], reason.code());
+    assert!(matches!(effects.events[..], [Event::Closed { by_peer: false, peer: None, .. }]));
+    // Whoever dials can be told at once.
+    let refused = open(last + 2, Role::Dial(Encoding::Json));
+    assert!(matches!(refused, Err(Error::Usage(UsageError::TooManySessions))));
+    // Nothing of either is kept, and there is room once another has gone.
+    world.input(A, Input::Lost { session: SessionId(5) }).unwrap();
+    let input = Input::Open { session: SessionId(last + 1), role: Role::Accept };
+    assert!(world.try_input(A, input).unwrap().is_ok());
+    world.take_events(A);
+    world.advance(HANDSHAKE_MS).unwrap();
+    assert_eq!(world.nodes[A].events.len(), SESSIONS_MAX, "nobody said hello");
+}
+
+/// The store had failed, and was read once more for what was left to say.
+#[test]
+fn a_node_whose_store_failed_says_no_more_than_goodbye() {
+    let mut pair = Pair::new();
+    let link = pair.connect_both();
+    pair.drive();
+    pair.put(A, 1, 1);
+    pair.deliver(link, 1).unwrap();
+    // B has an echo to report that it was holding back.
+    let said = pair.links[link].tape.as_ref().unwrap().len();
+    let session = pair.links[link].ends[1].session;
+    pair.is_hostile = true;
+    pair.input(B, Input::Close { session, reason: CloseReason::Store }).unwrap();
+    let tape = pair.links[link].tape.as_ref().unwrap();
+    let kinds: Vec<_> = tape[said..].iter().map(|(_, frame)| wire::kind(frame)).collect();
+    assert_eq!(kinds, ["bye"]);
+    assert_eq!(closed(&pair, B), [(CloseReason::Store, false)]);
 }

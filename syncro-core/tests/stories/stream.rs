@@ -1,7 +1,11 @@
 //! What goes over the wire, and what does not.
 
-use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES, WINDOW_BYTES};
-use syncro_core::{Edit, Encoding, Event, Fields, Proposal, Value};
+use syncro_core::limits::{
+    FRAME_BYTES_MAX, SEND_BUFFER_BYTES, TRANSACTION_SCRIBES_MAX, WINDOW_BYTES,
+};
+use syncro_core::{
+    DataError, Edit, Encoding, Error, Event, Fields, Input, Proposal, RecordId, RecordKey, Value,
+};
 
 use crate::world::{A, B, Pair, Stranger, World, Write, name, note, wire};
 
@@ -262,6 +266,17 @@ fn a_reconnect_with_nothing_new_takes_a_handful_of_short_messages() {
     assert!(bytes < 8 << 10, "{bytes} bytes");
 }
 
+/// Writes a transaction of nearly the greatest length.
+fn write_large(world: &mut World, node: usize, id: u8) {
+    let mut proposal = Proposal::default();
+    for id in 4 * id..4 * id + 4 {
+        let body = Value::Bytes(vec![id; 255 << 10]);
+        proposal.create(note(id), &Fields::default()).unwrap();
+        proposal.update(note(id), vec![Edit::value(name("body"), body.encode())]).unwrap();
+    }
+    world.propose(node, proposal).unwrap();
+}
+
 /// One message carried more than the engine keeps of its log in memory. A third node, to which it was to
 /// go on at once, had its session closed for a corrupt store: the entries were in neither the memory nor
 /// the view, which is that before the commit.
@@ -271,13 +286,7 @@ fn a_large_batch_passes_through_a_relay() {
     for id in 0..3 {
         world.write(0, &Write::Large { id, kib: 15 }).unwrap();
     }
-    let mut proposal = Proposal::default();
-    for id in 10..14 {
-        let body = Value::Bytes(vec![id; 255 << 10]);
-        proposal.create(note(id), &Fields::default()).unwrap();
-        proposal.update(note(id), vec![Edit::value(name("body"), body.encode())]).unwrap();
-    }
-    world.propose(0, proposal).unwrap();
+    write_large(&mut world, 0, 3);
     world.connect(1, 2, Encoding::MessagePack).unwrap();
     world.settle().unwrap();
     world.connect(0, 1, Encoding::MessagePack).unwrap();
@@ -303,4 +312,84 @@ fn echoes_hold_while_other_sessions_append() {
     world.settle().unwrap();
     world.check_equal().unwrap();
     assert!(world.nodes.iter().all(|node| node.engine.sessions().count() == 2));
+}
+
+/// B has what A wrote, and says so by echoes alone.
+#[track_caller]
+fn assert_echoed(pair: &mut Pair, link: usize) {
+    pair.drive();
+    pair.assert_equal();
+    let ends = [A, B].map(|node| pair.nodes[node].engine.end().offset);
+    for node in [A, B] {
+        let status = pair.nodes[node].engine.sessions().next().unwrap();
+        assert_eq!((status.incoming, status.outgoing), (0, 0));
+        assert_eq!(status.receipt, Some(ends[node]));
+    }
+    assert_eq!(wire::sent(pair, link, 1), 0, "nothing is sent back");
+    pair.cut(link).unwrap();
+    assert_eq!(pair.meet_both(), 0);
+}
+
+/// Their receiver reads and hashes what echoes refer to: of six such transactions three fit one message.
+#[test]
+fn echoes_of_the_largest_transactions_come_to_rest() {
+    let mut pair = Pair::new();
+    let link = pair.connect(A, B, Encoding::MessagePack).unwrap();
+    pair.drive();
+    for id in 0..6 {
+        write_large(&mut pair, A, id);
+    }
+    assert_echoed(&mut pair, link);
+}
+
+/// Hundreds of runs, since B's own writes lie between them, and more than one message holds.
+#[test]
+fn echoes_of_many_runs_come_to_rest() {
+    let mut pair = Pair::new();
+    let link = pair.connect(A, B, Encoding::MessagePack).unwrap();
+    pair.drive();
+    for round in 0..700_u16 {
+        let [_, value] = round.to_be_bytes();
+        pair.put(A, 1, value);
+        pair.deliver(link, 1).unwrap();
+        pair.put(B, 2, value);
+    }
+    pair.drive();
+    pair.assert_equal();
+    assert_eq!((wire::sent(&pair, link, 0), wire::sent(&pair, link, 1)), (700, 700));
+    pair.cut(link).unwrap();
+    assert_eq!(pair.meet_both(), 0);
+}
+
+fn of_many_records(records: i64) -> Proposal {
+    let mut proposal = Proposal::default();
+    for id in 0..records {
+        let key = RecordKey { model: name("note"), id: RecordId::Int(id) };
+        proposal.create(key, &Fields::default()).unwrap();
+    }
+    proposal
+}
+
+#[test]
+fn a_transaction_of_as_many_scribes_as_one_may_have_comes_to_rest() {
+    let mut pair = Pair::new();
+    let link = pair.connect(A, B, Encoding::MessagePack).unwrap();
+    pair.drive();
+    pair.propose(A, of_many_records(TRANSACTION_SCRIBES_MAX as i64)).unwrap();
+    assert_eq!(pair.nodes[A].engine.end().offset, TRANSACTION_SCRIBES_MAX as u64);
+    assert_echoed(&mut pair, link);
+}
+
+/// It could be written, and no echo of it could ever be sent: the peers began anew without end.
+#[test]
+fn a_transaction_of_more_scribes_is_refused_where_it_is_written() {
+    let mut world = World::new(1).unwrap();
+    for records in [40_000, 70_000] {
+        let refused = world.try_input(A, Input::Propose(of_many_records(records))).unwrap();
+        let Err(Error::Data(DataError::TooManyScribes { scribes })) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(scribes, records as usize);
+    }
+    assert_eq!(world.nodes[A].engine.end().offset, 0);
 }

@@ -209,12 +209,21 @@ impl World {
         b: usize,
         encoding: Encoding,
     ) -> Result<usize, Failure> {
-        self.links
-            .push(Link::new([a, b].map(|node| End::new(node, SessionId(self.last_session + 1)))));
         self.last_session += 1;
         let session = SessionId(self.last_session);
+        self.connect_as([(a, session), (b, session)], encoding)
+    }
+
+    /// Connects two nodes, the first of which dials, in sessions of the numbers given.
+    pub(crate) fn connect_as(
+        &mut self,
+        ends: [(usize, SessionId); 2],
+        encoding: Encoding,
+    ) -> Result<usize, Failure> {
+        self.links.push(Link::new(ends.map(|(node, session)| End::new(node, session))));
+        let [(a, dialled), (b, session)] = ends;
         self.input(b, Input::Open { session, role: Role::Accept })?;
-        self.input(a, Input::Open { session, role: Role::Dial(encoding) })?;
+        self.input(a, Input::Open { session: dialled, role: Role::Dial(encoding) })?;
         Ok(self.links.len() - 1)
     }
 

