@@ -136,7 +136,7 @@ struct Agenda {
 
 /// A panic while a lock was held has stopped its thread, not the data behind the lock: what could be half
 /// done is the engine's, and it is left in the state before or after a step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -154,7 +154,7 @@ impl Core {
         let core = Arc::new(Self {
             reader: store.reader(),
             syncer: store.syncer(),
-            hub: Hub::new(engine.end().offset),
+            hub: Hub::new(engine.end()),
             state: Mutex::new(State {
                 engine,
                 store,
@@ -341,7 +341,7 @@ impl Core {
                 line.close(reason);
             }
         }
-        self.hub.advance(state.engine.end().offset);
+        self.hub.advance(state.engine.end());
         for event in effects.events.drain(..) {
             self.tell(state, event);
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use syncro_core::{
     Config, Digest, Encoding, Entry, Fields, Name, NodeId, Point, Proposal, Record, RecordId,
-    RecordKey, Role, ScribeModel, SessionStatus, View,
+    RecordKey, Role, ScribeModel, SessionStatus, UsageError, View,
 };
 use syncro_store::{Backend, LogStore, Memory, Reader};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -358,10 +358,35 @@ impl Node {
         Watch::new(self.watch_all())
     }
 
-    /// Watches the changes of a model from an offset of the log on, to go on after a pause: each scribe
-    /// is seen once.
-    pub fn watch_from<M: ScribeModel>(&self, offset: u64) -> Watch<M> {
-        Watch::new(self.watch_all_from(offset))
+    /// Watches the changes of a model from a point of the log on: [`Change::resume`] of the last change
+    /// that was dealt with, or what [`end`](Self::end) was before the records were listed.
+    ///
+    /// Changes are told before they are durable, so that a point may be gone after a crash; what was made
+    /// of the changes before it is then to be made anew.
+    ///
+    /// ```
+    /// # #[derive(syncro::ScribeModel)]
+    /// # struct Todo { id: String }
+    /// # let node = syncro::Node::in_memory("laptop")?;
+    /// let mut resume = node.end();
+    /// // List everything, and then go on from there.
+    /// let mut watch = node.watch_from::<Todo>(resume)?;
+    /// node.create(&Todo { id: "1".into() })?;
+    /// while let Some(change) = watch.try_next()? {
+    ///     resume = change.resume;
+    /// }
+    /// assert!(node.watch_from::<Todo>(resume)?.try_next()?.is_none());
+    /// # Ok::<(), syncro::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UsageError::UnknownPoint`] when the log has no such point, [`Error::Store`] when it cannot be
+    /// read.
+    ///
+    /// [`Change::resume`]: crate::Change::resume
+    pub fn watch_from<M: ScribeModel>(&self, from: Point) -> Result<Watch<M>, Error> {
+        Ok(Watch::new(self.watch_all_from(from)?))
     }
 
     /// Watches the changes of every model from now on.
@@ -369,9 +394,17 @@ impl Node {
         self.core.hub.watch(None, self.core.reader.clone())
     }
 
-    /// Watches the changes of every model from an offset of the log on.
-    pub fn watch_all_from(&self, offset: u64) -> WatchAll {
-        self.core.hub.watch(Some(offset), self.core.reader.clone())
+    /// Watches the changes of every model from a point of the log on, like
+    /// [`watch_from`](Self::watch_from).
+    ///
+    /// # Errors
+    ///
+    /// Like [`watch_from`](Self::watch_from).
+    pub fn watch_all_from(&self, from: Point) -> Result<WatchAll, Error> {
+        if self.core.reader.digest_at(from.offset)? != Some(from.digest) {
+            return Err(UsageError::UnknownPoint { point: from }.into());
+        }
+        Ok(self.core.hub.watch(Some(from), self.core.reader.clone()))
     }
 
     /// Listens to what happens from now on beside changes: sessions, failed connections, cloned machines,

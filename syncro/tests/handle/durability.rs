@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use syncro::{Durability, Error, Memory, MemoryDisk, Node, Proposal};
+use syncro::{Durability, Error, Memory, MemoryDisk, Node, Point, Proposal};
 
 use crate::support::{Gate, Todo, eventually, id, link, node, on, soon, todo, until};
 
@@ -83,7 +83,10 @@ fn reads_go_on_while_a_flush_takes_its_time() {
     until("the write is at the gate", || gate.waiting() == 1);
     assert!(node.get::<Todo>(&id("old")).unwrap().is_some());
     assert_eq!(node.list::<Todo>(|_| true).unwrap().len(), 2, "what is written is read");
-    assert_eq!(node.watch_all_from(0).next_blocking().unwrap().unwrap().offset, 0);
+    assert_eq!(
+        node.watch_all_from(Point::START).unwrap().next_blocking().unwrap().unwrap().offset,
+        0
+    );
     deferred(&node, "newer");
     assert_eq!(node.digest().unwrap(), node.digest().unwrap());
     gate.open();

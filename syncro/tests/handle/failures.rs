@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use syncro::{
-    CloseReason, Durability, Encoding, Error, MemoryDisk, Node, NodeId, Role, StoreError,
+    CloseReason, Durability, Encoding, Error, MemoryDisk, Node, NodeId, Point, Role, StoreError,
     UsageError,
 };
 use syncro_store::Fault;
@@ -83,7 +83,7 @@ fn the_last_handle_that_is_dropped_lets_go_of_the_file() {
     let path = dir.path().join("a.redb");
     for round in 0..5_u64 {
         let node = Node::open(&path, "a").unwrap();
-        let (clone, watch) = (node.clone(), node.watch_all_from(0));
+        let (clone, watch) = (node.clone(), node.watch_all_from(Point::START).unwrap());
         node.transaction_with(Durability::Deferred, |draft| {
             draft.create(&todo(&round.to_string()))
         })
