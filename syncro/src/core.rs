@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::changes::Hub;
 use crate::error::Error;
-use crate::notices::Board;
+use crate::notices::{Board, Notice};
 use crate::peers::Receipts;
 
 /// How long a deferred write may stay only in memory.
@@ -57,6 +57,8 @@ pub(crate) enum Outgoing {
 pub(crate) struct Outbox {
     pub(crate) messages: mpsc::UnboundedReceiver<Outgoing>,
     pub(crate) end: oneshot::Receiver<CloseReason>,
+    /// To be held until the task is done with its stream.
+    pub(crate) working: watch::Receiver<bool>,
 }
 
 /// What every handle of a node shares.
@@ -75,6 +77,8 @@ pub(crate) struct Core {
     pub(crate) board: Board,
     /// Counts everything that may end a wait for a peer.
     pub(crate) progress: watch::Sender<u64>,
+    /// Whether the node has stopped. Every task that works for it holds a receiver until it is done.
+    is_over: watch::Sender<bool>,
     pub(crate) read_bytes: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
     started: Instant,
@@ -171,6 +175,7 @@ impl Core {
             receipts: Receipts::default(),
             board: Board::new(),
             progress: watch::Sender::new(0),
+            is_over: watch::Sender::new(false),
             read_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             started,
@@ -221,6 +226,7 @@ impl Core {
         let (outbox, messages) = mpsc::unbounded_channel();
         let (ended, end) = oneshot::channel();
         let mut state = lock(&self.state);
+        let working = self.work();
         state.next_session += 1;
         let session = SessionId(state.next_session);
         state.sessions.insert(session, Line { outbox, ended });
@@ -229,7 +235,7 @@ impl Core {
             state.sessions.remove(&session);
             return Err(error);
         }
-        Ok((session, Outbox { messages, end }))
+        Ok((session, Outbox { messages, end, working }))
     }
 
     /// Gives an input of a session to the engine. What it committed is synced in the background.
@@ -249,6 +255,18 @@ impl Core {
         Ok(())
     }
 
+    /// Tells when the node has stopped. Whoever works for the node holds one until it is done.
+    pub(crate) fn work(&self) -> watch::Receiver<bool> {
+        self.is_over.subscribe()
+    }
+
+    /// Returns when the node has stopped, and whoever worked for it is done.
+    pub(crate) async fn closed(&self) {
+        // The sender lives as long as this call, so that the wait cannot fail.
+        let _ = self.work().wait_for(|is_over| *is_over).await;
+        self.is_over.closed().await;
+    }
+
     /// Ends every session, makes everything durable and gives the store up. Later calls fail.
     pub(crate) fn close(&self) -> Result<(), Error> {
         let applied = {
@@ -264,8 +282,7 @@ impl Core {
         };
         lock(&self.agenda).is_over = true;
         self.agenda_changed.notify_all();
-        self.hub.close();
-        self.note_progress();
+        self.announce_end();
         // Whoever closes second waits too: the store is given up when the last flush is over.
         let synced = self.make_durable(applied);
         self.syncer.close();
@@ -333,14 +350,7 @@ impl Core {
             let bytes = commit.entries.iter().map(|entry| entry.transaction.bytes().len());
             state.unsynced_bytes += bytes.sum::<usize>();
         }
-        for (session, frame) in effects.sends.drain(..) {
-            send(state, session, Outgoing::Frame(frame));
-        }
-        for (session, reason) in effects.closes.drain(..) {
-            if let Some(line) = state.sessions.remove(&session) {
-                line.close(reason);
-            }
-        }
+        deliver(state, &mut effects);
         self.hub.advance(state.engine.end());
         for event in effects.events.drain(..) {
             self.tell(state, event);
@@ -368,16 +378,36 @@ impl Core {
 
     /// The store has failed: nothing more is acknowledged, to nobody.
     fn fail(&self, state: &mut State, error: &StoreError) {
+        if matches!(state.stopped, Some(Stop::Failed(_))) {
+            return;
+        }
         state.stopped.get_or_insert(Stop::Failed(error.clone()));
+        self.board.post(Notice::StoreFailed { error: error.to_string() });
+        // Peers hear why. Whatever else the engine wants cannot be done any more.
+        for session in state.sessions.keys().copied().collect::<Vec<_>>() {
+            let close = Input::Close { session, reason: CloseReason::Store };
+            if let Ok(mut effects) = state.engine.handle(now(self.started), close, &state.store) {
+                deliver(state, &mut effects);
+                effects.events.into_iter().for_each(|event| self.board.post_event(event));
+            }
+        }
+        // The step that failed may have taken a session from the engine before its line was closed.
         for (_, line) in std::mem::take(&mut state.sessions) {
             line.close(CloseReason::Store);
         }
+        self.announce_end();
+    }
+
+    /// Ends every wait.
+    fn announce_end(&self) {
+        self.is_over.send_replace(true);
         self.hub.close();
         self.note_progress();
     }
 
-    pub(crate) fn is_stopped(&self) -> bool {
-        lock(&self.state).stopped.is_some()
+    /// Why nothing more is taken, if the node has stopped.
+    pub(crate) fn stopped(&self) -> Option<Error> {
+        lock(&self.state).stopped.clone().map(Error::from)
     }
 
     fn sync_by(&self, at: Instant) {
@@ -444,6 +474,18 @@ fn background(core: &Weak<Core>) {
             let applied = lock(&core.state).applied;
             // A failure has stopped the node; whoever calls next is told.
             let _ = core.make_durable(applied);
+        }
+    }
+}
+
+/// Hands what is to be sent and closed to the sessions' tasks.
+fn deliver(state: &mut State, effects: &mut Effects) {
+    for (session, frame) in effects.sends.drain(..) {
+        send(state, session, Outgoing::Frame(frame));
+    }
+    for (session, reason) in effects.closes.drain(..) {
+        if let Some(line) = state.sessions.remove(&session) {
+            line.close(reason);
         }
     }
 }

@@ -408,7 +408,7 @@ impl Node {
     }
 
     /// Listens to what happens from now on beside changes: sessions, failed connections, cloned machines,
-    /// stamps from the future.
+    /// stamps from the future, a store that fails.
     pub fn notices(&self) -> Notices {
         self.core.board.listen()
     }
@@ -446,7 +446,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] when the node is closed first, or has failed.
+    /// [`Error::Closed`] when the node is closed first, [`Error::Store`] when its store fails.
     pub async fn confirmed_by(&self, peer: NodeId, offset: u64) -> Result<(), Error> {
         let mut progress = self.core.progress.subscribe();
         loop {
@@ -457,7 +457,10 @@ impl Node {
             if !sessions.is_empty() && sessions.iter().all(has_confirmed) {
                 return Ok(());
             }
-            if self.core.is_stopped() || progress.changed().await.is_err() {
+            if let Some(error) = self.core.stopped() {
+                return Err(error);
+            }
+            if progress.changed().await.is_err() {
                 return Err(Error::Closed);
             }
         }
@@ -468,7 +471,7 @@ impl Node {
     /// # Errors
     ///
     /// [`Error::Net`] when the address is in use or cannot be had, [`Error::Closed`] when the node is
-    /// closed.
+    /// closed, [`Error::Store`] when its store has failed.
     pub async fn listen(&self, addr: &str) -> Result<Listening, Error> {
         connect::listen(self.core.clone(), addr).await
     }
@@ -488,7 +491,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] when there are too many sessions, [`Error::Closed`] when the node is closed.
+    /// [`Error::Usage`] when there are too many sessions, [`Error::Closed`] when the node is closed,
+    /// [`Error::Store`] when its store has failed.
     pub async fn run<S>(&self, stream: S, role: Role) -> Result<SessionEnd, Error>
     where
         S: AsyncRead + AsyncWrite,
@@ -502,13 +506,33 @@ impl Node {
         (read, self.core.written_bytes.load(Ordering::Relaxed))
     }
 
-    /// Ends every session, makes everything durable and closes the node for all its handles.
+    /// Ends every session, makes everything durable and closes the node for all its handles. Peers are
+    /// told by the tasks of the sessions, on the host's runtime: wait for [`closed`](Self::closed) before
+    /// that ends.
     ///
     /// # Errors
     ///
     /// [`Error::Store`] when the last flush failed.
     pub fn close(&self) -> Result<(), Error> {
         self.handle.0.close()
+    }
+
+    /// Returns when the node has stopped, by [`close`](Self::close) or because its store failed, and its
+    /// sessions, connections and listeners have ended: goodbyes are written, and ports are free.
+    ///
+    /// Each goodbye has a second at most. Without them peers believe that the connection was lost.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), syncro::Error> {
+    /// # let node = syncro::Node::in_memory("server")?;
+    /// node.close()?;
+    /// node.closed().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn closed(&self) {
+        self.core.closed().await;
     }
 
     /// The living records of a model as they are at one moment. The store's lock is held while they are

@@ -38,7 +38,7 @@ pub(crate) async fn run<S>(
 where
     S: AsyncRead + AsyncWrite,
 {
-    let (session, Outbox { messages, mut end }) = core.open_session(role)?;
+    let (session, Outbox { messages, mut end, working: _working }) = core.open_session(role)?;
     let _lost = LostOnDrop { core, session };
     let (mut reader, mut writer) = Frames::new(stream, limits::FRAME_BYTES_MAX).split();
     let was_open = AtomicBool::new(false);
