@@ -11,7 +11,7 @@ use syncro_core::{
     Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::changes::Hub;
 use crate::error::Error;
@@ -21,8 +21,8 @@ use crate::peers::Receipts;
 /// How long a deferred write may stay only in memory.
 const DEFERRED_MAX: Duration = Duration::from_millis(50);
 
-/// Bytes applied and not synced at which a writer waits for a sync, deferred or not: what is not synced
-/// is held in memory.
+/// Bytes applied and not synced at which a writer waits for a sync, deferred or not, and a session before
+/// it reads on: what is not synced is held in memory.
 const UNSYNCED_BYTES_MAX: usize = 16 << 20;
 
 /// When a write returns.
@@ -69,6 +69,8 @@ pub(crate) struct Core {
     /// Held by the thread that syncs; the others wait for what it does.
     turn: Mutex<()>,
     durable: Mutex<Durable>,
+    /// Rung after each sync, and when none follows.
+    synced: Notify,
     /// What the background thread is to do.
     agenda: Mutex<Agenda>,
     agenda_changed: Condvar,
@@ -94,6 +96,13 @@ struct State {
     unsynced_bytes: usize,
     /// Why nothing more is taken.
     stopped: Option<Stop>,
+}
+
+impl State {
+    /// Whether more is applied than the store can keep up with.
+    fn is_crowded(&self) -> bool {
+        self.stopped.is_none() && self.unsynced_bytes > UNSYNCED_BYTES_MAX
+    }
 }
 
 /// The way to a session's task.
@@ -170,6 +179,7 @@ impl Core {
             }),
             turn: Mutex::new(()),
             durable: Mutex::new(Durable { through: applied, failed: None }),
+            synced: Notify::new(),
             agenda: Mutex::default(),
             agenda_changed: Condvar::new(),
             receipts: Receipts::default(),
@@ -180,7 +190,7 @@ impl Core {
             written_bytes: AtomicU64::new(0),
             started,
         });
-        core.synced(applied);
+        core.on_synced(applied, 0);
         let weak = Arc::downgrade(&core);
         std::thread::Builder::new()
             .name("syncro".to_owned())
@@ -211,7 +221,7 @@ impl Core {
             };
             let stamp = entry.transaction.stamp();
             let committed = Committed { stamp, offset: entry.end().offset };
-            (commit.sequence, committed, state.unsynced_bytes > UNSYNCED_BYTES_MAX)
+            (commit.sequence, committed, state.is_crowded())
         };
         if durability == Durability::Durable || is_crowded {
             self.make_durable(sequence)?;
@@ -253,6 +263,17 @@ impl Core {
             Some(_) => self.sync_by(Instant::now()),
         }
         Ok(())
+    }
+
+    /// Returns when the store has kept up with what was taken in, so that more may be.
+    pub(crate) async fn keep_pace(&self) {
+        loop {
+            let synced = self.synced.notified();
+            if !lock(&self.state).is_crowded() {
+                return;
+            }
+            synced.await;
+        }
     }
 
     /// Tells when the node has stopped. Whoever works for the node holds one until it is done.
@@ -298,15 +319,14 @@ impl Core {
         if self.is_durable(sequence)? {
             return Ok(());
         }
-        let applied = {
-            let mut state = lock(&self.state);
-            state.unsynced_bytes = 0;
-            state.applied
+        let (applied, bytes) = {
+            let state = lock(&self.state);
+            (state.applied, state.unsynced_bytes)
         };
         match self.syncer.sync() {
             Ok(()) => {
                 lock(&self.durable).through = applied;
-                self.synced(applied);
+                self.on_synced(applied, bytes);
                 Ok(())
             }
             Err(error) => {
@@ -329,8 +349,10 @@ impl Core {
     }
 
     /// Tells the engine, which acknowledges what peers sent.
-    fn synced(&self, through: u64) {
+    fn on_synced(&self, through: u64, bytes: usize) {
         let mut state = lock(&self.state);
+        state.unsynced_bytes -= bytes;
+        self.synced.notify_waiters();
         // Only reading the store can fail here, and that shows again at the next call that has a caller.
         let _ = self.step(&mut state, Input::Synced { through });
     }
@@ -401,6 +423,7 @@ impl Core {
     /// Ends every wait.
     fn announce_end(&self) {
         self.is_over.send_replace(true);
+        self.synced.notify_waiters();
         self.hub.close();
         self.note_progress();
     }

@@ -86,6 +86,8 @@ async fn read<R: AsyncRead + Unpin>(
     reader: &mut FrameReader<R>,
 ) -> Result<Option<CloseReason>, Error> {
     loop {
+        // A peer that sends faster than the store writes waits in its own transport.
+        core.keep_pace().await;
         let frame: Bytes = match reader.read().await {
             Ok(Some(frame)) => frame,
             Ok(None) => return Ok(None),
