@@ -23,15 +23,26 @@
 //! | `destroy MODEL ID` | the write; error `not_found` |
 //! | `raise MODEL ID FIELD N` | the write: the counter is raised by the integer N, which may be negative |
 //! | `add MODEL ID FIELD JSON`, `remove MODEL ID FIELD JSON` | the write: the set member is added, removed |
-//! | `import FILE.csv MODEL IDCOLUMN` | `{"imported": n, "skipped": n}`: a record per row, every column text, ids that are alive skipped |
+//! | `import FILE.csv MODEL IDCOLUMN` | `{"imported": n, "skipped": n}`: a record per row, every column text, ids that are alive skipped; see below |
 //! | `begin` ... `commit` or `abort` | the writes between answer `true` at once and happen together at `commit` |
 //! | `get MODEL ID` | the fields as an object; `null` when missing or destroyed |
 //! | `list MODEL` | an array of objects, the fields and `id`, in id order |
 //! | `digest` | one text over all live records |
 //! | `peers` | an array of `{"name", "guid", "connected", "sessions", "incoming", "outgoing", "receipt"}`: scribes to come, scribes to go, the last offset confirmed or `null` |
 //! | `log [FROM]` | an array of `{"offset", "time", "ms", "node", "epoch", "scribes": [{"model", "id", "mark", "fields"}]}` from the transaction in which offset FROM lies |
-//! | `await NAME` | `true` once everything so far is durable at every connected peer of that name, of which there is one at least |
+//! | `await NAME` | `true` once everything so far is durable at every connected peer of that name; it waits for one to connect; see below |
 //! | `quit` | `true`, and the node closes; so it does at the end of input |
+//!
+//! An `import` reads and checks the whole file before it records anything: a row that cannot be recorded is an
+//! error, and nothing is imported. Then the rows are recorded in order, in transactions of at most 250 rows and
+//! half a MiB. A process that dies half-way, or whose store fails, has imported whole transactions from the start of the file; the same
+//! import again skips them and goes on. Between `begin` and `commit` all rows belong to that transaction.
+//!
+//! An `await` waits as long as it takes while more input may come. Once a later line says `quit`, or the input
+//! has ended, it waits only while the peer goes on confirming: after 2 s without a receipt its answer is error
+//! `unconfirmed`, and the lines after it are answered.
+//!
+//! A node that closes says goodbye to its peers before the process ends.
 //!
 //! The write is `{"offset": n}`, the end of the log with it, or `null` when it changed nothing. Outside
 //! `begin` it is answered when it is durable. `JSON` is an object of fields, plain values that are written
@@ -42,9 +53,10 @@
 //! `record` is the object as in `list`, or `null` when it is not alive.
 //!
 //! Error codes: `bad_command`, `bad_json`, `exists`, `not_found`, `invalid` (the data), `no_transaction`
-//! and `in_transaction`, `io`, `store` (nothing more is written until the node is opened again).
+//! and `in_transaction`, `io`, `unconfirmed`, `store` (nothing more is written until the node is opened
+//! again).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +68,7 @@ use syncro::{
     Name, Node, NodeId, Origin, RecordId, RecordKey, Value,
 };
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 const HELP: &str = "\
 node: a Syncro node that takes commands on stdin and answers in JSON on stdout
@@ -68,8 +81,19 @@ node: a Syncro node that takes commands on stdin and answers in JSON on stdout
 
 The commands are in the head of examples/examples/node.rs.";
 
-/// Rows of a CSV file in one transaction.
+/// Rows of a CSV file in one transaction, and the bytes of their ids, names and values.
 const ROWS_AT_ONCE: usize = 250;
+const ROWS_BYTES: usize = 512 << 10;
+
+/// Bytes of one value, and of a row: what a transaction takes, less what its encoding adds.
+const VALUE_BYTES_MAX: usize = 256 << 10;
+const ROW_BYTES_MAX: usize = 1000 << 10;
+
+/// Lines read ahead of the one that is answered.
+const LINES_AHEAD: usize = 1024;
+
+/// How long a peer may confirm nothing while an `await` keeps the process from ending.
+const AWAIT_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct Options {
@@ -155,9 +179,9 @@ fn run(options: &Options) -> Result<(), Error> {
         }
     });
 
-    let mut shell = Shell { node: node.clone(), runtime: &runtime, draft: None };
-    // Input that cannot be read any more has ended.
-    for line in std::io::stdin().lock().split(b'\n').map_while(Result::ok) {
+    let input = Input::new();
+    let mut shell = Shell { node: node.clone(), runtime: &runtime, draft: None, input };
+    while let Some(line) = shell.input.next() {
         let command = str::from_utf8(&line).map(str::trim);
         let answer = match command {
             Ok("") => continue,
@@ -174,8 +198,9 @@ fn run(options: &Options) -> Result<(), Error> {
             break;
         }
     }
-    drop((listening, connections));
     let closed = node.close();
+    runtime.block_on(node.closed());
+    drop((listening, connections));
     // The thread ends with the node; a script that has stopped reading must not keep us.
     let patience = Instant::now() + Duration::from_secs(2);
     while !events.is_finished() && Instant::now() < patience {
@@ -212,10 +237,49 @@ impl From<DataError> for Refusal {
     }
 }
 
+/// The lines of stdin, of which some may be looked at before their turn.
+struct Input {
+    lines: mpsc::Receiver<Vec<u8>>,
+    ahead: VecDeque<Vec<u8>>,
+}
+
+impl Input {
+    fn new() -> Self {
+        let (sender, lines) = mpsc::channel(LINES_AHEAD);
+        // It ends with the process, which does not wait for a line that never comes.
+        std::thread::spawn(move || {
+            // Input that cannot be read any more has ended.
+            for line in std::io::stdin().lock().split(b'\n').map_while(Result::ok) {
+                if sender.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { lines, ahead: VecDeque::new() }
+    }
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        self.ahead.pop_front().or_else(|| self.lines.blocking_recv())
+    }
+
+    /// Returns when nothing is to come after the lines that are there: one of them is `quit`, or the input
+    /// has ended.
+    async fn ending(&mut self) {
+        let is_quit = |line: &Vec<u8>| line.trim_ascii() == b"quit";
+        while !self.ahead.iter().any(is_quit) {
+            match self.lines.recv().await {
+                Some(line) => self.ahead.push_back(line),
+                None => return,
+            }
+        }
+    }
+}
+
 struct Shell<'a> {
     node: Node,
     runtime: &'a Runtime,
     draft: Option<Draft>,
+    input: Input,
 }
 
 impl Shell<'_> {
@@ -272,11 +336,7 @@ impl Shell<'_> {
             "digest" => Ok(Json::String(self.node.digest()?.to_string())),
             "peers" => self.peers(),
             "log" => self.log(rest),
-            "await" => {
-                let (peer, end) = (NodeId::named(rest), self.node.end().offset);
-                self.runtime.block_on(self.node.confirmed_by(peer, end))?;
-                Ok(Json::Bool(true))
-            }
+            "await" => self.runtime.block_on(confirmed(&self.node, rest, &mut self.input)),
             "quit" => Ok(Json::Bool(true)),
             _ => Err(refusal("bad_command", format!("there is no command {command:?}"))),
         }
@@ -299,28 +359,17 @@ impl Shell<'_> {
     fn import(&mut self, rest: &str) -> Result<Json, Refusal> {
         let (file, rest) = word(rest);
         let (model, column) = word(rest);
-        let model = Name::new(model)?;
-        let io = |error: csv::Error| refusal("io", format!("{file}: {error}"));
-        let mut reader = csv::Reader::from_path(file).map_err(io)?;
-        let rows = reader.deserialize::<BTreeMap<String, String>>();
-        let rows = rows.collect::<Result<Vec<_>, _>>().map_err(io)?;
+        let rows = rows(file, &Name::new(model)?, column)?;
         let (mut imported, mut skipped) = (0, 0);
-        for rows in rows.chunks(ROWS_AT_ONCE) {
-            let mut creates = Vec::new();
-            for row in rows {
-                let id = row.get(column).ok_or_else(|| {
-                    refusal("io", format!("{file} has no column {column:?} for the ids"))
-                })?;
-                let key = RecordKey { model: model.clone(), id: RecordId::text(id)? };
-                let values = row
-                    .iter()
-                    .filter(|(name, _)| *name != column)
-                    .map(|(name, text)| (name.clone(), Value::from(text.as_str())));
-                creates.push((key, Fields::from_values(&values.collect())?));
-            }
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
             self.write(|draft| {
-                for (key, fields) in creates {
-                    match draft.create_record(key, &fields) {
+                let (mut count, mut bytes) = (0, 0);
+                while let Some(row) = rows.next_if(|row| {
+                    count == 0 || (count < ROWS_AT_ONCE && bytes + row.bytes <= ROWS_BYTES)
+                }) {
+                    (count, bytes) = (count + 1, bytes + row.bytes);
+                    match draft.create_record(row.key, &row.fields) {
                         Ok(()) => imported += 1,
                         Err(Error::Data(DataError::Exists { .. })) => skipped += 1,
                         Err(error) => return Err(error),
@@ -364,6 +413,62 @@ impl Shell<'_> {
             shown.extend(entries.iter().filter(|entry| entry.end().offset > from).map(entry));
         }
     }
+}
+
+/// Waits until everything so far is durable at every connected peer of a name.
+async fn confirmed(node: &Node, name: &str, input: &mut Input) -> Result<Json, Refusal> {
+    let peer = NodeId::named(name);
+    let mut confirmed = std::pin::pin!(node.confirmed_by(peer, node.end().offset));
+    tokio::select! {
+        done = &mut confirmed => return Ok(done.map(|()| Json::Bool(true))?),
+        () = input.ending() => {}
+    }
+    loop {
+        let receipt = node.receipt(peer);
+        match tokio::time::timeout(AWAIT_MAX, &mut confirmed).await {
+            Ok(done) => return Ok(done.map(|()| Json::Bool(true))?),
+            Err(_) if node.receipt(peer) == receipt => break,
+            Err(_) => {}
+        }
+    }
+    Err(refusal(
+        "unconfirmed",
+        format!("no peer {name:?} confirmed everything before the end of input"),
+    ))
+}
+
+/// A row of a CSV file, fit to be recorded.
+struct Row {
+    key: RecordKey,
+    fields: Fields,
+    bytes: usize,
+}
+
+/// Reads and checks a whole CSV file.
+fn rows(file: &str, model: &Name, column: &str) -> Result<Vec<Row>, Refusal> {
+    let io = |error: csv::Error| refusal("io", format!("{file}: {error}"));
+    let mut reader = csv::Reader::from_path(file).map_err(io)?;
+    let row = |row: csv::Result<BTreeMap<String, String>>| {
+        let mut row = row.map_err(io)?;
+        let id = row
+            .remove(column)
+            .ok_or_else(|| refusal("io", format!("{file} has no column {column:?} for the ids")))?;
+        let key = RecordKey { model: model.clone(), id: RecordId::text(&id)? };
+        let invalid = |what: String| refusal("invalid", format!("{file}: {key}: {what}"));
+        if let Some((name, _)) = row.iter().find(|(_, text)| text.len() + 5 > VALUE_BYTES_MAX) {
+            return Err(invalid(format!("field {name:?} has over {VALUE_BYTES_MAX} bytes")));
+        }
+        // Names and values carry a few bytes around them.
+        let bytes =
+            row.iter().map(|(name, text)| name.len() + text.len() + 16).sum::<usize>() + 512;
+        if bytes > ROW_BYTES_MAX {
+            return Err(invalid(format!("the row has over {ROW_BYTES_MAX} bytes")));
+        }
+        let values = row.into_iter().map(|(name, text)| (name, Value::Text(text)));
+        let fields = Fields::from_values(&values.collect())?;
+        Ok(Row { key, fields, bytes })
+    };
+    reader.deserialize().map(row).collect()
 }
 
 fn no_transaction() -> Refusal {

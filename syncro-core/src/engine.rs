@@ -202,6 +202,9 @@ pub enum Event {
 pub struct Changed {
     /// The scribe's offset in this node's log.
     pub offset: u64,
+    /// Where in the log to go on after it: the end of the transaction for its last scribe, the start of
+    /// the transaction for the others, which will then be seen again.
+    pub resume: Point,
     /// When and by whom it was written.
     pub stamp: Stamp,
     /// The record.

@@ -1,5 +1,6 @@
 //! Errors, sorted by whose fault they are.
 
+use crate::digest::Point;
 use crate::id::{NodeId, RecordKey};
 use crate::limits::{
     MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX,
@@ -172,4 +173,13 @@ pub enum UsageError {
     /// A session of this id is open already.
     #[error("a session of this id is open already: give each connection an id of its own")]
     SessionInUse,
+    /// The log has no such point.
+    #[error(
+        "the log has no point {point:?}: a crash or a restore took it; take `Node::end()`, list \
+         everything, then watch from that end"
+    )]
+    UnknownPoint {
+        /// The point.
+        point: Point,
+    },
 }

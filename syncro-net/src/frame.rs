@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
 use crate::codec::{FrameCodec, KEPT_BYTES_MAX};
@@ -119,6 +119,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.has_failed = frame.is_err();
         frame
     }
+
+    /// Reads what still comes and throws it away, until the stream ends or fails.
+    ///
+    /// The last thing to do with a connection, after a [`close`](FrameWriter::close) of the other half:
+    /// TCP resets a connection that is dropped with bytes unread, and the reset takes from the peer what
+    /// it has not read either. It lasts as long as the peer likes, so give it a time.
+    pub async fn drain(&mut self) {
+        let mut unread = vec![0; READ_BYTES];
+        while !matches!(self.frames.get_mut().read(&mut unread).await, Ok(0) | Err(_)) {}
+    }
 }
 
 /// Writes frames to a peer, several to a system call where the caller allows it.
@@ -195,6 +205,9 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
 /// This much is gathered before a `feed` flushes by itself: a system call per 64 KiB is already
 /// cheap beside the copying, and more would only delay the peer and cost memory.
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// What is thrown away is read in pieces of this size.
+const READ_BYTES: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -2,20 +2,25 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
 use syncro_core::{
-    Changed, DataError, Entry, Fields, FieldsReader, Mark, Record, RecordKey, ScribeModel,
+    Changed, DataError, Entry, Fields, FieldsReader, Mark, Point, Record, RecordKey, ScribeModel,
     SessionId, Stamp, View,
 };
 use syncro_store::Reader;
 use tokio::sync::Notify;
 
+use crate::core::lock;
 use crate::error::Error;
 
 /// Changes held for a watcher that has not asked yet. Beyond it the watcher reads on from the log.
 const QUEUED_MAX: usize = 4096;
+
+/// Bytes of the records in them, before and after: a large record that changes often must not fill the
+/// memory.
+const QUEUED_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of the log read at once for a watcher that reads on from it.
 const REPLAY_BYTES: usize = 64 << 10;
@@ -23,8 +28,11 @@ const REPLAY_BYTES: usize = 64 << 10;
 /// What one scribe did to one record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change<T> {
-    /// The scribe's offset in this node's log; watch from the next one to go on after it.
+    /// The scribe's offset in this node's log.
     pub offset: u64,
+    /// Where to watch from in order to go on after this change: keep it with what was made of the change.
+    /// Within a transaction of several scribes it is the start, so that all of it is seen again.
+    pub resume: Point,
     /// When it was written and by whom: `stamp.author.node` is this node's for its own writes.
     pub stamp: Stamp,
     /// The record.
@@ -111,7 +119,7 @@ impl<M: ScribeModel> Watch<M> {
 #[derive(Debug)]
 pub struct WatchAll {
     queue: Arc<Queue>,
-    hub_end: Arc<AtomicU64>,
+    hub_end: Arc<Mutex<Point>>,
     reader: Reader,
     /// What was read back from the log and not given out yet.
     replayed: VecDeque<Raw>,
@@ -175,74 +183,64 @@ impl WatchAll {
     }
 
     fn try_next_raw(&mut self) -> Result<Option<Raw>, Error> {
+        let next = self.next_replayed_or_queued();
+        // A node that is closed has no log to read on from.
+        if matches!(next, Err(Error::Closed)) { Ok(None) } else { next }
+    }
+
+    fn next_replayed_or_queued(&mut self) -> Result<Option<Raw>, Error> {
         loop {
-            if let Some(raw) = self.replayed.pop_front() {
-                return Ok(Some(raw));
+            if let Some(raw) = self.replayed.front() {
+                let after = self.reader.record(&raw.key)?;
+                return Ok(self.replayed.pop_front().map(|raw| Raw { after, ..raw }));
             }
-            let from = {
+            let (start, next) = {
                 let mut inbox = self.queue.lock();
-                if let Some(changed) = inbox.changes.pop_front() {
+                if let Some(changed) = inbox.pop() {
                     return Ok(Some(Raw::live(changed)));
                 }
                 // The hub's end moves before a change is handed out: one that this inbox skipped, being
                 // behind, is below the end, and one that is still to come is above.
-                if inbox.next >= self.hub_end.load(Ordering::Acquire) {
+                if inbox.next >= lock(&self.hub_end).offset {
                     inbox.is_behind = false;
                 }
                 if !inbox.is_behind {
                     return Ok(None);
                 }
-                inbox.next
+                (inbox.start, inbox.next)
             };
-            match self.replay(from) {
-                // A node that is closed has no log to read on from.
-                Err(Error::Closed) => return Ok(None),
-                replayed => replayed?,
+            let entries = self.reader.entries(start.offset, REPLAY_BYTES)?;
+            let mut end = start;
+            for entry in &entries {
+                self.replayed.extend(raws(entry, end).filter(|raw| raw.offset >= next));
+                end = entry.end();
             }
+            let mut inbox = self.queue.lock();
+            (inbox.start, inbox.next) = (end, end.offset);
         }
-    }
-
-    /// Reads a piece of the log, from the transaction in which an offset lies.
-    fn replay(&mut self, from: u64) -> Result<(), Error> {
-        let snapshot = self.reader.snapshot();
-        let mut start = from;
-        while snapshot.digest_at(start)?.is_none() && start > 0 {
-            start -= 1;
-        }
-        let entries = snapshot.entries(start, REPLAY_BYTES)?;
-        let end = entries.last().map_or(from, |entry| entry.end().offset);
-        for entry in &entries {
-            for (offset, raw) in raws(entry, &snapshot)? {
-                if offset >= from {
-                    self.replayed.push_back(raw);
-                }
-            }
-        }
-        self.queue.lock().next = end;
-        Ok(())
     }
 }
 
-fn raws(entry: &Entry, view: &impl View) -> Result<Vec<(u64, Raw)>, Error> {
-    let raws = (entry.offset..).zip(entry.transaction.scribes()).map(|(offset, scribe)| {
-        let raw = Raw {
-            offset,
-            stamp: entry.transaction.stamp(),
-            key: scribe.key.clone(),
-            mark: scribe.mark,
-            before: None,
-            after: view.record(&scribe.key)?,
-            origin: Origin::Log,
-        };
-        Ok((offset, raw))
-    });
-    raws.collect()
+/// What a watcher is told of a transaction of the log; the records are read when it asks for them.
+fn raws(entry: &Entry, start: Point) -> impl Iterator<Item = Raw> {
+    let (stamp, end) = (entry.transaction.stamp(), entry.end());
+    (entry.offset..).zip(entry.transaction.scribes()).map(move |(offset, scribe)| Raw {
+        offset,
+        resume: if offset + 1 == end.offset { end } else { start },
+        stamp,
+        key: scribe.key.clone(),
+        mark: scribe.mark,
+        before: None,
+        after: None,
+        origin: Origin::Log,
+    })
 }
 
 /// A change before it is turned into what the watcher wants.
 #[derive(Debug)]
 struct Raw {
     offset: u64,
+    resume: Point,
     stamp: Stamp,
     key: RecordKey,
     mark: Mark,
@@ -255,6 +253,7 @@ impl Raw {
     fn live(changed: Changed) -> Self {
         Self {
             offset: changed.offset,
+            resume: changed.resume,
             stamp: changed.stamp,
             key: changed.key,
             mark: changed.mark,
@@ -270,6 +269,7 @@ impl Raw {
         };
         Change {
             offset: self.offset,
+            resume: self.resume,
             stamp: self.stamp,
             before: fields(self.before),
             after: fields(self.after),
@@ -287,6 +287,7 @@ impl Raw {
         };
         Ok(Change {
             offset: change.offset,
+            resume: change.resume,
             stamp: change.stamp,
             before: instance(change.before)?,
             after: instance(change.after)?,
@@ -301,8 +302,8 @@ impl Raw {
 #[derive(Debug)]
 pub(crate) struct Hub {
     queues: Mutex<Vec<Weak<Queue>>>,
-    /// The offset up to which changes were handed out.
-    end: Arc<AtomicU64>,
+    /// The point up to which changes were handed out.
+    end: Arc<Mutex<Point>>,
     is_closed: AtomicBool,
 }
 
@@ -316,9 +317,13 @@ struct Queue {
 #[derive(Debug)]
 struct Inbox {
     changes: VecDeque<Changed>,
+    /// The bytes of the records in `changes`.
+    bytes: usize,
     /// The offset of the next change that the watcher has not got, queued ones aside.
     next: u64,
-    /// Whether the watcher reads in the log from `next` on; nothing is queued meanwhile.
+    /// Where the transaction begins in which `next` lies.
+    start: Point,
+    /// Whether the watcher reads on in the log from `next`; nothing is queued meanwhile.
     is_behind: bool,
     is_closed: bool,
 }
@@ -328,6 +333,31 @@ impl Inbox {
     fn is_over(&self) -> bool {
         self.is_closed && self.changes.is_empty()
     }
+
+    /// Queues a change, if it is the watcher's next and there is room.
+    fn push(&mut self, changed: &Changed) {
+        if self.is_behind || changed.offset < self.next {
+            return;
+        }
+        let bytes = self.bytes + bytes_of(changed);
+        if self.changes.len() == QUEUED_MAX || bytes > QUEUED_BYTES_MAX {
+            self.is_behind = true;
+            return;
+        }
+        self.bytes = bytes;
+        self.changes.push_back(changed.clone());
+        (self.start, self.next) = (changed.resume, changed.offset + 1);
+    }
+
+    fn pop(&mut self) -> Option<Changed> {
+        let changed = self.changes.pop_front()?;
+        self.bytes -= bytes_of(&changed);
+        Some(changed)
+    }
+}
+
+fn bytes_of(changed: &Changed) -> usize {
+    changed.before.as_ref().map_or(0, |record| record.bytes()) + changed.after.bytes()
 }
 
 impl Queue {
@@ -337,27 +367,25 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inbox)
     }
 }
 
 impl Hub {
-    pub(crate) fn new(end: u64) -> Self {
-        let end = Arc::new(AtomicU64::new(end));
+    pub(crate) fn new(end: Point) -> Self {
+        let end = Arc::new(Mutex::new(end));
         Self { queues: Mutex::default(), end, is_closed: AtomicBool::new(false) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Queue>>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a watcher, from an offset of the log or from now on.
-    pub(crate) fn watch(&self, from: Option<u64>, reader: Reader) -> WatchAll {
-        let mut queues = self.lock();
-        let end = self.end.load(Ordering::Acquire);
+    /// Adds a watcher, from a point of the log or from now on.
+    pub(crate) fn watch(&self, from: Option<Point>, reader: Reader) -> WatchAll {
+        let mut queues = lock(&self.queues);
+        let start = from.unwrap_or_else(|| *lock(&self.end));
         let inbox = Inbox {
             changes: VecDeque::new(),
-            next: from.map_or(end, |from| from.min(end)),
+            bytes: 0,
+            next: start.offset,
+            start,
             is_behind: from.is_some(),
             is_closed: self.is_closed.load(Ordering::Acquire),
         };
@@ -370,33 +398,24 @@ impl Hub {
 
     /// Hands a change out. [`advance`](Self::advance) has been called for it.
     pub(crate) fn push(&self, changed: &Changed) {
-        self.lock().retain(|queue| {
+        lock(&self.queues).retain(|queue| {
             let Some(queue) = queue.upgrade() else {
                 return false;
             };
-            let mut inbox = queue.lock();
-            if !inbox.is_behind && changed.offset >= inbox.next {
-                if inbox.changes.len() < QUEUED_MAX {
-                    inbox.changes.push_back(changed.clone());
-                    inbox.next = changed.offset + 1;
-                } else {
-                    inbox.is_behind = true;
-                }
-            }
-            drop(inbox);
+            queue.lock().push(changed);
             queue.wake();
             true
         });
     }
 
-    /// Notes that everything before an offset is in the log, and is handed out or about to be.
-    pub(crate) fn advance(&self, end: u64) {
-        self.end.fetch_max(end, Ordering::AcqRel);
+    /// Notes that everything before a point is in the log, and is handed out or about to be.
+    pub(crate) fn advance(&self, end: Point) {
+        *lock(&self.end) = end;
     }
 
     /// Lets every watcher end.
     pub(crate) fn close(&self) {
-        let queues = self.lock();
+        let queues = lock(&self.queues);
         self.is_closed.store(true, Ordering::Release);
         for queue in queues.iter().filter_map(Weak::upgrade) {
             queue.lock().is_closed = true;

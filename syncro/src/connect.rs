@@ -13,8 +13,9 @@ use crate::error::Error;
 use crate::notices::Notice;
 use crate::session::run;
 
-/// Takes connections until it is closed or dropped; sessions that are open go on.
+/// Takes connections until it is closed or dropped, or the node is closed; sessions that are open go on.
 #[derive(Debug)]
+#[must_use = "dropping it stops the listening"]
 pub struct Listening {
     addr: SocketAddr,
     task: JoinHandle<()>,
@@ -25,6 +26,13 @@ impl Listening {
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
     }
+
+    /// Takes no more connections. Returns when the port is free.
+    pub async fn close(mut self) {
+        self.task.abort();
+        // A task that was aborted has dropped its socket.
+        let _ = (&mut self.task).await;
+    }
 }
 
 impl Drop for Listening {
@@ -33,8 +41,11 @@ impl Drop for Listening {
     }
 }
 
-/// Keeps a connection to an address, until it is closed or dropped.
+/// Keeps a connection to an address, until it is closed or dropped, or the node is closed.
+///
+/// Dropping it cuts a session off without a goodbye; [`close`](Self::close) says it.
 #[derive(Debug)]
+#[must_use = "dropping it cuts the connection"]
 pub struct Connection {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -56,16 +67,21 @@ impl Drop for Connection {
 }
 
 pub(crate) async fn listen(core: Arc<Core>, addr: &str) -> Result<Listening, Error> {
-    if core.is_stopped() {
-        return Err(Error::Closed);
+    let mut working = core.work();
+    if let Some(error) = core.stopped() {
+        return Err(error);
     }
     let listener = syncro_net::tcp::listen(addr).await?;
     let addr = listener.local_addr()?;
     let task = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            if core.is_stopped() {
-                return;
-            }
+        loop {
+            let stream = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(_) => return,
+                },
+                _ = working.wait_for(|is_over| *is_over) => return,
+            };
             let core = core.clone();
             tokio::spawn(async move {
                 // A node that is closed refuses by hanging up.
@@ -78,15 +94,17 @@ pub(crate) async fn listen(core: Arc<Core>, addr: &str) -> Result<Listening, Err
 
 pub(crate) fn connect(core: Arc<Core>, addr: String, encoding: Encoding) -> Connection {
     let (stop, mut stopped) = watch::channel(false);
+    let mut working = core.work();
     let task = tokio::spawn(async move {
         let mut backoff = Backoff::default();
-        while !core.is_stopped() && !*stopped.borrow() {
-            if attempt(&core, &addr, encoding, &mut stopped.clone()).await {
+        while !*working.borrow() && !*stopped.borrow() {
+            if attempt(&core, &addr, encoding, &mut stopped, &mut working).await {
                 backoff.reset();
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff.next()) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return,
+                _ = working.wait_for(|is_over| *is_over) => return,
             }
         }
     });
@@ -99,10 +117,12 @@ async fn attempt(
     addr: &str,
     encoding: Encoding,
     stopped: &mut watch::Receiver<bool>,
+    working: &mut watch::Receiver<bool>,
 ) -> bool {
     let stream = tokio::select! {
         stream = syncro_net::tcp::connect(addr) => stream,
         _ = stopped.wait_for(|stopped| *stopped) => return false,
+        _ = working.wait_for(|is_over| *is_over) => return false,
     };
     let stream = match stream {
         Ok(stream) => stream,

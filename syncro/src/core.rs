@@ -11,18 +11,18 @@ use syncro_core::{
     Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::changes::Hub;
 use crate::error::Error;
-use crate::notices::Board;
+use crate::notices::{Board, Notice};
 use crate::peers::Receipts;
 
 /// How long a deferred write may stay only in memory.
 const DEFERRED_MAX: Duration = Duration::from_millis(50);
 
-/// Bytes applied and not synced at which a writer waits for a sync, deferred or not: what is not synced
-/// is held in memory.
+/// Bytes applied and not synced at which a writer waits for a sync, deferred or not, and a session before
+/// it reads on: what is not synced is held in memory.
 const UNSYNCED_BYTES_MAX: usize = 16 << 20;
 
 /// When a write returns.
@@ -57,6 +57,8 @@ pub(crate) enum Outgoing {
 pub(crate) struct Outbox {
     pub(crate) messages: mpsc::UnboundedReceiver<Outgoing>,
     pub(crate) end: oneshot::Receiver<CloseReason>,
+    /// To be held until the task is done with its stream.
+    pub(crate) working: watch::Receiver<bool>,
 }
 
 /// What every handle of a node shares.
@@ -67,6 +69,8 @@ pub(crate) struct Core {
     /// Held by the thread that syncs; the others wait for what it does.
     turn: Mutex<()>,
     durable: Mutex<Durable>,
+    /// Rung after each sync, and when none follows.
+    synced: Notify,
     /// What the background thread is to do.
     agenda: Mutex<Agenda>,
     agenda_changed: Condvar,
@@ -75,6 +79,8 @@ pub(crate) struct Core {
     pub(crate) board: Board,
     /// Counts everything that may end a wait for a peer.
     pub(crate) progress: watch::Sender<u64>,
+    /// Whether the node has stopped. Every task that works for it holds a receiver until it is done.
+    is_over: watch::Sender<bool>,
     pub(crate) read_bytes: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
     started: Instant,
@@ -90,6 +96,13 @@ struct State {
     unsynced_bytes: usize,
     /// Why nothing more is taken.
     stopped: Option<Stop>,
+}
+
+impl State {
+    /// Whether more is applied than the store can keep up with.
+    fn is_crowded(&self) -> bool {
+        self.stopped.is_none() && self.unsynced_bytes > UNSYNCED_BYTES_MAX
+    }
 }
 
 /// The way to a session's task.
@@ -136,7 +149,7 @@ struct Agenda {
 
 /// A panic while a lock was held has stopped its thread, not the data behind the lock: what could be half
 /// done is the engine's, and it is left in the state before or after a step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -154,7 +167,7 @@ impl Core {
         let core = Arc::new(Self {
             reader: store.reader(),
             syncer: store.syncer(),
-            hub: Hub::new(engine.end().offset),
+            hub: Hub::new(engine.end()),
             state: Mutex::new(State {
                 engine,
                 store,
@@ -166,16 +179,18 @@ impl Core {
             }),
             turn: Mutex::new(()),
             durable: Mutex::new(Durable { through: applied, failed: None }),
+            synced: Notify::new(),
             agenda: Mutex::default(),
             agenda_changed: Condvar::new(),
             receipts: Receipts::default(),
             board: Board::new(),
             progress: watch::Sender::new(0),
+            is_over: watch::Sender::new(false),
             read_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
             started,
         });
-        core.synced(applied);
+        core.on_synced(applied, 0);
         let weak = Arc::downgrade(&core);
         std::thread::Builder::new()
             .name("syncro".to_owned())
@@ -206,7 +221,7 @@ impl Core {
             };
             let stamp = entry.transaction.stamp();
             let committed = Committed { stamp, offset: entry.end().offset };
-            (commit.sequence, committed, state.unsynced_bytes > UNSYNCED_BYTES_MAX)
+            (commit.sequence, committed, state.is_crowded())
         };
         if durability == Durability::Durable || is_crowded {
             self.make_durable(sequence)?;
@@ -221,6 +236,7 @@ impl Core {
         let (outbox, messages) = mpsc::unbounded_channel();
         let (ended, end) = oneshot::channel();
         let mut state = lock(&self.state);
+        let working = self.work();
         state.next_session += 1;
         let session = SessionId(state.next_session);
         state.sessions.insert(session, Line { outbox, ended });
@@ -229,7 +245,7 @@ impl Core {
             state.sessions.remove(&session);
             return Err(error);
         }
-        Ok((session, Outbox { messages, end }))
+        Ok((session, Outbox { messages, end, working }))
     }
 
     /// Gives an input of a session to the engine. What it committed is synced in the background.
@@ -249,6 +265,29 @@ impl Core {
         Ok(())
     }
 
+    /// Returns when the store has kept up with what was taken in, so that more may be.
+    pub(crate) async fn keep_pace(&self) {
+        loop {
+            let synced = self.synced.notified();
+            if !lock(&self.state).is_crowded() {
+                return;
+            }
+            synced.await;
+        }
+    }
+
+    /// Tells when the node has stopped. Whoever works for the node holds one until it is done.
+    pub(crate) fn work(&self) -> watch::Receiver<bool> {
+        self.is_over.subscribe()
+    }
+
+    /// Returns when the node has stopped, and whoever worked for it is done.
+    pub(crate) async fn closed(&self) {
+        // The sender lives as long as this call, so that the wait cannot fail.
+        let _ = self.work().wait_for(|is_over| *is_over).await;
+        self.is_over.closed().await;
+    }
+
     /// Ends every session, makes everything durable and gives the store up. Later calls fail.
     pub(crate) fn close(&self) -> Result<(), Error> {
         let applied = {
@@ -264,8 +303,7 @@ impl Core {
         };
         lock(&self.agenda).is_over = true;
         self.agenda_changed.notify_all();
-        self.hub.close();
-        self.note_progress();
+        self.announce_end();
         // Whoever closes second waits too: the store is given up when the last flush is over.
         let synced = self.make_durable(applied);
         let written = self.syncer.checkpoint();
@@ -287,15 +325,14 @@ impl Core {
         if self.is_durable(sequence)? {
             return Ok(());
         }
-        let applied = {
-            let mut state = lock(&self.state);
-            state.unsynced_bytes = 0;
-            state.applied
+        let (applied, bytes) = {
+            let state = lock(&self.state);
+            (state.applied, state.unsynced_bytes)
         };
         match self.syncer.sync() {
             Ok(()) => {
                 lock(&self.durable).through = applied;
-                self.synced(applied);
+                self.on_synced(applied, bytes);
                 if self.syncer.is_behind() {
                     self.agenda_changed.notify_one();
                 }
@@ -332,8 +369,10 @@ impl Core {
     }
 
     /// Tells the engine, which acknowledges what peers sent.
-    fn synced(&self, through: u64) {
+    fn on_synced(&self, through: u64, bytes: usize) {
         let mut state = lock(&self.state);
+        state.unsynced_bytes -= bytes;
+        self.synced.notify_waiters();
         // Only reading the store can fail here, and that shows again at the next call that has a caller.
         let _ = self.step(&mut state, Input::Synced { through });
     }
@@ -353,15 +392,8 @@ impl Core {
             let bytes = commit.entries.iter().map(|entry| entry.transaction.bytes().len());
             state.unsynced_bytes += bytes.sum::<usize>();
         }
-        for (session, frame) in effects.sends.drain(..) {
-            send(state, session, Outgoing::Frame(frame));
-        }
-        for (session, reason) in effects.closes.drain(..) {
-            if let Some(line) = state.sessions.remove(&session) {
-                line.close(reason);
-            }
-        }
-        self.hub.advance(state.engine.end().offset);
+        deliver(state, &mut effects);
+        self.hub.advance(state.engine.end());
         for event in effects.events.drain(..) {
             self.tell(state, event);
         }
@@ -388,16 +420,37 @@ impl Core {
 
     /// The store has failed: nothing more is acknowledged, to nobody.
     fn fail(&self, state: &mut State, error: &StoreError) {
+        if matches!(state.stopped, Some(Stop::Failed(_))) {
+            return;
+        }
         state.stopped.get_or_insert(Stop::Failed(error.clone()));
+        self.board.post(Notice::StoreFailed { error: error.to_string() });
+        // Peers hear why. Whatever else the engine wants cannot be done any more.
+        for session in state.sessions.keys().copied().collect::<Vec<_>>() {
+            let close = Input::Close { session, reason: CloseReason::Store };
+            if let Ok(mut effects) = state.engine.handle(now(self.started), close, &state.store) {
+                deliver(state, &mut effects);
+                effects.events.into_iter().for_each(|event| self.board.post_event(event));
+            }
+        }
+        // The step that failed may have taken a session from the engine before its line was closed.
         for (_, line) in std::mem::take(&mut state.sessions) {
             line.close(CloseReason::Store);
         }
+        self.announce_end();
+    }
+
+    /// Ends every wait.
+    fn announce_end(&self) {
+        self.is_over.send_replace(true);
+        self.synced.notify_waiters();
         self.hub.close();
         self.note_progress();
     }
 
-    pub(crate) fn is_stopped(&self) -> bool {
-        lock(&self.state).stopped.is_some()
+    /// Why nothing more is taken, if the node has stopped.
+    pub(crate) fn stopped(&self) -> Option<Error> {
+        lock(&self.state).stopped.clone().map(Error::from)
     }
 
     fn sync_by(&self, at: Instant) {
@@ -467,6 +520,18 @@ fn background(core: &Weak<Core>) {
             let _ = core.make_durable(applied);
         }
         is_idle = !core.write_behind();
+    }
+}
+
+/// Hands what is to be sent and closed to the sessions' tasks.
+fn deliver(state: &mut State, effects: &mut Effects) {
+    for (session, frame) in effects.sends.drain(..) {
+        send(state, session, Outgoing::Frame(frame));
+    }
+    for (session, reason) in effects.closes.drain(..) {
+        if let Some(line) = state.sessions.remove(&session) {
+            line.close(reason);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use syncro_core::{
     Config, Digest, Encoding, Entry, Fields, Name, NodeId, Point, Proposal, Record, RecordId,
-    RecordKey, Role, ScribeModel, SessionStatus, View,
+    RecordKey, Role, ScribeModel, SessionStatus, UsageError, View,
 };
 use syncro_store::{Backend, LogStore, Memory, Reader};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -358,10 +358,35 @@ impl Node {
         Watch::new(self.watch_all())
     }
 
-    /// Watches the changes of a model from an offset of the log on, to go on after a pause: each scribe
-    /// is seen once.
-    pub fn watch_from<M: ScribeModel>(&self, offset: u64) -> Watch<M> {
-        Watch::new(self.watch_all_from(offset))
+    /// Watches the changes of a model from a point of the log on: [`Change::resume`] of the last change
+    /// that was dealt with, or what [`end`](Self::end) was before the records were listed.
+    ///
+    /// Changes are told before they are durable, so that a point may be gone after a crash; what was made
+    /// of the changes before it is then to be made anew.
+    ///
+    /// ```
+    /// # #[derive(syncro::ScribeModel)]
+    /// # struct Todo { id: String }
+    /// # let node = syncro::Node::in_memory("laptop")?;
+    /// let mut resume = node.end();
+    /// // List everything, and then go on from there.
+    /// let mut watch = node.watch_from::<Todo>(resume)?;
+    /// node.create(&Todo { id: "1".into() })?;
+    /// while let Some(change) = watch.try_next()? {
+    ///     resume = change.resume;
+    /// }
+    /// assert!(node.watch_from::<Todo>(resume)?.try_next()?.is_none());
+    /// # Ok::<(), syncro::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UsageError::UnknownPoint`] when the log has no such point, [`Error::Store`] when it cannot be
+    /// read.
+    ///
+    /// [`Change::resume`]: crate::Change::resume
+    pub fn watch_from<M: ScribeModel>(&self, from: Point) -> Result<Watch<M>, Error> {
+        Ok(Watch::new(self.watch_all_from(from)?))
     }
 
     /// Watches the changes of every model from now on.
@@ -369,13 +394,21 @@ impl Node {
         self.core.hub.watch(None, self.core.reader.clone())
     }
 
-    /// Watches the changes of every model from an offset of the log on.
-    pub fn watch_all_from(&self, offset: u64) -> WatchAll {
-        self.core.hub.watch(Some(offset), self.core.reader.clone())
+    /// Watches the changes of every model from a point of the log on, like
+    /// [`watch_from`](Self::watch_from).
+    ///
+    /// # Errors
+    ///
+    /// Like [`watch_from`](Self::watch_from).
+    pub fn watch_all_from(&self, from: Point) -> Result<WatchAll, Error> {
+        if self.core.reader.digest_at(from.offset)? != Some(from.digest) {
+            return Err(UsageError::UnknownPoint { point: from }.into());
+        }
+        Ok(self.core.hub.watch(Some(from), self.core.reader.clone()))
     }
 
     /// Listens to what happens from now on beside changes: sessions, failed connections, cloned machines,
-    /// stamps from the future.
+    /// stamps from the future, a store that fails.
     pub fn notices(&self) -> Notices {
         self.core.board.listen()
     }
@@ -413,7 +446,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] when the node is closed first, or has failed.
+    /// [`Error::Closed`] when the node is closed first, [`Error::Store`] when its store fails.
     pub async fn confirmed_by(&self, peer: NodeId, offset: u64) -> Result<(), Error> {
         let mut progress = self.core.progress.subscribe();
         loop {
@@ -424,7 +457,10 @@ impl Node {
             if !sessions.is_empty() && sessions.iter().all(has_confirmed) {
                 return Ok(());
             }
-            if self.core.is_stopped() || progress.changed().await.is_err() {
+            if let Some(error) = self.core.stopped() {
+                return Err(error);
+            }
+            if progress.changed().await.is_err() {
                 return Err(Error::Closed);
             }
         }
@@ -435,7 +471,7 @@ impl Node {
     /// # Errors
     ///
     /// [`Error::Net`] when the address is in use or cannot be had, [`Error::Closed`] when the node is
-    /// closed.
+    /// closed, [`Error::Store`] when its store has failed.
     pub async fn listen(&self, addr: &str) -> Result<Listening, Error> {
         connect::listen(self.core.clone(), addr).await
     }
@@ -455,7 +491,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] when there are too many sessions, [`Error::Closed`] when the node is closed.
+    /// [`Error::Usage`] when there are too many sessions, [`Error::Closed`] when the node is closed,
+    /// [`Error::Store`] when its store has failed.
     pub async fn run<S>(&self, stream: S, role: Role) -> Result<SessionEnd, Error>
     where
         S: AsyncRead + AsyncWrite,
@@ -469,13 +506,33 @@ impl Node {
         (read, self.core.written_bytes.load(Ordering::Relaxed))
     }
 
-    /// Ends every session, makes everything durable and closes the node for all its handles.
+    /// Ends every session, makes everything durable and closes the node for all its handles. Peers are
+    /// told by the tasks of the sessions, on the host's runtime: wait for [`closed`](Self::closed) before
+    /// that ends.
     ///
     /// # Errors
     ///
     /// [`Error::Store`] when the last flush failed.
     pub fn close(&self) -> Result<(), Error> {
         self.handle.0.close()
+    }
+
+    /// Returns when the node has stopped, by [`close`](Self::close) or because its store failed, and its
+    /// sessions, connections and listeners have ended: goodbyes are written, and ports are free.
+    ///
+    /// Each goodbye has a second at most. Without them peers believe that the connection was lost.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), syncro::Error> {
+    /// # let node = syncro::Node::in_memory("server")?;
+    /// node.close()?;
+    /// node.closed().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn closed(&self) {
+        self.core.closed().await;
     }
 
     /// The living records of a model as they are at one moment. The store's lock is held while they are

@@ -1,4 +1,4 @@
-//! What happens to a node beside changes of records: sessions, clones, clocks.
+//! What happens to a node beside changes of records: sessions, clones, clocks, a store that fails.
 
 use std::fmt;
 
@@ -69,6 +69,11 @@ pub enum Notice {
         /// The epoch that was forked.
         epoch: Epoch,
     },
+    /// The store failed: nothing more is written, and every session ends, until the node is opened again.
+    StoreFailed {
+        /// What failed.
+        error: String,
+    },
     /// The listener was slow, and this many notices were dropped.
     Missed(u64),
 }
@@ -105,6 +110,9 @@ impl fmt::Display for Notice {
                     f,
                     "another node writes in this one's name and epoch {epoch:?}: a new one begins"
                 )
+            }
+            Self::StoreFailed { error } => {
+                write!(f, "{error}; nothing more is written, and every session ends")
             }
             Self::Missed(count) => write!(f, "{count} notices were missed"),
         }

@@ -15,7 +15,7 @@ use crate::error::Error;
 /// Bytes before each frame.
 const PREFIX_BYTES: usize = 4;
 
-/// How long the last messages of a session may take to be written.
+/// How long the last messages of a session may take to be written, and the peer to hang up.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// How a session ended.
@@ -38,33 +38,38 @@ pub(crate) async fn run<S>(
 where
     S: AsyncRead + AsyncWrite,
 {
-    let (session, Outbox { messages, mut end }) = core.open_session(role)?;
+    let (session, Outbox { messages, mut end, working: _working }) = core.open_session(role)?;
     let _lost = LostOnDrop { core, session };
     let (mut reader, mut writer) = Frames::new(stream, limits::FRAME_BYTES_MAX).split();
     let was_open = AtomicBool::new(false);
     let written = write(core, session, messages, &mut writer, &was_open);
     tokio::pin!(written);
     // Reading and writing go on side by side: neither peer may wait for the other to read.
-    let ending = tokio::select! {
-        reason = &mut written => Err(reason),
-        reason = &mut end => Ok(reason.unwrap_or(CloseReason::Lost)),
-        () = stop => Ok(close(core, session, CloseReason::Done)),
-        read = read(core, session, &mut reader) => match (end.try_recv(), read) {
+    let (reason, is_written) = tokio::select! {
+        reason = &mut written => (reason, true),
+        reason = &mut end => (reason.unwrap_or(CloseReason::Lost), false),
+        () = stop => (close(core, session, CloseReason::Done), false),
+        read = read(core, session, &mut reader) => (match (end.try_recv(), read) {
             // The peer's goodbye came just before the end of its stream, or the node is closed.
-            (Ok(reason), _) => Ok(reason),
-            (Err(_), Ok(None)) => Err(CloseReason::Lost),
-            (Err(_), Ok(Some(reason))) => Ok(close(core, session, reason)),
-            (Err(_), Err(_)) => Ok(close(core, session, CloseReason::Store)),
-        },
+            (Ok(reason), _) => reason,
+            (Err(_), Ok(None)) => CloseReason::Lost,
+            (Err(_), Ok(Some(reason))) => close(core, session, reason),
+            (Err(_), Err(_)) => close(core, session, CloseReason::Store),
+        }, false),
     };
-    let reason = match ending {
-        Err(reason) => reason,
+    if reason != CloseReason::Lost {
+        // What the peer is still writing is read to its end, or TCP would throw the goodbye away with it.
+        let goodbye = async {
+            let written = async {
+                if !is_written {
+                    written.await;
+                }
+            };
+            tokio::join!(written, reader.drain())
+        };
         // A goodbye is worth a second, if the peer still reads.
-        Ok(reason) => {
-            let _ = tokio::time::timeout(GOODBYE_MAX, written).await;
-            reason
-        }
-    };
+        let _ = tokio::time::timeout(GOODBYE_MAX, goodbye).await;
+    }
     Ok(SessionEnd { reason, was_open: was_open.load(Ordering::Relaxed) })
 }
 
@@ -81,6 +86,8 @@ async fn read<R: AsyncRead + Unpin>(
     reader: &mut FrameReader<R>,
 ) -> Result<Option<CloseReason>, Error> {
     loop {
+        // A peer that sends faster than the store writes waits in its own transport.
+        core.keep_pace().await;
         let frame: Bytes = match reader.read().await {
             Ok(Some(frame)) => frame,
             Ok(None) => return Ok(None),

@@ -193,6 +193,56 @@ fn the_airports_are_imported_once() {
     assert_eq!(a.ok("list other"), json!([]));
 }
 
+/// A row in the middle of the file that could not be recorded left the rows before it in the store, and an
+/// error for an answer.
+#[test]
+fn an_import_with_a_row_that_cannot_be_recorded_imports_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let csv = dir.path().join("rows.csv");
+    let mut a = node();
+    let good: String = (0..600).map(|n| format!("{n},x,y\n")).collect();
+    let huge = "x".repeat(300 << 10);
+    let long = "x".repeat(256);
+    let wide = ["x".repeat(200 << 10), "y".repeat(200 << 10)].join(",");
+    for (row, code) in [
+        (format!("bad,{huge},y\n"), "invalid"),
+        (format!("{long},x,y\n"), "invalid"),
+        (",x,y\n".to_owned(), "invalid"),
+        ("bad,x\n".to_owned(), "io"),
+    ] {
+        std::fs::write(&csv, format!("id,a,b\n{good}{row}")).unwrap();
+        assert_eq!(a.code(&format!("import {} todo id", csv.display())), code);
+        assert_eq!(a.ok("list todo"), json!([]), "{code}");
+    }
+    // Large rows are few to a transaction.
+    let large: String = (0..20).map(|n| format!("{n},{wide}\n")).collect();
+    std::fs::write(&csv, format!("id,a,b\n{large}{good}")).unwrap();
+    let answer = a.ok(&format!("import {} todo id", csv.display()));
+    assert_eq!(answer, json!({"imported": 600, "skipped": 20}));
+    a.quit();
+}
+
+/// An `await` for a peer that never came kept the process for ever, whatever was said after it.
+#[test]
+fn an_await_in_vain_does_not_keep_a_process_that_is_told_to_quit() {
+    let mut a = node();
+    a.ok("create todo t1 {}");
+    a.send_bytes(b"await nobody\nget todo t1\nawait nobody\nquit\n");
+    let mut answers = std::iter::from_fn(|| a.next_answer());
+    assert_eq!(answers.next().unwrap()["error"]["code"], "unconfirmed");
+    assert_eq!(answers.next().unwrap(), json!({"ok": {}}));
+    assert_eq!(answers.next().unwrap()["error"]["code"], "unconfirmed");
+    assert_eq!(answers.next().unwrap(), json!({"ok": true}));
+    assert_eq!(answers.next(), None);
+    assert!(a.wait().success());
+
+    let mut a = node();
+    a.send("await nobody");
+    a.hang_up();
+    assert_eq!(a.next_answer().unwrap()["error"]["code"], "unconfirmed");
+    assert!(a.wait().success());
+}
+
 #[test]
 fn quit_and_the_end_of_input_close_the_store() {
     let dir = tempfile::tempdir().unwrap();

@@ -67,6 +67,38 @@ fn await_waits_for_a_peer_that_comes_later() {
     assert_eq!(laptop.ok("get todo t1"), json!({}));
 }
 
+/// A script that is piped in as a whole has ended before its `await` is read.
+#[test]
+fn an_await_before_quit_still_gets_its_answer_from_a_peer_that_is_there() {
+    let (_server, addr) = Shell::listening(&["--name", "server"]);
+    let mut laptop = connected("laptop", &addr, &[]);
+    laptop.send_bytes(b"create todo t1 {}\nawait server\nquit\n");
+    laptop.hang_up();
+    assert_eq!(laptop.next_answer().unwrap(), json!({"ok": {"offset": 1}}));
+    assert_eq!(laptop.next_answer().unwrap(), json!({"ok": true}));
+    assert_eq!(laptop.next_answer().unwrap(), json!({"ok": true}));
+    assert!(laptop.wait().success());
+}
+
+#[test]
+fn a_process_that_quits_says_goodbye() {
+    for is_told in [true, false] {
+        let (mut server, addr) = Shell::listening(&["--name", "server"]);
+        let mut laptop = connected("laptop", &addr, &[]);
+        laptop.ok("create todo t1 {}");
+        laptop.ok("await server");
+        if is_told {
+            server.quit();
+        } else {
+            server.hang_up();
+            assert!(server.wait().success());
+        }
+        let ended = laptop.logged("session 1 was ended by ");
+        assert_eq!(ended, "the peer: the node is shutting down");
+        laptop.quit();
+    }
+}
+
 #[test]
 fn a_process_connects_again_when_the_server_is_back() {
     let dir = tempfile::tempdir().unwrap();

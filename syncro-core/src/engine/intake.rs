@@ -83,9 +83,10 @@ impl Intake {
         session: Option<SessionId>,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
-        let start = self.end.offset;
+        let start = self.end;
+        let end = start.then(transaction.len(), transaction.bytes());
         let stamp = transaction.stamp();
-        for (offset, scribe) in (start..).zip(transaction.scribes()) {
+        for (offset, scribe) in (start.offset..).zip(transaction.scribes()) {
             let before = self.record(&scribe.key, view)?;
             let mut after = before.as_deref().cloned().unwrap_or_default();
             after.merge(&scribe.as_record(stamp));
@@ -93,6 +94,7 @@ impl Intake {
             self.records.insert(scribe.key.clone(), after.clone());
             self.events.push(Event::Changed(Changed {
                 offset,
+                resume: if offset + 1 == end.offset { end } else { start },
                 stamp,
                 key: scribe.key.clone(),
                 mark: scribe.mark,
@@ -101,10 +103,10 @@ impl Intake {
                 session,
             }));
         }
-        self.end = self.end.then(transaction.len(), transaction.bytes());
+        self.end = end;
         self.places.insert((stamp, transaction.content_hash()), self.entries.len());
-        self.entries.push(Entry { offset: start, transaction, digest: self.end.digest });
-        Ok(Taken::New { offset: start, digest: self.end.digest })
+        self.entries.push(Entry { offset: start.offset, transaction, digest: end.digest });
+        Ok(Taken::New { offset: start.offset, digest: end.digest })
     }
 
     /// A record as it is after what was taken so far.

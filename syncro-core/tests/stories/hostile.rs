@@ -9,8 +9,8 @@ use syncro_core::limits::{
 };
 use syncro_core::{
     CloseReason, Commit, Digest, Entry, Error, Event, Held, Input, Name, NodeId, OwnRow, Path,
-    PeerRow, Point, Record, RecordId, RecordKey, Register, Role, SessionId, Stamp, Store,
-    StoreError, Transaction, View,
+    PeerRow, Point, Record, RecordId, RecordKey, Register, Role, SessionId, Store, StoreError,
+    Transaction, View,
 };
 use syncro_store::LogStore;
 

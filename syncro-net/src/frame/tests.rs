@@ -259,6 +259,19 @@ fn a_flush_dropped_half_way_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn what_comes_after_an_offence_can_be_read_to_its_end() {
+    let (mut reader, mut peer) = reader(10);
+    now(peer.write_all(&wire_of(&[Bytes::from(vec![1; 100_000])]))).unwrap();
+    assert!(matches!(now(reader.read()), Err(NetError::FrameTooLarge { .. })));
+    assert!(poll_once(reader.drain()).is_none(), "the peer may go on");
+    now(peer.write_all(&[2; 100_000])).unwrap();
+    drop(peer);
+    now(reader.drain());
+    now(reader.drain());
+    assert!(matches!(now(reader.read()), Err(NetError::AlreadyFailed)));
+}
+
+#[test]
 fn an_unsendable_frame_is_left_out_and_the_connection_goes_on() {
     let (here, there) = duplex(ROOMY);
     let (_, mut writer) = Frames::new(here, 10).split();

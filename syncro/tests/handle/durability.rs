@@ -1,9 +1,9 @@
 //! When a write is on the disk: group commit, deferred writes, what others are told and when.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use syncro::{Durability, Error, Memory, MemoryDisk, Node, Proposal};
+use syncro::{Durability, Error, Memory, MemoryDisk, Node, Point, Proposal};
 
 use crate::support::{Gate, Todo, eventually, id, link, node, on, soon, todo, until};
 
@@ -83,7 +83,10 @@ fn reads_go_on_while_a_flush_takes_its_time() {
     until("the write is at the gate", || gate.waiting() == 1);
     assert!(node.get::<Todo>(&id("old")).unwrap().is_some());
     assert_eq!(node.list::<Todo>(|_| true).unwrap().len(), 2, "what is written is read");
-    assert_eq!(node.watch_all_from(0).next_blocking().unwrap().unwrap().offset, 0);
+    assert_eq!(
+        node.watch_all_from(Point::START).unwrap().next_blocking().unwrap().unwrap().offset,
+        0
+    );
     deferred(&node, "newer");
     assert_eq!(node.digest().unwrap(), node.digest().unwrap());
     gate.open();
@@ -184,6 +187,31 @@ async fn a_peer_confirms_only_what_is_durable_with_it() {
     gate.open();
     soon("b confirms", a.confirmed_by(b.id(), written.offset)).await.unwrap();
     assert!(on(&disk.crash(), "b").get::<Todo>(&id("milk")).unwrap().is_some());
+}
+
+/// A session takes 4 MiB in before its peer must hear that they are durable, however far the store lags
+/// behind; many sessions filled the memory.
+#[tokio::test(start_paused = true)]
+async fn peers_that_send_more_than_the_store_can_write_have_to_wait() {
+    let (b, gate, disk) = gated("b");
+    let peers: Vec<Node> = (0..8).map(|n| node(&n.to_string())).collect();
+    for (peer, n) in peers.iter().zip(0..) {
+        for k in 0..20 {
+            let big = Todo { title: "x".repeat(200 << 10), ..todo(&format!("{n}.{k}")) };
+            peer.create(&big).unwrap();
+        }
+    }
+    gate.shut();
+    let _links: Vec<_> = peers.iter().map(|peer| link(peer, &b)).collect();
+    // The clock of this test only moves when no session has anything left to do.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let taken_kib = b.end().offset * 200;
+    gate.open();
+    assert!((16 << 10..20 << 10).contains(&taken_kib), "{taken_kib} KiB are in memory");
+
+    let has_confirmed = |peer: &Node| peer.receipt(b.id()).is_some_and(|r| r.offset >= 20);
+    eventually("b confirms to all", || peers.iter().all(has_confirmed)).await;
+    assert_eq!(on(&disk.crash(), "b").end().offset, 160);
 }
 
 #[test]

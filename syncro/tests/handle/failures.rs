@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use syncro::{
-    CloseReason, Durability, Encoding, Error, MemoryDisk, Node, NodeId, Role, StoreError,
-    UsageError,
+    CloseReason, Durability, Encoding, Error, MemoryDisk, Node, NodeId, Notice, Point, Role,
+    StoreError, UsageError,
 };
 use syncro_store::Fault;
 
@@ -60,12 +60,23 @@ async fn a_failed_store_ends_the_sessions_and_what_was_not_durable_comes_back_fr
     let (a, b) = (on(&disk, "a"), node("b"));
     let met = link(&a, &b);
     converge(&a, &b).await;
+    let mut notices = a.notices();
     disk.fail_write(1, Fault::Once(StoreError::Full));
     b.create(&todo("from b")).unwrap();
     let [at_a, at_b] = met.ended().await;
     assert_eq!((at_a.reason, at_a.was_open, at_b.was_open), (CloseReason::Store, true, true));
+    assert_eq!(at_b.reason, CloseReason::Store, "the peer is told");
     let waiting = soon("the wait ends", a.confirmed_by(b.id(), 9)).await;
-    assert!(waiting.is_err(), "nobody will confirm any more");
+    assert!(is_full(&waiting.unwrap_err()), "nobody will confirm any more");
+    assert!(is_full(&a.listen("127.0.0.1:0").await.unwrap_err()));
+    soon("the tasks have ended", a.closed()).await;
+    let told: Vec<_> = std::iter::from_fn(|| notices.try_next()).collect();
+    let [Notice::StoreFailed { error }, Notice::Closed { reason, by_peer: false, .. }] = &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert!(error.contains("free some space"), "{error}");
+    assert_eq!(*reason, CloseReason::Store);
     let (near, _far) = tokio::io::duplex(64);
     assert!(is_full(&run(&a, near, Role::Accept).await.unwrap().unwrap_err()));
     a.close().unwrap_err();
@@ -83,7 +94,7 @@ fn the_last_handle_that_is_dropped_lets_go_of_the_file() {
     let path = dir.path().join("a.redb");
     for round in 0..5_u64 {
         let node = Node::open(&path, "a").unwrap();
-        let (clone, watch) = (node.clone(), node.watch_all_from(0));
+        let (clone, watch) = (node.clone(), node.watch_all_from(Point::START).unwrap());
         node.transaction_with(Durability::Deferred, |draft| {
             draft.create(&todo(&round.to_string()))
         })
@@ -223,11 +234,6 @@ async fn an_address_in_use_is_an_error_that_names_it() {
     let error = b.listen(&addr).await.unwrap_err();
     assert!(matches!(error, Error::Net(syncro::NetError::AddressInUse { .. })), "{error}");
     assert!(error.to_string().contains(&addr), "{error}");
-    drop(listening);
-    soon("the address is free", async {
-        while b.listen(&addr).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    soon("it stops", listening.close()).await;
+    b.listen(&addr).await.unwrap().close().await;
 }

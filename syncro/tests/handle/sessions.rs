@@ -1,6 +1,7 @@
 //! Two nodes over TCP, over pipes, over links that break.
 
-use syncro::{CloseReason, Encoding, MemoryDisk, Node, Role};
+use futures_util::FutureExt;
+use syncro::{CloseReason, Encoding, MemoryDisk, Node, Notice, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::support::{Todo, converge, eventually, id, link, link_in, node, on, run, soon, todo};
@@ -40,21 +41,13 @@ async fn a_connection_comes_back_when_the_listener_does() {
     let _connection = laptop.connect(&addr);
     converge(&server, &laptop).await;
 
-    drop(listening);
     server.close().unwrap();
+    soon("the server is gone", server.closed()).await;
     eventually("the laptop notices", || laptop.sessions().is_empty()).await;
     let written = laptop.create(&todo("offline")).unwrap().unwrap();
     let server = on(&disk, "server");
     server.create(&todo("restarted")).unwrap();
-    let _listening = soon("the address is free", async {
-        loop {
-            if let Ok(listening) = server.listen(&addr).await {
-                return listening;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let _listening = server.listen(&addr).await.unwrap();
     soon("it is confirmed", laptop.confirmed_by(server.id(), written.offset)).await.unwrap();
     converge(&server, &laptop).await;
     assert_eq!(server.list::<Todo>(|_| true).unwrap().len(), 2);
@@ -89,6 +82,72 @@ async fn a_closed_connection_connects_no_more_and_a_closed_node_says_goodbye() {
     assert_eq!(at_laptop.reason, CloseReason::ShuttingDown, "the goodbye is heard");
     assert!(at_laptop.was_open && at_server.was_open);
     assert!(laptop.sessions().is_empty());
+}
+
+/// A program that closed its node and ended took the runtime away under the goodbyes: its peers believed
+/// that the connection was lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_waits_until_its_node_is_closed_may_end_and_peers_know_why() {
+    let (server, laptops) = (node("server"), [node("laptop"), node("phone")]);
+    let host = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let at_host = server.clone();
+    let listening = host.spawn(async move { at_host.listen("127.0.0.1:0").await });
+    let listening = listening.await.unwrap().unwrap();
+    let addr = listening.local_addr().to_string();
+    let mut met = Vec::new();
+    for laptop in &laptops {
+        let notices = laptop.notices();
+        let connection = laptop.connect(&addr);
+        converge(laptop, &server).await;
+        met.push((notices, connection));
+    }
+    assert!(server.closed().now_or_never().is_none(), "it is open");
+    server.close().unwrap();
+    soon("the server's tasks end", server.closed()).await;
+    host.shutdown_background();
+    for (mut notices, connection) in met {
+        let closed = soon("the session ends", async {
+            loop {
+                if let Some(Notice::Closed { reason, by_peer, .. }) = notices.next().await {
+                    return (reason, by_peer);
+                }
+            }
+        });
+        assert_eq!(closed.await, (CloseReason::ShuttingDown, true));
+        soon("the connection closes", connection.close()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_is_closed_frees_its_port_and_leaves_the_sessions_alone() {
+    let (server, laptop) = (node("server"), node("laptop"));
+    let listening = server.listen("127.0.0.1:0").await.unwrap();
+    let addr = listening.local_addr().to_string();
+    let _connection = laptop.connect(&addr);
+    converge(&server, &laptop).await;
+    soon("it stops", listening.close()).await;
+    let again = server.listen(&addr).await.unwrap();
+    laptop.create(&todo("milk")).unwrap();
+    converge(&server, &laptop).await;
+
+    server.close().unwrap();
+    soon("the node is closed", server.closed()).await;
+    let other = node("other").listen(&addr).await;
+    assert!(other.is_ok(), "the listener ended with its node: {other:?}");
+    drop(again);
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_made_ends_with_its_node() {
+    let laptop = node("laptop");
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = reserved.local_addr().unwrap().to_string();
+    drop(reserved);
+    let mut notices = laptop.notices();
+    let _connection = laptop.connect(&addr);
+    soon("an attempt fails", notices.next()).await;
+    laptop.close().unwrap();
+    soon("nobody tries again", laptop.closed()).await;
 }
 
 /// A peer that neither reads nor leaves must not keep a node that wants to close.

@@ -26,6 +26,10 @@ fn framed(message: &[u8]) -> Vec<u8> {
 async fn conversation(listening: &Listening, bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut stream = TcpStream::connect(listening.local_addr()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
+    frames_until_the_end(&mut stream).await
+}
+
+async fn frames_until_the_end(stream: &mut TcpStream) -> Vec<Vec<u8>> {
     let mut heard = Vec::new();
     soon("the node hangs up", stream.read_to_end(&mut heard)).await.unwrap();
     let (mut frames, mut rest) = (Vec::new(), heard.as_slice());
@@ -67,6 +71,21 @@ async fn a_frame_over_the_limit_is_refused_before_it_comes() {
     let open = [framed(HELLO.as_bytes()), u32::MAX.to_be_bytes().to_vec()].concat();
     let said = conversation(&listening, &open).await;
     assert_eq!(said.last().and_then(|frame| bye(frame)), Some(4), "also in an open session");
+    lives_on(&node, &listening).await;
+}
+
+/// The node hung up on a frame of 100 MB with the beginning of it unread, which reset the connection: the
+/// peer's own write failed, and the reason was lost on the way.
+#[tokio::test]
+async fn a_peer_that_goes_on_sending_a_frame_over_the_limit_still_reads_why() {
+    let (node, listening) = listening().await;
+    let mut stream = TcpStream::connect(listening.local_addr()).await.unwrap();
+    stream.write_all(&(100_u32 << 20).to_be_bytes()).await.unwrap();
+    stream.write_all(&[7; 64 << 10]).await.unwrap();
+    soon("the node answers", stream.readable()).await.unwrap();
+    soon("the node still reads", stream.write_all(&vec![7; 1 << 20])).await.unwrap();
+    let said = frames_until_the_end(&mut stream).await;
+    assert_eq!(said.iter().map(|frame| bye(frame)).collect::<Vec<_>>(), [Some(4)]);
     lives_on(&node, &listening).await;
 }
 
