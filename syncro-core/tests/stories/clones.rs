@@ -123,6 +123,23 @@ fn two_transactions_of_one_stamp_are_both_kept_and_reported() {
 }
 
 #[test]
+fn of_two_values_under_one_stamp_the_greater_shows_everywhere() {
+    for is_turned in [false, true] {
+        let mut pair = Pair::new();
+        pair.put(A, 1, 0);
+        let clone = pair.clone_machine(A).unwrap();
+        let values = if is_turned { [9, 4] } else { [4, 9] };
+        pair.put(A, 1, values[0]);
+        pair.put(clone, 1, values[1]);
+        for node in [A, clone, A] {
+            pair.meet(node, B, Encoding::Json).unwrap();
+        }
+        pair.assert_equal();
+        assert_eq!([A, B, clone].map(|node| pair.title(node, 1)), [Some(9); 3]);
+    }
+}
+
+#[test]
 fn a_fork_that_was_noticed_makes_two_authors_of_the_next_writes() {
     let mut pair = Pair::new();
     pair.write_of(A, Write::Tally { by: 1 });

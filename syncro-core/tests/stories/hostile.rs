@@ -8,9 +8,9 @@ use syncro_core::limits::{
     FRAME_BYTES_MAX, RECORD_BYTES_MAX, SEND_BUFFER_BYTES, VALUE_BYTES_MAX, WINDOW_BYTES,
 };
 use syncro_core::{
-    CloseReason, Commit, Digest, Entry, Error, Event, Held, Input, Name, NodeId, OwnRow, Path,
-    PeerRow, Point, Record, RecordId, RecordKey, Register, Role, SessionId, Store, StoreError,
-    Transaction, View,
+    CloseReason, Commit, Digest, Encoding, Entry, Error, Event, Held, Input, Name, NodeId, OwnRow,
+    Path, PeerRow, Point, Record, RecordId, RecordKey, Register, Role, SessionId, Store,
+    StoreError, Transaction, View,
 };
 use syncro_store::LogStore;
 
@@ -60,6 +60,23 @@ fn what_cannot_be_decoded_is_malformed() {
             stranger.assert_closed(CloseReason::Malformed);
         }
     }
+}
+
+#[test]
+fn an_offence_ends_no_other_session() {
+    const B: usize = 1;
+    let mut world = World::new(2).unwrap();
+    let link = world.connect(B, A, Encoding::Json).unwrap();
+    world.settle().unwrap();
+    let mut stranger = Stranger::calls(world);
+    stranger.says(&wire::hello(NodeId::named("stranger")));
+    stranger.sends(Bytes::from_static(b"nonsense"));
+    assert_eq!(stranger.closed(), Some((CloseReason::Malformed, false)));
+    let world = &mut stranger.world;
+    world.write(A, &Write::Put { id: 1, field: 0, value: 1 }).unwrap();
+    while world.deliver(link, 0).unwrap() {}
+    assert_eq!(world.title(B, 1), Some(1));
+    assert_eq!(world.nodes[A].engine.sessions().count(), 1);
 }
 
 #[test]

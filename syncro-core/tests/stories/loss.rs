@@ -2,7 +2,7 @@
 
 use syncro_core::{Encoding, Event};
 
-use crate::world::{A, B, Pair, World, Write, wire};
+use crate::world::{A, B, Fuse, Pair, World, Write, wire};
 
 #[test]
 fn a_node_that_lost_its_last_second_gets_it_back_from_a_peer() {
@@ -150,6 +150,145 @@ fn a_cut_at_any_message_loses_and_repeats_nothing() {
         pair.assert_equal();
         assert_eq!(pair.meet_both(), 0);
     }
+}
+
+/// Two nodes that each wrote something and are connected; nothing has arrived yet.
+fn with_a_word_to_say(encoding: Encoding) -> (Pair, usize) {
+    let mut pair = Pair::new();
+    pair.write_of(A, Write::Several { id: 1, value: 1, by: 1 });
+    pair.put(B, 7, 2);
+    let link = pair.connect(A, B, encoding).unwrap();
+    (pair, link)
+}
+
+#[test]
+fn a_cut_at_any_byte_loses_nothing_and_leaves_nothing_to_repeat() {
+    for encoding in [Encoding::Json, Encoding::MessagePack] {
+        for side in 0..2 {
+            let cuts = (0..).take_while(|at| is_cut_at(encoding, side, *at)).count();
+            assert!(cuts > 300, "a conversation of {cuts} bytes");
+        }
+    }
+}
+
+/// Cuts the line to one side at a byte; what goes the other way has arrived. Returns whether there was so
+/// much to say.
+fn is_cut_at(encoding: Encoding, side: usize, mut left: usize) -> bool {
+    let (mut pair, link) = with_a_word_to_say(encoding);
+    loop {
+        while pair.deliver(link, 1 - side).unwrap() {}
+        let under_way = pair.links[link].ends[side].incoming.bytes_under_way();
+        pair.arrive(link, side, left.min(under_way)).unwrap();
+        if left < under_way {
+            break;
+        }
+        left -= under_way;
+        pair.sync(A).unwrap();
+        pair.sync(B).unwrap();
+        if pair.links[link].ends.iter().all(|end| end.incoming.is_idle()) {
+            return false;
+        }
+    }
+    pair.cut(link).unwrap();
+    pair.meet_both();
+    pair.assert_equal();
+    assert_eq!(pair.meet_both(), 0);
+    true
+}
+
+#[test]
+fn messages_that_arrive_byte_by_byte_are_what_they_are_at_once() {
+    let [slow, fast] = [Some([1, 1]), None].map(|chunks| {
+        let (mut pair, link) = with_a_word_to_say(Encoding::MessagePack);
+        pair.chunks = chunks;
+        pair.drive();
+        pair.assert_equal();
+        let tape = pair.links[link].tape.take().unwrap();
+        [0, 1].map(|side| tape.iter().filter(|it| it.0 == side).cloned().collect::<Vec<_>>())
+    });
+    assert_eq!(slow, fast);
+}
+
+/// The world checks at every receipt that the peer holds durably what it acknowledged, and at every opening
+/// that no point covers what is not there.
+#[test]
+fn a_crash_between_any_two_steps_of_a_driver_loses_nothing_that_a_peer_was_told() {
+    for node in [A, B] {
+        for kept in [0, 1, usize::MAX] {
+            for steps in 0..200 {
+                let (mut pair, _) = with_a_word_to_say(Encoding::MessagePack);
+                pair.nodes[node].fuse = Some(Fuse { steps, kept, bytes: usize::MAX });
+                for value in 0..4 {
+                    pair.write(A, &Write::Put { id: 3, field: 0, value }).unwrap();
+                    pair.drive();
+                    pair.write(B, &Write::Several { id: 4, value, by: 1 }).unwrap();
+                }
+                pair.drive();
+                let is_over = pair.nodes[node].fuse.take().is_some();
+                pair.meet_both();
+                pair.assert_equal();
+                assert_eq!(pair.meet_both(), 0);
+                if is_over {
+                    assert!(steps > 20, "the driver did {steps} steps");
+                    break;
+                }
+                assert!(steps < 199);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flush_acknowledges_only_what_was_applied_before_it() {
+    let mut pair = Pair::new();
+    let link = pair.connect_both();
+    pair.drive();
+    pair.take_events(A);
+    pair.put(A, 1, 1);
+    while pair.deliver(link, 1).unwrap() {}
+    pair.flush(B).unwrap();
+    // This one comes while the flush is under way.
+    pair.put(A, 2, 2);
+    while pair.deliver(link, 1).unwrap() {}
+    let through = pair.nodes[B].flushed.take().unwrap();
+    pair.input(B, syncro_core::Input::Synced { through }).unwrap();
+    while pair.deliver(link, 0).unwrap() {}
+    let receipts = |pair: &Pair| {
+        let events = pair.nodes[A].events.iter();
+        let offsets = events.filter_map(|event| match event {
+            Event::Receipt { offset, .. } => Some(*offset),
+            _ => None,
+        });
+        offsets.collect::<Vec<_>>()
+    };
+    assert_eq!(receipts(&pair), [1]);
+    pair.drive();
+    assert_eq!(receipts(&pair), [1, 2]);
+}
+
+#[test]
+fn both_of_two_nodes_restored_get_back_what_either_still_has() {
+    let mut pair = Pair::new();
+    pair.put(A, 0, 1);
+    pair.meet_both();
+    pair.sync(A).unwrap();
+    pair.nodes[A].keep_image();
+    pair.put(A, 1, 1);
+    pair.put(B, 2, 2);
+    pair.meet_both();
+    pair.nodes[B].keep_image();
+    pair.put(B, 3, 3);
+    pair.meet_both();
+    // A goes back furthest; what only the lost parts of both held is gone, and nothing else.
+    pair.restore(A).unwrap();
+    pair.restore(B).unwrap();
+    pair.put(A, 4, 4);
+    pair.put(B, 5, 5);
+    pair.meet_both();
+    pair.assert_equal();
+    let titles = [0, 1, 2, 3, 4, 5].map(|id| pair.title(A, id));
+    assert_eq!(titles, [Some(1), Some(1), Some(2), None, Some(4), Some(5)]);
+    assert_eq!(pair.meet_both(), 0);
 }
 
 #[test]

@@ -146,6 +146,46 @@ fn a_relay_stores_models_it_never_heard_of() {
     assert_eq!(world.fields(2, &key).unwrap().to_values(), fields);
 }
 
+/// A node of an older version writes to a record; what it knows nothing of stays, and goes on through it.
+#[test]
+fn a_write_keeps_the_fields_that_its_writer_never_heard_of() {
+    let mut world = World::new(3).unwrap();
+    let mut proposal = Proposal::default();
+    proposal.create(note(1), &Fields::default()).unwrap();
+    let edits = vec![
+        Edit::value(name("from 2040"), Value::Map([("deep".into(), Value::Nil)].into()).encode()),
+        Edit::add(name("a set"), Value::Int(1).encode()).unwrap(),
+        Edit::entry(name("a map"), "key", Value::Int(2).encode()).unwrap(),
+        Edit::Raise { field: name("a counter"), by: 3 },
+    ];
+    proposal.update(note(1), edits).unwrap();
+    world.propose(0, proposal).unwrap();
+    let unknown = world.fields(0, &note(1)).unwrap().to_values();
+    world.meet(0, 1, Encoding::Json).unwrap();
+    world.write(1, &Write::Put { id: 1, field: 0, value: 5 }).unwrap();
+    world.meet(1, 2, Encoding::MessagePack).unwrap();
+    world.meet(0, 1, Encoding::MessagePack).unwrap();
+    world.check_equal().unwrap();
+    let mut known = world.fields(2, &note(1)).unwrap().to_values();
+    assert_eq!(known.remove("title"), Some(Value::Int(5)));
+    assert_eq!(known, unknown);
+}
+
+#[test]
+fn a_create_after_a_destroy_shows_no_field_from_before_it() {
+    let mut pair = Pair::new();
+    pair.write_of(A, Write::Put { id: 1, field: 1, value: 5 });
+    pair.write_of(A, Write::Raise { id: 1, by: 7 });
+    pair.write_of(A, Write::Add { id: 1, member: 1 });
+    pair.meet_both();
+    pair.write_of(B, Write::Destroy { id: 1 });
+    pair.put(B, 1, 6);
+    pair.meet_both();
+    pair.assert_equal();
+    let fields = pair.fields(A, &note(1)).unwrap().to_values();
+    assert_eq!(fields, [("title".to_owned(), Value::Int(6))].into());
+}
+
 #[test]
 fn an_error_means_that_nothing_happened() {
     let mut pair = Pair::new();

@@ -33,6 +33,7 @@ impl World {
             let bytes = entry.transaction.bytes().clone();
             if is_own {
                 self.ledger.proposed.insert(bytes.clone());
+                self.ledger.raises.insert(bytes.clone(), std::mem::take(&mut self.ledger.raising));
             } else if !self.is_hostile && !self.ledger.proposed.contains(&bytes) {
                 return Err(Law::Origin.broken(format!("nobody wrote {}", at(entry))));
             }
@@ -142,6 +143,7 @@ impl World {
     pub(crate) fn heal(&mut self, topology: Topology) -> Result<(), Failure> {
         let held: BTreeSet<Bytes> =
             self.nodes.iter().flat_map(|node| contents(&node.log)).collect();
+        self.nodes.iter_mut().for_each(|node| node.fuse = None);
         self.cut_all()?;
         let last = self.nodes.len() - 1;
         for node in 0..last {

@@ -6,7 +6,7 @@ use syncro_core::{
 use syncro_store::{LogStore, MemoryDisk};
 
 use super::node::Log;
-use super::{Failure, TestNode, World, uptime_ms};
+use super::{Failure, Sight, TestNode, World, uptime_ms};
 
 impl World {
     pub(crate) fn add_node(&mut self, name: &str) -> Result<usize, Failure> {
@@ -38,12 +38,43 @@ impl World {
         seed
     }
 
-    /// Pulls the plug. Of the commits since the last flush, the first `kept` happen to survive.
+    /// Pulls the plug. Of the commits since the last flush, the first `kept` happen to survive; nothing
+    /// that is under way arrives.
     pub(crate) fn crash(&mut self, node: usize, kept: usize) -> Result<(), Failure> {
-        let it = &self.nodes[node];
+        self.crash_at(node, kept, 0)
+    }
+
+    /// Pulls the plug, and what is under way to peers breaks off at a byte, as for
+    /// [`cut_at`](Self::cut_at).
+    pub(crate) fn crash_at(
+        &mut self,
+        node: usize,
+        kept: usize,
+        bytes: usize,
+    ) -> Result<(), Failure> {
+        let it = &mut self.nodes[node];
+        it.fuse = None;
         let (disk, log) = (it.disk.crash(), it.log.clone());
-        let kept = it.unsynced[..kept.min(it.unsynced.len())].to_vec();
+        let (kept, lost) = it.unsynced.split_at(kept.min(it.unsynced.len()));
+        let (kept, lost) = (kept.to_vec(), lost.to_vec());
+        self.unplug(node, bytes)?;
+        self.note_crash(node, &kept, &lost);
         self.reopen(node, disk, log, &kept)
+    }
+
+    fn note_crash(&mut self, node: usize, kept: &[Commit], lost: &[Commit]) {
+        let lost: Vec<_> = lost.iter().flat_map(|commit| &commit.entries).collect();
+        if lost.is_empty() {
+            return;
+        }
+        self.seen.insert(Sight::CrashLoses);
+        if kept.iter().any(|commit| !commit.entries.is_empty()) {
+            self.seen.insert(Sight::CrashKeepsAPart);
+        }
+        let mut peers = self.nodes.iter().enumerate().filter(|(number, _)| *number != node);
+        if peers.any(|(_, peer)| lost.iter().any(|it| peer.log.holds(it.transaction.bytes()))) {
+            self.seen.insert(Sight::CrashLosesWhatAPeerHas);
+        }
     }
 
     /// Flushes, closes and opens again.
@@ -54,8 +85,30 @@ impl World {
 
     /// Puts the copy of the disk in place of the disk.
     pub(crate) fn restore(&mut self, node: usize) -> Result<(), Failure> {
-        let (disk, log) = self.nodes[node].image.clone();
+        self.unplug(node, 0)?;
+        let it = &self.nodes[node];
+        let (disk, log) = it.image.clone();
+        if log.entries().len() < it.log.entries().len() {
+            self.seen.insert(Sight::Restore);
+        }
         self.reopen(node, disk.image(), log, &[])
+    }
+
+    /// A node's connections go with its process. Some of what is under way still arrives; then its peers
+    /// find out.
+    fn unplug(&mut self, node: usize, bytes: usize) -> Result<(), Failure> {
+        let ends = self.links.iter_mut().enumerate().flat_map(|(link, it)| {
+            it.ends.iter_mut().enumerate().map(move |(side, end)| (link, side, end))
+        });
+        let mut lines = Vec::new();
+        for (link, side, end) in ends.filter(|(.., end)| end.node == node) {
+            end.is_open = false;
+            lines.push((link, if side == 0 { [0, bytes] } else { [bytes, 0] }));
+        }
+        for (link, bytes) in lines {
+            self.cut_at(link, bytes)?;
+        }
+        Ok(())
     }
 
     fn reopen(
@@ -65,15 +118,6 @@ impl World {
         log: Log,
         kept: &[Commit],
     ) -> Result<(), Failure> {
-        // The connections go with the process; peers find out.
-        for link in 0..self.links.len() {
-            for side in 0..2 {
-                if self.links[link].ends[side].node == node {
-                    self.links[link].ends[side].is_open = false;
-                    self.cut(link)?;
-                }
-            }
-        }
         let config = self.anonymous();
         let (mut opened, effects) = TestNode::open(self.now(node), config, disk, log, kept)?;
         let before = &mut self.nodes[node];
@@ -94,6 +138,7 @@ impl World {
 
     /// Copies the data directory and starts a second node on it.
     pub(crate) fn clone_file(&mut self, node: usize) -> Result<usize, Failure> {
+        self.seen.insert(Sight::CloneFile);
         let (number, config) = (self.nodes.len(), self.anonymous());
         let it = &self.nodes[node];
         let now = self.clocks(it.skew_ms, uptime_ms(number));
@@ -108,6 +153,7 @@ impl World {
 
     /// Copies the machine while it runs, memory and disk. The copy finds its connections gone.
     pub(crate) fn clone_machine(&mut self, node: usize) -> Result<usize, Failure> {
+        self.seen.insert(Sight::CloneMachine);
         let it = &self.nodes[node];
         let engine: Engine = it.engine.clone();
         let disk = it.disk.fork();
@@ -122,6 +168,8 @@ impl World {
             disk,
             log: it.log.clone(),
             unsynced: it.unsynced.clone(),
+            flushed: it.flushed,
+            fuse: None,
             image: it.image.clone(),
             events: Vec::new(),
             wake_at: it.wake_at,

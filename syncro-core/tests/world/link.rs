@@ -1,19 +1,9 @@
-//! A connection between two nodes: two queues of whole messages.
-//!
-//! A cut in the middle of a message is a cut before it: framing is below.
-
-use std::collections::VecDeque;
+//! A connection between two nodes: a stream of bytes in each direction.
 
 use bytes::Bytes;
 use syncro_core::SessionId;
 
-/// What is under way.
-#[derive(Clone, Debug)]
-pub(crate) enum Piece {
-    Message(Bytes),
-    /// The other side has closed.
-    End,
-}
+use super::stream::Stream;
 
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -35,13 +25,14 @@ pub(crate) struct End {
     pub(crate) is_stalled: bool,
     /// Bytes sent since the transport last had room.
     pub(crate) queued: usize,
-    pub(crate) inbox: VecDeque<Piece>,
+    /// What the other side sends.
+    pub(crate) incoming: Stream,
 }
 
 impl End {
     pub(crate) fn new(node: usize, session: SessionId) -> Self {
-        let inbox = VecDeque::new();
-        Self { node, session, is_open: true, is_stalled: false, queued: 0, inbox }
+        let incoming = Stream::new();
+        Self { node, session, is_open: true, is_stalled: false, queued: 0, incoming }
     }
 }
 
@@ -51,17 +42,17 @@ impl Link {
     }
 
     /// Returns whether the transport has room again.
-    pub(crate) fn send(&mut self, side: usize, frame: Bytes) -> bool {
-        if let Some(tape) = &mut self.tape {
-            tape.push((side, frame.clone()));
-        }
+    pub(crate) fn send(&mut self, side: usize, message: Bytes) -> bool {
         let end = &mut self.ends[side];
         if end.is_stalled {
-            end.queued += frame.len();
+            end.queued += message.len();
         }
         let took = !end.is_stalled;
         if !self.is_broken {
-            self.ends[1 - side].inbox.push_back(Piece::Message(frame));
+            self.ends[1 - side].incoming.write(&message);
+        }
+        if let Some(tape) = &mut self.tape {
+            tape.push((side, message));
         }
         took
     }
@@ -70,7 +61,7 @@ impl Link {
     pub(crate) fn hang_up(&mut self, side: usize) {
         self.ends[side].is_open = false;
         if !self.is_broken {
-            self.ends[1 - side].inbox.push_back(Piece::End);
+            self.ends[1 - side].incoming.end();
         }
     }
 }

@@ -1,31 +1,35 @@
 //! A deterministic world: nodes, disks, links and clocks, moved one step at a time.
 //!
-//! The driver follows the engine's contract to the letter and checks as it goes what must hold at every
-//! moment; `check.rs` has what must hold once the world is at rest.
+//! `driver.rs` follows the engine's contract to the letter and checks as it goes what must hold at every
+//! moment; `check.rs` has what that is, and what must hold once the world is at rest.
 
 pub(crate) mod check;
+mod driver;
 mod failure;
 mod life;
 mod link;
 mod node;
 mod pair;
+mod sight;
 mod stranger;
+mod stream;
 pub(crate) mod wire;
 mod write;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
-use syncro_core::limits::{ECHO_DELAY_MS, FRAME_BYTES_MAX, SEND_BUFFER_BYTES};
-use syncro_core::{
-    Author, CloseReason, Effects, Encoding, Error, Event, Input, Now, Point, Role, SessionId, Store,
-};
+use syncro_core::limits::ECHO_DELAY_MS;
+use syncro_core::{Author, CloseReason, Encoding, Event, Input, Now, Point, Role, SessionId};
 
+pub(crate) use driver::Fuse;
 pub(crate) use failure::{Failure, Law};
-pub(crate) use link::{End, Link, Piece};
+pub(crate) use link::{End, Link};
 pub(crate) use node::TestNode;
 pub(crate) use pair::{A, B, Pair};
+pub(crate) use sight::Sight;
 pub(crate) use stranger::{STRANGER, Stranger};
+pub(crate) use stream::Piece;
 pub(crate) use write::{Write, name, note, tally};
 
 /// Where wall clocks start: some day in 2024.
@@ -43,6 +47,8 @@ pub(crate) struct Ledger {
     pub(crate) steps: HashMap<Point, (Point, Bytes)>,
     /// The raises of tallies, by transaction.
     pub(crate) raises: HashMap<Bytes, i64>,
+    /// The raise of the transaction that is being proposed.
+    pub(crate) raising: i64,
     /// Authors that a snapshot clone made two engines of.
     pub(crate) shared: HashSet<Author>,
 }
@@ -63,6 +69,12 @@ pub(crate) struct World {
     /// Whether sessions of this world may end by a peer's offence: only where somebody is hostile.
     pub(crate) is_hostile: bool,
     pub(crate) now_ms: u64,
+    /// In what chunks bytes arrive while the world settles, in turn; `None` for one message after the other.
+    pub(crate) chunks: Option<[usize; 2]>,
+    /// What happened that does not happen in every story.
+    pub(crate) seen: BTreeSet<Sight>,
+    /// Messages delivered.
+    messages: usize,
     opens: u64,
     last_session: u64,
 }
@@ -76,6 +88,9 @@ impl World {
             is_strict: true,
             is_hostile: false,
             now_ms: 1_000,
+            chunks: None,
+            seen: BTreeSet::new(),
+            messages: 0,
             opens: 0,
             last_session: 0,
         };
@@ -96,110 +111,6 @@ impl World {
             wall_ms: (WALL_MS + self.now_ms).saturating_add_signed(skew_ms),
             monotonic_ms: self.now_ms + uptime_ms,
         }
-    }
-
-    /// Gives a node an input that must not fail, and everything that follows of itself.
-    pub(crate) fn input(&mut self, node: usize, input: Input) -> Result<(), Failure> {
-        self.try_input(node, input)?.map_err(|error| {
-            Law::Blame.broken(format!("node {node} blames its host for a peer's doing: {error}"))
-        })
-    }
-
-    /// Gives a node an input, and everything that follows of itself.
-    pub(crate) fn try_input(
-        &mut self,
-        node: usize,
-        input: Input,
-    ) -> Result<Result<(), Error>, Failure> {
-        let now = self.now(node);
-        let is_tick = matches!(input, Input::Tick);
-        let is_own = matches!(input, Input::Propose(_));
-        let TestNode { engine, store, .. } = &mut self.nodes[node];
-        let effects = match engine.handle(now, input, store) {
-            Ok(effects) => effects,
-            Err(error) => return Ok(Err(error)),
-        };
-        if is_tick && effects.wake_at.is_some_and(|at| at <= now.monotonic_ms) {
-            let detail = format!("node {node} wants a tick at once after a tick");
-            return Err(Law::Rest.broken(detail));
-        }
-        let mut rooms = self.carry_out(node, effects, is_own)?;
-        while let Some(session) = rooms.pop_front() {
-            let now = self.now(node);
-            let TestNode { engine, store, .. } = &mut self.nodes[node];
-            let effects = engine.handle(now, Input::Room { session }, store);
-            let effects = effects.map_err(|error| Law::Blame.broken(error.to_string()))?;
-            rooms.extend(self.carry_out(node, effects, false)?);
-        }
-        Ok(Ok(()))
-    }
-
-    /// Carries effects out in their order. Returns the sessions whose transport has room again.
-    pub(crate) fn carry_out(
-        &mut self,
-        node: usize,
-        effects: Effects,
-        is_own: bool,
-    ) -> Result<VecDeque<SessionId>, Failure> {
-        let Effects { commit, sends, closes, events, wake_at } = effects;
-        if let Some(commit) = commit {
-            let applied = self.nodes[node].store.apply(&commit);
-            applied.map_err(|error| Law::Blame.broken(error.to_string()))?;
-            self.check_commit(node, &commit, is_own)?;
-            self.nodes[node].unsynced.push(commit);
-        }
-        let mut rooms = VecDeque::new();
-        for (session, frame) in sends {
-            if self.send(node, session, frame)? && !rooms.contains(&session) {
-                rooms.push_back(session);
-            }
-        }
-        for (session, _) in closes {
-            self.end_of(node, session, |link, side| link.hang_up(side));
-        }
-        for event in events {
-            self.check_event(node, &event)?;
-            self.nodes[node].events.push(event);
-        }
-        let it = &mut self.nodes[node];
-        it.wake_at = wake_at.map(|at| at.saturating_sub(it.uptime_ms));
-        Ok(rooms)
-    }
-
-    /// Puts a frame on its link. Returns whether the transport took it.
-    fn send(&mut self, node: usize, session: SessionId, frame: Bytes) -> Result<bool, Failure> {
-        let bytes = frame.len();
-        if bytes > FRAME_BYTES_MAX {
-            return Err(Law::Bounds.broken(format!("a frame of {bytes} bytes")));
-        }
-        let place = self.end_of(node, session, |link, side| {
-            let took = link.send(side, frame);
-            (took, link.ends[side].queued)
-        });
-        let Some((took, queued)) = place else { return Ok(false) };
-        if queued > SEND_BUFFER_BYTES + FRAME_BYTES_MAX {
-            let detail = format!("{queued} bytes wait for a reader that does not read");
-            return Err(Law::Bounds.broken(detail));
-        }
-        Ok(took)
-    }
-
-    /// Finds the end of a link by node and session, while it is open.
-    fn end_of<T>(
-        &mut self,
-        node: usize,
-        session: SessionId,
-        then: impl FnOnce(&mut Link, usize) -> T,
-    ) -> Option<T> {
-        for link in &mut self.links {
-            for side in 0..2 {
-                let end = &link.ends[side];
-                if end.is_open && end.node == node && end.session == session {
-                    return Some(then(link, side));
-                }
-            }
-        }
-        None
     }
 
     /// Connects two nodes, and returns the number of the link.
@@ -227,25 +138,44 @@ impl World {
         Ok(self.links.len() - 1)
     }
 
-    /// Delivers the oldest message under way to one side of a link. Returns whether there was one.
+    /// Delivers the oldest message under way to one side of a link, or what is missing of it. Returns
+    /// whether anything was under way.
     pub(crate) fn deliver(&mut self, link: usize, side: usize) -> Result<bool, Failure> {
+        let bytes = self.links[link].ends[side].incoming.bytes_to_next();
+        self.arrive(link, side, bytes)
+    }
+
+    /// Lets so many bytes arrive at one side of a link, in one chunk. Returns whether anything was under way.
+    pub(crate) fn arrive(
+        &mut self,
+        link: usize,
+        side: usize,
+        bytes: usize,
+    ) -> Result<bool, Failure> {
         let end = &mut self.links[link].ends[side];
-        if end.node == STRANGER {
+        if bytes == 0 || end.node == STRANGER || end.incoming.is_idle() {
             return Ok(false);
         }
-        let Some(piece) = end.inbox.pop_front() else { return Ok(false) };
         let (node, session) = (end.node, end.session);
-        if !end.is_open {
-            return Ok(true);
-        }
-        match piece {
-            Piece::Message(frame) => self.input(node, Input::Receive { session, frame })?,
-            Piece::End => {
-                end.is_open = false;
-                self.input(node, Input::Lost { session })?;
+        end.incoming.arrive(bytes);
+        loop {
+            let end = &mut self.links[link].ends[side];
+            match end.incoming.read()? {
+                Some(Piece::Message(frame)) => {
+                    self.messages += 1;
+                    if end.is_open {
+                        self.input(node, Input::Receive { session, frame })?;
+                    }
+                }
+                Some(Piece::End) => {
+                    if std::mem::take(&mut end.is_open) {
+                        self.input(node, Input::Lost { session })?;
+                    }
+                    return Ok(true);
+                }
+                None => return Ok(true),
             }
         }
-        Ok(true)
     }
 
     /// Breaks a link: what is under way is gone, and both sides notice.
@@ -254,16 +184,31 @@ impl World {
         self.sever(link, 1)
     }
 
+    /// Breaks a link at a byte of what is under way to each side, modulo how many there are.
+    pub(crate) fn cut_at(&mut self, link: usize, bytes: [usize; 2]) -> Result<(), Failure> {
+        self.links[link].is_broken = true;
+        for (side, bytes) in bytes.into_iter().enumerate() {
+            let under_way = self.links[link].ends[side].incoming.bytes_under_way();
+            self.arrive(link, side, bytes % (under_way + 1))?;
+        }
+        self.cut(link)
+    }
+
     /// Breaks a link, but only one side notices; the other finds out by its clock.
     pub(crate) fn sever(&mut self, link: usize, side: usize) -> Result<(), Failure> {
-        let link = &mut self.links[link];
-        link.is_broken = true;
-        link.ends.iter_mut().for_each(|end| end.inbox.clear());
-        let end = &mut link.ends[side];
-        if std::mem::take(&mut end.is_open) && end.node != STRANGER {
-            let (node, session) = (end.node, end.session);
-            self.input(node, Input::Lost { session })?;
+        let it = &mut self.links[link];
+        it.is_broken = true;
+        for end in &mut it.ends {
+            let sight = match end.incoming.bytes_begun() {
+                0 => None,
+                1..4 => Some(Sight::CutInPrefix),
+                _ => Some(Sight::CutInMessage),
+            };
+            self.seen.extend(sight.filter(|_| end.is_open));
+            end.incoming.lose();
         }
+        it.ends[side].incoming.end();
+        self.arrive(link, side, 1)?;
         Ok(())
     }
 
@@ -295,13 +240,8 @@ impl World {
         if is_stalled || !end.is_open || std::mem::take(&mut end.queued) == 0 {
             return Ok(());
         }
+        self.seen.insert(Sight::Stall);
         self.input(node, Input::Room { session })
-    }
-
-    /// Flushes a node's store, and says so to its engine.
-    pub(crate) fn sync(&mut self, node: usize) -> Result<(), Failure> {
-        let Some(through) = self.nodes[node].sync()? else { return Ok(()) };
-        self.input(node, Input::Synced { through })
     }
 
     /// Lets time pass; engines are woken when they asked for it.
@@ -320,37 +260,47 @@ impl World {
 
     /// Delivers, flushes and waits until nobody has anything to say.
     pub(crate) fn settle(&mut self) -> Result<(), Failure> {
-        let mut messages = 0;
+        let messages = self.messages;
         loop {
             while self.deliver_round()? {
-                messages += 1;
+                let messages = self.messages - messages;
                 if messages > MESSAGES_MAX {
                     let detail = format!("{messages} messages, and no end of it");
                     return Err(Law::Rest.broken(detail));
                 }
             }
-            let unsynced = |node: &TestNode| !node.unsynced.is_empty();
-            if self.nodes.iter().any(unsynced) {
+            if self.nodes.iter().any(TestNode::has_news) {
                 for node in 0..self.nodes.len() {
                     self.sync(node)?;
                 }
                 continue;
             }
             self.advance(ECHO_DELAY_MS)?;
-            let is_busy = |link: &Link| link.ends.iter().any(|end| !end.inbox.is_empty());
-            if !self.links.iter().any(is_busy) && !self.nodes.iter().any(unsynced) {
+            let is_busy = |link: &Link| link.ends.iter().any(|end| !end.incoming.is_idle());
+            if !self.links.iter().any(is_busy) && !self.nodes.iter().any(TestNode::has_news) {
                 return Ok(());
             }
         }
     }
 
-    /// One message to each side of each link. Returns whether there was any.
+    /// A chunk to each side of each link. Returns whether anything was under way.
     fn deliver_round(&mut self) -> Result<bool, Failure> {
         let mut is_any = false;
         for link in 0..self.links.len() {
-            is_any |= self.deliver(link, 0)? | self.deliver(link, 1)?;
+            for side in 0..2 {
+                let chunk = self.next_chunk(link, side);
+                is_any |= self.arrive(link, side, chunk)?;
+            }
         }
         Ok(is_any)
+    }
+
+    fn next_chunk(&mut self, link: usize, side: usize) -> usize {
+        let Some(chunks) = &mut self.chunks else {
+            return self.links[link].ends[side].incoming.bytes_to_next();
+        };
+        chunks.reverse();
+        chunks[0]
     }
 
     /// The events of a node since they were last taken.

@@ -10,7 +10,7 @@ use syncro_core::{
 use syncro_store::{LogStore, MemoryDisk};
 
 use super::check::at;
-use super::{Failure, Law};
+use super::{Failure, Fuse, Law};
 
 #[derive(Debug)]
 pub(crate) struct TestNode {
@@ -20,6 +20,10 @@ pub(crate) struct TestNode {
     pub(crate) log: Log,
     /// What was applied and not flushed.
     pub(crate) unsynced: Vec<Commit>,
+    /// The last commit that was flushed without the engine's having heard of it.
+    pub(crate) flushed: Option<u64>,
+    /// A crash that is going to happen.
+    pub(crate) fuse: Option<Fuse>,
     /// A copy of the disk, and of what the log was then.
     pub(crate) image: (MemoryDisk, Log),
     pub(crate) events: Vec<Event>,
@@ -110,6 +114,8 @@ impl TestNode {
             disk,
             log,
             unsynced: Vec::new(),
+            flushed: None,
+            fuse: None,
             events: Vec::new(),
             wake_at: None,
             skew_ms: 0,
@@ -120,11 +126,18 @@ impl TestNode {
         Ok((node, effects))
     }
 
-    /// Flushes. Returns the sequence of the last commit, if there was any.
-    pub(crate) fn sync(&mut self) -> Result<Option<u64>, Failure> {
+    /// Flushes what was applied.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.store.sync()?;
         self.log.durable = self.log.entries.len();
-        Ok(self.unsynced.drain(..).next_back().map(|commit| commit.sequence))
+        let last = self.unsynced.drain(..).next_back();
+        self.flushed = last.map(|commit| commit.sequence).or(self.flushed);
+        Ok(())
+    }
+
+    /// Whether anything has to be flushed, or the engine to hear of it.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.unsynced.is_empty() || self.flushed.is_some()
     }
 
     /// Keeps a copy of the disk, for later.

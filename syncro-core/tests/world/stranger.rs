@@ -66,9 +66,10 @@ impl Stranger {
 
     /// What A has said since.
     pub(crate) fn hears(&mut self) -> Vec<Value> {
-        let inbox = self.world.links[self.link].ends[0].inbox.drain(..);
-        let messages = inbox.filter_map(|piece| match piece {
-            Piece::Message(frame) => Some(wire::read(&frame)),
+        let incoming = &mut self.world.links[self.link].ends[0].incoming;
+        incoming.arrive(usize::MAX);
+        let messages = std::iter::from_fn(|| match incoming.read().unwrap()? {
+            Piece::Message(message) => Some(wire::read(&message)),
             Piece::End => None,
         });
         messages.collect()

@@ -93,9 +93,17 @@ impl World {
     pub(crate) fn write(&mut self, node: usize, write: &Write) -> Result<bool, Failure> {
         let mut proposal = Proposal::default();
         let mut wanted: Vec<(RecordKey, Name, Value)> = Vec::new();
-        let before = self.nodes[node].log.entries().len();
+        let (opens, before) = (self.opens, self.nodes[node].log.entries().len());
         self.draft(node, write, &mut proposal, &mut wanted)?;
+        self.ledger.raising = match write {
+            Write::Tally { by } | Write::Several { by, .. } => i64::from(*by),
+            _ => 0,
+        };
         self.propose(node, proposal)?;
+        if self.opens != opens {
+            // Somebody crashed over it.
+            return Ok(false);
+        }
         for (key, field, value) in wanted {
             let record = self.nodes[node].store.record(&key)?.unwrap_or_default();
             let seen = Fields::of(&record);
@@ -105,13 +113,7 @@ impl World {
                 return Err(Law::Reference.broken(detail));
             }
         }
-        let log = &self.nodes[node].log;
-        let Some(entry) = log.entries().get(before) else { return Ok(false) };
-        if let Write::Tally { by } | Write::Several { by, .. } = write {
-            let bytes = entry.transaction.bytes().clone();
-            self.ledger.raises.insert(bytes, i64::from(*by));
-        }
-        Ok(true)
+        Ok(self.nodes[node].log.entries().len() > before)
     }
 
     /// Proposes a transaction that fits.

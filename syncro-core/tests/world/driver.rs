@@ -1,0 +1,175 @@
+//! What drives an engine: handle, apply, send, tell, and flush once in a while.
+//!
+//! The plug may be pulled between any two of these steps.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES};
+use syncro_core::{Effects, Error, Input, SessionId, Store};
+
+use super::{Failure, Law, Link, Sight, TestNode, World};
+
+/// A crash that is going to happen between two steps of a driver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fuse {
+    /// How many steps the driver still does.
+    pub(crate) steps: usize,
+    /// How many commits survive without having been flushed.
+    pub(crate) kept: usize,
+    /// Where what is under way from the node breaks off, as for [`World::cut_at`].
+    pub(crate) bytes: usize,
+}
+
+impl World {
+    /// Gives a node an input that must not fail, and everything that follows of itself.
+    pub(crate) fn input(&mut self, node: usize, input: Input) -> Result<(), Failure> {
+        self.try_input(node, input)?.map_err(|error| {
+            Law::Blame.broken(format!("node {node} blames its host for a peer's doing: {error}"))
+        })
+    }
+
+    /// Gives a node an input, and everything that follows of itself.
+    pub(crate) fn try_input(
+        &mut self,
+        node: usize,
+        input: Input,
+    ) -> Result<Result<(), Error>, Failure> {
+        let now = self.now(node);
+        let is_tick = matches!(input, Input::Tick);
+        let is_own = matches!(input, Input::Propose(_));
+        let TestNode { engine, store, .. } = &mut self.nodes[node];
+        let effects = match engine.handle(now, input, store) {
+            Ok(effects) => effects,
+            Err(error) => return Ok(Err(error)),
+        };
+        if is_tick && effects.wake_at.is_some_and(|at| at <= now.monotonic_ms) {
+            let detail = format!("node {node} wants a tick at once after a tick");
+            return Err(Law::Rest.broken(detail));
+        }
+        let mut rooms = self.carry_out(node, effects, is_own)?;
+        while let Some(session) = rooms.pop_front() {
+            let now = self.now(node);
+            let TestNode { engine, store, .. } = &mut self.nodes[node];
+            let effects = engine.handle(now, Input::Room { session }, store);
+            let effects = effects.map_err(|error| Law::Blame.broken(error.to_string()))?;
+            rooms.extend(self.carry_out(node, effects, false)?);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Carries effects out in their order. Returns the sessions whose transport has room again.
+    pub(crate) fn carry_out(
+        &mut self,
+        node: usize,
+        effects: Effects,
+        is_own: bool,
+    ) -> Result<VecDeque<SessionId>, Failure> {
+        let Effects { commit, sends, closes, events, wake_at } = effects;
+        let mut rooms = VecDeque::new();
+        if let Some(commit) = commit {
+            if self.burn(node, Sight::CrashBeforeApply)? {
+                return Ok(VecDeque::new());
+            }
+            let applied = self.nodes[node].store.apply(&commit);
+            applied.map_err(|error| Law::Blame.broken(error.to_string()))?;
+            self.check_commit(node, &commit, is_own)?;
+            self.nodes[node].unsynced.push(commit);
+            if self.nodes[node].flushed.is_some() {
+                self.seen.insert(Sight::SyncedLate);
+            }
+            if self.burn(node, Sight::CrashBeforeSend)? {
+                return Ok(VecDeque::new());
+            }
+        }
+        let mut left = sends.len();
+        for (session, frame) in sends {
+            if self.send(node, session, frame)? && !rooms.contains(&session) {
+                rooms.push_back(session);
+            }
+            left -= 1;
+            let sight = if left > 0 { Sight::CrashBetweenSends } else { Sight::CrashAfterSends };
+            if self.burn(node, sight)? {
+                return Ok(VecDeque::new());
+            }
+        }
+        for (session, _) in closes {
+            self.end_of(node, session, |link, side| link.hang_up(side));
+        }
+        for event in events {
+            self.check_event(node, &event)?;
+            self.seen.extend(Sight::of(&event));
+            self.nodes[node].events.push(event);
+        }
+        let it = &mut self.nodes[node];
+        it.wake_at = wake_at.map(|at| at.saturating_sub(it.uptime_ms));
+        Ok(rooms)
+    }
+
+    /// Puts a message on its link. Returns whether the transport took it.
+    fn send(&mut self, node: usize, session: SessionId, frame: Bytes) -> Result<bool, Failure> {
+        let bytes = frame.len();
+        if bytes > FRAME_BYTES_MAX {
+            return Err(Law::Bounds.broken(format!("a frame of {bytes} bytes")));
+        }
+        let place = self.end_of(node, session, |link, side| {
+            let took = link.send(side, frame);
+            (took, link.ends[side].queued)
+        });
+        let Some((took, queued)) = place else { return Ok(false) };
+        if queued > SEND_BUFFER_BYTES + FRAME_BYTES_MAX {
+            let detail = format!("{queued} bytes wait for a reader that does not read");
+            return Err(Law::Bounds.broken(detail));
+        }
+        if queued >= SEND_BUFFER_BYTES {
+            self.seen.insert(Sight::FullBuffer);
+        }
+        Ok(took)
+    }
+
+    /// Finds the end of a link by node and session, while it is open.
+    fn end_of<T>(
+        &mut self,
+        node: usize,
+        session: SessionId,
+        then: impl FnOnce(&mut Link, usize) -> T,
+    ) -> Option<T> {
+        for link in &mut self.links {
+            for side in 0..2 {
+                let end = &link.ends[side];
+                if end.is_open && end.node == node && end.session == session {
+                    return Some(then(link, side));
+                }
+            }
+        }
+        None
+    }
+
+    /// Flushes a node's store, and says so to its engine.
+    pub(crate) fn sync(&mut self, node: usize) -> Result<(), Failure> {
+        self.flush(node)?;
+        let Some(through) = self.nodes[node].flushed.take() else { return Ok(()) };
+        if self.burn(node, Sight::CrashBeforeSynced)? {
+            return Ok(());
+        }
+        self.input(node, Input::Synced { through })
+    }
+
+    /// Flushes a node's store. Its engine hears of it at the next [`sync`](Self::sync).
+    pub(crate) fn flush(&mut self, node: usize) -> Result<(), Failure> {
+        self.nodes[node].flush()
+    }
+
+    /// A step of a driver is done. Returns whether the plug was pulled after it.
+    fn burn(&mut self, node: usize, sight: Sight) -> Result<bool, Failure> {
+        let Some(fuse) = &mut self.nodes[node].fuse else { return Ok(false) };
+        if fuse.steps > 0 {
+            fuse.steps -= 1;
+            return Ok(false);
+        }
+        let Fuse { kept, bytes, .. } = *fuse;
+        self.seen.insert(sight);
+        self.crash_at(node, kept, bytes)?;
+        Ok(true)
+    }
+}

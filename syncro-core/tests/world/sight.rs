@@ -1,0 +1,92 @@
+//! What is worth seeing: random stories that never show it prove nothing about it.
+
+use syncro_core::{CloseReason, Event};
+
+/// Something that happens in some stories and not in others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sight {
+    /// A line broke between the bytes of a length.
+    CutInPrefix,
+    /// A line broke after a length and before the end of its message.
+    CutInMessage,
+    /// A node crashed with a commit handed out that was not applied.
+    CrashBeforeApply,
+    /// A node crashed with a commit applied, and nothing of it sent.
+    CrashBeforeSend,
+    /// A node crashed with a part of its messages sent.
+    CrashBetweenSends,
+    /// A node crashed with its messages sent.
+    CrashAfterSends,
+    /// A node crashed after a flush, and acknowledged nothing of it.
+    CrashBeforeSynced,
+    /// A crash lost transactions.
+    CrashLoses,
+    /// A crash lost transactions that some other node has.
+    CrashLosesWhatAPeerHas,
+    /// A crash kept a part of what was not flushed.
+    CrashKeepsAPart,
+    /// Something was applied between a flush and the engine's hearing of it.
+    SyncedLate,
+    /// An older image took the place of a longer log.
+    Restore,
+    CloneFile,
+    CloneMachine,
+    Line,
+    Ring,
+    Star,
+    Json,
+    MessagePack,
+    BothEncodings,
+    /// Two transactions of one stamp met.
+    Collision,
+    /// A node saw that somebody else writes in its name.
+    Forked,
+    FutureStamp,
+    /// A peer was given up because it was silent.
+    Silent,
+    /// A transport had no room for a while, and then had.
+    Stall,
+    /// So much waited for room that nothing more was sent.
+    FullBuffer,
+}
+
+impl Sight {
+    pub(crate) const ALL: [Self; 26] = [
+        Self::CutInPrefix,
+        Self::CutInMessage,
+        Self::CrashBeforeApply,
+        Self::CrashBeforeSend,
+        Self::CrashBetweenSends,
+        Self::CrashAfterSends,
+        Self::CrashBeforeSynced,
+        Self::CrashLoses,
+        Self::CrashLosesWhatAPeerHas,
+        Self::CrashKeepsAPart,
+        Self::SyncedLate,
+        Self::Restore,
+        Self::CloneFile,
+        Self::CloneMachine,
+        Self::Line,
+        Self::Ring,
+        Self::Star,
+        Self::Json,
+        Self::MessagePack,
+        Self::BothEncodings,
+        Self::Collision,
+        Self::Forked,
+        Self::FutureStamp,
+        Self::Silent,
+        Self::Stall,
+        Self::FullBuffer,
+    ];
+
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Collision { .. } => Some(Self::Collision),
+            Event::Forked { .. } => Some(Self::Forked),
+            Event::FutureStamp { .. } => Some(Self::FutureStamp),
+            Event::Closed { reason: CloseReason::Silent, .. } => Some(Self::Silent),
+            _ => None,
+        }
+    }
+}
