@@ -51,6 +51,16 @@ impl Syncer {
         self.shared.sync(false)
     }
 
+    /// Like [`sync`](Self::sync), and it is time to write behind, however little there is: for a moment when
+    /// there is nothing better to do.
+    ///
+    /// # Errors
+    ///
+    /// Like [`sync`](Self::sync).
+    pub fn begin_checkpoint(&self) -> Result<(), StoreError> {
+        self.shared.sync(true)
+    }
+
     /// Writes the next slice of what follows from the log behind it, if it is time to. Returns whether
     /// anything was written: then there may be more. To be called now and then from a thread that has
     /// nothing better to do; a sync waits for one slice at most.

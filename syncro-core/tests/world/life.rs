@@ -54,7 +54,7 @@ impl World {
     ) -> Result<(), Failure> {
         let it = &mut self.nodes[node];
         it.fuse = None;
-        let (disk, log) = (it.disk.crash(), it.log.clone());
+        let (disk, log) = (it.disk.crash_keeping(kept), it.log.clone());
         let (kept, lost) = it.unsynced.split_at(kept.min(it.unsynced.len()));
         let (kept, lost) = (kept.to_vec(), lost.to_vec());
         self.unplug(node, bytes)?;
@@ -122,6 +122,7 @@ impl World {
         let (mut opened, effects) = TestNode::open(self.now(node), config, disk, log, kept)?;
         let before = &mut self.nodes[node];
         (opened.skew_ms, opened.uptime_ms) = (before.skew_ms, before.uptime_ms);
+        opened.flushes = before.flushes;
         opened.image = before.image.clone();
         opened.events = std::mem::take(&mut before.events);
         self.nodes[node] = opened;
@@ -175,6 +176,7 @@ impl World {
             wake_at: it.wake_at,
             skew_ms: it.skew_ms,
             uptime_ms: uptime_ms(self.nodes.len()),
+            flushes: it.flushes,
             covered: it.covered.clone(),
         };
         let sessions: Vec<SessionId> = self

@@ -32,6 +32,8 @@ pub(crate) struct TestNode {
     pub(crate) skew_ms: i64,
     /// By how much its monotonic clock is.
     pub(crate) uptime_ms: u64,
+    /// How often it flushed.
+    pub(crate) flushes: u64,
     /// Points of peers that were found to cover nothing that is not held.
     pub(crate) covered: HashSet<Point>,
 }
@@ -120,6 +122,7 @@ impl TestNode {
             wake_at: None,
             skew_ms: 0,
             uptime_ms: 0,
+            flushes: 0,
             covered: HashSet::new(),
         };
         node.check_log()?;
@@ -127,8 +130,20 @@ impl TestNode {
     }
 
     /// Flushes what was applied.
+    ///
+    /// In turn, what follows from the log is written behind, in part or not at all, for a crash to find it so.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
-        self.store.sync()?;
+        self.flushes += 1;
+        let syncer = self.store.syncer();
+        match self.flushes % 4 {
+            0 => syncer.begin_checkpoint()?,
+            1 => {
+                self.store.sync()?;
+                syncer.write_behind()?;
+            }
+            2 => syncer.checkpoint()?,
+            _ => self.store.sync()?,
+        }
         self.log.durable = self.log.entries.len();
         let last = self.unsynced.drain(..).next_back();
         self.flushed = last.map(|commit| commit.sequence).or(self.flushed);
