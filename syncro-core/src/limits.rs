@@ -64,6 +64,11 @@ pub const SESSIONS_MAX: usize = 65_536;
 /// quarter of a gigabyte.
 pub const MESSAGE_SCRIBES_MAX: usize = BATCH_BYTES / 6 + TRANSACTION_SCRIBES_MAX;
 
+/// Bytes of the transactions of one `scribes` message, in their canonical encoding: a batch of
+/// [`BATCH_BYTES`] and one transaction more. Decoded, tiny fields take some thirty times their bytes, which
+/// makes 35 MiB.
+pub const MESSAGE_TRANSACTIONS_BYTES_MAX: usize = BATCH_BYTES + TRANSACTION_BYTES_MAX;
+
 /// Rungs that a `sync` message may carry: a ladder has two rungs per doubling of 2^48 scribes and the
 /// newest of twelve epochs, together 108.
 pub const LADDER_RUNGS_MAX: usize = 128;

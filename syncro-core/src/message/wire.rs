@@ -12,7 +12,7 @@ use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::id::{Name, NodeId};
 use crate::limits::{
     ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX, MESSAGE_SCRIBES_MAX,
-    NAME_BYTES_MAX, TEXT_BYTES_MAX,
+    MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use crate::scribe::Transaction;
 use crate::stamp::{Epoch, Time};
@@ -209,7 +209,7 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     let mut reader = parts.get("transactions")?;
     let count = reader.array()?;
     let mut items = Vec::new();
-    let (mut echoes, mut scribes) = (0, 0);
+    let (mut echoes, mut scribes, mut bytes) = (0, 0, 0);
     for _ in 0..count {
         let mut ahead = reader.clone();
         if ahead.head()? == Head::Array(2) {
@@ -223,7 +223,8 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
         } else {
             let transaction = Transaction::read(&mut reader)?;
             scribes += transaction.scribes().len();
-            if scribes > MESSAGE_SCRIBES_MAX {
+            bytes += transaction.bytes().len();
+            if scribes > MESSAGE_SCRIBES_MAX || bytes > MESSAGE_TRANSACTIONS_BYTES_MAX {
                 return Err(Malformed::Limit("the scribes of a message"));
             }
             items.push(Item::Transaction(transaction));

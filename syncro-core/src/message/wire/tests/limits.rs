@@ -235,6 +235,21 @@ fn a_message_has_as_many_scribes_as_an_honest_sender_puts_in_and_no_more() {
     }
 }
 
+#[test]
+fn a_message_has_one_batch_of_transactions_and_one_more_and_nothing_beyond() {
+    let value = |bytes| Value::Bytes(vec![1; bytes]);
+    let items = [2 * BATCH_BYTES, TRANSACTION_BYTES_MAX]
+        .map(|bytes| Item::Transaction(transaction(bytes, value)));
+    let message = Message::Scribes(Scribes {
+        from: Point::START,
+        to: Point::START,
+        end: 0,
+        items: items.to_vec(),
+    });
+    let refused = decode(message.encode(Encoding::MessagePack));
+    assert_eq!(refused.err(), Some(Malformed::Limit("the scribes of a message")));
+}
+
 /// A frame of 8 MiB, most of it under a key that nobody knows, was kept for the sake of the small
 /// transaction in it: in the log's tail, in records, in what waits for a watcher.
 #[test]
