@@ -22,6 +22,19 @@ const SLICE_ROWS: usize = 512;
 /// Bytes of one slice, unless a single row has more.
 const SLICE_BYTES: usize = 1 << 20;
 
+/// Bytes of slices after which one is durable. The next sync pays for what is buffered: that must not be a
+/// whole checkpoint.
+const BUFFERED_BYTES: usize = 8 << 20;
+
+/// When a sync begins a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// When as much is behind as may be.
+    WhenDue,
+    /// When anything is behind.
+    Now,
+}
+
 /// A checkpoint under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {
@@ -29,14 +42,18 @@ pub(crate) struct Checkpoint {
     mark: Point,
     /// The last row written.
     last: Option<(Table, Bytes)>,
+    /// Bytes written since the last durable slice.
+    buffered_bytes: usize,
 }
 
 impl Checkpoint {
     pub(crate) fn new(mark: Point) -> Self {
-        Self { mark, last: None }
+        Self { mark, last: None, buffered_bytes: 0 }
     }
 
     /// The next slice of the rows, and whether it is the last.
+    ///
+    /// Names come first, since records refer to them.
     fn slice(&mut self, rows: &Rows) -> (Batch, bool) {
         // A record in pieces must not be found half old and half new.
         let first = rows.from(Table::Records, Bound::Unbounded).next();
@@ -45,13 +62,13 @@ impl Checkpoint {
         let mut batch = Batch::new();
         let mut last = self.last.clone();
         let mut rest = rows.after(self.last.as_ref()).peekable();
-        // Names come first, and all at once: a record refers to them, and they to each other.
-        while let Some((table, key, value)) = rest.next_if(|(table, ..)| {
-            let is_full = batch.len() >= SLICE_ROWS || batch.bytes() >= SLICE_BYTES;
-            !is_full || has_pieces || *table == Table::Names
-        }) {
+        for (table, key, value) in rest.by_ref() {
             overlay::put(&mut batch, table, key, value);
             last = Some((table, key.clone()));
+            let is_full = batch.len() >= SLICE_ROWS || batch.bytes() >= SLICE_BYTES;
+            if is_full && !has_pieces {
+                break;
+            }
         }
         let is_last = rest.peek().is_none();
         drop(rest);
@@ -65,29 +82,26 @@ impl Checkpoint {
 }
 
 impl Shared {
-    /// Makes what was applied durable. Begins a checkpoint when there is enough for one, or when it is
-    /// wanted, unless one is under way.
-    pub(crate) fn sync(&self, is_checkpoint_wanted: bool) -> Result<(), StoreError> {
+    /// Makes what was applied durable, and may begin a checkpoint, unless one is under way.
+    pub(crate) fn sync(&self, begin: Begin) -> Result<(), StoreError> {
         let _turn = self.turns.for_sync();
         self.guarded(|shared| {
-            let mut batch = Batch::new();
-            let (backend, begins) = {
+            let (backend, rows, mark) = {
                 let mut state = shared.write();
                 let backend = state.backend.clone().ok_or(StoreError::Closed)?;
                 state.put_open_page();
-                overlay::fill(&mut batch, &state.log.freeze());
-                let bytes = state.derived.active_bytes();
-                let is_due = bytes >= shared.overlay_bytes || (is_checkpoint_wanted && bytes > 0);
-                let begins = is_due && state.checkpoint.is_none();
+                let is_due = begin == Begin::Now || state.behind_bytes() >= shared.overlay_bytes;
+                let begins = is_due && state.checkpoint.is_none() && state.behind_bytes() > 0;
                 if begins {
-                    state.derived.freeze();
+                    state.set_derived_aside();
                 }
-                (backend, begins.then(|| state.open_page.end()))
+                let mark = begins.then(|| state.open_page.end());
+                (backend, state.log.set_aside(), mark)
             };
-            backend.write(&batch, Durability::Durable)?;
+            backend.write(&overlay::batch(&rows), Durability::Durable)?;
             let mut state = shared.write();
-            state.log.thaw();
-            if let Some(mark) = begins {
+            state.log.forget();
+            if let Some(mark) = mark {
                 state.checkpoint = Some(Checkpoint::new(mark));
             }
             Ok(())
@@ -104,14 +118,20 @@ impl Shared {
                     return Ok(None);
                 };
                 let backend = state.backend.clone().ok_or(StoreError::Closed)?;
-                (backend, state.derived.frozen().clone(), checkpoint)
+                (backend, state.derived.aside().clone(), checkpoint)
             };
             let (batch, is_last) = checkpoint.slice(&rows);
-            backend.write(&batch, Durability::Buffered)?;
+            checkpoint.buffered_bytes += batch.bytes();
+            if checkpoint.buffered_bytes < BUFFERED_BYTES {
+                backend.write(&batch, Durability::Buffered)?;
+            } else {
+                backend.write(&batch, Durability::Durable)?;
+                checkpoint.buffered_bytes = 0;
+            }
             let mut state = shared.write();
             state.checkpoint = (!is_last).then_some(checkpoint);
             if is_last {
-                state.derived.thaw();
+                state.derived.forget();
             }
             Ok(Some(batch.bytes()))
         })
@@ -120,43 +140,43 @@ impl Shared {
     /// Writes everything, so that the next opening has nothing to play.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         while self.write_slice()?.is_some() {}
-        self.sync(true)?;
+        self.sync(Begin::Now)?;
         while self.write_slice()?.is_some() {}
-        // The slices are buffered.
-        self.sync(false)
+        // The last slices are buffered.
+        self.sync(Begin::WhenDue)
     }
 
-    /// While the log is played: writes what follows from it up to a point, if there is enough.
+    /// While the log is played: writes what follows from it up to a point, if as much is behind as may be.
     pub(crate) fn checkpoint_at(&self, mark: Point) -> Result<(), StoreError> {
         {
             let mut state = self.write();
-            if state.derived.active_bytes() < self.overlay_bytes {
+            if state.behind_bytes() < self.overlay_bytes {
                 return Ok(());
             }
-            state.derived.freeze();
+            state.set_derived_aside();
             state.checkpoint = Some(Checkpoint::new(mark));
         }
         while self.write_slice()?.is_some() {}
         Ok(())
     }
 
-    /// Keeps what is held in memory within bounds: whoever puts rows while there are too many writes
-    /// twice as much of them behind.
-    pub(crate) fn help(&self, bytes: usize) -> Result<(), StoreError> {
-        let (active_bytes, is_under_way) = {
-            let state = self.read();
-            (state.derived.active_bytes(), state.checkpoint.is_some())
+    /// Where more is behind than some bound: writes twice as much of it as was put since the last call.
+    pub(crate) fn make_room(&self, bound: usize) -> Result<(), StoreError> {
+        let (debt, is_under_way) = {
+            let mut state = self.write();
+            if state.behind_bytes() < bound {
+                return Ok(());
+            }
+            (std::mem::take(&mut state.debt_bytes), state.checkpoint.is_some())
         };
-        if active_bytes >= 2 * self.overlay_bytes && !is_under_way {
-            self.sync(false)?;
+        if !is_under_way {
+            self.sync(Begin::WhenDue)?;
         }
-        if active_bytes >= self.overlay_bytes {
-            let mut written = 0;
-            while written < 2 * bytes {
-                match self.write_slice()? {
-                    Some(bytes) => written += bytes,
-                    None => break,
-                }
+        let mut written = 0;
+        while written < debt.saturating_mul(2) {
+            match self.write_slice()? {
+                Some(bytes) => written += bytes,
+                None => break,
             }
         }
         Ok(())

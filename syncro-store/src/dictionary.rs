@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use syncro_core::{Author, Epoch, Name, NodeId, StoreError};
 
-use crate::backend::Table;
-use crate::encoding::key;
+use crate::backend::{Backend, Table};
+use crate::encoding::{damaged, key};
 use crate::state::Layers;
 
 /// Words of one sort kept in memory, each way; forgotten together when there are this many. Authors
@@ -72,8 +72,7 @@ impl<W: Word> Dictionary<W> {
             return Ok(None);
         };
         let number = row.as_ref().try_into().map(u32::from_be_bytes);
-        let number =
-            number.map_err(|_| crate::encoding::damaged(Table::Names, &number_key(word)))?;
+        let number = number.map_err(|_| damaged(Table::Names, &number_key(word)))?;
         self.remember(word, number);
         Ok(Some(number))
     }
@@ -116,15 +115,27 @@ impl<W: Word> Dictionary<W> {
     }
 }
 
-/// The key of the number that the next word of a sort gets.
-pub(crate) fn next_key<W: Word>() -> Vec<u8> {
-    vec![W::SORT, 0]
+/// The number that the next word of a sort gets: one more than the last.
+pub(crate) fn next_number<W: Word>(backend: &dyn Backend) -> Result<u32, StoreError> {
+    let last = word_key::<W>(u32::MAX);
+    let Some((key, _)) = backend.floor(Table::Names, &last)? else {
+        return Ok(0);
+    };
+    match key.strip_prefix(&last[..2]) {
+        // What lies before the words of a sort is of the sort before.
+        None => Ok(0),
+        Some(number) => match number.try_into().map(u32::from_be_bytes) {
+            Ok(number) if number < u32::MAX => Ok(number + 1),
+            _ => Err(damaged(Table::Names, &key)),
+        },
+    }
 }
 
+/// Lies after the key of the number's word, so that a number that is found has its word.
 fn number_key<W: Word>(word: &W) -> Vec<u8> {
     [&[W::SORT, 1], word.to_bytes().as_ref()].concat()
 }
 
 fn word_key<W: Word>(number: u32) -> Vec<u8> {
-    [&[W::SORT, 2], number.to_be_bytes().as_slice()].concat()
+    [&[W::SORT, 0], number.to_be_bytes().as_slice()].concat()
 }

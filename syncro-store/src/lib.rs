@@ -14,6 +14,7 @@ mod rows;
 mod snapshot;
 mod staging;
 mod state;
+mod view;
 
 pub use backend::{
     Backend, Batch, Durability, Fault, KEY_BYTES_MAX, Memory, MemoryDisk, Table, VALUE_BYTES_MAX,

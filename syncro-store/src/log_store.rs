@@ -5,11 +5,13 @@ use std::sync::Arc;
 use syncro_core::{Commit, Store, StoreError};
 
 use crate::backend::{Backend, Table};
+use crate::checkpoint::Begin;
 use crate::encoding::{key, row};
 use crate::recover;
 use crate::snapshot::Snapshot;
 use crate::staging::Staging;
 use crate::state::Shared;
+use crate::view::Look;
 
 /// A node's store: [`Store`] for the engine that owns it, readers for everybody else.
 ///
@@ -48,7 +50,7 @@ impl Syncer {
     ///
     /// After an error the store has stopped: nothing more is written until it is opened again.
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.shared.sync(false)
+        self.shared.sync(Begin::WhenDue)
     }
 
     /// Like [`sync`](Self::sync), and it is time to write behind, however little there is: for a moment when
@@ -58,7 +60,7 @@ impl Syncer {
     ///
     /// Like [`sync`](Self::sync).
     pub fn begin_checkpoint(&self) -> Result<(), StoreError> {
-        self.shared.sync(true)
+        self.shared.sync(Begin::Now)
     }
 
     /// Writes the next slice of what follows from the log behind it, if it is time to. Returns whether
@@ -75,6 +77,17 @@ impl Syncer {
     /// Whether there is something to write behind.
     pub fn is_behind(&self) -> bool {
         self.shared.read().checkpoint.is_some()
+    }
+
+    /// Writes some of what is behind, where there is as much as may be: to be called by those who apply, when
+    /// they hold no lock that others wait for. Where nobody calls it, `apply` does so itself when twice as
+    /// much is behind.
+    ///
+    /// # Errors
+    ///
+    /// Like [`sync`](Self::sync).
+    pub fn make_room(&self) -> Result<(), StoreError> {
+        self.shared.make_room(self.shared.overlay_bytes)
     }
 
     /// Writes everything that follows from the log behind it, and makes it durable: the next opening has
@@ -103,10 +116,11 @@ pub struct LogStoreBuilder {
 }
 
 impl LogStoreBuilder {
-    /// How much memory what is applied and not written behind yet may take, in bytes: about twice this,
-    /// since one half is filled while the other is written. Default: 32 MiB.
+    /// How many bytes of log and of what follows from it may be behind before a checkpoint begins. Default:
+    /// 32 MiB.
     ///
-    /// It bounds how much of the log is played at an opening after a crash, too.
+    /// In memory there are at most about three times as many, while one checkpoint is written and more
+    /// comes; about as many bytes of log are played at an opening after a crash.
     pub fn overlay_bytes(mut self, bytes: usize) -> Self {
         self.overlay_bytes = bytes;
         self
@@ -130,10 +144,13 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A view of one moment. It holds up nobody; while it lives, what changes is remembered for it in
-    /// memory.
+    /// A view of one moment. While it lives, what changes is remembered for it in memory.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self.shared.clone())
+    }
+
+    pub(crate) fn look(&self) -> Look<'_> {
+        Look::now(&self.shared)
     }
 }
 
@@ -162,11 +179,15 @@ impl LogStore {
     pub fn syncer(&self) -> Syncer {
         Syncer { shared: self.shared.clone() }
     }
+
+    pub(crate) fn look(&self) -> Look<'_> {
+        Look::now(&self.shared)
+    }
 }
 
 impl Store for LogStore {
     fn apply(&mut self, commit: &Commit) -> Result<(), StoreError> {
-        self.shared.help(bytes_of(commit))?;
+        self.shared.make_room(self.shared.overlay_bytes.saturating_mul(2))?;
         self.shared.guarded(|shared| {
             let mut staging = Staging::new(shared);
             for entry in &commit.entries {
@@ -188,14 +209,8 @@ impl Store for LogStore {
     }
 }
 
-/// About the bytes of the rows of a commit.
-fn bytes_of(commit: &Commit) -> usize {
-    let transactions = commit.entries.iter().map(|entry| entry.transaction.bytes().len());
-    transactions.chain(commit.records.iter().map(|(_, record)| record.bytes())).sum()
-}
-
-/// Bytes of rows that follow from the log at which a checkpoint begins: large enough that many changes of
-/// one record are one write, small enough that playing it after a crash takes a fraction of a second.
+/// Large enough that many changes of one record are one write, small enough that playing it after a crash
+/// takes a fraction of a second.
 const OVERLAY_BYTES: usize = 32 << 20;
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ const ROW_BYTES: usize = 128;
 pub(crate) struct Overlay {
     active: Rows,
     active_bytes: usize,
-    frozen: Arc<Rows>,
+    aside: Arc<Rows>,
 }
 
 impl Overlay {
@@ -37,25 +37,29 @@ impl Overlay {
     }
 
     /// Sets aside what was put so far, for writing.
-    pub(crate) fn freeze(&mut self) -> Arc<Rows> {
+    pub(crate) fn set_aside(&mut self) -> Arc<Rows> {
+        debug_assert!(
+            self.aside.is_empty(),
+            "what is set aside is written before anything else is"
+        );
         self.active_bytes = 0;
-        self.frozen = Arc::new(std::mem::take(&mut self.active));
-        self.frozen.clone()
+        self.aside = Arc::new(std::mem::take(&mut self.active));
+        self.aside.clone()
     }
 
     /// What is set aside.
-    pub(crate) fn frozen(&self) -> &Arc<Rows> {
-        &self.frozen
+    pub(crate) fn aside(&self) -> &Arc<Rows> {
+        &self.aside
     }
 
     /// Forgets what was set aside: it is in the backend now.
-    pub(crate) fn thaw(&mut self) {
-        self.frozen = Arc::default();
+    pub(crate) fn forget(&mut self) {
+        self.aside = Arc::default();
     }
 
     /// The layers, what is newer after what is older.
     pub(crate) fn layers(&self) -> [&Rows; 2] {
-        [&self.frozen, &self.active]
+        [&self.aside, &self.active]
     }
 }
 
@@ -132,11 +136,11 @@ pub(crate) fn floor(
     Ok(best)
 }
 
-/// Adds rows to a batch.
-pub(crate) fn fill(batch: &mut Batch, rows: &Rows) {
-    for (table, key, value) in rows.iter() {
-        put(batch, table, key, value);
-    }
+/// The batch that writes rows down.
+pub(crate) fn batch(rows: &Rows) -> Batch {
+    let mut batch = Batch::new();
+    rows.iter().for_each(|(table, key, value)| put(&mut batch, table, key, value));
+    batch
 }
 
 pub(crate) fn put(batch: &mut Batch, table: Table, key: &Bytes, value: &Option<Bytes>) {

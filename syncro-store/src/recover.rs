@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{OwnRow, Point, Record, RecordKey, StoreError, View};
+use syncro_core::{Author, Name, OwnRow, Point, Record, RecordKey, StoreError, View};
 
 use crate::backend::{Backend, Table};
-use crate::dictionary::{Word, next_key};
+use crate::dictionary::next_number;
 use crate::encoding::page::{OpenPage, Page};
 use crate::encoding::{FORMAT_VERSION, damaged, key, row, seal, unseal};
 use crate::overlay::Overlay;
-use crate::snapshot::Look;
 use crate::staging::Staging;
 use crate::state::{Shared, State};
+use crate::view::Look;
 
 /// Bytes of the log that are played at once.
 const PLAYED_BYTES: usize = 1 << 20;
@@ -28,9 +28,11 @@ pub(crate) fn open(backend: Arc<dyn Backend>, overlay_bytes: usize) -> Result<Sh
         log: Overlay::default(),
         derived: Overlay::default(),
         checkpoint: None,
+        log_bytes: 0,
+        debt_bytes: 0,
         open_page: last_page(&*backend, end)?,
-        next_name: next_number::<syncro_core::Name>(&*backend)?,
-        next_author: next_number::<syncro_core::Author>(&*backend)?,
+        next_name: next_number::<Name>(&*backend)?,
+        next_author: next_number::<Author>(&*backend)?,
         has_pieces: !first_piece.is_empty(),
         backend: Some(backend),
     };
@@ -74,6 +76,8 @@ fn play(shared: &Shared, mut from: u64, end: u64) -> Result<(), StoreError> {
             staging.record(key, record)?;
         }
         staging.publish(&[])?;
+        let bytes = entries.iter().map(|entry| entry.transaction.bytes().len());
+        shared.write().log_bytes += bytes.sum::<usize>();
         if let Some(last) = entries.last() {
             shared.checkpoint_at(last.end())?;
         }
@@ -102,11 +106,6 @@ fn read<T>(
     };
     let content = unseal(table, key, &sealed)?;
     decode(&content).map(Some).ok_or_else(|| damaged(table, key))
-}
-
-fn next_number<W: Word>(backend: &dyn Backend) -> Result<u32, StoreError> {
-    let decode = |content: &Bytes| Some(u32::from_be_bytes(content[..].try_into().ok()?));
-    Ok(read(backend, Table::Names, &next_key::<W>(), decode)?.unwrap_or(0))
 }
 
 /// The last page, which must end where the node's own row says that the log does.

@@ -44,6 +44,10 @@ impl Rows {
         self.table(table).range::<[u8], _>(up_to).next_back()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.iter().all(BTreeMap::is_empty)
+    }
+
     /// All rows, by table and key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Table, &Bytes, &Option<Bytes>)> {
         self.after(None)

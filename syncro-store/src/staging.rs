@@ -6,8 +6,7 @@ use bytes::Bytes;
 use syncro_core::{Author, Entry, Name, Record, RecordKey, StoreError};
 
 use crate::backend::Table;
-use crate::dictionary::{Dictionary, Word, next_key};
-use crate::encoding::page::OpenPage;
+use crate::dictionary::{Dictionary, Word};
 use crate::encoding::record::Numbers;
 use crate::encoding::{key, record, seal};
 use crate::state::{Shared, State};
@@ -84,23 +83,16 @@ impl<'a> Staging<'a> {
         }
         // From here on nothing fails.
         for entry in entries {
-            self.append(entry);
+            self.state.append(entry);
         }
         for (table, key, value) in self.rows {
+            self.state.debt_bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
             self.state.put(table, key, value);
         }
         self.state.next_name = self.next_name;
         self.state.next_author = self.next_author;
         self.state.has_pieces = self.has_pieces;
         Ok(())
-    }
-
-    fn append(&mut self, entry: &Entry) {
-        if self.state.open_page.is_full_for(entry.transaction.bytes().len()) {
-            self.state.put_open_page();
-            self.state.open_page = OpenPage::begin(self.state.open_page.end());
-        }
-        self.state.open_page.push(entry);
     }
 
     fn number<W: Word>(
@@ -118,20 +110,7 @@ impl<'a> Staging<'a> {
         for (key, row) in dictionary.assign(word, number) {
             self.put(Table::Names, key, &row);
         }
-        self.put(Table::Names, next_key::<W>(), &(number + 1).to_be_bytes());
         Ok(number)
-    }
-}
-
-impl State {
-    /// Puts the page at the end of the log as it is now.
-    pub(crate) fn put_open_page(&mut self) {
-        if self.open_page.is_empty() {
-            return;
-        }
-        let key = key::page(self.open_page.first());
-        let sealed = seal(Table::Log, &key, self.open_page.content());
-        self.put(Table::Log, Bytes::copy_from_slice(&key), Some(sealed));
     }
 }
 

@@ -5,13 +5,13 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use syncro_core::{Author, Name, Point, StoreError};
+use syncro_core::{Author, Entry, Name, Point, StoreError};
 
 use crate::backend::{Backend, Table};
 use crate::checkpoint::{Checkpoint, Turns};
 use crate::dictionary::Dictionary;
 use crate::encoding::page::OpenPage;
-use crate::encoding::unseal;
+use crate::encoding::{key, seal, unseal};
 use crate::overlay::{self, Overlay};
 use crate::rows::Rows;
 
@@ -37,8 +37,12 @@ pub(crate) struct State {
     pub(crate) log: Overlay,
     /// What follows from the log: names, records, stamps. Written behind.
     pub(crate) derived: Overlay,
-    /// The checkpoint under way, which writes what is frozen above.
+    /// The checkpoint under way, which writes what is set aside above.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Bytes of the log that no checkpoint has begun to cover: they are played at an opening after a crash.
+    pub(crate) log_bytes: usize,
+    /// About the bytes put since somebody last made room for more.
+    pub(crate) debt_bytes: usize,
     /// The page at the end of the log. In the backend as of the last sync.
     pub(crate) open_page: OpenPage,
     pub(crate) next_name: u32,
@@ -83,7 +87,7 @@ impl Shared {
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
-        // Only `apply` writes, and a store whose `apply` failed is latched.
+        // A thread that panicked while it changed the state has latched the store: see `guarded`.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -96,7 +100,11 @@ impl Shared {
         let state = self.read();
         let past = Past { end: state.open_page.end(), before: Mutex::default() };
         let past = Arc::new(past);
-        self.snapshots().push(Arc::downgrade(&past));
+        let mut snapshots = self.snapshots();
+        if snapshots.len() == snapshots.capacity() {
+            snapshots.retain(|past| past.strong_count() > 0);
+        }
+        snapshots.push(Arc::downgrade(&past));
         past
     }
 
@@ -110,11 +118,16 @@ impl Shared {
         living
     }
 
+    #[cfg(test)]
+    pub(crate) fn snapshots_known(&self) -> usize {
+        self.snapshots().len()
+    }
+
     fn snapshots(&self) -> MutexGuard<'_, Vec<Weak<Past>>> {
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a write, and stops the store when it fails.
+    /// Runs a write, and stops the store when it fails or panics.
     pub(crate) fn guarded<T>(
         &self,
         write: impl FnOnce(&Self) -> Result<T, StoreError>,
@@ -122,11 +135,28 @@ impl Shared {
         if let Some(cause) = self.latched.get() {
             return Err(StoreError::Latched { cause: cause.clone() });
         }
+        let latch = LatchOnPanic(self);
         let written = write(self);
-        if let Err(error) = &written {
-            let _ = self.latched.set(error.to_string());
+        std::mem::forget(latch);
+        match &written {
+            // Nothing was written: the store had been given up before.
+            Ok(_) | Err(StoreError::Closed) => {}
+            Err(error) => self.latch(error.to_string()),
         }
         written
+    }
+
+    fn latch(&self, cause: String) {
+        // The first cause counts.
+        let _ = self.latched.set(cause);
+    }
+}
+
+struct LatchOnPanic<'a>(&'a Shared);
+
+impl Drop for LatchOnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.latch("a write panicked".to_owned());
     }
 }
 
@@ -155,6 +185,39 @@ impl State {
         }
     }
 
+    /// Appends to the log.
+    pub(crate) fn append(&mut self, entry: &Entry) {
+        let bytes = entry.transaction.bytes().len();
+        self.log_bytes += bytes;
+        self.debt_bytes += bytes;
+        if self.open_page.is_full_for(bytes) {
+            self.put_open_page();
+            self.open_page = OpenPage::begin(self.open_page.end());
+        }
+        self.open_page.push(entry);
+    }
+
+    /// Puts the page at the end of the log as it is now.
+    pub(crate) fn put_open_page(&mut self) {
+        if self.open_page.is_empty() {
+            return;
+        }
+        let key = key::page(self.open_page.first());
+        let sealed = seal(Table::Log, &key, self.open_page.content());
+        self.put(Table::Log, Bytes::copy_from_slice(&key), Some(sealed));
+    }
+
+    /// About the bytes of memory, and of log to be played after a crash, that no checkpoint covers.
+    pub(crate) fn behind_bytes(&self) -> usize {
+        self.derived.active_bytes() + self.log_bytes
+    }
+
+    /// Sets aside what follows from the log, for a checkpoint.
+    pub(crate) fn set_derived_aside(&mut self) {
+        self.log_bytes = 0;
+        self.derived.set_aside();
+    }
+
     fn layers(&self, table: Table) -> [&Rows; 2] {
         match table {
             Table::Rows | Table::Log => self.log.layers(),
@@ -173,10 +236,10 @@ pub(crate) struct Layers<'a> {
 impl Layers<'_> {
     /// Calls with the layers of a table, what a snapshot remembers being the last.
     fn with<T>(&self, table: Table, look: impl FnOnce(&[&Rows]) -> T) -> T {
-        let [frozen, active] = self.state.layers(table);
+        let [aside, active] = self.state.layers(table);
         match self.past {
-            None => look(&[frozen, active]),
-            Some(past) => look(&[frozen, active, &past.lock()]),
+            None => look(&[aside, active]),
+            Some(past) => look(&[aside, active, &past.lock()]),
         }
     }
 

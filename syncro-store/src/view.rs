@@ -1,0 +1,275 @@
+//! Reading a store.
+
+use std::sync::{Arc, RwLockReadGuard};
+
+use bytes::Bytes;
+use syncro_core::{
+    Author, Digest, Entry, Held, Name, NodeId, OwnRow, PeerRow, Point, Record, RecordId, RecordKey,
+    StoreError, Transaction, View,
+};
+
+use crate::backend::Table;
+use crate::encoding::page::Page;
+use crate::encoding::record::Words;
+use crate::encoding::{damaged, key, record, row};
+use crate::log_store::{LogStore, Reader};
+use crate::snapshot::Snapshot;
+use crate::staging::PIECE_BYTES;
+use crate::state::{Layers, Past, Shared, State};
+
+/// The rows of peers read at once: a row has at most about 4 KiB.
+const PEERS_AT_ONCE: usize = 256;
+
+/// One look at a store: nothing is applied meanwhile.
+pub(crate) struct Look<'a> {
+    shared: &'a Shared,
+    state: RwLockReadGuard<'a, State>,
+    past: Option<&'a Past>,
+}
+
+impl<'a> Look<'a> {
+    pub(crate) fn now(shared: &'a Shared) -> Self {
+        Self { shared, state: shared.read(), past: None }
+    }
+
+    pub(crate) fn as_of(shared: &'a Shared, past: &'a Past) -> Self {
+        Self { shared, state: shared.read(), past: Some(past) }
+    }
+
+    fn rows(&self) -> Result<Layers<'_>, StoreError> {
+        self.state.as_of(self.past)
+    }
+
+    /// Where the log ends.
+    fn end(&self) -> Point {
+        self.past.map_or_else(|| self.state.open_page.end(), |past| past.end)
+    }
+
+    /// The record that begins with a row. One that fills it goes on in others.
+    fn decode(&self, key: &[u8], mut content: Bytes) -> Result<Record, StoreError> {
+        if content.len() >= PIECE_BYTES {
+            let (first, end) = (key::piece(key, 0), key::piece(key, u32::MAX));
+            let more = self.rows()?.scan(Table::Records, &first, Some(&end), usize::MAX)?;
+            let mut whole = content.to_vec();
+            for (number, (at, piece)) in (1..).zip(&more) {
+                if *at != key::piece(key, number) {
+                    return Err(damaged(Table::Records, key));
+                }
+                whole.extend_from_slice(piece);
+            }
+            content = whole.into();
+        }
+        record::read(&content, self)?.ok_or_else(|| damaged(Table::Records, key))
+    }
+
+    /// The page that holds an offset, if the log reaches that far.
+    fn page(&self, offset: u64) -> Result<Option<Page>, StoreError> {
+        let open = &self.state.open_page;
+        if offset >= open.first() {
+            return Ok((!open.is_empty()).then(|| open.to_page()));
+        }
+        let rows = self.rows()?;
+        let Some((key, content)) = rows.floor(Table::Log, &key::page(offset))? else {
+            return Ok(None);
+        };
+        let first = key::page_offset(&key).ok_or_else(|| damaged(Table::Log, &key))?;
+        Ok(Some(Page::new(first, content)))
+    }
+}
+
+impl Words for Look<'_> {
+    fn name(&self, number: u32) -> Result<Option<Name>, StoreError> {
+        self.shared.names.word(number, &self.rows()?)
+    }
+
+    fn author(&self, number: u32) -> Result<Option<Author>, StoreError> {
+        self.shared.authors.word(number, &self.rows()?)
+    }
+}
+
+impl View for Look<'_> {
+    fn own(&self) -> Result<Option<OwnRow>, StoreError> {
+        let Some(content) = self.rows()?.get(Table::Rows, key::OWN)? else {
+            return Ok(None);
+        };
+        row::read_own(&content).map(Some).ok_or_else(|| damaged(Table::Rows, key::OWN))
+    }
+
+    fn peer(&self, node: NodeId) -> Result<Option<PeerRow>, StoreError> {
+        let key = key::peer(node);
+        let Some(content) = self.rows()?.get(Table::Rows, &key)? else {
+            return Ok(None);
+        };
+        row::read_peer(&content).map(Some).ok_or_else(|| damaged(Table::Rows, &key))
+    }
+
+    fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
+        let mut peers = Vec::new();
+        let mut start = key::PEER.to_vec();
+        let end = [key::PEER, &[0xff; 17]].concat();
+        loop {
+            let rows = self.rows()?.scan(Table::Rows, &start, Some(&end), PEERS_AT_ONCE)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(peers);
+            };
+            start = [last, [0].as_slice()].concat();
+            for (key, content) in &rows {
+                let peer = key::peer_node(key).zip(row::read_peer(content));
+                peers.push(peer.ok_or_else(|| damaged(Table::Rows, key))?);
+            }
+        }
+    }
+
+    fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
+        let key = key::record(key);
+        let Some(content) = self.rows()?.get(Table::Records, &key)? else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(self.decode(&key, content)?)))
+    }
+
+    fn records(
+        &self,
+        model: &Name,
+        after: Option<&RecordId>,
+        limit: usize,
+    ) -> Result<Vec<(RecordId, Arc<Record>)>, StoreError> {
+        let start = match after {
+            None => key::model(model),
+            Some(id) => {
+                let mut key = key::record(&RecordKey { model: model.clone(), id: id.clone() });
+                key.push(0);
+                key
+            }
+        };
+        let pairs =
+            self.rows()?.scan(Table::Records, &start, Some(&key::after_model(model)), limit)?;
+        let records = pairs.into_iter().map(|(key, content)| {
+            let found = key::read_record(&key).ok_or_else(|| damaged(Table::Records, &key))?;
+            Ok((found.id, Arc::new(self.decode(&key, content)?)))
+        });
+        records.collect()
+    }
+
+    fn models(&self) -> Result<Vec<Name>, StoreError> {
+        let mut models = Vec::new();
+        let mut start = key::FIRST_RECORD.to_vec();
+        while let Some((key, _)) = self.rows()?.scan(Table::Records, &start, None, 1)?.pop() {
+            let found = key::read_record(&key).ok_or_else(|| damaged(Table::Records, &key))?;
+            start = key::after_model(&found.model);
+            models.push(found.model);
+        }
+        models.sort_unstable();
+        Ok(models)
+    }
+
+    fn entries(&self, from: u64, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
+        let end = self.end().offset;
+        let mut entries: Vec<Entry> = Vec::new();
+        let (mut next, mut bytes) = (from, 0);
+        while next < end {
+            let missing = || damaged(Table::Log, &key::page(next));
+            let page = self.page(next)?.ok_or_else(missing)?;
+            let lost = || damaged(Table::Log, &key::page(page.first()));
+            let mut walk = page.walk().ok_or_else(lost)?;
+            while walk.at().offset < next && !walk.is_over() {
+                walk.step().ok_or_else(lost)?;
+            }
+            let follows = entries.last().is_none_or(|last| last.end() == walk.at());
+            if walk.at().offset != next || walk.is_over() || !follows {
+                return Err(missing());
+            }
+            while !walk.is_over() && walk.at().offset < end {
+                let entry = walk.entry().ok_or_else(lost)?;
+                bytes += entry.transaction.bytes().len();
+                if bytes > bytes_max && !entries.is_empty() {
+                    return Ok(entries);
+                }
+                entries.push(entry);
+            }
+            next = walk.at().offset;
+        }
+        Ok(entries)
+    }
+
+    fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
+        if offset == 0 || offset > self.end().offset {
+            return Ok((offset == 0).then_some(Digest::EMPTY));
+        }
+        // The digest at an offset is the one after the transaction before it.
+        let Some(page) = self.page(offset - 1)? else {
+            return Ok(None);
+        };
+        let lost = || damaged(Table::Log, &key::page(page.first()));
+        let mut walk = page.walk().ok_or_else(lost)?;
+        while walk.at().offset < offset && !walk.is_over() {
+            walk.step().ok_or_else(lost)?;
+        }
+        Ok((walk.at().offset == offset).then(|| walk.at().digest))
+    }
+
+    fn held(&self, transaction: &Transaction) -> Result<Held, StoreError> {
+        let stamp = transaction.stamp();
+        let rows = self.rows()?;
+        let Some(author) = self.shared.authors.number(&stamp.author, &rows)? else {
+            return Ok(Held::No);
+        };
+        let key = key::transaction(author, stamp.time, transaction.content_hash());
+        let Some(offset) = rows.get(Table::Stamps, &key)? else {
+            let of_stamp = key::stamp(author, stamp.time);
+            let end = [of_stamp.as_slice(), &[0xff; 17]].concat();
+            let others = rows.scan(Table::Stamps, &of_stamp, Some(&end), 1)?;
+            return Ok(if others.is_empty() { Held::No } else { Held::Others });
+        };
+        let lost = || damaged(Table::Stamps, &key);
+        let offset = u64::from_be_bytes(offset[..].try_into().map_err(|_| lost())?);
+        let page = self.page(offset)?.ok_or_else(lost)?;
+        let mut walk = page.walk().ok_or_else(lost)?;
+        loop {
+            let (at, bytes) = walk.step().ok_or_else(lost)?;
+            if at == offset && bytes == *transaction.bytes() {
+                return Ok(Held::Same { offset, digest: walk.at().digest });
+            }
+        }
+    }
+}
+
+macro_rules! view_through {
+    ($($type:ty),*) => {$(
+        impl View for $type {
+            fn own(&self) -> Result<Option<OwnRow>, StoreError> {
+                self.look().own()
+            }
+            fn peer(&self, node: NodeId) -> Result<Option<PeerRow>, StoreError> {
+                self.look().peer(node)
+            }
+            fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
+                self.look().peers()
+            }
+            fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
+                self.look().record(key)
+            }
+            fn records(
+                &self,
+                model: &Name,
+                after: Option<&RecordId>,
+                limit: usize,
+            ) -> Result<Vec<(RecordId, Arc<Record>)>, StoreError> {
+                self.look().records(model, after, limit)
+            }
+            fn models(&self) -> Result<Vec<Name>, StoreError> {
+                self.look().models()
+            }
+            fn entries(&self, from: u64, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
+                self.look().entries(from, bytes_max)
+            }
+            fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
+                self.look().digest_at(offset)
+            }
+            fn held(&self, transaction: &Transaction) -> Result<Held, StoreError> {
+                self.look().held(transaction)
+            }
+        }
+    )*};
+}
+view_through!(Snapshot, Reader, LogStore);
