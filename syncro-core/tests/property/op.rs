@@ -33,8 +33,8 @@ pub(crate) enum Op {
     /// All transports have room again.
     Room,
     Sync(u8),
-    /// Flushes, and the engine hears of it later.
-    Flush(u8),
+    /// A write, and a slow flush: its peers write the same before the engine hears of it.
+    Flush(u8, Write),
     Advance(u16),
     /// Lets everybody say everything and flush it.
     Settle,
@@ -153,7 +153,17 @@ impl Op {
             }
             Self::Room => give_room(world)?,
             Self::Sync(at) => world.sync(node(*at))?,
-            Self::Flush(at) => world.flush(node(*at))?,
+            Self::Flush(at, write) => {
+                let at = node(*at);
+                world.write(at, write)?;
+                world.flush(at)?;
+                for peer in world.peers(at) {
+                    world.write(peer, write)?;
+                }
+                world.deliver_to(at)?;
+                world.deliver_to(at)?;
+                world.hear(at)?;
+            }
             Self::Advance(ms) => world.advance(u64::from(*ms))?,
             Self::Settle => {
                 give_room(world)?;
@@ -223,12 +233,12 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => (at(), side()).prop_map(|(at, side)| Op::HangUp(at, side)),
         3 => (at(), side(), 3..6_u8).prop_map(|(at, side, count)| Op::Clog(at, side, count)),
         2 => Just(Op::Room),
-        5 => at().prop_map(Op::Sync),
-        2 => at().prop_map(Op::Flush),
+        4 => at().prop_map(Op::Sync),
+        3 => (at(), writes()).prop_map(|(at, write)| Op::Flush(at, write)),
         2 => prop_oneof![0..10_u16, 150..400_u16, 14_000..65_000_u16].prop_map(Op::Advance),
         6 => Just(Op::Settle),
         3 => (at(), kept(), bytes()).prop_map(|(at, kept, bytes)| Op::Crash(at, kept, bytes)),
-        5 => (at(), 0..8_u8, kept(), bytes())
+        6 => (at(), 0..8_u8, kept(), bytes())
             .prop_map(|(at, steps, kept, bytes)| Op::Fuse(at, steps, kept, bytes)),
         1 => at().prop_map(Op::Restart),
         2 => at().prop_map(Op::KeepImage),

@@ -250,8 +250,7 @@ fn a_flush_acknowledges_only_what_was_applied_before_it() {
     // This one comes while the flush is under way.
     pair.put(A, 2, 2);
     while pair.deliver(link, 1).unwrap() {}
-    let through = pair.nodes[B].flushed.take().unwrap();
-    pair.input(B, syncro_core::Input::Synced { through }).unwrap();
+    pair.hear(B).unwrap();
     while pair.deliver(link, 0).unwrap() {}
     let receipts = |pair: &Pair| {
         let events = pair.nodes[A].events.iter();

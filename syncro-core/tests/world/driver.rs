@@ -75,9 +75,6 @@ impl World {
             applied.map_err(|error| Law::Blame.broken(error.to_string()))?;
             self.check_commit(node, &commit, is_own)?;
             self.nodes[node].unsynced.push(commit);
-            if self.nodes[node].flushed.is_some() {
-                self.seen.insert(Sight::SyncedLate);
-            }
             if self.burn(node, Sight::CrashBeforeSend)? {
                 return Ok(VecDeque::new());
             }
@@ -145,19 +142,28 @@ impl World {
         None
     }
 
-    /// Flushes a node's store, and says so to its engine.
+    /// Flushes a node's store, and says so to its engine; of a flush before, it hears first.
     pub(crate) fn sync(&mut self, node: usize) -> Result<(), Failure> {
+        self.hear(node)?;
         self.flush(node)?;
+        self.hear(node)
+    }
+
+    /// Flushes a node's store. More may be applied before its engine [hears](Self::hear) of it.
+    pub(crate) fn flush(&mut self, node: usize) -> Result<(), Failure> {
+        self.nodes[node].flush()
+    }
+
+    /// Tells an engine of the flush before.
+    pub(crate) fn hear(&mut self, node: usize) -> Result<(), Failure> {
         let Some(through) = self.nodes[node].flushed.take() else { return Ok(()) };
         if self.burn(node, Sight::CrashBeforeSynced)? {
             return Ok(());
         }
+        if !self.nodes[node].unsynced.is_empty() {
+            self.seen.insert(Sight::SyncedLate);
+        }
         self.input(node, Input::Synced { through })
-    }
-
-    /// Flushes a node's store. Its engine hears of it at the next [`sync`](Self::sync).
-    pub(crate) fn flush(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].flush()
     }
 
     /// A step of a driver is done. Returns whether the plug was pulled after it.

@@ -145,6 +145,25 @@ impl World {
         self.arrive(link, side, bytes)
     }
 
+    /// The nodes at the other ends of a node's links.
+    pub(crate) fn peers(&self, node: usize) -> Vec<usize> {
+        let ends = self.links.iter().map(|link| [link.ends[0].node, link.ends[1].node]);
+        let others = ends.filter(|ends| ends.contains(&node)).map(|[a, b]| a + b - node);
+        others.collect()
+    }
+
+    /// Delivers the oldest message of each of a node's links to it.
+    pub(crate) fn deliver_to(&mut self, node: usize) -> Result<(), Failure> {
+        for link in 0..self.links.len() {
+            for side in 0..2 {
+                if self.links[link].ends[side].node == node {
+                    self.deliver(link, side)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Lets so many bytes arrive at one side of a link, in one chunk. Returns whether anything was under way.
     pub(crate) fn arrive(
         &mut self,

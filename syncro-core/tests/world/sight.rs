@@ -25,7 +25,7 @@ pub(crate) enum Sight {
     CrashLosesWhatAPeerHas,
     /// A crash kept a part of what was not flushed.
     CrashKeepsAPart,
-    /// Something was applied between a flush and the engine's hearing of it.
+    /// An engine heard of a flush when more had been applied since.
     SyncedLate,
     /// An older image took the place of a longer log.
     Restore,
