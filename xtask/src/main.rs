@@ -75,6 +75,7 @@ Tasks:
 
 Steps of ci:
   test     cargo test --workspace
+  release  cargo test --release --package syncro-core --test nodes
   fmt      cargo fmt --all --check
   clippy   cargo clippy --workspace --all-targets -- -D warnings
   doc      cargo doc --workspace --no-deps, warnings denied
