@@ -152,3 +152,32 @@ impl Drop for LostOnDrop<'_> {
         let _ = self.core.session_input(Input::Lost { session: self.session });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use syncro_core::Config;
+    use syncro_store::{LogStore, Memory};
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    /// A caller that came to a full node was hung up on without a word.
+    #[tokio::test]
+    async fn a_caller_is_told_that_the_node_is_full() {
+        let core = Core::open(LogStore::open(Memory::new()).unwrap(), Config::default()).unwrap();
+        let open = |_| core.open_session(Role::Accept).unwrap();
+        let _held: Vec<_> = (0..limits::SESSIONS_MAX).map(open).collect();
+        let (near, mut far) = tokio::io::duplex(4096);
+        let caller = async move {
+            let mut heard = Vec::new();
+            far.read_to_end(&mut heard).await.unwrap();
+            heard
+        };
+        let (end, heard) = tokio::join!(run(&core, near, Role::Accept, pending()), caller);
+        assert_eq!(end.unwrap().reason, CloseReason::TooManySessions);
+        let bye = b"\xa3bye\xa4code\x0d";
+        assert!(heard.windows(bye.len()).any(|window| window == bye), "{heard:x?}");
+    }
+}
