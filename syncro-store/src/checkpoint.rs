@@ -161,11 +161,12 @@ impl Shared {
     }
 
     /// Where more is behind than some bound: writes twice as much of it as was put since the last call.
-    pub(crate) fn make_room(&self, bound: usize) -> Result<(), StoreError> {
+    /// Returns whether it was.
+    pub(crate) fn make_room(&self, bound: usize) -> Result<bool, StoreError> {
         let (debt, is_under_way) = {
             let mut state = self.write();
             if state.behind_bytes() < bound {
-                return Ok(());
+                return Ok(false);
             }
             (std::mem::take(&mut state.debt_bytes), state.checkpoint.is_some())
         };
@@ -179,7 +180,7 @@ impl Shared {
                 None => break,
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -79,14 +79,21 @@ impl Syncer {
         self.shared.read().checkpoint.is_some()
     }
 
-    /// Writes some of what is behind, where there is as much as may be: to be called by those who apply, when
-    /// they hold no lock that others wait for. Where nobody calls it, `apply` does so itself when twice as
-    /// much is behind.
+    /// Whether as much is behind as may be while a checkpoint is still under way: a good time to wait for
+    /// it.
+    pub fn is_crowded(&self) -> bool {
+        let state = self.shared.read();
+        state.checkpoint.is_some() && state.behind_bytes() >= self.shared.overlay_bytes
+    }
+
+    /// Writes some of what is behind, where there is as much as may be, and returns whether there was: to
+    /// be called by those who apply, when they hold no lock that others wait for. Where nobody calls it,
+    /// `apply` does so itself when twice as much is behind.
     ///
     /// # Errors
     ///
     /// Like [`sync`](Self::sync).
-    pub fn make_room(&self) -> Result<(), StoreError> {
+    pub fn make_room(&self) -> Result<bool, StoreError> {
         self.shared.make_room(self.shared.overlay_bytes)
     }
 

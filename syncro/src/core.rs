@@ -101,7 +101,9 @@ struct State {
 impl State {
     /// Whether more is applied than the store can keep up with.
     fn is_crowded(&self) -> bool {
-        self.stopped.is_none() && self.unsynced_bytes > UNSYNCED_BYTES_MAX
+        let is_crowded =
+            self.unsynced_bytes > UNSYNCED_BYTES_MAX || self.store.syncer().is_crowded();
+        self.stopped.is_none() && is_crowded
     }
 }
 
@@ -144,6 +146,8 @@ struct Durable {
 struct Agenda {
     sync_at: Option<Instant>,
     tick_at: Option<Instant>,
+    /// Whether there is something to write behind.
+    is_behind: bool,
     is_over: bool,
 }
 
@@ -210,7 +214,7 @@ impl Core {
         proposal: Proposal,
         durability: Durability,
     ) -> Result<Option<Committed>, Error> {
-        let (sequence, committed, is_crowded) = {
+        let (sequence, committed, is_long_unsynced) = {
             let mut state = lock(&self.state);
             let effects = self.step(&mut state, Input::Propose(proposal))?;
             let Some(commit) = &effects.commit else {
@@ -221,9 +225,10 @@ impl Core {
             };
             let stamp = entry.transaction.stamp();
             let committed = Committed { stamp, offset: entry.end().offset };
-            (commit.sequence, committed, state.is_crowded())
+            (commit.sequence, committed, state.unsynced_bytes > UNSYNCED_BYTES_MAX)
         };
-        if durability == Durability::Durable || is_crowded {
+        self.make_room()?;
+        if durability == Durability::Durable || is_long_unsynced {
             self.make_durable(sequence)?;
         } else {
             self.sync_by(Instant::now() + DEFERRED_MAX);
@@ -334,7 +339,7 @@ impl Core {
                 lock(&self.durable).through = applied;
                 self.on_synced(applied, bytes);
                 if self.syncer.is_behind() {
-                    self.agenda_changed.notify_one();
+                    self.note_behind();
                 }
                 Ok(())
             }
@@ -346,15 +351,38 @@ impl Core {
         }
     }
 
-    /// Writes a slice behind the log, if it is time to. Returns whether there may be more.
-    fn write_behind(&self) -> bool {
-        self.syncer.write_behind().unwrap_or_else(|error| {
-            // A node that is closed has nothing to write.
-            if !matches!(error, StoreError::Closed) {
-                self.fail(&mut lock(&self.state), &error);
+    /// Writes a slice behind the log, if it is time to.
+    fn write_behind(&self) {
+        match self.syncer.write_behind() {
+            Ok(true) => {
+                self.note_behind();
+                self.synced.notify_waiters();
             }
-            false
-        })
+            // A node that is closed has nothing to write.
+            Ok(false) | Err(StoreError::Closed) => {}
+            Err(error) => self.fail(&mut lock(&self.state), &error),
+        }
+    }
+
+    fn note_behind(&self) {
+        lock(&self.agenda).is_behind = true;
+        self.agenda_changed.notify_one();
+    }
+
+    /// Slows down whoever applies more than the background thread writes behind.
+    fn make_room(&self) -> Result<(), Error> {
+        match self.syncer.make_room() {
+            Ok(true) => {
+                self.note_behind();
+                self.synced.notify_waiters();
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(error) => {
+                self.fail(&mut lock(&self.state), &error);
+                Err(error.into())
+            }
+        }
     }
 
     fn is_durable(&self, sequence: u64) -> Result<bool, Error> {
@@ -470,22 +498,26 @@ impl Core {
         }
     }
 
-    /// What is due now; when nothing is, waits a while if it may. `None` when the node is closed.
-    fn due(&self, may_wait: bool) -> Option<Due> {
+    /// What is due now; when nothing is, waits a while. `None` when the node is closed.
+    fn due(&self) -> Option<Due> {
         let mut agenda = lock(&self.agenda);
         if agenda.is_over {
             return None;
         }
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let due = Due { sync: is_due(agenda.sync_at), tick: is_due(agenda.tick_at) };
+        let due = Due {
+            sync: is_due(agenda.sync_at),
+            tick: is_due(agenda.tick_at),
+            behind: std::mem::take(&mut agenda.is_behind),
+        };
         if due.sync {
             agenda.sync_at = None;
         }
         if due.tick {
             agenda.tick_at = None;
         }
-        if may_wait && !due.sync && !due.tick {
+        if !due.sync && !due.tick && !due.behind {
             let next = agenda.sync_at.into_iter().chain(agenda.tick_at).min();
             // Once a second, so that a node without handles is noticed.
             let pause = next.map_or(Duration::MAX, |at| at - now).min(Duration::from_secs(1));
@@ -504,13 +536,13 @@ impl std::fmt::Debug for Core {
 struct Due {
     sync: bool,
     tick: bool,
+    behind: bool,
 }
 
 /// Syncs and ticks until the node is gone.
 fn background(core: &Weak<Core>) {
-    let mut is_idle = true;
     while let Some(core) = core.upgrade() {
-        let Some(due) = core.due(is_idle) else { return };
+        let Some(due) = core.due() else { return };
         if due.tick {
             let _ = core.session_input(Input::Tick);
         }
@@ -519,7 +551,9 @@ fn background(core: &Weak<Core>) {
             // A failure has stopped the node; whoever calls next is told.
             let _ = core.make_durable(applied);
         }
-        is_idle = !core.write_behind();
+        if due.behind {
+            core.write_behind();
+        }
     }
 }
 
