@@ -4,6 +4,7 @@
 //! checksums and what the tables mean live above it, so that the database below can be exchanged.
 
 mod batch;
+mod caught;
 mod memory;
 #[cfg(feature = "redb")]
 mod redb;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use syncro_core::StoreError;
 
 pub use batch::Batch;
+pub(crate) use caught::Caught;
 pub use memory::{Fault, Memory, MemoryDisk};
 #[cfg(feature = "redb")]
 pub use redb::{Redb, RedbBuilder};
@@ -116,6 +118,8 @@ pub enum Durability {
 /// - **B10, damage.** A damaged medium gives an error and no panic: [`StoreError::Corrupt`] where it
 ///   is noticed. It is not always noticed: what is read may be wrong, which is why each value above
 ///   carries a checksum.
+/// - **B11, check.** [`check`](Self::check) finds the damage that the medium's own checksums show, met
+///   by a read or not. [`compact`](Self::compact) changes no pair.
 pub trait Backend: Send + Sync + 'static {
     /// Reads the value of one key, or `None`.
     ///
@@ -154,4 +158,24 @@ pub trait Backend: Send + Sync + 'static {
     /// Fails if the batch breaks a limit (B9), if an earlier write failed (B8), or if the medium
     /// has no room or cannot be written, which latches the backend (B8).
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError>;
+
+    /// Checks the whole medium against its own checksums, where it has any, and makes what is buffered
+    /// durable. Others may have to wait meanwhile: it reads everything.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`] over damage, which latches the backend (B8).
+    fn check(&self) -> Result<(), StoreError> {
+        self.write(&Batch::new(), Durability::Durable)
+    }
+
+    /// Gives room back that nothing uses any more, where the medium can. Others may have to wait
+    /// meanwhile: it may move everything.
+    ///
+    /// # Errors
+    ///
+    /// Like [`write`](Self::write).
+    fn compact(&self) -> Result<(), StoreError> {
+        self.write(&Batch::new(), Durability::Durable)
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use syncro_core::{Commit, Store, StoreError};
 
-use crate::backend::{Backend, Table};
+use crate::backend::{Backend, Caught, Table};
 use crate::checkpoint::Begin;
 use crate::encoding::{key, row};
 use crate::recover;
@@ -139,7 +139,7 @@ impl LogStoreBuilder {
     ///
     /// Like [`LogStore::open`].
     pub fn open(self, backend: impl Backend) -> Result<LogStore, StoreError> {
-        let shared = recover::open(Arc::new(backend), self.overlay_bytes)?;
+        let shared = recover::open(Arc::new(Caught::new(backend)), self.overlay_bytes)?;
         Ok(LogStore { shared: Arc::new(shared) })
     }
 }

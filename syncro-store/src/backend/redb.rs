@@ -7,7 +7,7 @@ mod snapshot;
 use std::fmt;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ::redb::{
     Database, Durability as RedbDurability, Error as RedbError, ReadableTable, StorageBackend,
@@ -56,8 +56,8 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 pub struct Redb {
     /// The state that reads see, opened by the first read after a write.
     snapshot: Mutex<Option<Arc<Snapshot>>>,
-    /// Gone only while closing.
-    database: Option<Database>,
+    /// Gone only while closing. Written only by what must be alone with the file.
+    database: RwLock<Option<Database>>,
     /// Held by the one write that runs. Says what failed, once a write has or damage was met.
     latched: Mutex<Option<String>>,
     place: Place,
@@ -97,7 +97,7 @@ impl Redb {
     fn new(database: Database, place: Place) -> Self {
         Self {
             snapshot: Mutex::new(None),
-            database: Some(database),
+            database: RwLock::new(Some(database)),
             latched: Mutex::new(None),
             place,
         }
@@ -107,7 +107,10 @@ impl Redb {
         &self,
         look_up: impl FnOnce(&Snapshot) -> Result<T, RedbError>,
     ) -> Result<T, StoreError> {
-        let found = self.place.guard(|| look_up(&*self.snapshot()?));
+        let found = self.place.guard(|| {
+            let database = self.database();
+            look_up(&*self.snapshot(&database)?)
+        });
         found.inspect_err(|error| {
             // Writing to a damaged tree only spreads the damage.
             if matches!(error, StoreError::Corrupt { .. }) {
@@ -120,18 +123,23 @@ impl Redb {
     ///
     /// It is opened under the lock: opened outside, it could be put back after a write let go of it
     /// and hide that write for ever.
-    fn snapshot(&self) -> Result<Arc<Snapshot>, RedbError> {
+    fn snapshot(&self, database: &Option<Database>) -> Result<Arc<Snapshot>, RedbError> {
         let mut current = lock(&self.snapshot);
         if let Some(snapshot) = &*current {
             return Ok(Arc::clone(snapshot));
         }
-        let snapshot = Arc::new(Snapshot::open(self.database()?)?);
+        let snapshot = Arc::new(Snapshot::open(open(database)?)?);
         *current = Some(Arc::clone(&snapshot));
         Ok(snapshot)
     }
 
-    fn database(&self) -> Result<&Database, RedbError> {
-        self.database.as_ref().ok_or(RedbError::DatabaseClosed)
+    // redb leaves its own state safe to meet again, see `Place::guard`.
+    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn database_alone(&self) -> RwLockWriteGuard<'_, Option<Database>> {
+        self.database.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets go of the state that reads see: it is out of date, and an open one pins the pages that
@@ -141,7 +149,8 @@ impl Redb {
     }
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), RedbError> {
-        let mut transaction = self.database()?.begin_write()?;
+        let database = self.database();
+        let mut transaction = open(&database)?.begin_write()?;
         transaction.set_durability(match durability {
             Durability::Buffered => RedbDurability::None,
             Durability::Durable => RedbDurability::Immediate,
@@ -152,12 +161,39 @@ impl Redb {
         transaction.commit()?;
         Ok(())
     }
+
+    /// Runs what writes, unless something has failed; nothing is written after it has.
+    fn write_unless_latched(
+        &self,
+        write: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut latched = lock(&self.latched);
+        if let Some(cause) = &*latched {
+            let cause = cause.clone();
+            return Err(StoreError::Latched { cause });
+        }
+        let written = write();
+        self.forget_snapshot();
+        written.inspect_err(|error| *latched = Some(error.to_string()))
+    }
+
+    /// Runs what must be alone with the file: nobody reads or writes meanwhile.
+    fn alone<T>(
+        &self,
+        run: impl FnOnce(&mut Database) -> Result<T, RedbError>,
+    ) -> Result<T, StoreError> {
+        self.place.guard(|| {
+            let mut database = self.database_alone();
+            self.forget_snapshot();
+            run(database.as_mut().ok_or(RedbError::DatabaseClosed)?)
+        })
+    }
 }
 
 impl Drop for Redb {
     fn drop(&mut self) {
         self.forget_snapshot();
-        let database = self.database.take();
+        let database = self.database_alone().take();
         // What cannot be written at the end is lost like anything that was only buffered (B6), and
         // over a damaged file redb may even panic here.
         let _ = self.place.guard(|| {
@@ -194,17 +230,33 @@ impl Backend for Redb {
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         batch.check_limits()?;
-        let mut latched = lock(&self.latched);
-        if let Some(cause) = &*latched {
-            let cause = cause.clone();
-            return Err(StoreError::Latched { cause });
-        }
-        if batch.is_empty() && durability == Durability::Buffered {
-            return Ok(());
-        }
-        let written = self.place.guard(|| self.commit(batch, durability));
-        self.forget_snapshot();
-        written.inspect_err(|error| *latched = Some(error.to_string()))
+        self.write_unless_latched(|| {
+            if batch.is_empty() && durability == Durability::Buffered {
+                return Ok(());
+            }
+            self.place.guard(|| self.commit(batch, durability))
+        })
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.write_unless_latched(|| {
+            let is_sound = self.alone(|database| Ok(database.check_integrity()?))?;
+            // redb has put itself in order, at the price of what was on the damaged pages.
+            if is_sound {
+                Ok(())
+            } else {
+                Err(self.place.corrupt("its pages fail their checksums"))
+            }
+        })
+    }
+
+    fn compact(&self) -> Result<(), StoreError> {
+        self.write_unless_latched(|| {
+            self.alone(|database| {
+                while database.compact()? {}
+                Ok(())
+            })
+        })
     }
 }
 
@@ -262,6 +314,10 @@ impl RedbBuilder {
         builder.set_cache_size(self.cache_bytes);
         builder
     }
+}
+
+fn open(database: &Option<Database>) -> Result<&Database, RedbError> {
+    database.as_ref().ok_or(RedbError::DatabaseClosed)
 }
 
 fn write_table(

@@ -481,16 +481,23 @@ fn the_log_to_be_played_after_a_crash_is_bounded() {
     }
 }
 
-/// A backend whose next write panics.
+/// A backend whose next call panics.
 #[derive(Debug)]
 struct Panics {
     memory: Memory,
     is_armed: Arc<AtomicBool>,
 }
 
+impl Panics {
+    fn memory(&self) -> &Memory {
+        assert!(!self.is_armed.swap(false, Ordering::Relaxed), "a bug in a backend");
+        &self.memory
+    }
+}
+
 impl Backend for Panics {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.memory.get(table, key)
+        self.memory().get(table, key)
     }
     fn scan(
         &self,
@@ -499,30 +506,32 @@ impl Backend for Panics {
         end: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.memory.scan(table, start, end, limit)
+        self.memory().scan(table, start, end, limit)
     }
     fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        self.memory.floor(table, at)
+        self.memory().floor(table, at)
     }
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
-        assert!(!self.is_armed.swap(false, Ordering::Relaxed), "a bug in a backend");
-        self.memory.write(batch, durability)
+        self.memory().write(batch, durability)
     }
 }
 
 /// A sync after one that had panicked reported that all was well, and the pages of the first were gone.
 #[test]
-fn a_write_that_panics_stops_the_store() {
-    let is_armed = Arc::new(AtomicBool::new(false));
-    let backend = Panics { memory: Memory::new(), is_armed: is_armed.clone() };
-    let mut store = LogStore::open(backend).unwrap();
-    let (_, effects) = Engine::open(Now::default(), Config::default(), &store).unwrap();
-    store.apply(&effects.commit.unwrap()).unwrap();
-    is_armed.store(true, Ordering::Relaxed);
-    let syncer = store.syncer();
-    let panicked = std::thread::spawn(move || syncer.sync()).join();
-    assert!(panicked.is_err());
-    assert!(matches!(store.sync(), Err(StoreError::Latched { .. })));
+fn a_backend_that_panics_is_an_error_and_stops_the_store() {
+    type Call = fn(&mut LogStore) -> Result<(), StoreError>;
+    let calls: [Call; 2] = [|store| store.sync(), |store| store.record(&todo(1)).map(drop)];
+    for call in calls {
+        let is_armed = Arc::new(AtomicBool::new(false));
+        let backend = Panics { memory: Memory::new(), is_armed: is_armed.clone() };
+        let mut store = LogStore::open(backend).unwrap();
+        let (_, effects) = Engine::open(Now::default(), Config::default(), &store).unwrap();
+        store.apply(&effects.commit.unwrap()).unwrap();
+        is_armed.store(true, Ordering::Relaxed);
+        let error = call(&mut store).unwrap_err().to_string();
+        assert!(error.contains("a bug in a backend"), "{error}");
+        assert!(matches!(store.sync(), Err(StoreError::Latched { .. })));
+    }
 }
 
 #[test]

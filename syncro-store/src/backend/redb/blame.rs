@@ -1,11 +1,12 @@
 //! Whose fault it is, in our words, when redb fails.
 
-use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::redb::Error as RedbError;
 use syncro_core::StoreError;
+
+use crate::backend::caught::message;
 
 /// The file of a database, as errors name it.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Place {
     ) -> Result<T, StoreError> {
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(done) => done.map_err(|error| self.blame(error)),
-            Err(panic) => Err(self.corrupt(&panic_message(&*panic))),
+            Err(panic) => Err(self.corrupt(&format!("the database gave up: {}", message(&*panic)))),
         }
     }
 
@@ -83,15 +84,7 @@ impl Place {
         }
     }
 
-    fn corrupt(&self, what: &str) -> StoreError {
+    pub(super) fn corrupt(&self, what: &str) -> StoreError {
         StoreError::Corrupt { what: format!("{}: {what}", self.name) }
     }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the database gave up: {}", text.unwrap_or("no reason given"))
 }
