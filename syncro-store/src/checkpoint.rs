@@ -8,13 +8,14 @@ use std::ops::Bound;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use syncro_core::{Point, StoreError};
+use syncro_core::{Point, StoreError, View};
 
 use crate::backend::{Batch, Durability, Table};
-use crate::encoding::{key, row, seal};
+use crate::encoding::{damaged, key, row, seal};
 use crate::overlay;
 use crate::rows::Rows;
 use crate::state::Shared;
+use crate::view::Look;
 
 /// Rows of one slice: a sync that comes in between waits for one at most.
 const SLICE_ROWS: usize = 512;
@@ -147,14 +148,16 @@ impl Shared {
     }
 
     /// While the log is played: writes what follows from it up to a point, if as much is behind as may be.
-    pub(crate) fn checkpoint_at(&self, mark: Point) -> Result<(), StoreError> {
+    pub(crate) fn checkpoint_at(&self, offset: u64) -> Result<(), StoreError> {
+        if self.read().behind_bytes() < self.overlay_bytes {
+            return Ok(());
+        }
+        let digest = Look::now(self).digest_at(offset)?;
+        let digest = digest.ok_or_else(|| damaged(Table::Log, &key::page(offset)))?;
         {
             let mut state = self.write();
-            if state.behind_bytes() < self.overlay_bytes {
-                return Ok(());
-            }
             state.set_derived_aside();
-            state.checkpoint = Some(Checkpoint::new(mark));
+            state.checkpoint = Some(Checkpoint::new(Point { offset, digest }));
         }
         while self.write_slice()?.is_some() {}
         Ok(())

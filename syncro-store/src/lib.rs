@@ -13,6 +13,7 @@ mod recover;
 mod rows;
 mod snapshot;
 mod staging;
+mod stamps;
 mod state;
 mod view;
 

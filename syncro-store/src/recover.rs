@@ -1,10 +1,12 @@
 //! Opening a store: what is there is checked, and what follows from the log is brought up to its end.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{Author, Name, OwnRow, Point, Record, RecordKey, StoreError, View};
+use syncro_core::{
+    Author, Name, OwnRow, Point, Record, RecordKey, Stamp, StoreError, Transaction, View,
+};
 
 use crate::backend::{Backend, Table};
 use crate::dictionary::next_number;
@@ -16,7 +18,7 @@ use crate::state::{Shared, State};
 use crate::view::Look;
 
 /// Bytes of the log that are played at once.
-const PLAYED_BYTES: usize = 1 << 20;
+const PLAYED_BYTES: usize = 4 << 20;
 
 pub(crate) fn open(backend: Arc<dyn Backend>, overlay_bytes: usize) -> Result<Shared, StoreError> {
     let is_new = check_format(&*backend)?;
@@ -52,37 +54,87 @@ pub(crate) fn open(backend: Arc<dyn Backend>, overlay_bytes: usize) -> Result<Sh
 /// Plays a stretch of the log. Merging is idempotent, so what was played before does no harm.
 fn play(shared: &Shared, mut from: u64, end: u64) -> Result<(), StoreError> {
     while from < end {
-        let entries = Look::now(shared).entries(from, PLAYED_BYTES)?;
-        let mut records: BTreeMap<RecordKey, Record> = BTreeMap::new();
-        for entry in &entries {
-            let stamp = entry.transaction.stamp();
-            for scribe in entry.transaction.scribes() {
-                if !records.contains_key(&scribe.key) {
-                    let found = Look::now(shared).record(&scribe.key)?;
-                    let found = found.map(Arc::unwrap_or_clone);
-                    records.insert(scribe.key.clone(), found.unwrap_or_default());
-                }
-                if let Some(record) = records.get_mut(&scribe.key) {
-                    record.merge(&scribe.as_record(stamp));
-                }
-            }
-            from = entry.end().offset;
-        }
+        let played = Played::read(&Look::now(shared), from, end)?;
         let mut staging = Staging::new(shared);
-        for entry in &entries {
-            staging.transaction(entry)?;
+        for (stamp, offset, page) in played.transactions {
+            staging.played(stamp, offset, page)?;
         }
-        for (key, record) in &records {
+        for (key, record) in &played.records {
             staging.record(key, record)?;
         }
         staging.publish(&[])?;
-        let bytes = entries.iter().map(|entry| entry.transaction.bytes().len());
-        shared.write().log_bytes += bytes.sum::<usize>();
-        if let Some(last) = entries.last() {
-            shared.checkpoint_at(last.end())?;
-        }
+        shared.write().log_bytes += played.bytes;
+        from = played.end;
+        shared.checkpoint_at(from)?;
     }
     Ok(())
+}
+
+/// What follows from a stretch of the log.
+struct Played {
+    end: u64,
+    bytes: usize,
+    /// Each with its offset, and that of its page.
+    transactions: Vec<(Stamp, u64, u64)>,
+    records: HashMap<RecordKey, Record>,
+}
+
+impl Played {
+    /// Reads as much as is played at once.
+    fn read(look: &Look<'_>, from: u64, end: u64) -> Result<Self, StoreError> {
+        let (transactions, records) = (Vec::new(), HashMap::new());
+        let mut played = Self { end: from, bytes: 0, transactions, records };
+        while played.end < end && played.bytes < PLAYED_BYTES {
+            let lost = || damaged(Table::Log, &key::page(played.end));
+            let page = look.rows()?.page(played.end)?.ok_or_else(lost)?;
+            let before = played.end;
+            for transaction in page.transactions().ok_or_else(lost)? {
+                let lost = || damaged(Table::Log, &key::page(page.first()));
+                let (offset, bytes) = transaction.ok_or_else(lost)?;
+                if offset > played.end {
+                    return Err(lost());
+                }
+                if offset == played.end {
+                    let transaction = Transaction::decode(bytes).map_err(|_| lost())?;
+                    played.transaction(look, &transaction, offset, page.first())?;
+                }
+            }
+            if played.end == before {
+                return Err(damaged(Table::Log, &key::page(before)));
+            }
+        }
+        Ok(played)
+    }
+
+    fn transaction(
+        &mut self,
+        look: &Look<'_>,
+        transaction: &Transaction,
+        offset: u64,
+        page: u64,
+    ) -> Result<(), StoreError> {
+        let stamp = transaction.stamp();
+        self.transactions.push((stamp, offset, page));
+        self.bytes += transaction.bytes().len();
+        self.end = offset + transaction.len();
+        for scribe in transaction.scribes() {
+            let change = scribe.as_record(stamp);
+            if let Some(record) = self.records.get_mut(&scribe.key) {
+                record.merge(&change);
+                continue;
+            }
+            let record = match look.record(&scribe.key)? {
+                None => change,
+                Some(record) => {
+                    let mut record = Arc::unwrap_or_clone(record);
+                    record.merge(&change);
+                    record
+                }
+            };
+            self.records.insert(scribe.key.clone(), record);
+        }
+        Ok(())
+    }
 }
 
 /// Whether the store is new.

@@ -3,7 +3,7 @@
 use std::sync::RwLockWriteGuard;
 
 use bytes::Bytes;
-use syncro_core::{Author, Entry, Name, Record, RecordKey, StoreError};
+use syncro_core::{Author, Entry, Name, Record, RecordKey, Stamp, StoreError};
 
 use crate::backend::Table;
 use crate::dictionary::{Dictionary, Word};
@@ -22,6 +22,8 @@ pub(crate) struct Staging<'a> {
     state: RwLockWriteGuard<'a, State>,
     /// In the order in which they are to be put.
     rows: Vec<(Table, Bytes, Option<Bytes>)>,
+    /// The authors of what is to be appended.
+    appended: Vec<u32>,
     next_name: u32,
     next_author: u32,
     has_pieces: bool,
@@ -31,7 +33,9 @@ impl<'a> Staging<'a> {
     pub(crate) fn new(shared: &'a Shared) -> Self {
         let state = shared.write();
         let State { next_name, next_author, has_pieces, .. } = *state;
-        Self { shared, state, rows: Vec::new(), next_name, next_author, has_pieces }
+        shared.stamps.make_room();
+        let (rows, appended) = (Vec::new(), Vec::new());
+        Self { shared, state, rows, appended, next_name, next_author, has_pieces }
     }
 
     pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, content: &[u8]) {
@@ -39,13 +43,32 @@ impl<'a> Staging<'a> {
         self.rows.push((table, key.into(), Some(sealed)));
     }
 
-    /// Notes where a transaction is.
+    /// Looks up the author of a transaction that is to be appended.
     pub(crate) fn transaction(&mut self, entry: &Entry) -> Result<(), StoreError> {
-        let stamp = entry.transaction.stamp();
-        let author = self.author(stamp.author)?;
-        let key = key::transaction(author, stamp.time, entry.transaction.content_hash());
-        self.put(Table::Stamps, key, &entry.offset.to_be_bytes());
+        let author = self.known(entry.transaction.stamp().author, entry.offset)?;
+        self.appended.push(author);
         Ok(())
+    }
+
+    /// Notes where a transaction is that is in the log already.
+    pub(crate) fn played(
+        &mut self,
+        stamp: Stamp,
+        offset: u64,
+        page: u64,
+    ) -> Result<(), StoreError> {
+        let author = self.known(stamp.author, offset)?;
+        if let Some((key, content)) = self.shared.stamps.place(author, stamp.time, offset, page) {
+            self.put(Table::Stamps, key, &content);
+        }
+        Ok(())
+    }
+
+    /// The number of an author whose end in the log is known from here on.
+    fn known(&mut self, author: Author, before: u64) -> Result<u32, StoreError> {
+        let number = self.author(author)?;
+        self.shared.stamps.know(number, author, before, &self.state.now()?)?;
+        Ok(number)
     }
 
     pub(crate) fn record(&mut self, key: &RecordKey, record: &Record) -> Result<(), StoreError> {
@@ -82,8 +105,16 @@ impl<'a> Staging<'a> {
             remembering.iter().for_each(|past| past.keep(&before));
         }
         // From here on nothing fails.
-        for entry in entries {
+        for (entry, author) in entries.iter().zip(&self.appended) {
             self.state.append(entry);
+            let page = self.state.open_page.first();
+            let time = entry.transaction.stamp().time;
+            // Nobody who remembers an earlier state asks for what begins after its end.
+            let row = self.shared.stamps.place(*author, time, entry.offset, page);
+            if let Some((key, content)) = row {
+                let sealed = seal(Table::Stamps, &key, &content);
+                self.rows.push((Table::Stamps, key.into(), Some(sealed)));
+            }
         }
         for (table, key, value) in self.rows {
             self.state.debt_bytes += key.len() + value.as_ref().map_or(0, Bytes::len);

@@ -10,14 +10,16 @@ use syncro_core::{Author, Entry, Name, Point, StoreError};
 use crate::backend::{Backend, Table};
 use crate::checkpoint::{Checkpoint, Turns};
 use crate::dictionary::Dictionary;
-use crate::encoding::page::OpenPage;
-use crate::encoding::{key, seal, unseal};
+use crate::encoding::page::{OpenPage, Page};
+use crate::encoding::{damaged, key, seal, unseal};
 use crate::overlay::{self, Overlay};
 use crate::rows::Rows;
+use crate::stamps::Stamps;
 
 pub(crate) struct Shared {
     pub(crate) names: Dictionary<Name>,
     pub(crate) authors: Dictionary<Author>,
+    pub(crate) stamps: Stamps,
     state: RwLock<State>,
     /// The snapshots that may still live. Locked only under the lock of the state.
     snapshots: Mutex<Vec<Weak<Past>>>,
@@ -78,6 +80,7 @@ impl Shared {
         Self {
             names: Dictionary::new(),
             authors: Dictionary::new(),
+            stamps: Stamps::default(),
             state: RwLock::new(state),
             snapshots: Mutex::default(),
             turns: Turns::default(),
@@ -269,6 +272,19 @@ impl Layers<'_> {
             Ok((key, content))
         });
         unsealed.collect()
+    }
+
+    /// The page that holds an offset, if the log reaches that far.
+    pub(crate) fn page(&self, offset: u64) -> Result<Option<Page>, StoreError> {
+        let open = &self.state.open_page;
+        if offset >= open.first() {
+            return Ok((!open.is_empty()).then(|| open.to_page()));
+        }
+        let Some((key, content)) = self.floor(Table::Log, &key::page(offset))? else {
+            return Ok(None);
+        };
+        let first = key::page_offset(&key).ok_or_else(|| damaged(Table::Log, &key))?;
+        Ok(Some(Page::new(first, content)))
     }
 
     /// The last row whose key is not after `at`.

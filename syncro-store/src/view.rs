@@ -9,12 +9,12 @@ use syncro_core::{
 };
 
 use crate::backend::Table;
-use crate::encoding::page::Page;
 use crate::encoding::record::Words;
 use crate::encoding::{damaged, key, record, row};
 use crate::log_store::{LogStore, Reader};
 use crate::snapshot::Snapshot;
 use crate::staging::PIECE_BYTES;
+use crate::stamps;
 use crate::state::{Layers, Past, Shared, State};
 
 /// The rows of peers read at once: a row has at most about 4 KiB.
@@ -36,7 +36,7 @@ impl<'a> Look<'a> {
         Self { shared, state: shared.read(), past: Some(past) }
     }
 
-    fn rows(&self) -> Result<Layers<'_>, StoreError> {
+    pub(crate) fn rows(&self) -> Result<Layers<'_>, StoreError> {
         self.state.as_of(self.past)
     }
 
@@ -60,20 +60,6 @@ impl<'a> Look<'a> {
             content = whole.into();
         }
         record::read(&content, self)?.ok_or_else(|| damaged(Table::Records, key))
-    }
-
-    /// The page that holds an offset, if the log reaches that far.
-    fn page(&self, offset: u64) -> Result<Option<Page>, StoreError> {
-        let open = &self.state.open_page;
-        if offset >= open.first() {
-            return Ok((!open.is_empty()).then(|| open.to_page()));
-        }
-        let rows = self.rows()?;
-        let Some((key, content)) = rows.floor(Table::Log, &key::page(offset))? else {
-            return Ok(None);
-        };
-        let first = key::page_offset(&key).ok_or_else(|| damaged(Table::Log, &key))?;
-        Ok(Some(Page::new(first, content)))
     }
 }
 
@@ -169,7 +155,7 @@ impl View for Look<'_> {
         let (mut next, mut bytes) = (from, 0);
         while next < end {
             let missing = || damaged(Table::Log, &key::page(next));
-            let page = self.page(next)?.ok_or_else(missing)?;
+            let page = self.rows()?.page(next)?.ok_or_else(missing)?;
             let lost = || damaged(Table::Log, &key::page(page.first()));
             let mut walk = page.walk().ok_or_else(lost)?;
             while walk.at().offset < next && !walk.is_over() {
@@ -197,7 +183,7 @@ impl View for Look<'_> {
             return Ok((offset == 0).then_some(Digest::EMPTY));
         }
         // The digest at an offset is the one after the transaction before it.
-        let Some(page) = self.page(offset - 1)? else {
+        let Some(page) = self.rows()?.page(offset - 1)? else {
             return Ok(None);
         };
         let lost = || damaged(Table::Log, &key::page(page.first()));
@@ -214,23 +200,17 @@ impl View for Look<'_> {
         let Some(author) = self.shared.authors.number(&stamp.author, &rows)? else {
             return Ok(Held::No);
         };
-        let key = key::transaction(author, stamp.time, transaction.content_hash());
-        let Some(offset) = rows.get(Table::Stamps, &key)? else {
-            let of_stamp = key::stamp(author, stamp.time);
-            let end = [of_stamp.as_slice(), &[0xff; 17]].concat();
-            let others = rows.scan(Table::Stamps, &of_stamp, Some(&end), 1)?;
-            return Ok(if others.is_empty() { Held::No } else { Held::Others });
-        };
-        let lost = || damaged(Table::Stamps, &key);
-        let offset = u64::from_be_bytes(offset[..].try_into().map_err(|_| lost())?);
-        let page = self.page(offset)?.ok_or_else(lost)?;
-        let mut walk = page.walk().ok_or_else(lost)?;
-        loop {
-            let (at, bytes) = walk.step().ok_or_else(lost)?;
-            if at == offset && bytes == *transaction.bytes() {
-                return Ok(Held::Same { offset, digest: walk.at().digest });
-            }
+        if self.shared.stamps.is_new(author, stamp.time) {
+            return Ok(Held::No);
         }
+        let of_stamp = stamps::of_stamp(&rows, author, stamp, self.end().offset)?;
+        let Some((offset, _)) = of_stamp.iter().find(|(_, bytes)| bytes == transaction.bytes())
+        else {
+            return Ok(if of_stamp.is_empty() { Held::No } else { Held::Others });
+        };
+        let lost = || damaged(Table::Log, &key::page(*offset));
+        let digest = self.digest_at(offset + transaction.len())?.ok_or_else(lost)?;
+        Ok(Held::Same { offset: *offset, digest })
     }
 }
 

@@ -56,6 +56,15 @@ impl Transaction {
         Ok(transaction)
     }
 
+    /// Reads the stamp alone of an encoded transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] for bytes that begin as no transaction does.
+    pub fn read_stamp(bytes: &[u8]) -> Result<Stamp, Malformed> {
+        read_stamp(&mut Reader::new(bytes))
+    }
+
     /// Reads the next transaction of a message into memory of its own: what is kept of a message may be a
     /// small part of it.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -117,17 +126,21 @@ fn write_path(writer: &mut Writer, path: &Path, own: Author) {
     }
 }
 
-fn read_transaction(
-    reader: &mut Reader<'_>,
-    input: &Bytes,
-) -> Result<(Stamp, Vec<Scribe>), Malformed> {
+fn read_stamp(reader: &mut Reader<'_>) -> Result<Stamp, Malformed> {
     reader.array_of(4, "a transaction of four parts")?;
     let time = Time::from_bits(reader.uint()?);
     if time >= Time::END {
         return Err(Malformed::Limit("a stamp"));
     }
     let node = NodeId::from_bytes(reader.bytes_of()?);
-    let author = Author { node, epoch: Epoch(reader.uint()?) };
+    Ok(Stamp { time, author: Author { node, epoch: Epoch(reader.uint()?) } })
+}
+
+fn read_transaction(
+    reader: &mut Reader<'_>,
+    input: &Bytes,
+) -> Result<(Stamp, Vec<Scribe>), Malformed> {
+    let stamp = read_stamp(reader)?;
     let count = reader.array()?;
     if count == 0 {
         return Err(Malformed::Expected("a scribe"));
@@ -137,14 +150,14 @@ fn read_transaction(
     }
     let mut scribes = Vec::new();
     for _ in 0..count {
-        scribes.push(read_scribe(reader, author, input)?);
+        scribes.push(read_scribe(reader, stamp.author, input)?);
     }
     let mut keys: Vec<&RecordKey> = scribes.iter().map(|scribe| &scribe.key).collect();
     keys.sort_unstable();
     if keys.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(Malformed::Expected("one scribe per record"));
     }
-    Ok((Stamp { time, author }, scribes))
+    Ok((stamp, scribes))
 }
 
 fn read_scribe(

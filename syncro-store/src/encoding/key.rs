@@ -1,6 +1,6 @@
 //! Keys: in their order, tables are read.
 
-use syncro_core::{Digest, Epoch, Name, NodeId, RecordId, RecordKey, Time};
+use syncro_core::{Epoch, Name, NodeId, RecordId, RecordKey, Time};
 use uuid::Uuid;
 
 /// The key of a log page: the offset of its first scribe.
@@ -78,19 +78,30 @@ pub(crate) fn read_record(key: &[u8]) -> Option<RecordKey> {
     Some(RecordKey { model, id })
 }
 
-/// The key of a transaction: the author by number, the time, the hash of the content. Transactions of one
-/// stamp are neighbours, and so are an author's.
-pub(crate) fn transaction(author: u32, time: Time, content: Digest) -> Vec<u8> {
-    [stamp(author, time).as_slice(), &content.0].concat()
+/// The key of a run: the author by number, zero, the time of the author's first transaction in a page.
+pub(crate) fn run(author: u32, first: Time) -> Vec<u8> {
+    [author.to_be_bytes().as_slice(), &[0], &first.bits().to_be_bytes()].concat()
 }
 
-/// What the keys of a stamp's transactions begin with.
-pub(crate) fn stamp(author: u32, time: Time) -> [u8; 12] {
-    let mut bytes = [0; 12];
-    let (first, second) = bytes.split_at_mut(4);
-    first.copy_from_slice(&author.to_be_bytes());
-    second.copy_from_slice(&time.bits().to_be_bytes());
-    bytes
+/// The time of a run's key, if it is one of an author's.
+pub(crate) fn run_time(key: &[u8], author: u32) -> Option<Time> {
+    let time = key.strip_prefix(&author.to_be_bytes())?.strip_prefix(&[0])?;
+    Some(Time::from_bits(u64::from_be_bytes(time.try_into().ok()?)))
+}
+
+/// The key of a stray: the author by number, one, the time, the offset.
+pub(crate) fn stray(author: u32, time: Time, offset: u64) -> Vec<u8> {
+    [strays(author, time).as_slice(), &offset.to_be_bytes()].concat()
+}
+
+/// What the keys of the strays of one stamp begin with.
+pub(crate) fn strays(author: u32, time: Time) -> Vec<u8> {
+    [author.to_be_bytes().as_slice(), &[1], &time.bits().to_be_bytes()].concat()
+}
+
+/// The offset of a stray's key.
+pub(crate) fn stray_offset(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(13..)?.try_into().ok()?))
 }
 
 /// The key of the format version.

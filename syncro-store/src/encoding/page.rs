@@ -32,6 +32,27 @@ impl Page {
         let digest = Digest(rest.fixed()?);
         Some(Walk { rest, at: Point { offset: self.first, digest } })
     }
+
+    /// The transactions, each with its offset, without digests. `None` stands for damage, and is the last.
+    pub(crate) fn transactions(&self) -> Option<impl Iterator<Item = Option<(u64, Bytes)>>> {
+        let mut rest = In::new(&self.content);
+        rest.fixed::<16>()?;
+        let mut next = Some(self.first);
+        Some(std::iter::from_fn(move || {
+            let offset = next.take()?;
+            if rest.is_empty() {
+                return None;
+            }
+            let step = step(&mut rest);
+            next = step.as_ref().and_then(|(scribes, _)| offset.checked_add(*scribes));
+            Some(step.map(|(_, bytes)| (offset, bytes)))
+        }))
+    }
+}
+
+/// Reads the number of scribes of a transaction, and its bytes.
+fn step(rest: &mut In<'_>) -> Option<(u64, Bytes)> {
+    Some((rest.varint().filter(|scribes| *scribes > 0)?, rest.bytes()?))
 }
 
 /// A place in a page.
@@ -54,8 +75,7 @@ impl Walk<'_> {
     /// Passes over the next transaction, and returns where it began and its bytes.
     pub(crate) fn step(&mut self) -> Option<(u64, Bytes)> {
         let offset = self.at.offset;
-        let scribes = self.rest.varint().filter(|scribes| *scribes > 0)?;
-        let bytes = self.rest.bytes()?;
+        let (scribes, bytes) = step(&mut self.rest)?;
         self.at = self.at.then(scribes, &bytes);
         Some((offset, bytes))
     }

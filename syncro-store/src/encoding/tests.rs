@@ -184,8 +184,11 @@ fn golden_bytes_of_keys() {
     assert_eq!(hex(&text), "04546f646f036d696c6b");
     assert_eq!(hex(&key::piece(&text, 2)), "00000a04546f646f036d696c6b00000002");
     assert_eq!(hex(&key::page(0x0102)), "0000000000000102");
-    let transaction = key::transaction(3, Time::from_bits(0x0405), Digest([6; 16]));
-    assert_eq!(hex(&transaction), format!("000000030000000000000405{}", hex(&[6; 16])));
+    let time = Time::from_bits(0x0405);
+    assert_eq!(hex(&key::run(3, time)), "00000003000000000000000405");
+    assert_eq!(key::run_time(&key::run(3, time), 3), Some(time));
+    assert_eq!(hex(&key::stray(3, time, 6)), "000000030100000000000004050000000000000006");
+    assert_eq!(key::stray_offset(&key::stray(3, time, 6)), Some(6));
     assert_eq!(hex(&key::peer(node(7))), format!("706565722f{}", hex(&[7; 16])));
     assert_eq!((key::FORMAT, key::OWN, key::MARK), (&b"format"[..], &b"own"[..], &b"mark"[..]));
     assert_eq!(hex(&key::author(node(8), Epoch(9))), format!("{}0000000000000009", hex(&[8; 16])));

@@ -1,0 +1,192 @@
+//! Where an author's transactions are in the log.
+//!
+//! They come in the order of their times, unless a machine was cloned while it ran. So one row per page
+//! and author, a *run*, says at which time it begins there; a transaction that comes out of order, a
+//! *stray*, has a row of its own.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use syncro_core::{Author, Stamp, StoreError, Time, Transaction};
+
+use crate::backend::Table;
+use crate::encoding::page::Page;
+use crate::encoding::{damaged, key};
+use crate::state::Layers;
+
+/// Authors whose ends are kept in memory; forgotten together when there are this many.
+const KNOWN_MAX: usize = 16_384;
+
+/// The ends of authors, so that to append takes no look at the log.
+#[derive(Debug, Default)]
+pub(crate) struct Stamps {
+    /// By the author's number; `None` for one who has written nothing.
+    ends: Mutex<HashMap<u32, Option<End>>>,
+}
+
+/// The last of an author's transactions that came in order.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    time: Time,
+    /// The offset at which its page begins.
+    page: u64,
+}
+
+impl Stamps {
+    /// Whether an author is known to have written nothing at a time.
+    pub(crate) fn is_new(&self, author: u32, time: Time) -> bool {
+        match self.lock().get(&author) {
+            None => false,
+            Some(None) => true,
+            Some(Some(end)) => time > end.time,
+        }
+    }
+
+    /// Makes room for as many authors as come together.
+    pub(crate) fn make_room(&self) {
+        let mut ends = self.lock();
+        if ends.len() >= KNOWN_MAX {
+            ends.clear();
+        }
+    }
+
+    /// Looks up the end of an author in the log up to an offset.
+    pub(crate) fn know(
+        &self,
+        number: u32,
+        author: Author,
+        before: u64,
+        rows: &Layers<'_>,
+    ) -> Result<(), StoreError> {
+        if self.lock().contains_key(&number) {
+            return Ok(());
+        }
+        let end = end_of(rows, number, author, before)?;
+        self.lock().insert(number, end);
+        Ok(())
+    }
+
+    /// Notes a transaction of an author who is known, and returns the row that finds it, if it needs one.
+    pub(crate) fn place(
+        &self,
+        author: u32,
+        time: Time,
+        offset: u64,
+        page: u64,
+    ) -> Option<(Vec<u8>, Vec<u8>)> {
+        let mut ends = self.lock();
+        let end = ends.entry(author).or_default();
+        match end {
+            Some(end) if time <= end.time => Some((key::stray(author, time, offset), Vec::new())),
+            Some(end) if end.page == page => {
+                end.time = time;
+                None
+            }
+            _ => {
+                *end = Some(End { time, page });
+                Some((key::run(author, time), page.to_be_bytes().to_vec()))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Option<End>>> {
+        // A map is whole between any two operations.
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The transactions of a stamp in the log up to an offset, each with its own offset.
+pub(crate) fn of_stamp(
+    rows: &Layers<'_>,
+    author: u32,
+    stamp: Stamp,
+    end: u64,
+) -> Result<Vec<(u64, Bytes)>, StoreError> {
+    let mut found = Vec::new();
+    if let Some((_, first)) = run_at(rows, author, stamp.time)?
+        && first < end
+    {
+        found = in_page(&page_at(rows, first)?, end, |it| it == stamp)?;
+    }
+    let strays = key::strays(author, stamp.time);
+    let after = [strays.as_slice(), &[0xff; 9]].concat();
+    for (key, _) in rows.scan(Table::Stamps, &strays, Some(&after), usize::MAX)? {
+        let offset = key::stray_offset(&key).ok_or_else(|| damaged(Table::Stamps, &key))?;
+        if offset < end && found.iter().all(|(known, _)| *known != offset) {
+            let in_page = in_page(&page_at(rows, offset)?, end, |it| it == stamp)?;
+            found.extend(in_page.into_iter().filter(|(at, _)| *at == offset));
+        }
+    }
+    Ok(found)
+}
+
+/// The last transaction in order of an author in the log up to an offset.
+fn end_of(
+    rows: &Layers<'_>,
+    number: u32,
+    author: Author,
+    before: u64,
+) -> Result<Option<End>, StoreError> {
+    let mut at = Time::from_bits(u64::MAX);
+    while let Some((first, page)) = run_at(rows, number, at)? {
+        // A checkpoint that did not come to its end has left rows of what is to be played again.
+        if page < before {
+            let of_author = |stamp: Stamp| stamp.author == author;
+            let mut times = Vec::new();
+            in_page(&page_at(rows, page)?, before, |stamp| {
+                if of_author(stamp) {
+                    times.push(stamp.time);
+                }
+                false
+            })?;
+            if let Some(time) = times.into_iter().max() {
+                return Ok(Some(End { time, page }));
+            }
+        }
+        match first.bits().checked_sub(1) {
+            Some(earlier) => at = Time::from_bits(earlier),
+            None => break,
+        }
+    }
+    Ok(None)
+}
+
+/// The last run of an author that begins at a time or before: when, and in which page.
+fn run_at(rows: &Layers<'_>, author: u32, time: Time) -> Result<Option<(Time, u64)>, StoreError> {
+    let Some((key, page)) = rows.floor(Table::Stamps, &key::run(author, time))? else {
+        return Ok(None);
+    };
+    let Some(first) = key::run_time(&key, author) else {
+        return Ok(None);
+    };
+    let page = page[..].try_into().map_err(|_| damaged(Table::Stamps, &key))?;
+    Ok(Some((first, u64::from_be_bytes(page))))
+}
+
+fn page_at(rows: &Layers<'_>, offset: u64) -> Result<Page, StoreError> {
+    rows.page(offset)?.ok_or_else(|| damaged(Table::Log, &key::page(offset)))
+}
+
+/// The transactions of a page, up to an offset, whose stamps are wanted.
+fn in_page(
+    page: &Page,
+    end: u64,
+    mut is_wanted: impl FnMut(Stamp) -> bool,
+) -> Result<Vec<(u64, Bytes)>, StoreError> {
+    let lost = || damaged(Table::Log, &key::page(page.first()));
+    let mut found = Vec::new();
+    for transaction in page.transactions().ok_or_else(lost)? {
+        let (offset, bytes) = transaction.ok_or_else(lost)?;
+        if offset >= end {
+            break;
+        }
+        if is_wanted(Transaction::read_stamp(&bytes).map_err(|_| lost())?) {
+            found.push((offset, bytes));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;
