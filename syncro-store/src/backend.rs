@@ -16,6 +16,8 @@ pub use batch::Batch;
 pub(crate) use caught::Caught;
 pub use memory::{Fault, Memory, MemoryDisk};
 #[cfg(feature = "redb")]
+pub(crate) use redb::sync_directory_of;
+#[cfg(feature = "redb")]
 pub use redb::{Redb, RedbBuilder};
 
 /// The longest key in bytes.

@@ -4,6 +4,7 @@
 //! or [`Redb`], one file. The log is the truth; records and indexes follow it and can be rebuilt.
 
 mod backend;
+mod backup;
 mod checkpoint;
 mod dictionary;
 mod encoding;
@@ -22,6 +23,7 @@ pub use backend::{
 };
 #[cfg(feature = "redb")]
 pub use backend::{Redb, RedbBuilder};
+pub use backup::Copied;
 pub use encoding::FORMAT_VERSION;
 pub use log_store::{LogStore, LogStoreBuilder, Reader, Syncer};
 pub use snapshot::Snapshot;

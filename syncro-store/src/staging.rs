@@ -109,11 +109,13 @@ impl<'a> Staging<'a> {
             self.state.append(entry);
             let page = self.state.open_page.first();
             let time = entry.transaction.stamp().time;
-            // Nobody who remembers an earlier state asks for what begins after its end.
             let row = self.shared.stamps.place(*author, time, entry.offset, page);
             if let Some((key, content)) = row {
                 let sealed = seal(Table::Stamps, &key, &content);
-                self.rows.push((Table::Stamps, key.into(), Some(sealed)));
+                let key = Bytes::from(key);
+                let before = [(Table::Stamps, key.clone(), None)];
+                remembering.iter().for_each(|past| past.keep(&before));
+                self.rows.push((Table::Stamps, key, Some(sealed)));
             }
         }
         for (table, key, value) in self.rows {

@@ -41,7 +41,7 @@ impl<'a> Look<'a> {
     }
 
     /// Where the log ends.
-    fn end(&self) -> Point {
+    pub(crate) fn end(&self) -> Point {
         self.past.map_or_else(|| self.state.open_page.end(), |past| past.end)
     }
 

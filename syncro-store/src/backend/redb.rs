@@ -18,6 +18,7 @@ use syncro_core::StoreError;
 
 use super::{Backend, Batch, Durability, Table};
 use blame::Place;
+pub(crate) use open::sync_directory_of;
 use snapshot::Snapshot;
 
 /// The page cache of a [`Redb`] in bytes, unless its builder says otherwise.

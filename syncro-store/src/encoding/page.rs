@@ -33,6 +33,18 @@ impl Page {
         Some(Walk { rest, at: Point { offset: self.first, digest } })
     }
 
+    /// The page without what begins at an offset or after it, and where it ends then; `None` where it is
+    /// damaged.
+    pub(crate) fn up_to(&self, end: u64) -> Option<(Point, Bytes)> {
+        let mut walk = self.walk()?;
+        let mut cut = OpenPage::begin(walk.at());
+        while walk.at().offset < end && !walk.is_over() {
+            let (offset, bytes) = walk.step()?;
+            cut.push_bytes(walk.at().offset - offset, &bytes, walk.at());
+        }
+        Some((cut.end, cut.out.0.into()))
+    }
+
     /// The transactions, each with its offset, without digests. `None` stands for damage, and is the last.
     pub(crate) fn transactions(&self) -> Option<impl Iterator<Item = Option<(u64, Bytes)>>> {
         let mut rest = In::new(&self.content);
@@ -120,9 +132,14 @@ impl OpenPage {
     }
 
     pub(crate) fn push(&mut self, entry: &Entry) {
-        self.out.varint(entry.transaction.len());
-        self.out.bytes(entry.transaction.bytes());
-        self.end = entry.end();
+        self.push_bytes(entry.transaction.len(), entry.transaction.bytes(), entry.end());
+    }
+
+    /// Appends an encoded transaction of so many scribes, after which the log ends at a point.
+    pub(crate) fn push_bytes(&mut self, scribes: u64, bytes: &[u8], end: Point) {
+        self.out.varint(scribes);
+        self.out.bytes(bytes);
+        self.end = end;
     }
 
     /// The offset of the first scribe.

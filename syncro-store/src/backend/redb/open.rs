@@ -34,7 +34,7 @@ pub(super) fn open_file(
         opened => opened,
     }?;
     adopt(&database, place)?;
-    sync_directory(directory).map_err(|error| place.blame_io(&error))?;
+    sync_directory_of(path).map_err(|error| place.blame_io(&error))?;
     Ok(database)
 }
 
@@ -119,14 +119,14 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Makes the file's name durable: flushing a new file does not flush the directory it stands in.
+/// Makes a file's name durable: flushing a new file does not flush the directory it stands in.
 ///
 /// Where the system does not offer that, the name has to do without.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
-    match File::open(directory).and_then(|directory| directory.sync_all()) {
+    match File::open(directory(path)).and_then(|directory| directory.sync_all()) {
         Err(error) if is_not_offered(error.kind()) => Ok(()),
         synced => synced,
     }

@@ -1,0 +1,120 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use syncro_core::{
+    Config, Engine, Fields, Input, Name, NodeId, Now, Proposal, RecordId, RecordKey, Store, View,
+};
+
+use super::*;
+use crate::backend::{Backend, Memory};
+use crate::log_store::LogStore;
+
+fn now() -> Now {
+    Now { wall_ms: 1_710_000_000_000, monotonic_ms: 0 }
+}
+
+struct World {
+    engine: Engine,
+    store: LogStore,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut store = LogStore::builder().overlay_bytes(20_000).open(Memory::new()).unwrap();
+        let config = Config { node: Some(NodeId::named("server")), ..Config::default() };
+        let (engine, effects) = Engine::open(now(), config, &store).unwrap();
+        store.apply(&effects.commit.unwrap()).unwrap();
+        Self { engine, store }
+    }
+
+    fn create(&mut self, id: i64) {
+        let mut proposal = Proposal::default();
+        let model = Name::new("Todo").unwrap();
+        let key = RecordKey { model, id: RecordId::Int(id) };
+        proposal.create(key, &Fields::default()).unwrap();
+        let input = Input::Propose(proposal);
+        let effects = self.engine.handle(now(), input, &self.store).unwrap();
+        self.store.apply(&effects.commit.unwrap()).unwrap();
+    }
+}
+
+/// All rows of all tables, but for the mark.
+fn rows(backend: &dyn Backend) -> BTreeMap<(Table, Bytes), Bytes> {
+    let tables = Table::ALL.into_iter().flat_map(|table| {
+        let rows = backend.scan(table, &[], None, usize::MAX).unwrap();
+        rows.into_iter().map(move |(key, value)| ((table, key), value))
+    });
+    tables.collect()
+}
+
+/// Copied between any two writes, and between the slices of a checkpoint, with more coming meanwhile.
+#[test]
+fn a_copy_is_the_store_as_it_was_when_the_copy_began() {
+    let mut world = World::new();
+    for round in 0..200 {
+        (0..7).for_each(|at| world.create(round * 7 + at));
+        match round % 4 {
+            0 => world.store.sync().unwrap(),
+            1 => world.store.syncer().begin_checkpoint().unwrap(),
+            _ => drop(world.store.syncer().write_behind().unwrap()),
+        }
+        if round % 13 != 0 {
+            continue;
+        }
+        let end = world.store.look().end();
+        let backend = Memory::new();
+        let reader = world.store.reader();
+        let mut more = (0..).map(|at| 1_000_000 + round * 1_000 + at);
+        let copied = reader.copy_to(&backend, |_| world.create(more.next().unwrap())).unwrap();
+        assert_eq!(copied.end, end);
+
+        // What is derived in the copy is what follows from its log.
+        let disk = backend.disk();
+        drop(backend);
+        let copied = rows(&disk.open().unwrap());
+        let log_alone = disk.image().open().unwrap();
+        let mut batch = Batch::new();
+        batch.delete(Table::Rows, key::MARK);
+        for table in [Table::Names, Table::Records, Table::Stamps] {
+            for (key, _) in log_alone.scan(table, &[], None, usize::MAX).unwrap() {
+                batch.delete(table, key);
+            }
+        }
+        log_alone.write(&batch, Durability::Durable).unwrap();
+        let log_alone_disk = log_alone.disk();
+        let rebuilt = LogStore::open(log_alone).unwrap();
+        rebuilt.syncer().checkpoint().unwrap();
+        drop(rebuilt);
+        assert_eq!(rows(&log_alone_disk.open().unwrap()), copied);
+    }
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn a_backup_is_whole_or_not_there() {
+    use crate::backend::Redb;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("backup.redb");
+    let mut world = World::new();
+    (0..100).for_each(|id| world.create(id));
+    let reader = world.store.reader();
+    let mut seen = 0;
+    let copied = reader.backup(&path, |bytes| seen = bytes).unwrap();
+    assert_eq!(seen, copied.bytes);
+    let again = reader.backup(&path, |_| ()).unwrap_err().to_string();
+    assert!(again.contains("a name of its own"), "{again}");
+
+    let restored = LogStore::open(Redb::open(&path).unwrap()).unwrap();
+    let model = Name::new("Todo").unwrap();
+    let of = |view: &dyn View| view.records(&model, None, usize::MAX).unwrap();
+    let records: Vec<(RecordId, Arc<_>)> = of(&restored);
+    assert_eq!(records, of(&world.store));
+
+    // A store that is damaged leaves no backup.
+    world.store.syncer().close();
+    let other = directory.path().join("other.redb");
+    assert!(reader.backup(&other, |_| ()).is_err());
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1);
+}
