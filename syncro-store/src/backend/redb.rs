@@ -194,13 +194,9 @@ impl Redb {
 impl Drop for Redb {
     fn drop(&mut self) {
         self.forget_snapshot();
-        let database = self.database_alone().take();
-        // What cannot be written at the end is lost like anything that was only buffered (B6), and
-        // over a damaged file redb may even panic here.
-        let _ = self.place.guard(|| {
-            drop(database);
-            Ok(())
-        });
+        if let Some(database) = self.database_alone().take() {
+            open::close(database, &self.place);
+        }
     }
 }
 
@@ -306,8 +302,7 @@ impl RedbBuilder {
     pub fn with_backend(self, storage: impl StorageBackend) -> Result<Redb, StoreError> {
         let place = Place::new("the given storage".to_owned());
         let database = place.guard(|| Ok(self.database().create_with_backend(storage)?))?;
-        open::adopt(&database, &place)?;
-        Ok(Redb::new(database, place))
+        Ok(Redb::new(open::adopt(database, &place)?, place))
     }
 
     fn database(&self) -> ::redb::Builder {

@@ -33,14 +33,33 @@ pub(super) fn open_file(
         Err(StoreError::Corrupt { .. }) if reset_if_half_made(path) => create(builder, path, place),
         opened => opened,
     }?;
-    adopt(&database, place)?;
+    let database = adopt(database, place)?;
     sync_directory_of(path).map_err(|error| place.blame_io(&error))?;
     Ok(database)
 }
 
 /// Makes sure that the database holds our tables: creates them in an empty one, refuses to touch
 /// another program's.
-pub(super) fn adopt(database: &Database, place: &Place) -> Result<(), StoreError> {
+pub(super) fn adopt(database: Database, place: &Place) -> Result<Database, StoreError> {
+    match check_tables(&database, place) {
+        Ok(()) => Ok(database),
+        Err(error) => {
+            close(database, place);
+            Err(error)
+        }
+    }
+}
+
+/// Closes a database. What cannot be written then is lost like anything that was only buffered, and over a
+/// damaged file redb may even panic.
+pub(super) fn close(database: Database, place: &Place) {
+    let _ = place.guard(|| {
+        drop(database);
+        Ok(())
+    });
+}
+
+fn check_tables(database: &Database, place: &Place) -> Result<(), StoreError> {
     let present = place.guard(|| table_names(database))?;
     let is_present = |table: &Table| present.iter().any(|name| name == table.name());
     if Table::ALL.iter().all(is_present) {
