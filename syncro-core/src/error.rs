@@ -182,4 +182,12 @@ pub enum UsageError {
         /// The point.
         point: Point,
     },
+    /// The log was to be read from an offset within a transaction.
+    #[error(
+        "no transaction begins at offset {offset} of the log: read on from where the last one ended"
+    )]
+    UnknownOffset {
+        /// The offset.
+        offset: u64,
+    },
 }

@@ -87,6 +87,16 @@ pub struct Commit {
     pub own: OwnRow,
 }
 
+impl Commit {
+    /// About the bytes that a store takes to hold it in memory: transactions and records, and 128 for each
+    /// record's row.
+    pub fn bytes(&self) -> usize {
+        let entries = self.entries.iter().map(|entry| entry.transaction.bytes().len());
+        let records = self.records.iter().map(|(_, record)| 128 + record.bytes());
+        entries.chain(records).sum()
+    }
+}
+
 /// A store as the engine and applications read it: everything applied, flushed or not.
 ///
 /// Reads return [`StoreError::Corrupt`] rather than data that differ from what was written.

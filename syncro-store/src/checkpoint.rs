@@ -163,21 +163,22 @@ impl Shared {
         Ok(())
     }
 
-    /// Where more is behind than some bound: writes twice as much of it as was put since the last call.
-    /// Returns whether it was.
-    pub(crate) fn make_room(&self, bound: usize) -> Result<bool, StoreError> {
-        let (debt, is_under_way) = {
-            let mut state = self.write();
+    /// Where more is behind than some bound: begins a checkpoint, or writes twice as many bytes of the one
+    /// under way as its caller brings. Returns whether it was.
+    pub(crate) fn make_room(&self, bound: usize, bytes: usize) -> Result<bool, StoreError> {
+        let is_under_way = {
+            let state = self.read();
             if state.behind_bytes() < bound {
                 return Ok(false);
             }
-            (std::mem::take(&mut state.debt_bytes), state.checkpoint.is_some())
+            state.checkpoint.is_some()
         };
         if !is_under_way {
             self.sync(Begin::WhenDue)?;
+            return Ok(true);
         }
         let mut written = 0;
-        while written < debt.saturating_mul(2) {
+        while written < bytes.saturating_mul(2) {
             match self.write_slice()? {
                 Some(bytes) => written += bytes,
                 None => break,

@@ -74,27 +74,28 @@ impl Syncer {
         Ok(self.shared.write_slice()?.is_some())
     }
 
-    /// Whether there is something to write behind.
-    pub fn is_behind(&self) -> bool {
+    /// Whether a checkpoint is under way.
+    pub fn is_writing_behind(&self) -> bool {
         self.shared.read().checkpoint.is_some()
     }
 
-    /// Whether as much is behind as may be while a checkpoint is still under way: a good time to wait for
-    /// it.
+    /// Whether as much is behind as may be: a good time to wait for the checkpoint under way to end, or for
+    /// the sync that begins one.
     pub fn is_crowded(&self) -> bool {
-        let state = self.shared.read();
-        state.checkpoint.is_some() && state.behind_bytes() >= self.shared.overlay_bytes
+        self.shared.read().behind_bytes() >= self.shared.overlay_bytes
     }
 
-    /// Writes some of what is behind, where there is as much as may be, and returns whether there was: to
-    /// be called by those who apply, when they hold no lock that others wait for. Where nobody calls it,
+    /// Where as much is behind as may be: begins a checkpoint, with a sync, or writes twice as many bytes of
+    /// the one under way as its caller has applied. Returns whether it was.
+    ///
+    /// To be called by those who apply, when they hold no lock that others wait for. Where nobody calls it,
     /// `apply` does so itself when twice as much is behind.
     ///
     /// # Errors
     ///
     /// Like [`sync`](Self::sync).
-    pub fn make_room(&self) -> Result<bool, StoreError> {
-        self.shared.make_room(self.shared.overlay_bytes)
+    pub fn make_room(&self, bytes: usize) -> Result<bool, StoreError> {
+        self.shared.make_room(self.shared.overlay_bytes, bytes)
     }
 
     /// Writes everything that follows from the log behind it, and makes it durable: the next opening has
@@ -194,7 +195,7 @@ impl LogStore {
 
 impl Store for LogStore {
     fn apply(&mut self, commit: &Commit) -> Result<(), StoreError> {
-        self.shared.make_room(self.shared.overlay_bytes.saturating_mul(2))?;
+        self.shared.make_room(self.shared.overlay_bytes.saturating_mul(2), commit.bytes())?;
         self.shared.guarded(|shared| {
             let mut staging = Staging::new(shared);
             for entry in &commit.entries {

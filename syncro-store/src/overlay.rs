@@ -38,10 +38,7 @@ impl Overlay {
 
     /// Sets aside what was put so far, for writing.
     pub(crate) fn set_aside(&mut self) -> Arc<Rows> {
-        debug_assert!(
-            self.aside.is_empty(),
-            "what is set aside is written before anything else is"
-        );
+        assert!(self.aside.is_empty(), "what is set aside is written before anything else is");
         self.active_bytes = 0;
         self.aside = Arc::new(std::mem::take(&mut self.active));
         self.aside.clone()

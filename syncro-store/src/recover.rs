@@ -31,7 +31,6 @@ pub(crate) fn open(backend: Arc<dyn Backend>, overlay_bytes: usize) -> Result<Sh
         derived: Overlay::default(),
         checkpoint: None,
         log_bytes: 0,
-        debt_bytes: 0,
         open_page: last_page(&*backend, end)?,
         next_name: next_number::<Name>(&*backend)?,
         next_author: next_number::<Author>(&*backend)?,

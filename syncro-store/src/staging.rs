@@ -119,7 +119,6 @@ impl<'a> Staging<'a> {
             }
         }
         for (table, key, value) in self.rows {
-            self.state.debt_bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
             self.state.put(table, key, value);
         }
         self.state.next_name = self.next_name;

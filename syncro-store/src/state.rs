@@ -43,8 +43,6 @@ pub(crate) struct State {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// Bytes of the log that no checkpoint has begun to cover: they are played at an opening after a crash.
     pub(crate) log_bytes: usize,
-    /// About the bytes put since somebody last made room for more.
-    pub(crate) debt_bytes: usize,
     /// The page at the end of the log. In the backend as of the last sync.
     pub(crate) open_page: OpenPage,
     pub(crate) next_name: u32,
@@ -142,8 +140,9 @@ impl Shared {
         let written = write(self);
         std::mem::forget(latch);
         match &written {
+            Ok(_) => {}
             // Nothing was written: the store had been given up before.
-            Ok(_) | Err(StoreError::Closed) => {}
+            Err(StoreError::Closed) if self.read().backend.is_none() => {}
             Err(error) => self.latch(error.to_string()),
         }
         written
@@ -192,7 +191,6 @@ impl State {
     pub(crate) fn append(&mut self, entry: &Entry) {
         let bytes = entry.transaction.bytes().len();
         self.log_bytes += bytes;
-        self.debt_bytes += bytes;
         if self.open_page.is_full_for(bytes) {
             self.put_open_page();
             self.open_page = OpenPage::begin(self.open_page.end());

@@ -190,9 +190,10 @@ impl WatchAll {
 
     fn next_replayed_or_queued(&mut self) -> Result<Option<Raw>, Error> {
         loop {
-            if let Some(raw) = self.replayed.front() {
+            if let Some(raw) = self.replayed.pop_front() {
+                // A record that cannot be read is told once, and passed over.
                 let after = self.reader.record(&raw.key)?;
-                return Ok(self.replayed.pop_front().map(|raw| Raw { after, ..raw }));
+                return Ok(Some(Raw { after, ..raw }));
             }
             let (start, next) = {
                 let mut inbox = self.queue.lock();
@@ -380,6 +381,9 @@ impl Hub {
     /// Adds a watcher, from a point of the log or from now on.
     pub(crate) fn watch(&self, from: Option<Point>, reader: Reader) -> WatchAll {
         let mut queues = lock(&self.queues);
+        if queues.len() == queues.capacity() {
+            queues.retain(|queue| queue.strong_count() > 0);
+        }
         let start = from.unwrap_or_else(|| *lock(&self.end));
         let inbox = Inbox {
             changes: VecDeque::new(),
@@ -421,5 +425,20 @@ impl Hub {
             queue.lock().is_closed = true;
             queue.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use syncro_store::{LogStore, Memory};
+
+    use super::*;
+
+    #[test]
+    fn watchers_that_are_gone_leave_nothing_behind_on_an_idle_node() {
+        let hub = Hub::new(Point::START);
+        let store = LogStore::open(Memory::new()).unwrap();
+        (0..1000).for_each(|_| drop(hub.watch(None, store.reader())));
+        assert!(lock(&hub.queues).len() < 10);
     }
 }

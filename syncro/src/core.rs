@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use syncro_core::{
 use syncro_store::{LogStore, Reader, Syncer};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use crate::agenda::Agenda;
 use crate::changes::Hub;
 use crate::error::Error;
 use crate::notices::{Board, Notice};
@@ -66,14 +67,13 @@ pub(crate) struct Core {
     state: Mutex<State>,
     pub(crate) reader: Reader,
     syncer: Syncer,
-    /// Held by the thread that syncs; the others wait for what it does.
+    /// Held by the thread that makes commits durable; the others wait for what it does.
     turn: Mutex<()>,
     durable: Mutex<Durable>,
     /// Rung after each sync, and when none follows.
     synced: Notify,
     /// What the background thread is to do.
-    agenda: Mutex<Agenda>,
-    agenda_changed: Condvar,
+    agenda: Agenda,
     pub(crate) hub: Hub,
     pub(crate) receipts: Receipts,
     pub(crate) board: Board,
@@ -142,17 +142,7 @@ struct Durable {
     failed: Option<StoreError>,
 }
 
-#[derive(Default)]
-struct Agenda {
-    sync_at: Option<Instant>,
-    tick_at: Option<Instant>,
-    /// Whether there is something to write behind.
-    is_behind: bool,
-    is_over: bool,
-}
-
-/// A panic while a lock was held has stopped its thread, not the data behind the lock: what could be half
-/// done is the engine's, and it is left in the state before or after a step.
+/// For data that is whole between any two operations, whichever thread panicked.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -184,8 +174,7 @@ impl Core {
             turn: Mutex::new(()),
             durable: Mutex::new(Durable { through: applied, failed: None }),
             synced: Notify::new(),
-            agenda: Mutex::default(),
-            agenda_changed: Condvar::new(),
+            agenda: Agenda::default(),
             receipts: Receipts::default(),
             board: Board::new(),
             progress: watch::Sender::new(0),
@@ -203,9 +192,19 @@ impl Core {
         Ok(core)
     }
 
+    /// The state between two steps. A step that panicked has stopped the node: engine and store may differ.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| {
+            let mut state = poisoned.into_inner();
+            self.fail(&mut state, &panicked());
+            self.state.clear_poison();
+            state
+        })
+    }
+
     /// Looks at the engine between two steps.
     pub(crate) fn engine<T>(&self, look: impl FnOnce(&Engine) -> T) -> T {
-        look(&lock(&self.state).engine)
+        look(&self.state().engine)
     }
 
     /// Records a transaction. `None` when there was nothing to record.
@@ -214,8 +213,8 @@ impl Core {
         proposal: Proposal,
         durability: Durability,
     ) -> Result<Option<Committed>, Error> {
-        let (sequence, committed, is_long_unsynced) = {
-            let mut state = lock(&self.state);
+        let (sequence, bytes, committed, is_long_unsynced) = {
+            let mut state = self.state();
             let effects = self.step(&mut state, Input::Propose(proposal))?;
             let Some(commit) = &effects.commit else {
                 return Ok(None);
@@ -225,13 +224,14 @@ impl Core {
             };
             let stamp = entry.transaction.stamp();
             let committed = Committed { stamp, offset: entry.end().offset };
-            (commit.sequence, committed, state.unsynced_bytes > UNSYNCED_BYTES_MAX)
+            let is_long_unsynced = state.unsynced_bytes > UNSYNCED_BYTES_MAX;
+            (commit.sequence, commit.bytes(), committed, is_long_unsynced)
         };
-        self.make_room()?;
+        self.make_room(bytes)?;
         if durability == Durability::Durable || is_long_unsynced {
             self.make_durable(sequence)?;
         } else {
-            self.sync_by(Instant::now() + DEFERRED_MAX);
+            self.agenda.sync_by(Instant::now() + DEFERRED_MAX);
         }
         Ok(Some(committed))
     }
@@ -240,7 +240,7 @@ impl Core {
     pub(crate) fn open_session(&self, role: Role) -> Result<(SessionId, Outbox), Error> {
         let (outbox, messages) = mpsc::unbounded_channel();
         let (ended, end) = oneshot::channel();
-        let mut state = lock(&self.state);
+        let mut state = self.state();
         let working = self.work();
         state.next_session += 1;
         let session = SessionId(state.next_session);
@@ -256,16 +256,16 @@ impl Core {
     /// Gives an input of a session to the engine. What it committed is synced in the background.
     pub(crate) fn session_input(&self, input: Input) -> Result<(), Error> {
         let commit = {
-            let mut state = lock(&self.state);
+            let mut state = self.state();
             self.step(&mut state, input)?.commit
         };
         match commit {
             None => {}
             // Only a sync point moved: nobody waits for that.
             Some(commit) if commit.entries.is_empty() => {
-                self.sync_by(Instant::now() + DEFERRED_MAX)
+                self.agenda.sync_by(Instant::now() + DEFERRED_MAX)
             }
-            Some(_) => self.sync_by(Instant::now()),
+            Some(_) => self.agenda.sync_by(Instant::now()),
         }
         Ok(())
     }
@@ -274,7 +274,7 @@ impl Core {
     pub(crate) async fn keep_pace(&self) {
         loop {
             let synced = self.synced.notified();
-            if !lock(&self.state).is_crowded() {
+            if !self.state().is_crowded() {
                 return;
             }
             synced.await;
@@ -295,8 +295,10 @@ impl Core {
 
     /// Ends every session, makes everything durable and gives the store up. Later calls fail.
     pub(crate) fn close(&self) -> Result<(), Error> {
+        // Whoever waits for the end waits for the last flush.
+        let _working = self.work();
         let applied = {
-            let mut state = lock(&self.state);
+            let mut state = self.state();
             let sessions: Vec<SessionId> = state.sessions.keys().copied().collect();
             for session in sessions {
                 let reason = CloseReason::ShuttingDown;
@@ -306,8 +308,7 @@ impl Core {
             state.stopped.get_or_insert(Stop::Closed);
             state.applied
         };
-        lock(&self.agenda).is_over = true;
-        self.agenda_changed.notify_all();
+        self.agenda.end();
         self.announce_end();
         // Whoever closes second waits too: the store is given up when the last flush is over.
         let synced = self.make_durable(applied);
@@ -330,22 +331,27 @@ impl Core {
         if self.is_durable(sequence)? {
             return Ok(());
         }
+        self.sync_in_turn()
+    }
+
+    /// Makes everything durable that was applied. To be called with the turn.
+    fn sync_in_turn(&self) -> Result<(), Error> {
         let (applied, bytes) = {
-            let state = lock(&self.state);
+            let state = self.state();
             (state.applied, state.unsynced_bytes)
         };
         match self.syncer.sync() {
             Ok(()) => {
                 lock(&self.durable).through = applied;
                 self.on_synced(applied, bytes);
-                if self.syncer.is_behind() {
-                    self.note_behind();
+                if self.syncer.is_writing_behind() {
+                    self.agenda.write_behind();
                 }
                 Ok(())
             }
             Err(error) => {
                 lock(&self.durable).failed = Some(error.clone());
-                self.fail(&mut lock(&self.state), &error);
+                self.fail(&mut self.state(), &error);
                 Err(error.into())
             }
         }
@@ -354,32 +360,42 @@ impl Core {
     /// Writes a slice behind the log, if it is time to.
     fn write_behind(&self) {
         match self.syncer.write_behind() {
-            Ok(true) => {
-                self.note_behind();
-                self.synced.notify_waiters();
-            }
+            Ok(true) => self.on_written_behind(),
             // A node that is closed has nothing to write.
             Ok(false) | Err(StoreError::Closed) => {}
-            Err(error) => self.fail(&mut lock(&self.state), &error),
+            Err(error) => self.fail(&mut self.state(), &error),
         }
     }
 
-    fn note_behind(&self) {
-        lock(&self.agenda).is_behind = true;
-        self.agenda_changed.notify_one();
+    /// Goes on with a checkpoint, or begins the next one where it has ended and as much is behind again.
+    fn on_written_behind(&self) {
+        if self.syncer.is_writing_behind() {
+            self.agenda.write_behind();
+        } else if self.syncer.is_crowded() {
+            // A failure has stopped the node; whoever calls next is told.
+            let _ = self.begin_checkpoint();
+        }
+        self.synced.notify_waiters();
+    }
+
+    fn begin_checkpoint(&self) -> Result<(), Error> {
+        let _turn = lock(&self.turn);
+        if self.syncer.is_writing_behind() { Ok(()) } else { self.sync_in_turn() }
     }
 
     /// Slows down whoever applies more than the background thread writes behind.
-    fn make_room(&self) -> Result<(), Error> {
-        match self.syncer.make_room() {
+    fn make_room(&self, bytes: usize) -> Result<(), Error> {
+        if self.syncer.is_crowded() && !self.syncer.is_writing_behind() {
+            return self.begin_checkpoint();
+        }
+        match self.syncer.make_room(bytes) {
             Ok(true) => {
-                self.note_behind();
-                self.synced.notify_waiters();
+                self.on_written_behind();
                 Ok(())
             }
             Ok(false) => Ok(()),
             Err(error) => {
-                self.fail(&mut lock(&self.state), &error);
+                self.fail(&mut self.state(), &error);
                 Err(error.into())
             }
         }
@@ -398,10 +414,10 @@ impl Core {
 
     /// Tells the engine, which acknowledges what peers sent.
     fn on_synced(&self, through: u64, bytes: usize) {
-        let mut state = lock(&self.state);
+        let mut state = self.state();
         state.unsynced_bytes -= bytes;
         self.synced.notify_waiters();
-        // Only reading the store can fail here, and that shows again at the next call that has a caller.
+        // Only a node that has stopped refuses it.
         let _ = self.step(&mut state, Input::Synced { through });
     }
 
@@ -426,7 +442,7 @@ impl Core {
             self.tell(state, event);
         }
         if let Some(wake_at) = effects.wake_at {
-            self.tick_by(self.started + Duration::from_millis(wake_at));
+            self.agenda.tick_by(self.started + Duration::from_millis(wake_at));
         }
         Ok(effects)
     }
@@ -478,52 +494,7 @@ impl Core {
 
     /// Why nothing more is taken, if the node has stopped.
     pub(crate) fn stopped(&self) -> Option<Error> {
-        lock(&self.state).stopped.clone().map(Error::from)
-    }
-
-    fn sync_by(&self, at: Instant) {
-        let mut agenda = lock(&self.agenda);
-        if agenda.sync_at.is_none_or(|planned| at < planned) {
-            agenda.sync_at = Some(at);
-            self.agenda_changed.notify_one();
-        }
-    }
-
-    fn tick_by(&self, at: Instant) {
-        let mut agenda = lock(&self.agenda);
-        // A tick that comes too early asks for the next one; only an earlier one must wake the thread.
-        if agenda.tick_at.is_none_or(|planned| at < planned) {
-            agenda.tick_at = Some(at);
-            self.agenda_changed.notify_one();
-        }
-    }
-
-    /// What is due now; when nothing is, waits a while. `None` when the node is closed.
-    fn due(&self) -> Option<Due> {
-        let mut agenda = lock(&self.agenda);
-        if agenda.is_over {
-            return None;
-        }
-        let now = Instant::now();
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let due = Due {
-            sync: is_due(agenda.sync_at),
-            tick: is_due(agenda.tick_at),
-            behind: std::mem::take(&mut agenda.is_behind),
-        };
-        if due.sync {
-            agenda.sync_at = None;
-        }
-        if due.tick {
-            agenda.tick_at = None;
-        }
-        if !due.sync && !due.tick && !due.behind {
-            let next = agenda.sync_at.into_iter().chain(agenda.tick_at).min();
-            // Once a second, so that a node without handles is noticed.
-            let pause = next.map_or(Duration::MAX, |at| at - now).min(Duration::from_secs(1));
-            drop(self.agenda_changed.wait_timeout(agenda, pause));
-        }
-        Some(due)
+        self.state().stopped.clone().map(Error::from)
     }
 }
 
@@ -533,21 +504,31 @@ impl std::fmt::Debug for Core {
     }
 }
 
-struct Due {
-    sync: bool,
-    tick: bool,
-    behind: bool,
+/// Stops the node when the thread that works for it panics: nobody else syncs and ticks.
+struct FailOnPanic<'a>(&'a Core);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(&mut self.0.state(), &panicked());
+        }
+    }
+}
+
+fn panicked() -> StoreError {
+    StoreError::Latched { cause: "a thread of the node panicked".to_owned() }
 }
 
 /// Syncs and ticks until the node is gone.
 fn background(core: &Weak<Core>) {
     while let Some(core) = core.upgrade() {
-        let Some(due) = core.due() else { return };
+        let _fail = FailOnPanic(&core);
+        let Some(due) = core.agenda.due() else { return };
         if due.tick {
             let _ = core.session_input(Input::Tick);
         }
         if due.sync {
-            let applied = lock(&core.state).applied;
+            let applied = core.state().applied;
             // A failure has stopped the node; whoever calls next is told.
             let _ = core.make_durable(applied);
         }
@@ -588,3 +569,6 @@ fn now(started: Instant) -> Now {
 pub(crate) fn count(counter: &AtomicU64, bytes: usize) {
     counter.fetch_add(bytes as u64, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests;

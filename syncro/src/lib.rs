@@ -29,6 +29,7 @@
 //! Connecting two nodes takes a line at each end: [`Node::listen`] and [`Node::connect`], or
 //! [`Node::run`] over any stream of bytes.
 
+mod agenda;
 mod changes;
 mod connect;
 mod core;

@@ -339,13 +339,19 @@ impl Node {
         Ok(digest)
     }
 
-    /// Reads the log from an offset at which a transaction begins: about `bytes_max` bytes of it.
+    /// Reads the log from an offset at which a transaction begins: about `bytes_max` bytes of it, and
+    /// nothing from its end on.
     ///
     /// # Errors
     ///
-    /// [`Error::Store`] when it cannot be read.
+    /// [`UsageError::UnknownOffset`] for an offset within a transaction; [`Error::Store`] when the log cannot
+    /// be read.
     pub fn log(&self, from: u64, bytes_max: usize) -> Result<Vec<Entry>, Error> {
-        Ok(self.core.reader.entries(from, bytes_max)?)
+        let reader = &self.core.reader;
+        if from <= self.end().offset && reader.digest_at(from)?.is_none() {
+            return Err(UsageError::UnknownOffset { offset: from }.into());
+        }
+        Ok(reader.entries(from, bytes_max)?)
     }
 
     /// A handle for reading everything that the store has.

@@ -228,3 +228,22 @@ fn what_was_only_buffered_at_a_crash_is_lost_and_nothing_else() {
     assert_eq!(again.end().offset as usize, kept.len());
     again.create(&todo("next")).unwrap();
 }
+
+/// A host that ended the process when `closed` returned lost what was deferred, and found the store in use.
+#[tokio::test]
+async fn a_node_is_closed_when_its_last_flush_is_over() {
+    let (node, gate, disk) = gated("a");
+    gate.shut();
+    deferred(&node, "milk");
+    let closer = std::thread::spawn({
+        let node = node.clone();
+        move || node.close()
+    });
+    until("the last flush waits", || gate.waiting() == 1 && node.create(&todo("late")).is_err());
+    let mut closed = Box::pin(node.closed());
+    assert!((&mut closed).now_or_never().is_none(), "it is not over");
+    gate.open();
+    soon("the end", closed).await;
+    closer.join().unwrap().unwrap();
+    assert_eq!(on(&disk, "a").list::<Todo>(|_| true).unwrap(), [todo("milk")]);
+}

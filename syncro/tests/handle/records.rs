@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use syncro::{DataError, Edit, Error, Field, Fields, Node, RecordId, ScribeModel, Value};
+use syncro::{
+    DataError, Edit, Error, Field, Fields, Node, RecordId, ScribeModel, UsageError, Value,
+};
 use uuid::Uuid;
 
 use crate::support::{Todo, converge, id, key, link, name, node, todo};
@@ -224,4 +226,20 @@ fn a_file_keeps_records_log_and_node() {
     assert_eq!(second.get(&id("milk")).unwrap(), Some(Todo { views: 4, ..todo("milk") }));
     second.update(&id("milk"), |todo: &mut Todo| todo.views += 1).unwrap();
     assert_eq!(second.get::<Todo>(&id("milk")).unwrap().unwrap().views, 5);
+}
+
+/// It was told as damage, with the advice to restore a backup.
+#[test]
+fn the_log_is_not_read_from_within_a_transaction() {
+    let node = node("a");
+    node.transaction(|draft| {
+        draft.create(&todo("1"))?;
+        draft.create(&todo("2"))
+    })
+    .unwrap();
+    let within = node.log(1, 1000).unwrap_err();
+    assert!(matches!(within, Error::Usage(UsageError::UnknownOffset { offset: 1 })), "{within}");
+    assert_eq!(node.log(0, 1000).unwrap().len(), 1);
+    assert!(node.log(2, 1000).unwrap().is_empty());
+    assert!(node.log(3, 1000).unwrap().is_empty());
 }

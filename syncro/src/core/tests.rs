@@ -1,0 +1,96 @@
+use std::future::pending;
+use std::time::Duration;
+
+use bytes::Bytes;
+use syncro_core::{Fields, NodeId, RecordId, RecordKey};
+use syncro_store::{Backend, Batch, Durability as Written, Memory, Table};
+
+use super::*;
+use crate::session;
+
+/// A store in memory whose durable writes wait while somebody holds the gate.
+struct Gated(Memory, Arc<Mutex<()>>);
+
+impl Backend for Gated {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.0.get(table, key)
+    }
+    fn scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.0.scan(table, start, end, limit)
+    }
+    fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        self.0.floor(table, at)
+    }
+    fn write(&self, batch: &Batch, durability: Written) -> Result<(), StoreError> {
+        let _open = (durability == Written::Durable).then(|| lock(&self.1));
+        self.0.write(batch, durability)
+    }
+}
+
+fn core(name: &str, overlay_bytes: usize, gate: &Arc<Mutex<()>>) -> Arc<Core> {
+    let backend = Gated(Memory::new(), gate.clone());
+    let store = LogStore::builder().overlay_bytes(overlay_bytes).open(backend).unwrap();
+    let config = Config { node: Some(NodeId::named(name)), ..Config::default() };
+    Core::open(store, config).unwrap()
+}
+
+fn write(core: &Core, from: i64) {
+    let mut proposal = Proposal::default();
+    for id in from..from + 100 {
+        let model = syncro_core::Name::new("Todo").unwrap();
+        let key = RecordKey { model, id: RecordId::Int(id) };
+        proposal.create(key, &Fields::default()).unwrap();
+    }
+    core.propose(proposal, Durability::Deferred).unwrap();
+}
+
+/// Rows take many times the room of the log that they follow from: long before the log was too long, a
+/// commit from a peer waited for a flush, with the lock that everybody needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_peer_sends_never_waits_for_a_flush_under_the_lock() {
+    let (open, gate) = (Arc::default(), Arc::<Mutex<()>>::default());
+    let (a, b) = (core("a", 32 << 20, &open), core("b", 64 << 10, &gate));
+    (0..100).for_each(|at| write(&a, at * 100));
+    let holder = {
+        // A guard must not be held over an await.
+        let (gate, (release, released)) = (gate.clone(), std::sync::mpsc::channel::<()>());
+        let (held, is_held) = oneshot::channel();
+        std::thread::spawn(move || {
+            let _held = lock(&gate);
+            held.send(()).unwrap();
+            released.recv().unwrap();
+        });
+        is_held.await.unwrap();
+        release
+    };
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let run = |core: &Arc<Core>, stream, role| {
+        let core = core.clone();
+        tokio::spawn(async move { session::run(&core, stream, role, pending()).await.map(drop) })
+    };
+    let sessions = [run(&a, near, Role::Dial(Default::default())), run(&b, far, Role::Accept)];
+
+    let crowded = until(&b, |b| b.state().is_crowded());
+    tokio::time::timeout(Duration::from_secs(60), crowded).await.expect("the lock is free");
+    assert!(b.engine(Engine::end).offset < 10_000, "all of it was taken");
+    drop(holder);
+    let synced = until(&b, |b| b.engine(Engine::end).offset >= 10_000);
+    tokio::time::timeout(Duration::from_secs(60), synced).await.expect("it goes on");
+    sessions.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+async fn until(core: &Arc<Core>, is_so: impl Fn(&Core) -> bool + Send + 'static) {
+    let core = core.clone();
+    let wait = move || {
+        while !is_so(&core) {
+            std::thread::yield_now();
+        }
+    };
+    tokio::task::spawn_blocking(wait).await.unwrap();
+}
