@@ -241,3 +241,6 @@ impl Drop for Turn<'_> {
         self.0.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests;

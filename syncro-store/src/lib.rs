@@ -17,6 +17,8 @@ mod staging;
 mod stamps;
 mod state;
 mod view;
+#[cfg(test)]
+mod world;
 
 pub use backend::{
     Backend, Batch, Durability, Fault, KEY_BYTES_MAX, Memory, MemoryDisk, Table, VALUE_BYTES_MAX,

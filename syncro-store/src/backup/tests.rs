@@ -1,42 +1,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use syncro_core::{
-    Config, Engine, Fields, Input, Name, NodeId, Now, Proposal, RecordId, RecordKey, Store, View,
-};
+use syncro_core::{Name, RecordId, Store, View};
 
 use super::*;
-use crate::backend::{Backend, Memory};
+use crate::backend::{Backend, Memory, MemoryDisk};
 use crate::log_store::LogStore;
-
-fn now() -> Now {
-    Now { wall_ms: 1_710_000_000_000, monotonic_ms: 0 }
-}
-
-struct World {
-    engine: Engine,
-    store: LogStore,
-}
-
-impl World {
-    fn new() -> Self {
-        let mut store = LogStore::builder().overlay_bytes(20_000).open(Memory::new()).unwrap();
-        let config = Config { node: Some(NodeId::named("server")), ..Config::default() };
-        let (engine, effects) = Engine::open(now(), config, &store).unwrap();
-        store.apply(&effects.commit.unwrap()).unwrap();
-        Self { engine, store }
-    }
-
-    fn create(&mut self, id: i64) {
-        let mut proposal = Proposal::default();
-        let model = Name::new("Todo").unwrap();
-        let key = RecordKey { model, id: RecordId::Int(id) };
-        proposal.create(key, &Fields::default()).unwrap();
-        let input = Input::Propose(proposal);
-        let effects = self.engine.handle(now(), input, &self.store).unwrap();
-        self.store.apply(&effects.commit.unwrap()).unwrap();
-    }
-}
+use crate::world::World;
 
 /// All rows of all tables, but for the mark.
 fn rows(backend: &dyn Backend) -> BTreeMap<(Table, Bytes), Bytes> {
@@ -50,9 +20,9 @@ fn rows(backend: &dyn Backend) -> BTreeMap<(Table, Bytes), Bytes> {
 /// Copied between any two writes, and between the slices of a checkpoint, with more coming meanwhile.
 #[test]
 fn a_copy_is_the_store_as_it_was_when_the_copy_began() {
-    let mut world = World::new();
+    let mut world = World::with(LogStore::builder().overlay_bytes(20_000), &MemoryDisk::new());
     for round in 0..200 {
-        (0..7).for_each(|at| world.create(round * 7 + at));
+        (0..7).for_each(|at| drop(world.create(round * 7 + at)));
         match round % 4 {
             0 => world.store.sync().unwrap(),
             1 => world.store.syncer().begin_checkpoint().unwrap(),
@@ -65,7 +35,8 @@ fn a_copy_is_the_store_as_it_was_when_the_copy_began() {
         let backend = Memory::new();
         let reader = world.store.reader();
         let mut more = (0..).map(|at| 1_000_000 + round * 1_000 + at);
-        let copied = reader.copy_to(&backend, |_| world.create(more.next().unwrap())).unwrap();
+        let copied =
+            reader.copy_to(&backend, |_| drop(world.create(more.next().unwrap()))).unwrap();
         assert_eq!(copied.end, end);
 
         // What is derived in the copy is what follows from its log.
@@ -96,8 +67,8 @@ fn a_backup_is_whole_or_not_there() {
 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("backup.redb");
-    let mut world = World::new();
-    (0..100).for_each(|id| world.create(id));
+    let mut world = World::with(LogStore::builder().overlay_bytes(20_000), &MemoryDisk::new());
+    (0..100).for_each(|id| drop(world.create(id)));
     let reader = world.store.reader();
     let mut seen = 0;
     let copied = reader.backup(&path, |bytes| seen = bytes).unwrap();

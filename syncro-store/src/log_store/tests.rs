@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use syncro_core::{
     Author, Config, Edit, Engine, Epoch, Fields, Held, Input, Kind, Name, NodeId, Now, Path,
-    Proposal, Record, RecordId, RecordKey, Register, Stamp, Time, Value, View,
+    Proposal, Record, Register, Stamp, Time, Value, View,
 };
 
 use super::*;
@@ -11,76 +11,10 @@ use crate::backend::{Batch, Durability, Fault, Memory, MemoryDisk};
 use crate::dictionary::Dictionary;
 use crate::encoding::{FORMAT_VERSION, seal};
 use crate::staging::PIECE_BYTES;
+use crate::world::{World, contents, todo};
 
 fn put_row(batch: &mut Batch, key: &'static [u8], content: &[u8]) {
     batch.put(Table::Rows, key, seal(Table::Rows, key, content));
-}
-
-/// An engine over its store.
-struct World {
-    engine: Engine,
-    store: LogStore,
-}
-
-impl World {
-    fn on(disk: &MemoryDisk) -> Self {
-        Self::with(LogStore::builder(), disk)
-    }
-
-    fn with(builder: LogStoreBuilder, disk: &MemoryDisk) -> Self {
-        let mut store = builder.open(disk.open().unwrap()).unwrap();
-        let config = Config { node: Some(NodeId::named("server")), ..Config::default() };
-        let (engine, effects) = Engine::open(Now::default(), config, &store).unwrap();
-        store.apply(&effects.commit.unwrap()).unwrap();
-        store.sync().unwrap();
-        Self { engine, store }
-    }
-
-    fn write(&mut self, proposal: Proposal) -> Commit {
-        let now = Now { wall_ms: 1_710_000_000_000, monotonic_ms: 0 };
-        let input = Input::Propose(proposal);
-        self.engine.handle(now, input, &self.store).unwrap().commit.unwrap()
-    }
-
-    fn create(&mut self, id: i64) -> Commit {
-        let mut proposal = Proposal::default();
-        proposal.create(todo(id), &Fields::default()).unwrap();
-        let commit = self.write(proposal);
-        self.store.apply(&commit).unwrap();
-        commit
-    }
-
-    fn destroy(&mut self, id: i64) {
-        let mut proposal = Proposal::default();
-        proposal.destroy(todo(id)).unwrap();
-        let commit = self.write(proposal);
-        self.store.apply(&commit).unwrap();
-    }
-
-    fn title(&mut self, id: i64, title: &str) {
-        let title = Value::Text(title.into()).encode();
-        let edit = Edit::value(Name::new("title").unwrap(), title);
-        let mut proposal = Proposal::default();
-        proposal.update(todo(id), vec![edit]).unwrap();
-        let commit = self.write(proposal);
-        self.store.apply(&commit).unwrap();
-    }
-}
-
-fn todo(id: i64) -> RecordKey {
-    RecordKey { model: Name::new("Todo").unwrap(), id: RecordId::Int(id) }
-}
-
-/// Everything that can be read, in one value to compare.
-fn contents(view: &impl View) -> String {
-    let mut text = format!("{:?}", view.own().unwrap());
-    for model in view.models().unwrap() {
-        text += &format!("\n{model:?} {:?}", view.records(&model, None, 1000).unwrap());
-    }
-    let entries = view.entries(0, usize::MAX).unwrap();
-    let entries =
-        entries.iter().map(|entry| (entry.offset, entry.transaction.bytes(), entry.digest));
-    text + &format!("\n{:?}", entries.collect::<Vec<_>>())
 }
 
 #[test]
@@ -370,117 +304,6 @@ fn a_commit_that_cannot_be_applied_leaves_no_trace() {
     assert_eq!(contents(&store), before);
 }
 
-#[test]
-fn a_crash_at_any_batch_of_a_checkpoint_loses_nothing_that_was_synced() {
-    // Small enough for a checkpoint at every sync.
-    let small = || LogStore::builder().overlay_bytes(1);
-    let disk = MemoryDisk::new();
-    let mut world = World::with(small(), &disk);
-    let mut slices = 0;
-    for round in 0..12 {
-        (0..100).for_each(|id| {
-            world.create(100 * round + id);
-        });
-        world.title(100 * round, "milk");
-        if round > 3 {
-            world.destroy(100 * round - 300);
-        }
-        world.store.sync().unwrap();
-        let synced = contents(&world.store);
-        for _ in 0..=round % 4 {
-            slices += usize::from(world.store.syncer().write_behind().unwrap());
-            for kept in 0..=disk.unsynced() {
-                let crashed = disk.crash_keeping(kept).open().unwrap();
-                assert_eq!(contents(&LogStore::open(crashed).unwrap()), synced, "{kept} kept");
-            }
-        }
-    }
-    assert!(slices > 10, "{slices} slices");
-}
-
-#[test]
-fn a_store_that_was_checkpointed_has_nothing_to_play() {
-    let disk = MemoryDisk::new();
-    let mut world = World::on(&disk);
-    (0..2000).for_each(|id| {
-        world.create(id);
-    });
-    world.store.syncer().checkpoint().unwrap();
-    let before = contents(&world.store);
-
-    // Without a log that could be played, up to its last page.
-    let crashed = disk.crash().open().unwrap();
-    let mut batch = Batch::new();
-    let pages = crashed.scan(Table::Log, &[], None, usize::MAX).unwrap();
-    let (_, earlier) = pages.split_last().unwrap();
-    earlier.iter().for_each(|(page, _)| batch.delete(Table::Log, page.clone()));
-    crashed.write(&batch, Durability::Durable).unwrap();
-    let store = LogStore::open(crashed).unwrap();
-    let model = Name::new("Todo").unwrap();
-    let records = store.records(&model, None, usize::MAX).unwrap();
-    assert_eq!(records, world.store.records(&model, None, usize::MAX).unwrap());
-    drop(store);
-    assert_eq!(contents(&LogStore::open(disk.crash().open().unwrap()).unwrap()), before);
-}
-
-/// What is held in memory, tree nodes aside.
-fn held_bytes(store: &LogStore) -> usize {
-    let state = store.shared.read();
-    let aside = [&state.derived, &state.log].map(|overlay| {
-        let rows = overlay.aside().iter();
-        rows.map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum::<usize>()
-    });
-    state.derived.active_bytes() + state.log.active_bytes() + aside.iter().sum::<usize>()
-}
-
-#[test]
-fn what_is_behind_stays_within_bounds_though_nobody_syncs_nor_writes_behind() {
-    const BYTES: usize = 256 << 10;
-    let small = || LogStore::builder().overlay_bytes(BYTES);
-    // Many records, and one that is saved again and again.
-    for titles in [0, 5000] {
-        let disk = MemoryDisk::new();
-        let mut world = World::with(small(), &disk);
-        world.create(0);
-        for n in 1..5000 {
-            if titles == 0 {
-                world.create(n);
-            } else {
-                world.title(0, &n.to_string().repeat(400));
-            }
-            let bytes = held_bytes(&world.store);
-            assert!(bytes < 4 * BYTES, "{bytes} bytes after {n} writes");
-        }
-        let before = contents(&world.store);
-        world.store.sync().unwrap();
-        let reopened = small().open(disk.crash().open().unwrap()).unwrap();
-        assert!(contents(&reopened) == before);
-    }
-}
-
-#[test]
-fn the_log_to_be_played_after_a_crash_is_bounded() {
-    const BYTES: usize = 256 << 10;
-    let disk = MemoryDisk::new();
-    let mut world = World::with(LogStore::builder().overlay_bytes(BYTES), &disk);
-    world.create(0);
-    for n in 0..500 {
-        world.title(0, &n.to_string().repeat(3000));
-        world.store.sync().unwrap();
-        while world.store.syncer().write_behind().unwrap() {}
-        let backend = disk.image().open().unwrap();
-        let mark = backend.get(Table::Rows, key::MARK).unwrap();
-        let mark = mark.map_or(0, |sealed| {
-            let content = crate::encoding::unseal(Table::Rows, key::MARK, &sealed).unwrap();
-            row::read_mark(&content).unwrap().offset
-        });
-        let behind = world.store.entries(mark, usize::MAX).unwrap();
-        let behind: usize = behind.iter().map(|entry| entry.transaction.bytes().len()).sum();
-        // The last slice is durable with the next sync.
-        assert!(behind <= 2 * BYTES + 20_000, "{behind} bytes to play after {n} writes");
-    }
-}
-
 /// A backend whose next call panics.
 #[derive(Debug)]
 struct Panics {
@@ -589,21 +412,4 @@ fn snapshots_that_are_gone_leave_nothing_behind_on_a_store_that_is_only_read() {
     let reader = world.store.reader();
     (0..10_000).for_each(|_| drop(reader.snapshot()));
     assert!(world.store.shared.snapshots_known() < 100);
-}
-
-#[test]
-fn a_log_that_is_played_at_opening_stays_within_bounds_too() {
-    let disk = MemoryDisk::new();
-    let mut world = World::on(&disk);
-    (0..20_000).for_each(|id| {
-        world.create(id);
-    });
-    world.store.sync().unwrap();
-    let before = contents(&world.store);
-    let reopened = LogStore::builder().overlay_bytes(1 << 20).open(disk.crash().open().unwrap());
-    let reopened = reopened.unwrap();
-    assert!(reopened.shared.read().derived.active_bytes() < 2 << 20);
-    assert_eq!(contents(&reopened), before);
-    // What was written behind while the log was played counts from the next sync on.
-    reopened.syncer().sync().unwrap();
 }
