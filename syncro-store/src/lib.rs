@@ -5,6 +5,8 @@
 
 mod backend;
 mod checkpoint;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod dictionary;
 mod encoding;
 mod log_store;
