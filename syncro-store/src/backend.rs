@@ -6,6 +6,8 @@
 mod batch;
 mod memory;
 #[cfg(feature = "redb")]
+mod place;
+#[cfg(feature = "redb")]
 mod redb;
 
 use bytes::Bytes;

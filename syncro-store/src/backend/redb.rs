@@ -16,8 +16,8 @@ use ::redb::{
 use bytes::Bytes;
 use syncro_core::StoreError;
 
+use super::place::Place;
 use super::{Backend, Batch, Durability, Table};
-use blame::Place;
 use snapshot::Snapshot;
 
 /// The page cache of a [`Redb`] in bytes, unless its builder says otherwise.
@@ -162,7 +162,7 @@ impl Drop for Redb {
         // over a damaged file redb may even panic here.
         let _ = self.place.guard(|| {
             drop(database);
-            Ok(())
+            Ok::<_, RedbError>(())
         });
     }
 }
@@ -240,7 +240,7 @@ impl RedbBuilder {
     /// As [`Redb::open`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Redb, StoreError> {
         let path = path.as_ref();
-        let place = Place::new(path.display().to_string());
+        let place = Place::new(path.display().to_string(), SORT);
         let database = open::open_file(&self.database(), path, &place)?;
         Ok(Redb::new(database, place))
     }
@@ -251,8 +251,9 @@ impl RedbBuilder {
     ///
     /// As [`Redb::with_backend`].
     pub fn with_backend(self, storage: impl StorageBackend) -> Result<Redb, StoreError> {
-        let place = Place::new("the given storage".to_owned());
-        let database = place.guard(|| Ok(self.database().create_with_backend(storage)?))?;
+        let place = Place::new("the given storage".to_owned(), SORT);
+        let database = place
+            .guard(|| self.database().create_with_backend(storage).map_err(RedbError::from))?;
         open::adopt(&database, &place)?;
         Ok(Redb::new(database, place))
     }
@@ -296,6 +297,9 @@ fn write_table(
     end.close()?;
     Ok(())
 }
+
+/// What a file is that belongs to another program.
+const SORT: &str = "a redb database";
 
 fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(table.name())

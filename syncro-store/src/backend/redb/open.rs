@@ -9,10 +9,10 @@ use ::redb::{
 };
 use syncro_core::StoreError;
 
-use super::blame::Place;
 use super::definition;
 use super::snapshot::Snapshot;
 use crate::backend::Table;
+use crate::backend::place::Place;
 
 /// Opens or creates the database in a file, and makes sure that it is a store.
 pub(super) fn open_file(
@@ -54,7 +54,7 @@ pub(super) fn adopt(database: &Database, place: &Place) -> Result<(), StoreError
 }
 
 fn create(builder: &Builder, path: &Path, place: &Place) -> Result<Database, StoreError> {
-    place.guard(|| Ok(builder.create(path)?))
+    place.guard(|| builder.create(path).map_err(RedbError::from))
 }
 
 fn table_names(database: &Database) -> Result<Vec<String>, RedbError> {
