@@ -8,6 +8,9 @@
 
 mod memory;
 mod place;
+mod planted;
+#[cfg(feature = "redb")]
+mod power_cuts;
 #[cfg(feature = "redb")]
 mod redb_crash;
 #[cfg(feature = "redb")]
