@@ -42,9 +42,10 @@
 //! # }
 //! ```
 //!
-//! Then `cargo test redb` runs one test per promise and more where a promise has several sides. Each is
+//! Then `cargo test redb` runs one test per promise, and more where a promise has several sides. Each is
 //! in a module with the number of what it proves, so that a failure names the promise:
-//! `redb::b7::a_second_opener_is_refused_until_the_first_has_closed`.
+//! `redb::b7::a_second_opener_is_refused_until_the_first_has_closed`. `SYNCRO_CASES=1000` in the
+//! environment asks for so many random histories.
 //!
 //! # What it proves
 //!
@@ -96,7 +97,7 @@ pub trait Place: Sized {
     /// The backend under test.
     type Store: Backend;
 
-    /// How many random histories are worth their time here.
+    /// How many random histories are worth their time here. The variable `SYNCRO_CASES` asks for more.
     const HISTORIES: u32 = 32;
 
     /// Makes a place that holds nothing yet.
@@ -149,6 +150,12 @@ pub trait Place: Sized {
     fn fail_write(&self) -> bool {
         false
     }
+}
+
+/// How many random histories a test plays: what the place says, or the variable `SYNCRO_CASES`.
+fn histories<P: Place>() -> u32 {
+    let asked = std::env::var("SYNCRO_CASES").ok();
+    asked.and_then(|cases| cases.parse().ok()).unwrap_or(P::HISTORIES)
 }
 
 /// Says, where a test has nothing to test, what the place lacks.

@@ -11,7 +11,7 @@ use syncro_core::StoreError;
 
 use super::history::{Model, Step, history_of, numbers, states, steps, writes};
 use super::process::{Other, say, task, wait_for_the_end};
-use super::{Directory, Place, skip};
+use super::{Directory, Place, histories, skip};
 use crate::backend::{Backend, Batch, Durability, KEY_BYTES_MAX, Table, VALUE_BYTES_MAX};
 
 pub fn a_later_operation_of_a_batch_replaces_an_earlier_one<P: Place>() {
@@ -432,7 +432,7 @@ pub fn a_damaged_medium_gives_errors_and_no_panic<P: Place>() {
         store.write(&batch, Durability::Durable).unwrap();
     }
     place.close(store);
-    for seed in 0..u64::from(P::HISTORIES) {
+    for seed in 0..u64::from(histories::<P>()) {
         let Some(damaged) = place.damaged(seed) else {
             return skip("cannot be damaged");
         };
@@ -470,7 +470,11 @@ fn visit(store: &impl Backend) {
 /// Random cases, as many as are worth their time here. A failing one is not written down: this file is
 /// not in the crate whose backend failed.
 fn runner<P: Place>() -> TestRunner {
-    TestRunner::new(Config { cases: P::HISTORIES, failure_persistence: None, ..Config::default() })
+    TestRunner::new(Config {
+        cases: histories::<P>(),
+        failure_persistence: None,
+        ..Config::default()
+    })
 }
 
 fn put(key: &str, value: &str) -> Batch {

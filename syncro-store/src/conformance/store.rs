@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use syncro_core::{Held, Point, RecordId, Store, StoreError, View};
+use syncro_core::{Entry, Held, Point, RecordId, Store, StoreError, View};
 
 use super::history::numbers;
 use super::story::{Story, show};
-use super::{Place, skip};
+use super::{Place, histories, skip};
 use crate::log_store::LogStore;
 
 pub fn a_reader_never_sees_half_a_commit<P: Place>() {
@@ -162,22 +162,17 @@ pub fn damage_never_shows_what_was_not_written<P: Place>() {
     }
     store.syncer().checkpoint().unwrap();
     drop(store);
-    let written: BTreeSet<_> = story
-        .commits
-        .iter()
-        .flat_map(|commit| &commit.entries)
-        .collect::<Vec<_>>()
-        .into_iter()
-        .map(|entry| (entry.offset, entry.transaction.bytes().clone()))
-        .collect();
-    for seed in 0..u64::from(P::HISTORIES) {
+    let entries = story.commits.iter().flat_map(|commit| &commit.entries);
+    let named = |entry: &Entry| (entry.offset, entry.transaction.bytes().clone());
+    let written: BTreeSet<_> = entries.map(named).collect();
+    for seed in 0..u64::from(histories::<P>()) {
         let Some(damaged) = place.damaged(seed) else {
             return skip("cannot be damaged");
         };
         println!("damage {seed}");
         let Ok(store) = small(&damaged) else { continue };
         for entry in store.entries(0, usize::MAX).unwrap_or_default() {
-            assert!(written.contains(&(entry.offset, entry.transaction.bytes().clone())));
+            assert!(written.contains(&named(&entry)));
         }
         for model in store.models().unwrap_or_default() {
             for (id, record) in store.records(&model, None, usize::MAX).unwrap_or_default() {
@@ -218,7 +213,7 @@ fn each_crash<P: Place>(check: impl Fn(&Story, &P, Moment)) {
             if work_behind(&store, random()) {
                 moment.synced = moment.applied;
             }
-            if random() % 4 == 0 {
+            if random().is_multiple_of(4) {
                 for crashed in place.crashes() {
                     check(&story, &crashed, moment);
                 }
@@ -265,7 +260,7 @@ fn small<P: Place>(place: &P) -> Result<LogStore, StoreError> {
 
 /// A story is some sixty steps, each of which may be a crash.
 fn stories<P: Place>() -> u64 {
-    u64::from(P::HISTORIES.div_ceil(16))
+    u64::from(histories::<P>().div_ceil(16))
 }
 
 const OVERLAY_BYTES: usize = 16 << 10;

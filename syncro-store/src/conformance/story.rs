@@ -75,7 +75,7 @@ fn write(step: u64, below: &mut impl FnMut(u64) -> u64) -> Proposal {
             1..3 => proposal.create(key, &Fields::default()),
             _ => {
                 let length = [10, 300, 9_000][below(3) as usize];
-                let title = Value::Text(format!("{step} {}", "x".repeat(length)).into()).encode();
+                let title = Value::Text(format!("{step} {}", "x".repeat(length))).encode();
                 let raise = Edit::Raise { field: name("raised"), by: 3 };
                 proposal.update(key, vec![Edit::value(name("title"), title), raise])
             }
