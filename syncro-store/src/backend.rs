@@ -5,10 +5,12 @@
 
 mod batch;
 mod memory;
-#[cfg(feature = "redb")]
+#[cfg(any(feature = "redb", feature = "sled"))]
 mod place;
 #[cfg(feature = "redb")]
 mod redb;
+#[cfg(feature = "sled")]
+mod sled;
 
 use bytes::Bytes;
 use syncro_core::StoreError;
@@ -17,6 +19,8 @@ pub use batch::Batch;
 pub use memory::{Fault, Memory, MemoryDisk};
 #[cfg(feature = "redb")]
 pub use redb::{Redb, RedbBuilder};
+#[cfg(feature = "sled")]
+pub use sled::{Sled, SledBuilder};
 
 /// The longest key in bytes.
 ///

@@ -17,7 +17,11 @@ mod redb_crash;
 mod redb_disk;
 #[cfg(feature = "redb")]
 mod redb_file;
+#[cfg(feature = "sled")]
+mod sled_directory;
 
 syncro_store::conformance!(memory_suite, crate::place::MemoryPlace);
 #[cfg(feature = "redb")]
 syncro_store::conformance!(redb_suite, crate::place::RedbPlace);
+#[cfg(feature = "sled")]
+syncro_store::conformance!(sled_suite, crate::place::SledPlace);

@@ -3,6 +3,8 @@
 use syncro_core::StoreError;
 #[cfg(feature = "redb")]
 use syncro_store::Redb;
+#[cfg(feature = "sled")]
+use syncro_store::Sled;
 use syncro_store::conformance::{Directory, Place};
 use syncro_store::{Fault, Memory, MemoryDisk};
 
@@ -44,6 +46,31 @@ impl Place for RedbPlace {
 
     fn open(&self) -> Result<Redb, StoreError> {
         Redb::open(self.0.path().join("store.redb"))
+    }
+
+    fn directory(&self) -> Option<&Directory> {
+        Some(&self.0)
+    }
+
+    fn in_directory(directory: Directory) -> Option<Self> {
+        Some(Self(directory))
+    }
+}
+
+#[cfg(feature = "sled")]
+pub(crate) struct SledPlace(Directory);
+
+#[cfg(feature = "sled")]
+impl Place for SledPlace {
+    type Store = Sled;
+    const HISTORIES: u32 = 24;
+
+    fn new() -> Self {
+        Self(Directory::new())
+    }
+
+    fn open(&self) -> Result<Sled, StoreError> {
+        Sled::open(self.0.path())
     }
 
     fn directory(&self) -> Option<&Directory> {
