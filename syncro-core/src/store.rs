@@ -137,12 +137,20 @@ pub trait View {
 
 /// A store as its driver writes it.
 ///
+/// What every store promises, S1 to S9; the feature `conformance` of `syncro-store` has a test for each:
+///
 /// 1. A commit is applied as a whole or not at all.
 /// 2. What was applied is read at once, through this view and every other.
 /// 3. [`sync`](Self::sync) makes every commit applied so far durable.
 /// 4. After a crash the store holds the commits up to some point, at least up to the last sync: never a
 ///    later one without an earlier one, and never a part of one.
 /// 5. After a failed `apply` or `sync` nothing more is written until the store is opened again.
+/// 6. A point comes with what it covers: the log ends where the node's own row says, and holds what the
+///    peers' sync points cover, at every moment and after every crash.
+/// 7. A store that is opened again shows everything that was synced, as it was.
+/// 8. Lists come in the order that their methods state, each thing once, however many are asked for at a
+///    time.
+/// 9. Damage is an error, or something that is missing; never something that was not written.
 pub trait Store: View {
     /// Makes a commit visible.
     ///

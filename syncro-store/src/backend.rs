@@ -6,8 +6,12 @@
 mod batch;
 mod caught;
 mod memory;
+#[cfg(any(feature = "redb", feature = "sled"))]
+mod place;
 #[cfg(feature = "redb")]
 mod redb;
+#[cfg(feature = "sled")]
+mod sled;
 
 use bytes::Bytes;
 use syncro_core::StoreError;
@@ -19,6 +23,8 @@ pub use memory::{Fault, Memory, MemoryDisk};
 pub(crate) use redb::sync_directory_of;
 #[cfg(feature = "redb")]
 pub use redb::{Redb, RedbBuilder};
+#[cfg(feature = "sled")]
+pub use sled::{Sled, SledBuilder};
 
 /// The longest key in bytes.
 ///

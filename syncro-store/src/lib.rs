@@ -1,11 +1,14 @@
 //! Embedded stores for Syncro: our own encodings over a backend of bytes.
 //!
 //! [`LogStore`] is the store of a node, over any [`Backend`]: [`Memory`], which is gone with the process,
-//! or [`Redb`], one file. The log is the truth; records and indexes follow it and can be rebuilt.
+//! [`Redb`], one file, or, with the feature `sled`, `Sled`, a directory. Other backends prove themselves
+//! with the suite in `conformance`, a feature too. The log is the truth; records and indexes follow it and can be rebuilt.
 
 mod backend;
 mod backup;
 mod checkpoint;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod dictionary;
 mod encoding;
 mod log_store;
@@ -25,6 +28,8 @@ pub use backend::{
 };
 #[cfg(feature = "redb")]
 pub use backend::{Redb, RedbBuilder};
+#[cfg(feature = "sled")]
+pub use backend::{Sled, SledBuilder};
 pub use backup::Copied;
 pub use encoding::FORMAT_VERSION;
 pub use log_store::{LogStore, LogStoreBuilder, Reader, Syncer};

@@ -105,7 +105,11 @@ fn clippy(top: &Path) -> Result<Outcome, String> {
 
 fn doc(top: &Path) -> Result<Outcome, String> {
     carry_out(
-        cargo(top).args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+        cargo(top)
+            .args(["doc", "--workspace", "--no-deps"])
+            // What docs.rs shows of the store.
+            .args(["--features", "syncro-store/conformance,syncro-store/sled"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
     )
 }
 

@@ -16,8 +16,8 @@ use ::redb::{
 use bytes::Bytes;
 use syncro_core::StoreError;
 
+use super::place::Place;
 use super::{Backend, Batch, Durability, Table};
-use blame::Place;
 pub(crate) use open::sync_directory_of;
 use snapshot::Snapshot;
 
@@ -289,7 +289,7 @@ impl RedbBuilder {
     /// As [`Redb::open`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Redb, StoreError> {
         let path = path.as_ref();
-        let place = Place::new(path.display().to_string());
+        let place = Place::new(path.display().to_string(), SORT);
         let database = open::open_file(&self.database(), path, &place)?;
         Ok(Redb::new(database, place))
     }
@@ -300,8 +300,9 @@ impl RedbBuilder {
     ///
     /// As [`Redb::with_backend`].
     pub fn with_backend(self, storage: impl StorageBackend) -> Result<Redb, StoreError> {
-        let place = Place::new("the given storage".to_owned());
-        let database = place.guard(|| Ok(self.database().create_with_backend(storage)?))?;
+        let place = Place::new("the given storage".to_owned(), SORT);
+        let database = place
+            .guard(|| self.database().create_with_backend(storage).map_err(RedbError::from))?;
         Ok(Redb::new(open::adopt(database, &place)?, place))
     }
 
@@ -348,6 +349,9 @@ fn write_table(
     end.close()?;
     Ok(())
 }
+
+/// What a file is that belongs to another program.
+const SORT: &str = "a redb database";
 
 fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(table.name())

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use syncro_core::StoreError;
+use syncro_store::conformance::{Model, writes};
 use syncro_store::{Backend, Batch, Durability, Fault, Memory, MemoryDisk, Table};
-
-use crate::history::{Model, writes};
 
 proptest! {
     #[test]

@@ -1,17 +1,12 @@
-//! Where the suite opens its stores.
+//! Where the suite opens our stores.
 
 use syncro_core::StoreError;
-use syncro_store::{Backend, Memory, MemoryDisk};
-
-/// Somewhere that a store can be opened, closed and opened again.
-pub(crate) trait Place {
-    type Store: Backend;
-    /// How many random histories are worth their time here.
-    const HISTORIES: u32;
-
-    fn new() -> Self;
-    fn open(&self) -> Result<Self::Store, StoreError>;
-}
+#[cfg(feature = "redb")]
+use syncro_store::Redb;
+#[cfg(feature = "sled")]
+use syncro_store::Sled;
+use syncro_store::conformance::{Directory, Place};
+use syncro_store::{Fault, Memory, MemoryDisk};
 
 pub(crate) struct MemoryPlace(MemoryDisk);
 
@@ -26,31 +21,63 @@ impl Place for MemoryPlace {
     fn open(&self) -> Result<Memory, StoreError> {
         self.0.open()
     }
+
+    fn crashes(&self) -> Vec<Self> {
+        (0..=self.0.unsynced()).map(|kept| Self(self.0.crash_keeping(kept))).collect()
+    }
+
+    fn fail_write(&self) -> bool {
+        self.0.fail_write(1, Fault::Once(StoreError::Full));
+        true
+    }
 }
 
 #[cfg(feature = "redb")]
-pub(crate) use file::RedbPlace;
+pub(crate) struct RedbPlace(Directory);
 
 #[cfg(feature = "redb")]
-mod file {
-    use syncro_core::StoreError;
-    use syncro_store::Redb;
-    use tempfile::TempDir;
+impl Place for RedbPlace {
+    type Store = Redb;
+    const HISTORIES: u32 = 48;
 
-    use super::Place;
+    fn new() -> Self {
+        Self(Directory::new())
+    }
 
-    pub(crate) struct RedbPlace(TempDir);
+    fn open(&self) -> Result<Redb, StoreError> {
+        Redb::open(self.0.path().join("store.redb"))
+    }
 
-    impl Place for RedbPlace {
-        type Store = Redb;
-        const HISTORIES: u32 = 48;
+    fn directory(&self) -> Option<&Directory> {
+        Some(&self.0)
+    }
 
-        fn new() -> Self {
-            Self(tempfile::tempdir().unwrap())
-        }
+    fn in_directory(directory: Directory) -> Option<Self> {
+        Some(Self(directory))
+    }
+}
 
-        fn open(&self) -> Result<Redb, StoreError> {
-            Redb::open(self.0.path().join("store.redb"))
-        }
+#[cfg(feature = "sled")]
+pub(crate) struct SledPlace(Directory);
+
+#[cfg(feature = "sled")]
+impl Place for SledPlace {
+    type Store = Sled;
+    const HISTORIES: u32 = 24;
+
+    fn new() -> Self {
+        Self(Directory::new())
+    }
+
+    fn open(&self) -> Result<Sled, StoreError> {
+        Sled::open(self.0.path())
+    }
+
+    fn directory(&self) -> Option<&Directory> {
+        Some(&self.0)
+    }
+
+    fn in_directory(directory: Directory) -> Option<Self> {
+        Some(Self(directory))
     }
 }

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
 use syncro_core::StoreError;
+use syncro_store::conformance::{Model, writes};
 use syncro_store::{Backend, Batch, Durability, Redb, Table};
 
-use crate::history::{Model, writes};
 use crate::redb_disk::Disk;
 
 /// What a disk had been told to keep by the time its `done`-th operation was over.

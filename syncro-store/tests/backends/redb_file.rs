@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, MultimapTableDefinition, TableDefinition};
 use syncro_core::StoreError;
+use syncro_store::conformance::Model;
 use syncro_store::{Backend, Batch, Durability, Redb, Table};
 use tempfile::TempDir;
 
-use crate::history::Model;
 use crate::redb_disk::Disk;
 
 #[test]

@@ -9,10 +9,10 @@ use ::redb::{
 };
 use syncro_core::StoreError;
 
-use super::blame::Place;
 use super::definition;
 use super::snapshot::Snapshot;
 use crate::backend::Table;
+use crate::backend::place::Place;
 
 /// Opens or creates the database in a file, and makes sure that it is a store.
 pub(super) fn open_file(
@@ -55,7 +55,7 @@ pub(super) fn adopt(database: Database, place: &Place) -> Result<Database, Store
 pub(super) fn close(database: Database, place: &Place) {
     let _ = place.guard(|| {
         drop(database);
-        Ok(())
+        Ok::<_, RedbError>(())
     });
 }
 
@@ -73,7 +73,7 @@ fn check_tables(database: &Database, place: &Place) -> Result<(), StoreError> {
 }
 
 fn create(builder: &Builder, path: &Path, place: &Place) -> Result<Database, StoreError> {
-    place.guard(|| Ok(builder.create(path)?))
+    place.guard(|| builder.create(path).map_err(RedbError::from))
 }
 
 fn table_names(database: &Database) -> Result<Vec<String>, RedbError> {

@@ -4,17 +4,38 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use syncro_core::StoreError;
-use syncro_store::{Backend, Batch, Durability, Table};
 
-/// What every table holds, table by table.
+use crate::backend::{Backend, Batch, Durability, Table};
+
+/// What every table holds, in a plain map: the reference that a backend is compared with.
+///
+/// ```
+/// use syncro_store::conformance::Model;
+/// use syncro_store::{Backend, Batch, Durability, Memory, Table};
+///
+/// # fn main() -> Result<(), syncro_core::StoreError> {
+/// let mut batch = Batch::new();
+/// batch.put(Table::Rows, "colour", "green");
+/// let mut model = Model::default();
+/// model.apply(&batch);
+///
+/// let store = Memory::new();
+/// store.write(&batch, Durability::Durable)?;
+/// assert_eq!(Model::try_of(&store)?, model);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Model {
+pub struct Model {
     entries: BTreeMap<(Table, Bytes), Bytes>,
 }
 
 impl Model {
-    pub(crate) fn apply(&mut self, batch: &Batch) {
+    /// Applies a batch.
+    pub fn apply(&mut self, batch: &Batch) {
         for (table, key, value) in batch.iter() {
             let place = (table, key.clone());
             match value {
@@ -24,11 +45,21 @@ impl Model {
         }
     }
 
-    pub(crate) fn of(store: &impl Backend) -> Self {
+    /// Reads everything that a store holds.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be read.
+    pub fn of(store: &impl Backend) -> Self {
         Self::try_of(store).unwrap()
     }
 
-    pub(crate) fn try_of(store: &impl Backend) -> Result<Self, StoreError> {
+    /// Reads everything that a store holds.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the store fails with.
+    pub fn try_of(store: &impl Backend) -> Result<Self, StoreError> {
         let mut entries = BTreeMap::new();
         for table in Table::ALL {
             for (key, value) in store.scan(table, b"", None, usize::MAX)? {
@@ -38,12 +69,12 @@ impl Model {
         Ok(Self { entries })
     }
 
-    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Option<Bytes> {
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<Bytes> {
         let place = (table, Bytes::copy_from_slice(key));
         self.entries.get(&place).cloned()
     }
 
-    pub(crate) fn scan(
+    pub(super) fn scan(
         &self,
         table: Table,
         start: &[u8],
@@ -56,7 +87,7 @@ impl Model {
             .collect()
     }
 
-    pub(crate) fn floor(&self, table: Table, at: &[u8]) -> Option<(Bytes, Bytes)> {
+    pub(super) fn floor(&self, table: Table, at: &[u8]) -> Option<(Bytes, Bytes)> {
         self.pairs(table).filter(|(key, _)| key <= at).last()
     }
 
@@ -68,8 +99,9 @@ impl Model {
     }
 }
 
+/// What a random history does next.
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
+pub(super) enum Step {
     Write(Batch, Durability),
     Reopen,
     Get(Table, Vec<u8>),
@@ -77,7 +109,7 @@ pub(crate) enum Step {
     Floor(Table, Vec<u8>),
 }
 
-pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let end = prop::option::of(bound());
     let step = prop_oneof![
         6 => (batch(), durability()).prop_map(|(batch, how)| Step::Write(batch, how)),
@@ -90,11 +122,35 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-pub(crate) fn writes(most: usize) -> impl Strategy<Value = Vec<(Batch, Durability)>> {
+/// Makes histories of 1 to `most - 1` random batches, a quarter of them durable.
+///
+/// Keys are few, so that batches meet the same ones again; some are long, and some values fill pages.
+pub fn writes(most: usize) -> impl Strategy<Value = Vec<(Batch, Durability)>> {
     prop::collection::vec((batch(), durability()), 1..most)
 }
 
-pub(crate) fn batch() -> impl Strategy<Value = Batch> {
+/// The history of a seed: another process gets the same one.
+pub(super) fn history_of(seed: u64, most: usize) -> Vec<(Batch, Durability)> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), random);
+    let long = prop::collection::vec((batch(), durability()), most);
+    long.new_tree(&mut runner).unwrap().current()
+}
+
+/// The states that a history goes through, from the empty one on.
+pub(super) fn states(history: &[(Batch, Durability)]) -> Vec<Model> {
+    let mut states = vec![Model::default()];
+    for (batch, _) in history {
+        let mut state = states[states.len() - 1].clone();
+        state.apply(batch);
+        states.push(state);
+    }
+    states
+}
+
+fn batch() -> impl Strategy<Value = Batch> {
     let value = prop_oneof![
         4 => Just(Some(0..40_usize)),
         1 => Just(Some(3_000..9_000)),
@@ -142,4 +198,15 @@ fn bound() -> impl Strategy<Value = Vec<u8>> {
         1 => Just(Vec::new()),
         1 => Just(vec![255; 2_000]),
     ]
+}
+
+/// Random numbers of a seed, by SplitMix64.
+pub(super) fn numbers(mut state: u64) -> impl FnMut() -> u64 {
+    move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
 }

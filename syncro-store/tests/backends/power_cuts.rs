@@ -1,0 +1,78 @@
+//! A node's store over redb, on a disk that loses its power and fails.
+
+use std::io::ErrorKind;
+use std::sync::Mutex;
+
+use syncro_core::StoreError;
+use syncro_store::Redb;
+use syncro_store::conformance::{Place, promises};
+
+use crate::redb_disk::Disk;
+
+/// A disk of which a crash leaves what was flushed, and some of the rest, sector by sector.
+struct Powered(Mutex<Disk>);
+
+impl Place for Powered {
+    type Store = Redb;
+    const HISTORIES: u32 = 64;
+
+    fn new() -> Self {
+        Self(Mutex::new(Disk::default()))
+    }
+
+    fn open(&self) -> Result<Redb, StoreError> {
+        Redb::builder().cache_bytes(256 * 1024).with_backend(self.0.lock().unwrap().clone())
+    }
+
+    fn crashes(&self) -> Vec<Self> {
+        let disk = self.0.lock().unwrap();
+        let crash = |third: usize| {
+            let mut sectors = 0;
+            let content = disk.crashed(disk.done(), || {
+                sectors += 1;
+                sectors % 3 != third
+            });
+            Self(Mutex::new(Disk::holding(content)))
+        };
+        // The last one keeps everything.
+        (0..4).map(crash).collect()
+    }
+
+    fn fail_write(&self) -> bool {
+        let mut disk = self.0.lock().unwrap();
+        disk.fail_after(0, ErrorKind::Other);
+        // Whoever opens it again finds it in order.
+        *disk = Disk::holding(disk.content());
+        true
+    }
+}
+
+#[test]
+fn a_power_cut_keeps_the_first_batches_and_no_others() {
+    promises::a_crash_keeps_the_first_batches_and_no_others::<Powered>();
+}
+
+#[test]
+fn a_power_cut_keeps_the_first_commits_and_no_others() {
+    promises::a_crash_keeps_the_first_commits_and_no_others::<Powered>();
+}
+
+#[test]
+fn what_was_synced_survives_a_power_cut() {
+    promises::what_was_synced_survives_a_crash::<Powered>();
+}
+
+#[test]
+fn after_a_power_cut_a_point_covers_only_what_is_in_the_log() {
+    promises::a_point_covers_only_what_is_in_the_log::<Powered>();
+}
+
+#[test]
+fn a_failed_write_latches_the_store_until_it_is_opened_again() {
+    promises::a_failed_write_latches_the_store_until_it_is_opened_again::<Powered>();
+}
+
+#[test]
+fn nothing_is_written_after_a_failed_sync() {
+    promises::nothing_is_written_after_a_failed_sync::<Powered>();
+}
