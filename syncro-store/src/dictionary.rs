@@ -131,6 +131,31 @@ pub(crate) fn next_number<W: Word>(backend: &dyn Backend) -> Result<u32, StoreEr
     }
 }
 
+/// What the other row of a word must be, for one of its two: its key and content. `None` where the row is
+/// damaged, or is not of the word whose turn it is.
+pub(crate) fn check<W: Word>(
+    key: &[u8],
+    content: Option<&Bytes>,
+    next: &mut u32,
+) -> Option<(Vec<u8>, Bytes)> {
+    let content = content?;
+    match key.get(1)? {
+        0 => {
+            let number = u32::from_be_bytes(key.get(2..)?.try_into().ok()?);
+            let is_next = number == *next;
+            *next = number.saturating_add(1);
+            let word = W::from_bytes(content).filter(|_| is_next)?;
+            Some((number_key(&word), Bytes::copy_from_slice(&number.to_be_bytes())))
+        }
+        1 => {
+            let number = u32::from_be_bytes(content[..].try_into().ok()?);
+            let word = W::from_bytes(key.get(2..)?)?;
+            Some((word_key::<W>(number), word.to_bytes()))
+        }
+        _ => None,
+    }
+}
+
 /// Lies after the key of the number's word, so that a number that is found has its word.
 fn number_key<W: Word>(word: &W) -> Vec<u8> {
     [&[W::SORT, 1], word.to_bytes().as_ref()].concat()

@@ -19,6 +19,7 @@ mod snapshot;
 mod staging;
 mod stamps;
 mod state;
+mod verify;
 mod view;
 #[cfg(test)]
 mod world;
@@ -34,3 +35,4 @@ pub use backup::Copied;
 pub use encoding::FORMAT_VERSION;
 pub use log_store::{LogStore, LogStoreBuilder, Reader, Syncer};
 pub use snapshot::Snapshot;
+pub use verify::{Damage, Verified};

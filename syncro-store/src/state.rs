@@ -263,13 +263,23 @@ impl Layers<'_> {
         end: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let pairs = self
-            .with(table, |layers| overlay::scan(self.backend, layers, table, start, end, limit))?;
+        let pairs = self.sealed_scan(table, start, end, limit)?;
         let unsealed = pairs.into_iter().map(|(key, sealed)| {
             let content = unseal(table, &key, &sealed)?;
             Ok((key, content))
         });
         unsealed.collect()
+    }
+
+    /// At most `limit` rows with `start <= key < end`, under their checksums.
+    pub(crate) fn sealed_scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.with(table, |layers| overlay::scan(self.backend, layers, table, start, end, limit))
     }
 
     /// The page that holds an offset, if the log reaches that far.

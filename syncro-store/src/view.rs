@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLockReadGuard};
 use bytes::Bytes;
 use syncro_core::{
     Author, Digest, Entry, Held, Name, NodeId, OwnRow, PeerRow, Point, Record, RecordId, RecordKey,
-    StoreError, Transaction, View,
+    Stamp, StoreError, Transaction, View,
 };
 
 use crate::backend::Table;
@@ -43,6 +43,17 @@ impl<'a> Look<'a> {
     /// Where the log ends.
     pub(crate) fn end(&self) -> Point {
         self.past.map_or_else(|| self.state.open_page.end(), |past| past.end)
+    }
+
+    /// The transactions of a stamp in the log, each with its offset.
+    pub(crate) fn of_stamp(&self, stamp: Stamp) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let rows = self.rows()?;
+        match self.shared.authors.number(&stamp.author, &rows)? {
+            Some(author) if !self.shared.stamps.is_new(author, stamp.time) => {
+                stamps::of_stamp(&rows, author, stamp, self.end().offset)
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// The record that begins with a row. One that fills it goes on in others.
@@ -195,15 +206,7 @@ impl View for Look<'_> {
     }
 
     fn held(&self, transaction: &Transaction) -> Result<Held, StoreError> {
-        let stamp = transaction.stamp();
-        let rows = self.rows()?;
-        let Some(author) = self.shared.authors.number(&stamp.author, &rows)? else {
-            return Ok(Held::No);
-        };
-        if self.shared.stamps.is_new(author, stamp.time) {
-            return Ok(Held::No);
-        }
-        let of_stamp = stamps::of_stamp(&rows, author, stamp, self.end().offset)?;
+        let of_stamp = self.of_stamp(transaction.stamp())?;
         let Some((offset, _)) = of_stamp.iter().find(|(_, bytes)| bytes == transaction.bytes())
         else {
             return Ok(if of_stamp.is_empty() { Held::No } else { Held::Others });

@@ -46,6 +46,13 @@ pub(crate) fn piece(record: &[u8], number: u32) -> Vec<u8> {
     [&[0], length.as_slice(), record, &number.to_be_bytes()].concat()
 }
 
+/// The key of the record that a further piece belongs to.
+pub(crate) fn piece_record(piece: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = piece.strip_prefix(&[0])?.split_first_chunk()?;
+    let (record, number) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    (number.len() == 4).then_some(record)
+}
+
 /// What the keys of a model's records begin with.
 pub(crate) fn model(model: &Name) -> Vec<u8> {
     let name = model.as_str().as_bytes();
@@ -102,6 +109,20 @@ pub(crate) fn strays(author: u32, time: Time) -> Vec<u8> {
 /// The offset of a stray's key.
 pub(crate) fn stray_offset(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(13..)?.try_into().ok()?))
+}
+
+/// The author, the time and, of a stray, the offset of the key of a run or a stray.
+pub(crate) fn read_place(key: &[u8]) -> Option<(u32, Time, Option<u64>)> {
+    let (author, rest) = key.split_first_chunk()?;
+    let (sort, rest) = rest.split_first()?;
+    let (time, offset) = rest.split_first_chunk()?;
+    let offset = match (sort, offset.len()) {
+        (0, 0) => None,
+        (1, 8) => Some(u64::from_be_bytes(offset.try_into().ok()?)),
+        _ => return None,
+    };
+    let time = Time::from_bits(u64::from_be_bytes(*time));
+    Some((u32::from_be_bytes(*author), time, offset))
 }
 
 /// The key of the format version.
