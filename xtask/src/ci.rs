@@ -169,7 +169,7 @@ fn two_node(top: &Path, dir: &Path) -> Command {
 }
 
 /// The cargo that runs this, so that one toolchain does all of it.
-fn cargo(top: &Path) -> Command {
+pub(crate) fn cargo(top: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(top).stdin(Stdio::null());
     command
@@ -195,7 +195,7 @@ fn answers(command: &mut Command) -> bool {
 }
 
 /// What one would type to run `command` by hand.
-fn command_line(command: &Command) -> String {
+pub(crate) fn command_line(command: &Command) -> String {
     let quoted = |word: &OsStr| match word.to_string_lossy() {
         word if word.contains(' ') => format!("\"{word}\""),
         word => word.into_owned(),

@@ -5,6 +5,7 @@
 
 mod ci;
 mod house;
+mod verify;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         }
         Ok(Task::Ci(steps)) => ci::run(&steps, &top()),
         Ok(Task::House) => house::run(&top()),
+        Ok(Task::Verify(file)) => verify::run(&top(), &file),
         Err(misuse) => Err(format!("{misuse}\n\n{HELP}")),
     };
     match done {
@@ -35,6 +37,7 @@ enum Task {
     Ci(Vec<&'static ci::Step>),
     Help,
     House,
+    Verify(String),
 }
 
 impl Task {
@@ -50,6 +53,10 @@ impl Task {
             "help" | "--help" | "-h" => Ok(Self::Help),
             "house" if rest.is_empty() => Ok(Self::House),
             "house" => Err(format!("`house` takes no argument, not `{}`", rest[0])),
+            "verify" => match rest {
+                [file] => Ok(Self::Verify(file.clone())),
+                _ => Err("`verify` takes one file".to_owned()),
+            },
             _ => Err(format!("there is no task `{task}`")),
         }
     }
@@ -71,6 +78,7 @@ Usage: cargo xtask <TASK>
 Tasks:
   ci [STEP]...  Run every step below in this order, or only those named; stop at the first failure
   house         Check the tree: long files, unfinished code, dead links, machine paths
+  verify FILE   Look at everything in a store, and print what is damaged
   help          Print this text
 
 Steps of ci:

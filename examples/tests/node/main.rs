@@ -6,4 +6,7 @@
 mod commands;
 mod converging;
 mod crashing;
+mod gate;
+mod killing;
+mod load;
 mod shell;

@@ -85,6 +85,18 @@ impl Shell {
         }
     }
 
+    /// The answers of a process that has ended. It may have been killed in the middle of a line.
+    pub(crate) fn last_answers(&mut self) -> Vec<Json> {
+        let mut answers = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            let Ok(json) = serde_json::from_str::<Json>(&line) else { break };
+            if json.get("event").is_none() {
+                answers.push(json);
+            }
+        }
+        answers
+    }
+
     pub(crate) fn ask(&mut self, line: &str) -> Json {
         self.send(line);
         self.next_answer().expect("it answers")
@@ -141,6 +153,11 @@ impl Shell {
         assert!(self.next_answer().is_none());
     }
 
+    /// Kills it, and does not wait until it has gone.
+    pub(crate) fn strike(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     /// Kills it as the machine would, without a chance to say anything.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -177,6 +194,11 @@ fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+/// Prints a line that is seen whether the test passes or not.
+pub(crate) fn say(line: &str) {
+    std::io::stdout().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// Runs a program to its end; it must not stay.

@@ -1,6 +1,6 @@
 //! What must hold whatever happens: random worlds, then peace, then the demands of `world/check.rs`.
 
-mod op;
+pub(crate) mod op;
 // Bugs can be planted in debug builds only.
 #[cfg(debug_assertions)]
 mod planted;

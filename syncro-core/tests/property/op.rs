@@ -88,7 +88,7 @@ fn index(number: u32) -> usize {
 }
 
 impl Op {
-    fn happen(&self, world: &mut World) -> Result<(), Failure> {
+    pub(crate) fn happen(&self, world: &mut World) -> Result<(), Failure> {
         let node = |number: u8| usize::from(number) % world.nodes.len();
         let link = |number: u8| {
             let links = world.links.len();
@@ -219,7 +219,7 @@ pub(crate) fn stories() -> impl Strategy<Value = Story> {
         .prop_map(|(nodes, ops, topology, chunks)| Story { nodes, ops, topology, chunks })
 }
 
-fn ops() -> impl Strategy<Value = Op> {
+pub(crate) fn ops() -> impl Strategy<Value = Op> {
     let at = any::<u8>;
     let side = any::<bool>;
     prop_oneof![

@@ -159,9 +159,15 @@ impl World {
         if let Some(lost) = held.iter().find(|held| !survived.contains(*held)) {
             return Err(Law::Durability.broken(format!("lost by everybody: {lost:02x?}")));
         }
-        self.check_reference()?;
-        self.check_tally()?;
+        self.check_end()?;
         self.check_silence()
+    }
+
+    /// Whether all nodes hold the same, and what follows from the transactions that they hold.
+    pub(crate) fn check_end(&self) -> Result<(), Failure> {
+        self.check_equal()?;
+        self.check_reference()?;
+        self.check_tally()
     }
 
     /// Whether all nodes hold equal transactions and records.
@@ -277,6 +283,16 @@ impl World {
             }
         }
         self.check_equal()
+    }
+
+    /// Lets two nodes meet for as long as they have something to say, and does not listen.
+    pub(crate) fn visit(&mut self, a: usize, b: usize, encoding: Encoding) -> Result<(), Failure> {
+        let link = self.connect(a, b, encoding)?;
+        self.links[link].tape = None;
+        self.settle()?;
+        self.cut(link)?;
+        self.links.truncate(link);
+        Ok(())
     }
 
     /// Lets two nodes meet for as long as they have something to say. Returns how many transactions they

@@ -8,6 +8,12 @@ use syncro_store::{LogStore, MemoryDisk};
 use super::node::Log;
 use super::{Failure, Sight, TestNode, World, uptime_ms};
 
+/// A machine that was copied while it ran, memory and disk.
+pub(crate) struct Machine {
+    node: TestNode,
+    sessions: Vec<SessionId>,
+}
+
 impl World {
     pub(crate) fn add_node(&mut self, name: &str) -> Result<usize, Failure> {
         let config = Config {
@@ -139,13 +145,25 @@ impl World {
 
     /// Copies the data directory and starts a second node on it.
     pub(crate) fn clone_file(&mut self, node: usize) -> Result<usize, Failure> {
+        let it = &self.nodes[node];
+        let copy = (it.disk.image(), it.log.clone());
+        self.start_file(node, copy)
+    }
+
+    /// Starts a second node on the copy of the disk that was kept.
+    pub(crate) fn clone_image(&mut self, node: usize) -> Result<usize, Failure> {
+        let (disk, log) = self.nodes[node].image.clone();
+        self.start_file(node, (disk.image(), log))
+    }
+
+    fn start_file(&mut self, node: usize, copy: (MemoryDisk, Log)) -> Result<usize, Failure> {
         self.seen.insert(Sight::CloneFile);
         let (number, config) = (self.nodes.len(), self.anonymous());
-        let it = &self.nodes[node];
-        let now = self.clocks(it.skew_ms, uptime_ms(number));
-        let (mut clone, effects) =
-            TestNode::open(now, config, it.disk.image(), it.log.clone(), &[])?;
-        (clone.skew_ms, clone.uptime_ms) = (it.skew_ms, uptime_ms(number));
+        let skew_ms = self.nodes[node].skew_ms;
+        let now = self.clocks(skew_ms, uptime_ms(number));
+        let (disk, log) = copy;
+        let (mut clone, effects) = TestNode::open(now, config, disk, log, &[])?;
+        (clone.skew_ms, clone.uptime_ms) = (skew_ms, uptime_ms(number));
         clone.keep_image();
         self.nodes.push(clone);
         self.begin(number, effects)?;
@@ -154,7 +172,12 @@ impl World {
 
     /// Copies the machine while it runs, memory and disk. The copy finds its connections gone.
     pub(crate) fn clone_machine(&mut self, node: usize) -> Result<usize, Failure> {
-        self.seen.insert(Sight::CloneMachine);
+        let copy = self.copy_machine(node)?;
+        self.wake(copy)
+    }
+
+    /// Copies memory and disk of a machine that runs.
+    pub(crate) fn copy_machine(&self, node: usize) -> Result<Machine, Failure> {
         let it = &self.nodes[node];
         let engine: Engine = it.engine.clone();
         let disk = it.disk.fork();
@@ -162,8 +185,7 @@ impl World {
         for commit in &it.unsynced {
             store.apply(commit)?;
         }
-        let author = store.own()?.map(|own| Author { node: own.node, epoch: own.epoch });
-        let clone = TestNode {
+        let copy = TestNode {
             engine,
             store,
             disk,
@@ -175,23 +197,39 @@ impl World {
             events: Vec::new(),
             wake_at: it.wake_at,
             skew_ms: it.skew_ms,
-            uptime_ms: uptime_ms(self.nodes.len()),
+            uptime_ms: it.uptime_ms,
             flushes: it.flushes,
             covered: it.covered.clone(),
         };
-        let sessions: Vec<SessionId> = self
-            .links
-            .iter()
-            .flat_map(|link| &link.ends)
-            .filter(|end| end.node == node && end.is_open)
-            .map(|end| end.session)
-            .collect();
-        self.ledger.shared.extend(author);
-        self.nodes.push(clone);
-        let number = self.nodes.len() - 1;
-        for session in sessions {
-            self.input(number, Input::Lost { session })?;
-        }
+        let ends = self.links.iter().flat_map(|link| &link.ends);
+        let open = ends.filter(|end| end.node == node && end.is_open);
+        Ok(Machine { node: copy, sessions: open.map(|end| end.session).collect() })
+    }
+
+    /// Lets the copy of a machine go on beside all others.
+    pub(crate) fn wake(&mut self, mut copy: Machine) -> Result<usize, Failure> {
+        self.seen.insert(Sight::CloneMachine);
+        let number = self.nodes.len();
+        copy.node.uptime_ms = uptime_ms(number);
+        self.nodes.push(copy.node);
+        self.resume(number, copy.sessions)?;
         Ok(number)
+    }
+
+    /// Sets a machine back to its copy.
+    pub(crate) fn set_back(&mut self, node: usize, copy: Machine) -> Result<(), Failure> {
+        self.unplug(node, 0)?;
+        self.nodes[node] = copy.node;
+        self.resume(node, copy.sessions)
+    }
+
+    /// A copied machine finds its connections gone. From here on, two engines have been its author.
+    fn resume(&mut self, node: usize, sessions: Vec<SessionId>) -> Result<(), Failure> {
+        let own = self.nodes[node].store.own()?;
+        self.ledger.shared.extend(own.map(|own| Author { node: own.node, epoch: own.epoch }));
+        for session in sessions {
+            self.input(node, Input::Lost { session })?;
+        }
+        Ok(())
     }
 }

@@ -24,6 +24,7 @@ use syncro_core::{Author, CloseReason, Encoding, Event, Input, Now, Point, Role,
 
 pub(crate) use driver::Fuse;
 pub(crate) use failure::{Failure, Law};
+pub(crate) use life::Machine;
 pub(crate) use link::{End, Link};
 pub(crate) use node::TestNode;
 pub(crate) use pair::{A, B, Pair};
