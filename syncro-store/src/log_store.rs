@@ -140,7 +140,11 @@ impl LogStoreBuilder {
     ///
     /// Like [`LogStore::open`].
     pub fn open(self, backend: impl Backend) -> Result<LogStore, StoreError> {
-        let shared = recover::open(Arc::new(Caught::new(backend)), self.overlay_bytes)?;
+        self.open_shared(Arc::new(Caught::new(backend)))
+    }
+
+    pub(crate) fn open_shared(self, backend: Arc<dyn Backend>) -> Result<LogStore, StoreError> {
+        let shared = recover::open(backend, self.overlay_bytes)?;
         Ok(LogStore { shared: Arc::new(shared) })
     }
 }

@@ -12,7 +12,6 @@ use crate::backend::{Backend, Table};
 use crate::dictionary::next_number;
 use crate::encoding::page::{OpenPage, Page};
 use crate::encoding::{FORMAT_VERSION, damaged, key, row, seal, unseal};
-use crate::overlay::Overlay;
 use crate::staging::Staging;
 use crate::state::{Shared, State};
 use crate::view::Look;
@@ -27,15 +26,11 @@ pub(crate) fn open(backend: Arc<dyn Backend>, overlay_bytes: usize) -> Result<Sh
     let end = own.map_or(Point::START, |own: OwnRow| own.end);
     let first_piece = backend.scan(Table::Records, &[0], Some(key::FIRST_RECORD), 1)?;
     let mut state = State {
-        log: Overlay::default(),
-        derived: Overlay::default(),
-        checkpoint: None,
-        log_bytes: 0,
         open_page: last_page(&*backend, end)?,
         next_name: next_number::<Name>(&*backend)?,
         next_author: next_number::<Author>(&*backend)?,
         has_pieces: !first_piece.is_empty(),
-        backend: Some(backend),
+        ..State::over(backend)
     };
     if is_new {
         let format = seal(Table::Rows, key::FORMAT, &FORMAT_VERSION.to_be_bytes());
@@ -138,12 +133,23 @@ impl Played {
 
 /// Whether the store is new.
 fn check_format(backend: &dyn Backend) -> Result<bool, StoreError> {
-    let read_version = |content: &Bytes| Some(u32::from_be_bytes(content[..].try_into().ok()?));
-    match read(backend, Table::Rows, key::FORMAT, read_version)? {
-        None => Ok(true),
-        Some(FORMAT_VERSION) => Ok(false),
-        Some(found) => Err(StoreError::Version { found, known: FORMAT_VERSION }),
+    let Some(found) = read(backend, Table::Rows, key::FORMAT, row::read_format)? else {
+        return Ok(true);
+    };
+    check_version(found).map(|()| false)
+}
+
+/// Refuses a version that this program does not know.
+pub(crate) fn check_version(found: u32) -> Result<(), StoreError> {
+    if found == FORMAT_VERSION {
+        return Ok(());
     }
+    Err(StoreError::Version { found, known: FORMAT_VERSION })
+}
+
+/// A store as it is, for reading rows: nothing of it is checked, and the log has no end.
+pub(crate) fn unchecked(backend: Arc<dyn Backend>) -> Shared {
+    Shared::new(State::over(backend), usize::MAX)
 }
 
 fn read<T>(

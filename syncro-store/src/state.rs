@@ -169,6 +169,21 @@ impl std::fmt::Debug for Shared {
 }
 
 impl State {
+    /// A backend with nothing above it, and a log of which nothing is known.
+    pub(crate) fn over(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend: Some(backend),
+            log: Overlay::default(),
+            derived: Overlay::default(),
+            checkpoint: None,
+            log_bytes: 0,
+            open_page: OpenPage::begin(Point::START),
+            next_name: 0,
+            next_author: 0,
+            has_pieces: false,
+        }
+    }
+
     /// The rows as they are now.
     pub(crate) fn now(&self) -> Result<Layers<'_>, StoreError> {
         self.as_of(None)

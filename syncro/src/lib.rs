@@ -63,6 +63,8 @@ pub use syncro_derive::ScribeModel;
 pub use syncro_net::NetError;
 /// Everything that a backend of one's own needs.
 pub use syncro_store as store;
-pub use syncro_store::{Backend, Copied, Damage, Memory, MemoryDisk, Reader, Snapshot, Verified};
+pub use syncro_store::{
+    Backend, Copied, Damage, Memory, MemoryDisk, Reader, Repaired, Snapshot, Verified,
+};
 #[cfg(feature = "redb")]
 pub use syncro_store::{Redb, RedbBuilder};

@@ -8,9 +8,9 @@ use syncro_core::{
     Config, Digest, Encoding, Entry, Fields, Name, NodeId, Point, Proposal, Record, RecordId,
     RecordKey, Role, ScribeModel, SessionStatus, UsageError, View,
 };
-#[cfg(feature = "redb")]
-use syncro_store::Copied;
 use syncro_store::{Backend, LogStore, Memory, Reader, Verified};
+#[cfg(feature = "redb")]
+use syncro_store::{Copied, Repaired};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::changes::{Watch, WatchAll};
@@ -111,12 +111,36 @@ impl NodeBuilder {
     ///
     /// Like [`open`](Self::open).
     pub fn open_on(self, backend: impl Backend) -> Result<Node, Error> {
+        self.open_store(LogStore::open(backend)?)
+    }
+
+    /// Repairs a damaged file, and opens the node in it.
+    ///
+    /// What can be read stays; what was lost comes back from the peers that have it, once they are connected.
+    /// Keep a copy of the file. See [`LogStoreBuilder::repair`](syncro_store::LogStoreBuilder::repair).
+    ///
+    /// # Errors
+    ///
+    /// Like [`open`](Self::open), for a file that is not even a database any more, or that does not know which
+    /// node it was where no [`id`](Self::id) or [`name`](Self::name) says so.
+    #[cfg(feature = "redb")]
+    pub fn repair(self, path: impl AsRef<Path>) -> Result<(Node, Repaired), Error> {
+        let backend = syncro_store::Redb::open(path)?;
+        let (store, repaired) = LogStore::builder().repair(backend, self.id_of_node())?;
+        Ok((self.open_store(store)?, repaired))
+    }
+
+    fn open_store(self, store: LogStore) -> Result<Node, Error> {
+        let node = self.id_of_node();
         let name = self.name.as_deref().map(Name::new).transpose()?;
-        let node = self.node.or_else(|| self.name.as_deref().map(NodeId::named));
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::Entropy(error.to_string()))?;
-        let core = Core::open(LogStore::open(backend)?, Config { node, name, seed })?;
+        let core = Core::open(store, Config { node, name, seed })?;
         Ok(Node { handle: Arc::new(Handle(core.clone())), core })
+    }
+
+    fn id_of_node(&self) -> Option<NodeId> {
+        self.node.or_else(|| self.name.as_deref().map(NodeId::named))
     }
 }
 

@@ -34,6 +34,19 @@ impl Transaction {
         Self { stamp, scribes, bytes: writer.0.into() }
     }
 
+    /// Encodes scribes under a stamp, in as many transactions as their limits ask for. A scribe that is over
+    /// a limit by itself is left out.
+    pub fn packed(stamp: Stamp, scribes: &[Scribe]) -> Vec<Self> {
+        match Self::decode(Self::new(stamp, scribes.to_vec()).bytes) {
+            Ok(transaction) => vec![transaction],
+            Err(_) if scribes.len() < 2 => Vec::new(),
+            Err(_) => {
+                let (first, second) = scribes.split_at(scribes.len() / 2);
+                [first, second].into_iter().flat_map(|half| Self::packed(stamp, half)).collect()
+            }
+        }
+    }
+
     /// Decodes a transaction. Its values share the memory given, and keep all of it alive.
     ///
     /// # Errors

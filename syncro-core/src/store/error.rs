@@ -16,7 +16,7 @@ pub enum StoreError {
     },
     /// Something read from the store is not what was written.
     #[error(
-        "the store is damaged: {what}; keep the file, restore a backup or sync a new store from a peer"
+        "the store is damaged: {what}; keep a copy of it and repair it, or restore a backup, and sync with a peer"
     )]
     Corrupt {
         /// The thing that is damaged, as precisely as it is known.

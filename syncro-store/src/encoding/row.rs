@@ -5,6 +5,11 @@ use syncro_core::{Digest, Epoch, Ladder, Name, NodeId, OwnRow, PeerRow, Point, R
 
 use super::{In, Out};
 
+/// The version of the format, 4.
+pub(crate) fn read_format(content: &Bytes) -> Option<u32> {
+    Some(u32::from_be_bytes(content[..].try_into().ok()?))
+}
+
 /// `node 16, epoch 8, clock 8, offset 8, digest 16`.
 pub(crate) fn write_own(row: &OwnRow) -> Vec<u8> {
     let mut out = Out::default();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use syncro::{
-    CloseReason, Durability, Encoding, Error, MemoryDisk, Node, NodeId, Notice, Point, Role,
-    StoreError, UsageError,
+    Backend, CloseReason, Durability, Encoding, Error, MemoryDisk, Node, NodeId, Notice, Point,
+    Redb, Role, StoreError, UsageError,
 };
-use syncro_store::Fault;
+use syncro_store::{Batch, Durability as Written, Fault, Table};
 
 use crate::support::{Todo, converge, eventually, id, link, node, on, run, soon, todo, until};
 
@@ -236,4 +236,42 @@ async fn an_address_in_use_is_an_error_that_names_it() {
     assert!(error.to_string().contains(&addr), "{error}");
     soon("it stops", listening.close()).await;
     b.listen(&addr).await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn what_a_repair_cannot_save_comes_back_from_a_peer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.redb");
+    let b = node("b");
+    {
+        let a = Node::open(&path, "a").unwrap();
+        for n in 0..200 {
+            a.create(&todo(&n.to_string().repeat(60))).unwrap();
+        }
+        let _link = link(&a, &b);
+        converge(&a, &b).await;
+        a.close().unwrap();
+    }
+    // A page of the log is gone, and with it some records' rows.
+    {
+        let backend = Redb::open(&path).unwrap();
+        let mut batch = Batch::new();
+        for table in [Table::Log, Table::Records] {
+            let rows = backend.scan(table, &[], None, 3).unwrap();
+            batch.delete(table, rows[1].0.clone());
+        }
+        backend.write(&batch, Written::Durable).unwrap();
+    }
+    let damaged = Node::open(&path, "a").unwrap();
+    assert!(damaged.verify().unwrap().is_log_damaged());
+    damaged.close().unwrap();
+    drop(damaged);
+
+    let (a, repaired) = Node::builder().name("a").repair(&path).unwrap();
+    assert_eq!(repaired.lost.len(), 1, "{repaired:?}");
+    assert!(a.verify().unwrap().is_sound());
+    let _link = link(&a, &b);
+    converge(&a, &b).await;
+    assert_eq!(a.list::<Todo>(|_| true).unwrap().len(), 200);
+    assert!(a.verify().unwrap().is_sound() && b.verify().unwrap().is_sound());
 }

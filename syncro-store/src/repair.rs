@@ -1,0 +1,322 @@
+//! Making a damaged store usable again, with everything in it that can still be read.
+//!
+//! The log keeps the transactions that are whole, one after the other; what follows from it is made anew.
+//! The points that others hold in what came after the first loss fit no more: they fall back to earlier
+//! ones, as after a restore. This node's own points in its peers' logs promise what may be lost, so they
+//! are forgotten, and the peers send everything again; what is still here is not taken twice.
+//!
+//! Of a lost transaction its records may have values left. They are put together to a transaction of the
+//! same stamp, which is what a cloned machine would have written: should the lost one come back from a
+//! peer, both are kept, and the records are as they were.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use syncro_core::{
+    Epoch, Mark, NodeId, OwnRow, Point, Record, RecordKey, Scribe, Stamp, StoreError, Time,
+    Transaction, View,
+};
+
+use crate::backend::{Backend, Batch, Caught, Durability, Table};
+use crate::encoding::page::{OpenPage, Page};
+use crate::encoding::{key, row, seal, unseal};
+use crate::log_store::{LogStore, LogStoreBuilder};
+use crate::recover;
+use crate::state::Shared;
+use crate::view::Look;
+
+/// Rows read at once: one may have a few MiB.
+const ROWS_AT_ONCE: usize = 64;
+
+/// Rows deleted at once.
+const DELETED_AT_ONCE: usize = 1024;
+
+/// What a repair found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// The stretches of the log that were lost, by the offsets that they had. With none, all that was
+    /// damaged could be made anew from the log.
+    pub lost: Vec<(u64, u64)>,
+    /// Lost transactions of which the records had values left.
+    pub rescued: u64,
+}
+
+impl LogStoreBuilder {
+    /// Repairs a damaged store and opens it. What was lost comes back from the peers that have it.
+    ///
+    /// A store that is not damaged is the same afterwards. A repair that was cut off is to be begun again;
+    /// until then the store does not open. Keep a copy of the file.
+    ///
+    /// `node` is who the node is, for a store that does not know any more.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`] where the node's own row is damaged and `node` is `None`, and where the backend
+    /// itself cannot be read or written; [`StoreError::Version`] for a store of a newer format.
+    pub fn repair(
+        self,
+        backend: impl Backend,
+        node: Option<NodeId>,
+    ) -> Result<(LogStore, Repaired), StoreError> {
+        let backend: Arc<dyn Backend> = Arc::new(Caught::new(backend));
+        let repaired = Repair::begin(backend.clone(), node)?.run()?;
+        Ok((self.open_shared(backend)?, repaired))
+    }
+}
+
+struct Repair {
+    backend: Arc<dyn Backend>,
+    /// For reading records as they are.
+    shared: Shared,
+    own: OwnRow,
+    /// Where the old log ended, if anything says so.
+    old_end: Option<Point>,
+    /// How far the old log was read.
+    old: u64,
+    repaired: Repaired,
+    /// Where the new log ends.
+    page: OpenPage,
+}
+
+impl Repair {
+    fn begin(backend: Arc<dyn Backend>, node: Option<NodeId>) -> Result<Self, StoreError> {
+        let whole = |key: &[u8]| -> Result<Option<Bytes>, StoreError> {
+            let sealed = backend.get(Table::Rows, key)?;
+            Ok(sealed.and_then(|sealed| unseal(Table::Rows, key, &sealed).ok()))
+        };
+        if let Some(version) = whole(key::FORMAT)?.and_then(|format| row::read_format(&format)) {
+            recover::check_version(version)?;
+        }
+        let (own, old_end) = match (whole(key::OWN)?.and_then(|own| row::read_own(&own)), node) {
+            (Some(own), _) => {
+                let end = own.end;
+                (own, Some(end))
+            }
+            (None, Some(node)) => {
+                let (epoch, clock) = (Epoch(0), Time::default());
+                (OwnRow { node, epoch, clock, end: Point::START }, None)
+            }
+            (None, None) => {
+                let what = "who the node is; repair it with the id that it had".to_owned();
+                return Err(StoreError::Corrupt { what });
+            }
+        };
+        let shared = recover::unchecked(backend.clone());
+        let page = OpenPage::begin(Point::START);
+        let repaired = Repaired::default();
+        Ok(Self { backend, shared, own, old_end, old: 0, repaired, page })
+    }
+
+    fn run(mut self) -> Result<Repaired, StoreError> {
+        self.log()?;
+        if let Some(end) = self.old_end
+            && (self.old < end.offset || self.repaired.lost.is_empty() && self.page.end() != end)
+        {
+            self.repaired.lost.push((self.old.min(end.offset), end.offset));
+        }
+        let is_whole = self.repaired.lost.is_empty() && self.old_end.is_some();
+        if !is_whole {
+            self.rescue()?;
+        }
+        let mut batch = Batch::new();
+        batch.delete(Table::Rows, key::MARK);
+        self.backend.write(&batch, Durability::Durable)?;
+        // Names last: what refers to them must not outlive them.
+        for table in [Table::Records, Table::Stamps, Table::Names] {
+            self.delete(table, &[], None)?;
+        }
+        if !is_whole {
+            self.delete(Table::Rows, key::PEER, Some(&[key::PEER, &[0xff; 17]].concat()))?;
+        }
+        let mut batch = Batch::new();
+        let own = row::write_own(&OwnRow { end: self.page.end(), ..self.own });
+        put(&mut batch, Table::Rows, key::OWN, &own);
+        let format = crate::encoding::FORMAT_VERSION.to_be_bytes();
+        put(&mut batch, Table::Rows, key::FORMAT, &format);
+        self.backend.write(&batch, Durability::Durable)?;
+        Ok(self.repaired)
+    }
+
+    /// Closes the gaps of the log. Each step is one batch, so that nothing is lost or doubled in between.
+    fn log(&mut self) -> Result<(), StoreError> {
+        let mut start = Vec::new();
+        loop {
+            let rows = self.backend.scan(Table::Log, &start, None, ROWS_AT_ONCE)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            start = [last, [0].as_slice()].concat();
+            for (key, sealed) in &rows {
+                let whole = unseal(Table::Log, key, sealed).ok();
+                let page = key::page_offset(key).zip(whole).map(|(at, page)| Page::new(at, page));
+                self.page(key, page.as_ref())?;
+            }
+        }
+    }
+
+    /// Takes the next page of the old log over.
+    fn page(&mut self, key: &Bytes, page: Option<&Page>) -> Result<(), StoreError> {
+        let Some((page, transactions)) = page.and_then(|page| Some((page, whole(page)?))) else {
+            // What was in it shows when the next one begins.
+            let mut batch = Batch::new();
+            batch.delete(Table::Log, key.clone());
+            return self.backend.write(&batch, Durability::Buffered);
+        };
+        let walk = page.walk().map(|walk| walk.at());
+        if page.first() > self.old {
+            self.repaired.lost.push((self.old, page.first()));
+        }
+        self.old = page.first() + transactions.iter().map(Transaction::len).sum::<u64>();
+        if walk == Some(self.page.end()) && self.repaired.lost.is_empty() {
+            // Nothing was lost before it.
+            if let Some(open) = OpenPage::resume(page) {
+                self.page = open;
+                return Ok(());
+            }
+        }
+        if self.repaired.lost.is_empty() {
+            // The page is whole, but what it says of what came before is not.
+            self.repaired.lost.push((page.first(), page.first()));
+        }
+        let mut batch = Batch::new();
+        batch.delete(Table::Log, key.clone());
+        for transaction in &transactions {
+            self.append(&mut batch, transaction);
+        }
+        self.put_page(&mut batch);
+        self.backend.write(&batch, Durability::Buffered)
+    }
+
+    fn append(&mut self, batch: &mut Batch, transaction: &Transaction) {
+        let stamp = transaction.stamp();
+        if stamp.author.node == self.own.node {
+            self.own.clock = self.own.clock.max(stamp.time);
+        }
+        let bytes = transaction.bytes();
+        if self.page.is_full_for(bytes.len()) {
+            self.put_page(batch);
+            self.page = OpenPage::begin(self.page.end());
+        }
+        let end = self.page.end().then(transaction.len(), bytes);
+        self.page.push_bytes(transaction.len(), bytes, end);
+    }
+
+    fn put_page(&self, batch: &mut Batch) {
+        if !self.page.is_empty() {
+            put(batch, Table::Log, &key::page(self.page.first()), self.page.content());
+        }
+    }
+
+    /// Makes transactions of what records have left of those that are lost.
+    fn rescue(&mut self) -> Result<(), StoreError> {
+        let mut lost = BTreeSet::new();
+        self.each_record(|_, record| lost.extend(stamps(record)))?;
+        self.each_transaction(|stamp| {
+            lost.remove(&stamp);
+        })?;
+        let mut rescued: BTreeMap<Stamp, Vec<Scribe>> = BTreeMap::new();
+        self.each_record(|key, record| {
+            for stamp in stamps(record).filter(|stamp| lost.contains(stamp)) {
+                rescued.entry(stamp).or_default().push(left_of(stamp, key, record));
+            }
+        })?;
+        for (stamp, scribes) in rescued {
+            let mut batch = Batch::new();
+            for transaction in Transaction::packed(stamp, &scribes) {
+                self.append(&mut batch, &transaction);
+            }
+            self.put_page(&mut batch);
+            self.backend.write(&batch, Durability::Buffered)?;
+            self.repaired.rescued += 1;
+        }
+        Ok(())
+    }
+
+    /// Calls with every record that can be read.
+    fn each_record(&self, mut visit: impl FnMut(&RecordKey, &Record)) -> Result<(), StoreError> {
+        let mut start = key::FIRST_RECORD.to_vec();
+        loop {
+            let rows = self.backend.scan(Table::Records, &start, None, ROWS_AT_ONCE)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            start = [last, [0].as_slice()].concat();
+            for (key, _) in &rows {
+                let record_key = key::read_record(key);
+                let record = record_key.as_ref().map(|key| Look::now(&self.shared).record(key));
+                if let (Some(key), Some(Ok(Some(record)))) = (&record_key, record) {
+                    visit(key, &record);
+                }
+            }
+        }
+    }
+
+    /// Calls with the stamp of every transaction of the new log.
+    fn each_transaction(&self, mut visit: impl FnMut(Stamp)) -> Result<(), StoreError> {
+        let mut start = Vec::new();
+        loop {
+            let rows = self.backend.scan(Table::Log, &start, None, ROWS_AT_ONCE)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            start = [last, [0].as_slice()].concat();
+            for (key, sealed) in &rows {
+                let content = unseal(Table::Log, key, sealed)?;
+                let page = Page::new(key::page_offset(key).unwrap_or_default(), content);
+                let transactions = whole(&page).unwrap_or_default();
+                transactions.iter().for_each(|transaction| visit(transaction.stamp()));
+            }
+        }
+    }
+
+    fn delete(&self, table: Table, start: &[u8], end: Option<&[u8]>) -> Result<(), StoreError> {
+        loop {
+            let rows = self.backend.scan(table, start, end, DELETED_AT_ONCE)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            rows.into_iter().for_each(|(key, _)| batch.delete(table, key));
+            self.backend.write(&batch, Durability::Buffered)?;
+        }
+    }
+}
+
+/// The transactions of a page; `None` where one of them is damaged.
+fn whole(page: &Page) -> Option<Vec<Transaction>> {
+    let transactions = page.transactions()?;
+    transactions.map(|it| it.and_then(|(_, bytes)| Transaction::decode(bytes).ok())).collect()
+}
+
+/// The stamps of a record, each once.
+fn stamps(record: &Record) -> impl Iterator<Item = Stamp> {
+    let stamps: BTreeSet<Stamp> = record
+        .created()
+        .into_iter()
+        .chain(record.destroyed())
+        .chain(record.registers().iter().map(|register| register.stamp))
+        .collect();
+    stamps.into_iter()
+}
+
+/// What a record has left of the scribe of a stamp.
+fn left_of(stamp: Stamp, key: &RecordKey, record: &Record) -> Scribe {
+    let is = |mark: Option<Stamp>| mark == Some(stamp);
+    let mark = match (is(record.created()), is(record.destroyed())) {
+        (true, true) => Mark::Replace,
+        (true, false) => Mark::Create,
+        (false, true) => Mark::Destroy,
+        (false, false) => Mark::Update,
+    };
+    let registers = record.registers().iter().filter(|register| register.stamp == stamp);
+    let fields = registers.map(|register| (register.path.clone(), register.value.clone()));
+    Scribe { key: key.clone(), mark, fields: fields.collect() }
+}
+
+fn put(batch: &mut Batch, table: Table, key: &[u8], content: &[u8]) {
+    batch.put(table, Bytes::copy_from_slice(key), seal(table, key, content));
+}
+
+#[cfg(test)]
+mod tests;
