@@ -310,6 +310,30 @@ pub fn a_reopened_store_shows_what_was_durable<P: Place>() {
     }
 }
 
+pub fn checking_and_compacting_change_no_pair_and_make_all_durable<P: Place>() {
+    let place = P::new();
+    let store = place.open().unwrap();
+    let mut expected = Model::default();
+    for round in 0..40_u8 {
+        let mut batch = Batch::new();
+        for at in 0..40_u8 {
+            batch.put(Table::Records, vec![at, round], vec![at; 400]);
+            batch.delete(Table::Records, vec![at, round.wrapping_sub(3)]);
+        }
+        store.write(&batch, Durability::Buffered).unwrap();
+        expected.apply(&batch);
+        match round % 10 {
+            4 => store.check().unwrap(),
+            9 => store.compact().unwrap(),
+            _ => continue,
+        }
+        assert_eq!(Model::of(&store), expected, "after round {round}");
+        for crashed in place.crashes() {
+            assert_eq!(Model::of(&crashed.open().unwrap()), expected, "after round {round}");
+        }
+    }
+}
+
 pub fn a_second_opener_is_refused_until_the_first_has_closed<P: Place>() {
     let place = P::new();
     for _ in 0..3 {
