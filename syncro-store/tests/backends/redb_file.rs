@@ -9,7 +9,8 @@ use syncro_store::conformance::Model;
 use syncro_store::{Backend, Batch, Durability, Redb, Table};
 use tempfile::TempDir;
 
-use crate::redb_disk::Disk;
+use crate::crash::{Crash, Fate, Tape};
+use crate::disk::Disk;
 
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_alone() {
@@ -112,12 +113,13 @@ fn a_locked_file_is_named() {
 fn a_crash_at_any_moment_of_the_creation_leaves_a_file_that_opens() {
     let disk = Disk::default();
     drop(Redb::with_backend(disk.clone()).unwrap());
+    let tape = Tape::of(&disk);
     let (_directory, path) = fresh();
-    for done in 0..=disk.done() {
-        for is_kept in [true, false] {
-            fs::write(&path, disk.crashed(done, || is_kept)).unwrap();
+    for done in 0..=tape.len() {
+        for fate in [Fate::AllLost, Fate::AllKept] {
+            fs::write(&path, tape.image(Crash { done, fate }).to_vec()).unwrap();
             let store = Redb::open(&path).unwrap();
-            assert_eq!(Model::of(&store), Model::default());
+            assert_eq!(Model::of(&store), Model::default(), "{done}:{fate}");
         }
     }
 }
