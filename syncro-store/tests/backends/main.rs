@@ -6,6 +6,18 @@
     reason = "a test fails by panicking"
 )]
 
+#[cfg(feature = "redb")]
+#[path = "../crash/crash.rs"]
+#[allow(dead_code, reason = "the crash tests use the rest")]
+mod crash;
+#[cfg(feature = "redb")]
+#[path = "../crash/disk.rs"]
+#[allow(dead_code, reason = "the crash tests use the rest")]
+mod disk;
+#[cfg(feature = "redb")]
+#[path = "../crash/image.rs"]
+#[allow(dead_code, reason = "the crash tests use the rest")]
+mod image;
 mod memory;
 mod place;
 mod planted;
@@ -13,8 +25,6 @@ mod planted;
 mod power_cuts;
 #[cfg(feature = "redb")]
 mod redb_crash;
-#[cfg(feature = "redb")]
-mod redb_disk;
 #[cfg(feature = "redb")]
 mod redb_file;
 #[cfg(feature = "sled")]

@@ -7,7 +7,8 @@ use syncro_core::StoreError;
 use syncro_store::Redb;
 use syncro_store::conformance::{Place, promises};
 
-use crate::redb_disk::Disk;
+use crate::crash::{Crash, Fate, Tape};
+use crate::disk::{Disk, Failure, Which};
 
 /// A disk of which a crash leaves what was flushed, and some of the rest, sector by sector.
 struct Powered(Mutex<Disk>);
@@ -25,22 +26,19 @@ impl Place for Powered {
     }
 
     fn crashes(&self) -> Vec<Self> {
-        let disk = self.0.lock().unwrap();
-        let crash = |third: usize| {
-            let mut sectors = 0;
-            let content = disk.crashed(disk.done(), || {
-                sectors += 1;
-                sectors % 3 != third
-            });
-            Self(Mutex::new(Disk::holding(content)))
+        let tape = Tape::of(&self.0.lock().unwrap());
+        let fates = [Fate::AllLost, Fate::Random(1), Fate::Random(2), Fate::AllKept];
+        let crash = |fate| {
+            let image = tape.image(Crash { done: tape.len(), fate });
+            Self(Mutex::new(Disk::holding(image)))
         };
         // The last one keeps everything.
-        (0..4).map(crash).collect()
+        fates.map(crash).into()
     }
 
     fn fail_write(&self) -> bool {
         let mut disk = self.0.lock().unwrap();
-        disk.fail_after(0, ErrorKind::Other);
+        disk.fail(Some(Failure { which: Which::ChangesFrom(0), how: ErrorKind::Other }));
         // Whoever opens it again finds it in order.
         *disk = Disk::holding(disk.content());
         true

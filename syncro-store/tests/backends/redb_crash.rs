@@ -8,7 +8,9 @@ use syncro_core::StoreError;
 use syncro_store::conformance::{Model, writes};
 use syncro_store::{Backend, Batch, Durability, Redb, Table};
 
-use crate::redb_disk::Disk;
+use crate::crash::{Crash, Fate, Tape, numbers};
+use crate::disk::{Disk, Failure, Which};
+use crate::image::Image;
 
 /// What a disk had been told to keep by the time its `done`-th operation was over.
 struct Mark {
@@ -62,11 +64,12 @@ proptest! {
         crashes in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 12),
     ) {
         let past = Past::live(&history);
+        let tape = Tape::of(&past.disk);
         let first = past.marks[0].done;
         for (at, seed) in crashes {
             let done = first + at.index(past.disk.done() - first + 1);
-            let content = past.disk.crashed(done, coin(seed));
-            let store = small(&Disk::holding(content)).unwrap();
+            let image = tape.image(Crash { done, fate: Fate::Random(seed) });
+            let store = small(&Disk::holding(image)).unwrap();
             let found = Model::of(&store);
             prop_assert!(past.outcomes(done).contains(&found), "crash after {} operations", done);
             store.write(&put("after the crash"), Durability::Durable).unwrap();
@@ -80,7 +83,7 @@ proptest! {
     ) {
         let disk = Disk::default();
         let store = small(&disk).unwrap();
-        disk.fail_after(left, ErrorKind::Other);
+        disk.fail(Some(failure(disk.done() + left, ErrorKind::Other)));
         let mut states = vec![Model::default()];
         let mut durable = 0;
         for (batch, durability) in &history {
@@ -111,7 +114,7 @@ fn a_full_disk_is_told_from_a_broken_one() {
     for (how, is_full) in [(ErrorKind::StorageFull, true), (ErrorKind::TimedOut, false)] {
         let disk = Disk::default();
         let store = small(&disk).unwrap();
-        disk.fail_after(0, how);
+        disk.fail(Some(failure(0, how)));
         match store.write(&put("a"), Durability::Durable) {
             Err(StoreError::Full) => assert!(is_full),
             Err(StoreError::Io(error)) => assert!(!is_full && error.kind() == how),
@@ -137,7 +140,7 @@ fn a_damaged_file_gives_errors_or_other_bytes_but_never_a_panic() {
 
 /// Uses a store in every way that there is, whatever it answers.
 fn visit(content: Vec<u8>) {
-    let Ok(store) = small(&Disk::holding(content)) else {
+    let Ok(store) = small(&Disk::holding(Image::holding(&content))) else {
         return;
     };
     let mut is_noticed = false;
@@ -173,7 +176,7 @@ fn filled() -> Vec<u8> {
         store.write(&batch, Durability::Durable).unwrap();
     }
     drop(store);
-    disk.content()
+    disk.content().to_vec()
 }
 
 /// Flips bits, in the header or anywhere, or blanks a page.
@@ -207,20 +210,7 @@ fn put(key: &'static str) -> Batch {
     batch
 }
 
-fn coin(seed: u64) -> impl FnMut() -> bool {
-    let mut random = numbers(seed);
-    // Mostly everything, mostly nothing, or anything between.
-    let share = random() % 101;
-    move || random() % 100 < share
-}
-
-/// SplitMix64.
-fn numbers(mut state: u64) -> impl FnMut() -> u64 {
-    move || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
+/// The disk is done after so many changes of it.
+fn failure(changes: usize, how: ErrorKind) -> Failure {
+    Failure { which: Which::ChangesFrom(changes), how }
 }

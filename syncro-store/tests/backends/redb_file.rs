@@ -9,7 +9,8 @@ use syncro_store::conformance::Model;
 use syncro_store::{Backend, Batch, Durability, Redb, Table};
 use tempfile::TempDir;
 
-use crate::redb_disk::Disk;
+use crate::crash::{Crash, Scope, Tape};
+use crate::disk::Disk;
 
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_alone() {
@@ -107,17 +108,20 @@ fn a_locked_file_is_named() {
 
 /// redb writes the magic number of a new file last. A machine that lost power before that kept a
 /// file that redb refused at every later start, although it never held anything: the application
-/// could not be used until somebody deleted the file by hand. Such a file now starts afresh.
+/// could not be used until somebody deleted the file by hand. Such a file now starts afresh, also one of
+/// which nothing but the header is left: it is exactly as long as that.
 #[test]
 fn a_crash_at_any_moment_of_the_creation_leaves_a_file_that_opens() {
     let disk = Disk::default();
     drop(Redb::with_backend(disk.clone()).unwrap());
+    let tape = Tape::of(&disk);
+    let scope = Scope { lost_max: usize::MAX, torn_max: 0, tears_alone: false };
     let (_directory, path) = fresh();
-    for done in 0..=disk.done() {
-        for is_kept in [true, false] {
-            fs::write(&path, disk.crashed(done, || is_kept)).unwrap();
+    for done in 0..=tape.len() {
+        for fate in tape.fates(done, &scope) {
+            fs::write(&path, tape.image(Crash { done, fate }).to_vec()).unwrap();
             let store = Redb::open(&path).unwrap();
-            assert_eq!(Model::of(&store), Model::default());
+            assert_eq!(Model::of(&store), Model::default(), "{done}:{fate}");
         }
     }
 }

@@ -105,7 +105,7 @@ const NEW_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 ///
 /// redb sizes the file, writes a header without its magic number, and the magic number last. A
 /// machine that lost power in between would be refused its store for ever, for a file with nothing
-/// in it.
+/// in it. Of the two writes the header may be all that is left.
 fn reset_if_half_made(path: &Path) -> bool {
     let reset = || {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
@@ -128,7 +128,7 @@ fn is_half_made(file: &mut File) -> io::Result<bool> {
     file.take(NEW_FILE_BYTES_MAX).read_to_end(&mut content)?;
     let in_header = |at: usize| (MAGIC_BYTES..HEADER_BYTES).contains(&at);
     let mut bytes = content.iter().enumerate();
-    Ok(content.len() > HEADER_BYTES && bytes.all(|(at, byte)| *byte == 0 || in_header(at)))
+    Ok(content.len() >= HEADER_BYTES && bytes.all(|(at, byte)| *byte == 0 || in_header(at)))
 }
 
 fn directory(path: &Path) -> &Path {

@@ -1,0 +1,174 @@
+//! A disk below redb that remembers what it was told, and fails when it is told to.
+
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use redb::StorageBackend;
+
+use crate::image::Image;
+
+/// A storage in memory. Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk(Arc<Mutex<Operations>>);
+
+#[derive(Debug, Default)]
+struct Operations {
+    first: Image,
+    content: Image,
+    done: Vec<Operation>,
+    /// Calls of every sort since the disk was made, those that change nothing included.
+    calls: usize,
+    failure: Option<Failure>,
+}
+
+/// What changes a disk, or makes it durable.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    Write { offset: usize, bytes: Arc<[u8]> },
+    SetLen(usize),
+    Sync,
+}
+
+/// Which calls of a disk fail, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    pub(crate) which: Which,
+    pub(crate) how: ErrorKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The call of a number, whatever it is, and none after it.
+    Call(usize),
+    /// The call of a number, and all that come after it.
+    CallsFrom(usize),
+    /// What changes the disk, once so many operations are done.
+    ChangesFrom(usize),
+}
+
+impl Disk {
+    pub(crate) fn holding(image: Image) -> Self {
+        let operations =
+            Operations { first: image.clone(), content: image, ..Operations::default() };
+        Self(Arc::new(Mutex::new(operations)))
+    }
+
+    /// Returns how many operations were done since the disk was made.
+    pub(crate) fn done(&self) -> usize {
+        self.operations().done.len()
+    }
+
+    /// Returns how many calls there were since the disk was made.
+    pub(crate) fn calls(&self) -> usize {
+        self.operations().calls
+    }
+
+    pub(crate) fn content(&self) -> Image {
+        self.operations().content.clone()
+    }
+
+    /// Returns what it held at first, and the operations since.
+    pub(crate) fn tape(&self) -> (Image, Vec<Operation>) {
+        let operations = self.operations();
+        (operations.first.clone(), operations.done.clone())
+    }
+
+    pub(crate) fn fail(&self, failure: Option<Failure>) {
+        self.operations().failure = failure;
+    }
+
+    fn operations(&self) -> MutexGuard<'_, Operations> {
+        self.0.lock().unwrap()
+    }
+
+    fn call(&self, is_change: bool) -> io::Result<MutexGuard<'_, Operations>> {
+        let mut operations = self.operations();
+        let call = operations.calls;
+        operations.calls += 1;
+        let Some(Failure { which, how }) = operations.failure else {
+            return Ok(operations);
+        };
+        let fails = match which {
+            Which::Call(number) => call == number,
+            Which::CallsFrom(number) => call >= number,
+            Which::ChangesFrom(number) => is_change && operations.done.len() >= number,
+        };
+        if fails { Err(how.into()) } else { Ok(operations) }
+    }
+
+    fn run(&self, operation: Operation) -> io::Result<()> {
+        let mut operations = self.call(true)?;
+        operation.apply(&mut operations.content);
+        operations.done.push(operation);
+        Ok(())
+    }
+}
+
+impl Which {
+    pub(crate) fn number(self) -> usize {
+        let (Self::Call(number) | Self::CallsFrom(number) | Self::ChangesFrom(number)) = self;
+        number
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.call(false)?.content.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let is_there = self.call(false)?.content.read(offset as usize, out);
+        if is_there { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.run(Operation::SetLen(len as usize))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.run(Operation::Sync)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.run(Operation::Write { offset: offset as usize, bytes: data.into() })
+    }
+}
+
+impl Operation {
+    pub(crate) fn apply(&self, image: &mut Image) {
+        match self {
+            Self::Write { offset, bytes } => image.write(*offset, bytes),
+            Self::SetLen(bytes) => image.set_len(*bytes),
+            Self::Sync => {}
+        }
+    }
+
+    pub(crate) fn is_sync(&self) -> bool {
+        matches!(self, Self::Sync)
+    }
+
+    /// Returns how many sectors it writes: what a disk writes at once. The length of a file changes at once.
+    pub(crate) fn sectors(&self) -> usize {
+        match self {
+            Self::Write { bytes, .. } => bytes.len().div_ceil(SECTOR_BYTES),
+            Self::SetLen(_) | Self::Sync => 1,
+        }
+    }
+
+    /// Does the sectors that `is_kept` says.
+    pub(crate) fn apply_sectors(&self, image: &mut Image, mut is_kept: impl FnMut(usize) -> bool) {
+        let Self::Write { offset, bytes } = self else {
+            if is_kept(0) {
+                self.apply(image);
+            }
+            return;
+        };
+        for (at, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+            if is_kept(at) {
+                image.write(offset + at * SECTOR_BYTES, sector);
+            }
+        }
+    }
+}
+
+pub(crate) const SECTOR_BYTES: usize = 512;

@@ -1,0 +1,120 @@
+//! What a disk holds, in pieces that copies share.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::iter;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+/// The content of a disk. A copy costs a pointer for every piece, and a write the pieces that it touches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Image {
+    bytes: usize,
+    pieces: Vec<Arc<Piece>>,
+}
+
+impl Image {
+    pub(crate) fn holding(content: &[u8]) -> Self {
+        let mut image = Self::default();
+        image.write(0, content);
+        image
+    }
+
+    /// Returns its length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        let mut content: Vec<u8> =
+            self.pieces.iter().flat_map(|piece| &piece.bytes).copied().collect();
+        content.truncate(self.bytes);
+        content
+    }
+
+    /// Reads what stands at an offset, if there is as much.
+    pub(crate) fn read(&self, offset: usize, out: &mut [u8]) -> bool {
+        if offset + out.len() > self.bytes {
+            return false;
+        }
+        for (place, range) in pieces(offset, out.len()) {
+            let from = &self.pieces[place.piece].bytes[place.within..][..range.len()];
+            out[range].copy_from_slice(from);
+        }
+        true
+    }
+
+    /// Writes at an offset. What is beyond the end moves the end.
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        if self.bytes < offset + bytes.len() {
+            self.set_len(offset + bytes.len());
+        }
+        for (place, range) in pieces(offset, bytes.len()) {
+            let piece = Arc::make_mut(&mut self.pieces[place.piece]);
+            piece.bytes[place.within..][..range.len()].copy_from_slice(&bytes[range]);
+            piece.hash = OnceLock::new();
+        }
+    }
+
+    pub(crate) fn set_len(&mut self, bytes: usize) {
+        let whole = bytes.div_ceil(PIECE_BYTES);
+        self.pieces.truncate(whole);
+        let missing = whole - self.pieces.len();
+        self.pieces.extend(iter::repeat_n(&*BLANK, missing).cloned());
+        let used = bytes % PIECE_BYTES;
+        if bytes < self.bytes && used > 0 {
+            let last = Arc::make_mut(&mut self.pieces[whole - 1]);
+            last.bytes[used..].fill(0);
+            last.hash = OnceLock::new();
+        }
+        self.bytes = bytes;
+    }
+
+    /// Returns a hash of the content and its length.
+    pub(crate) fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.bytes.hash(&mut hasher);
+        self.pieces.iter().for_each(|piece| piece.hash().hash(&mut hasher));
+        hasher.finish()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    hash: OnceLock<u64>,
+}
+
+impl Piece {
+    fn hash(&self) -> u64 {
+        *self.hash.get_or_init(|| {
+            let mut hasher = DefaultHasher::new();
+            self.bytes.hash(&mut hasher);
+            hasher.finish()
+        })
+    }
+}
+
+struct Place {
+    piece: usize,
+    within: usize,
+}
+
+/// Cuts a stretch of bytes where the pieces end: a place for each part, and the part.
+fn pieces(offset: usize, bytes: usize) -> impl Iterator<Item = (Place, std::ops::Range<usize>)> {
+    let mut done = 0;
+    iter::from_fn(move || {
+        if done == bytes {
+            return None;
+        }
+        let (piece, within) = ((offset + done) / PIECE_BYTES, (offset + done) % PIECE_BYTES);
+        let end = bytes.min(done + PIECE_BYTES - within);
+        let range = done..end;
+        done = end;
+        Some((Place { piece, within }, range))
+    })
+}
+
+/// A page of redb.
+const PIECE_BYTES: usize = 4096;
+
+static BLANK: LazyLock<Arc<Piece>> =
+    LazyLock::new(|| Arc::new(Piece { bytes: vec![0; PIECE_BYTES], hash: OnceLock::new() }));
