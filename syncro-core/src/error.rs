@@ -1,7 +1,7 @@
 //! Errors, sorted by whose fault they are.
 
 use crate::digest::Point;
-use crate::id::{NodeId, RecordKey};
+use crate::id::{NodeId, RecordId, RecordKey};
 use crate::limits::{
     MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX,
     TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
@@ -166,6 +166,17 @@ pub enum UsageError {
         found: NodeId,
         /// The node that was to be opened.
         wanted: NodeId,
+    },
+    /// An update gave its record another id.
+    #[error(
+        "the update of {key} made its id {id}: a record keeps its id; create another one and \
+         destroy this one"
+    )]
+    IdChanged {
+        /// The record that was to be updated.
+        key: RecordKey,
+        /// The id that it was given.
+        id: RecordId,
     },
     /// The engine has as many sessions as it can.
     #[error("there are too many sessions: close some first")]

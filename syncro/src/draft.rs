@@ -2,7 +2,7 @@
 
 use syncro_core::{
     DataError, Edit, Fields, FieldsReader, FieldsWriter, ModelId, Name, Proposal, Record,
-    RecordKey, ScribeModel, View,
+    RecordKey, ScribeModel, UsageError, View,
 };
 use syncro_store::Reader;
 
@@ -51,7 +51,8 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// [`DataError::Missing`] when it is not alive.
+    /// [`DataError::Missing`] when it is not alive, [`UsageError::IdChanged`] when the closure changes the
+    /// id, and whatever else makes the data unfit to be recorded.
     pub fn update<M: ScribeModel>(
         &mut self,
         id: &M::Id,
@@ -63,6 +64,10 @@ impl Draft {
             instance(&key, &record)?.ok_or_else(|| DataError::Missing { key: key.clone() })?;
         let before = FieldsWriter::fields_of(&changed)?;
         change(&mut changed);
+        let id = changed.id().to_record_id()?;
+        if id != key.id {
+            return Err(UsageError::IdChanged { key, id }.into());
+        }
         let edits = FieldsWriter::fields_of(&changed)?.edits_from(&before)?;
         self.update_record(key, edits)
     }

@@ -170,7 +170,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`DataError::Missing`](crate::DataError::Missing) when there is no such record.
+    /// [`DataError::Missing`](crate::DataError::Missing) when there is no such record,
+    /// [`UsageError::IdChanged`] when the closure changes the id.
     pub fn update<M: ScribeModel>(
         &self,
         id: &M::Id,
