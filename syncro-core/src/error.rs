@@ -94,10 +94,12 @@ pub enum DataError {
         reason: String,
     },
     /// A field read from a record does not fit the type that asked for it.
-    #[error("field {field:?} of {model:?} does not fit its type: {reason}")]
+    #[error("field {field:?} of {model}/{id} does not fit its type: {reason}")]
     Mismatch {
         /// The model.
         model: String,
+        /// The record.
+        id: RecordId,
         /// The field.
         field: String,
         /// What the type said.

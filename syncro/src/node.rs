@@ -256,7 +256,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] when it does not fit the type.
+    /// [`DataError::Mismatch`](crate::DataError::Mismatch) when it does not fit the type.
     pub fn get<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<M>, Error> {
         let key = key_of::<M>(id)?;
         match self.core.reader.record(&key)? {
@@ -269,7 +269,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] when one does not fit the type.
+    /// [`DataError::Mismatch`](crate::DataError::Mismatch) when one does not fit the type. It names the
+    /// record; [`list_records`](Self::list_records) reads every one, whatever it holds.
     pub fn list<M: ScribeModel>(&self, keep: impl Fn(&M) -> bool) -> Result<Vec<M>, Error> {
         let model = Name::new(M::MODEL)?;
         let mut listed = Vec::new();
