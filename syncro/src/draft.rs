@@ -12,6 +12,10 @@ use crate::error::Error;
 ///
 /// It reads its own writes. What others write meanwhile it may see or not: the last writer of a field
 /// wins, and a record that somebody destroyed meanwhile makes the transaction fail as a whole.
+///
+/// What it does to one record is one scribe, whatever it takes to say it: a record that it creates and then
+/// updates is created as it is at the end, one that it creates and destroys never was, and one that it
+/// destroys and creates is replaced ([`Mark`](crate::Mark)). So watchers see one change of each record.
 #[derive(Debug)]
 pub struct Draft {
     proposal: Proposal,

@@ -200,6 +200,9 @@ impl Node {
 
     /// Records several changes together or not at all. An error of the closure records nothing.
     ///
+    /// What it does to one record is one scribe and one change to a watcher, as it is at the end: a create
+    /// and an update of one record are one create; see [`Draft`].
+    ///
     /// # Errors
     ///
     /// The closure's, or whatever keeps the transaction from being recorded.
@@ -355,7 +358,7 @@ impl Node {
         self.core.reader.clone()
     }
 
-    /// Watches the changes of a model from now on.
+    /// Watches the changes of a model from now on: one for each record that a transaction touched.
     pub fn watch<M: ScribeModel>(&self) -> Watch<M> {
         Watch::new(self.watch_all())
     }
