@@ -1,12 +1,13 @@
 //! The handle that applications hold.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use syncro_core::{
-    Config, Digest, Encoding, Entry, Fields, Name, NodeId, Point, Proposal, Record, RecordId,
-    RecordKey, Role, ScribeModel, SessionStatus, UsageError, View,
+    Config, Digest, Encoding, Entry, Fields, Name, NodeId, PeerRow, Point, Proposal, Record,
+    RecordId, RecordKey, Role, ScribeModel, SessionStatus, UsageError, View,
 };
 use syncro_store::{Backend, LogStore, Memory, Reader};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -425,15 +426,17 @@ impl Node {
     /// [`Error::Store`] when they cannot be read.
     pub fn peers(&self) -> Result<Vec<PeerStatus>, Error> {
         let (sessions, end) = (self.sessions(), self.end().offset);
-        let mut names: std::collections::BTreeMap<NodeId, Option<Name>> =
-            self.core.reader.peers()?.into_iter().map(|(node, row)| (node, row.name)).collect();
+        let mut rows: BTreeMap<NodeId, PeerRow> = self.core.reader.peers()?.into_iter().collect();
         for session in &sessions {
-            names.entry(session.peer).or_default();
+            rows.entry(session.peer).or_default();
         }
-        let status = names.into_iter().map(|(node, name)| {
-            PeerStatus::new(node, name, &sessions, end, self.core.receipts.of(node))
+        let status = rows.into_iter().map(|(node, mut row)| {
+            if self.core.reader.digest_at(row.held.offset)? != Some(row.held.digest) {
+                row.held = Point::START;
+            }
+            Ok(PeerStatus::new(node, row, &sessions, end, self.core.receipts.of(node)))
         });
-        Ok(status.collect())
+        status.collect()
     }
 
     /// The open sessions. Two may be of one peer: a store that was copied, or a second connection.

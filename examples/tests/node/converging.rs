@@ -45,10 +45,10 @@ fn peers_are_shown_with_their_names_and_how_far_they_are() {
     let guid = laptop.ok("log 0")[0]["node"].clone();
     let peer = laptop.ok("peers")[0].clone();
     assert_eq!((&peer["name"], &peer["guid"]), (&json!("server"), &guid));
-    let peer = server.until("peers", |peers| peers[0]["outgoing"] == 0)[0].clone();
+    let peer = server.until("peers", |peers| peers[0]["receipt"] == 1)[0].clone();
     assert_eq!(peer["name"], "laptop");
     assert_eq!((&peer["connected"], &peer["sessions"]), (&json!(true), &json!(1)));
-    assert_eq!((&peer["incoming"], &peer["receipt"]), (&json!(0), &json!(1)));
+    assert_eq!((&peer["incoming"], &peer["outgoing"]), (&json!(0), &json!(0)));
 
     laptop.quit();
     server.until("peers", |peers| peers[0]["connected"] == false);
