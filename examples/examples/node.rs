@@ -65,7 +65,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use syncro::{
     Change, Committed, DataError, Draft, Durability, Edit, Encoded, Encoding, Entry, Error, Fields,
-    Name, Node, NodeId, Origin, RecordId, RecordKey, Value,
+    Name, Node, NodeId, Notice, Notices, Origin, RecordId, RecordKey, Value,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -149,20 +149,15 @@ fn run(options: &Options) -> Result<(), Error> {
     };
     let runtime = Runtime::new().map_err(Error::Thread)?;
     let _entered = runtime.enter();
-    let mut notices = node.notices();
-    runtime.spawn(async move {
-        while let Some(notice) = notices.next().await {
-            eprintln!("{notice}");
-        }
-    });
+    runtime.spawn(log_notices(node.notices()));
     let mut listening = Vec::new();
     for addr in &options.listen {
         let listener = runtime.block_on(node.listen(addr))?;
         eprintln!("listening on {}", listener.local_addr());
         listening.push(listener);
     }
-    let connections: Vec<_> =
-        options.connect.iter().map(|addr| node.connect_in(addr, options.encoding)).collect();
+    let connect = |addr: &String| node.connect_in(addr, options.encoding);
+    let connections = options.connect.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
 
     let mut changes = node.watch_all();
     let me = node.id();
@@ -207,6 +202,27 @@ fn run(options: &Options) -> Result<(), Error> {
         std::thread::sleep(Duration::from_millis(1));
     }
     closed
+}
+
+/// Says what happens beside changes. What is tried again and again is said when it changes.
+async fn log_notices(mut notices: Notices) {
+    let mut said = BTreeMap::new();
+    while let Some(notice) = notices.next().await {
+        let (about, what) = match &notice {
+            Notice::ConnectFailed { addr, error } => (Some(addr.clone()), error.clone()),
+            Notice::Closed { peer: None, reason, by_peer, detail, .. } => {
+                (None, format!("{reason} {by_peer} {detail}"))
+            }
+            _ => {
+                said.clear();
+                eprintln!("{notice}");
+                continue;
+            }
+        };
+        if said.insert(about, what.clone()) != Some(what) {
+            eprintln!("{notice}");
+        }
+    }
 }
 
 /// Why a command did nothing.

@@ -70,7 +70,7 @@ async fn run(dir: &Path, encoding: Encoding) -> Result<(), Box<dyn Error>> {
     // What the laptop lacks is what the server has written since they last met.
     let (lacking, had) = (server.end().offset - laptop.end().offset, laptop.end().offset);
     let first = world.begin();
-    let link = world.link();
+    let link = world.link()?;
     world.converge().await?;
     first.done(if had == 0 {
         "the laptop syncs for the first time"
@@ -88,7 +88,7 @@ async fn run(dir: &Path, encoding: Encoding) -> Result<(), Box<dyn Error>> {
     apart.done("the link is cut, and both edit offline")?;
 
     let again = world.begin();
-    let link = world.link();
+    let link = world.link()?;
     world.converge().await?;
     again.done("the link returns, and both converge")?;
     show_outcome(server, run)?;
@@ -187,7 +187,7 @@ impl World {
         Ok(Self { server, laptop, listening, encoding })
     }
 
-    fn link(&self) -> Connection {
+    fn link(&self) -> Result<Connection, syncro::Error> {
         self.laptop.connect_in(&self.listening.local_addr().to_string(), self.encoding)
     }
 

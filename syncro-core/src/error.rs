@@ -180,6 +180,12 @@ pub enum UsageError {
         /// The id that it was given.
         id: RecordId,
     },
+    /// A session was to be carried where no tokio runtime is.
+    #[error(
+        "no tokio runtime is here to carry sessions: make one and call this in it, in \
+         `block_on` or under `Runtime::enter`"
+    )]
+    NoRuntime,
     /// The engine has as many sessions as it can.
     #[error("there are too many sessions: close some first")]
     TooManySessions,

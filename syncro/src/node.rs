@@ -49,7 +49,7 @@ const LISTED_AT_ONCE: usize = 512;
 /// let written = laptop.create(&milk)?.expect("a create is always recorded");
 ///
 /// let listening = server.listen("127.0.0.1:0").await?;
-/// let _connection = laptop.connect(&listening.local_addr().to_string());
+/// let _connection = laptop.connect(&listening.local_addr().to_string())?;
 /// laptop.confirmed_by(server.id(), written.offset).await?;
 /// assert_eq!(server.get::<Todo>(&"1".to_string())?, Some(milk));
 /// # Ok(())
@@ -478,33 +478,55 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Net`] when the address is in use or cannot be had, [`Error::Closed`] when the node is
-    /// closed, [`Error::Store`] when its store has failed.
+    /// [`Error::Net`] when the address is in use or cannot be had, [`UsageError::NoRuntime`] outside of a
+    /// tokio runtime, [`Error::Closed`] when the node is closed, [`Error::Store`] when its store has failed.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime has no I/O.
     pub async fn listen(&self, addr: &str) -> Result<Listening, Error> {
         connect::listen(self.core.clone(), addr).await
     }
 
     /// Connects to a TCP address now, and again whenever the connection is lost: after 100 ms, doubling
-    /// to at most 5 s, at random within that. Call it in a tokio runtime.
-    pub fn connect(&self, addr: &str) -> Connection {
+    /// to at most 5 s, at random within that. What fails on the way is a [`Notice`](crate::Notice).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Net`] for an address that is no `host:port`, [`UsageError::NoRuntime`] outside of a tokio
+    /// runtime.
+    ///
+    /// # Panics
+    ///
+    /// In its task, when the runtime has no timers or no I/O.
+    pub fn connect(&self, addr: &str) -> Result<Connection, Error> {
         self.connect_in(addr, Encoding::default())
     }
 
     /// Like [`connect`](Self::connect), in an encoding of your choice.
-    pub fn connect_in(&self, addr: &str, encoding: Encoding) -> Connection {
-        connect::connect(self.core.clone(), addr.to_owned(), encoding)
-    }
-
-    /// Carries a session over any stream of bytes until it ends. Call it in a tokio runtime with timers.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] when there are too many sessions, [`Error::Closed`] when the node is closed,
+    /// Like [`connect`](Self::connect).
+    pub fn connect_in(&self, addr: &str, encoding: Encoding) -> Result<Connection, Error> {
+        connect::connect(self.core.clone(), addr.to_owned(), encoding)
+    }
+
+    /// Carries a session over any stream of bytes until it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] when there are too many sessions or no tokio runtime is here, [`Error::Closed`] when the node is closed,
     /// [`Error::Store`] when its store has failed.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime has no timers.
     pub async fn run<S>(&self, stream: S, role: Role) -> Result<SessionEnd, Error>
     where
         S: AsyncRead + AsyncWrite,
     {
+        connect::runtime()?;
         session::run(&self.core, stream, role, std::future::pending()).await
     }
 

@@ -277,7 +277,7 @@ fn a_program_that_cannot_start_says_why_and_fails() {
     let letter = dir.path().join("letter.txt");
     std::fs::write(&letter, "Dear Ann").unwrap();
     let letter = letter.to_str().unwrap();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
         (&[], "needs a --name"),
         (&["--name"], "wants a value"),
         (&["--name", "b", "--encoding", "xml"], "is not understood"),
@@ -285,6 +285,8 @@ fn a_program_that_cannot_start_says_why_and_fails() {
         (&["--name", "b", "--store", letter], "no store"),
         (&["--name", "b", "--listen", &addr], "already in use"),
         (&["--name", "b", "--listen", "nonsense"], "host:port"),
+        (&["--name", "b", "--connect", "nonsense"], "\"nonsense\" is no address: write host:port"),
+        (&["--name", "b", "--connect", "127.0.0.1:http"], "host:port"),
     ];
     for (args, message) in cases {
         let (status, out, err) = run("node", args);
