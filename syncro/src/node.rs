@@ -31,7 +31,6 @@ const LISTED_AT_ONCE: usize = 512;
 /// see everything written. The node needs no async runtime; sessions run on the host's.
 ///
 /// ```
-/// # use serde::{Deserialize, Serialize};
 /// use syncro::{Node, ScribeModel};
 ///
 /// #[derive(ScribeModel, Clone, Debug, PartialEq)]
