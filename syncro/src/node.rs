@@ -86,7 +86,8 @@ impl NodeBuilder {
     }
 
     /// Names the node. The name is told to peers, for people to read; unless an id is given, the id is
-    /// derived from it ([`NodeId::named`]).
+    /// derived from it ([`NodeId::named`]), and then the name is who the node is: two stores under one name
+    /// are one node twice.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
@@ -121,6 +122,9 @@ impl NodeBuilder {
 impl Node {
     /// Opens a named node in a file, which is created if it is not there.
     ///
+    /// The name is who the node is: two stores under one name are one node twice, which peers take for copies
+    /// of each other. Give each device a name of its own, or an id ([`NodeBuilder::id`]).
+    ///
     /// Copying the file while the node is closed is a backup; a copy, opened, is the same node in another
     /// epoch, and the two converge.
     ///
@@ -132,7 +136,8 @@ impl Node {
         Self::builder().name(name).open(path)
     }
 
-    /// Opens a named node in memory, gone when the last handle is.
+    /// Opens a named node in memory, gone when the last handle is. The name is who it is, as with
+    /// [`open`](Self::open).
     ///
     /// # Errors
     ///
@@ -141,7 +146,7 @@ impl Node {
         Self::builder().name(name).open_on(Memory::new())
     }
 
-    /// Says more about the node to be opened.
+    /// Says more about the node to be opened: with neither a name nor an id a new store gets a random one.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::default()
     }
@@ -315,7 +320,8 @@ impl Node {
         Ok(self.core.reader.models()?)
     }
 
-    /// A digest over all live records: equal on nodes that hold equal records.
+    /// A digest over all live records, equal on nodes that hold equal records: stamps included, which say who
+    /// wrote what and when. Two nodes on which the same was written twice, each on its own, have two digests.
     ///
     /// # Errors
     ///
