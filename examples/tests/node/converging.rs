@@ -239,6 +239,11 @@ fn the_main_job_runs_and_a_second_run_goes_on_from_it() {
     assert!(scribes <= 4 && bytes < 8_000, "{second}");
     assert!(first.contains("run 1 in") && second.contains("run 2 in"));
     assert!(second.contains("14 after 2 runs"), "{second}");
+    // The laptop wrote later.
+    assert!(
+        first.contains("Denver by laptop 1") && second.contains("Denver by laptop 2"),
+        "{second}"
+    );
 }
 
 /// Runs it, and returns what it printed; both digests must be equal.
