@@ -27,11 +27,16 @@
 //! | `begin` ... `commit` or `abort` | the writes between answer `true` at once and happen together at `commit` |
 //! | `get MODEL ID` | the fields as an object; `null` when missing or destroyed |
 //! | `list MODEL` | an array of objects, the fields and `id`, in id order |
-//! | `digest` | one text over all live records |
+//! | `digest` | one text over all live records, stamps included: equal on nodes that hold the same writes, and no two histories of one content give the same |
 //! | `peers` | an array of `{"name", "guid", "connected", "sessions", "incoming", "outgoing", "receipt"}`: scribes to come, scribes to go, the last offset confirmed or `null` |
 //! | `log [FROM]` | an array of `{"offset", "time", "ms", "node", "epoch", "scribes": [{"model", "id", "mark", "fields"}]}` from the transaction in which offset FROM lies |
 //! | `await NAME` | `true` once everything so far is durable at every connected peer of that name; it waits for one to connect; see below |
+//! | `help` | an array of the commands, each as it is called |
 //! | `quit` | `true`, and the node closes; so it does at the end of input |
+//!
+//! Between `begin` and `commit`, `get` sees what the transaction would leave, `list`, `digest` and `log` what
+//! is committed. A command that is refused leaves the transaction open and as it was; a `commit` that is
+//! refused has ended it. What it does to one record is one scribe and one event.
 //!
 //! An `import` reads and checks the whole file before it records anything: a row that cannot be recorded is an
 //! error, and nothing is imported. Then the rows are recorded in order, in transactions of at most 250 rows and
@@ -46,8 +51,14 @@
 //!
 //! The write is `{"offset": n}`, the end of the log with it, or `null` when it changed nothing. Outside
 //! `begin` it is answered when it is durable. `JSON` is an object of fields, plain values that are written
-//! as a whole; `null` clears one. Bytes, integers beyond 2^53 and special floats are tagged:
-//! `{"$bytes": base64}`, `{"$int": "9007199254740993"}`, `{"$float": "nan"}`. `ID` is text without spaces.
+//! as a whole; `null` clears one. Bytes, integers beyond 2^53 - 1 in either direction and special floats are
+//! shown tagged: `{"$bytes": base64}`, `{"$int": "9007199254740993"}`, `{"$float": "nan"}`. Integers of 64 bits
+//! may be given either way; an untagged one beyond them is a float, as it is to JSON. `ID` is text without
+//! spaces.
+//!
+//! A field shows as what was last done to it, if it was not always the same: an array from `create` is a plain
+//! value, and `add` begins a set beside it, which then shows without what was in the array; `raise` on a field
+//! that was text shows a counter from 0. The other is kept, and shows again when it is written.
 //!
 //! An event is `{"type": "change", "model", "id", "mark", "offset", "node", "record"}`: `node` wrote it,
 //! `record` is the object as in `list`, or `null` when it is not alive.
@@ -62,10 +73,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use serde::de::IgnoredAny;
 use serde_json::{Value as Json, json};
 use syncro::{
     Change, Committed, DataError, Draft, Durability, Edit, Encoded, Encoding, Entry, Error, Fields,
-    Name, Node, NodeId, Origin, RecordId, RecordKey, Value,
+    Name, Node, NodeId, Notice, Notices, Origin, RecordId, RecordKey, Value,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -79,7 +91,29 @@ node: a Syncro node that takes commands on stdin and answers in JSON on stdout
   --connect ADDR             keep a connection there; may be repeated
   --encoding json|msgpack    how messages are written on connections made (msgpack)
 
-The commands are in the head of examples/examples/node.rs.";
+The command `help` lists the commands; the head of examples/examples/node.rs explains them.";
+
+/// Every command, as it is called.
+const COMMANDS: [&str; 18] = [
+    "create MODEL ID JSON",
+    "update MODEL ID JSON",
+    "destroy MODEL ID",
+    "raise MODEL ID FIELD N",
+    "add MODEL ID FIELD JSON",
+    "remove MODEL ID FIELD JSON",
+    "import FILE.csv MODEL IDCOLUMN",
+    "begin",
+    "commit",
+    "abort",
+    "get MODEL ID",
+    "list MODEL",
+    "digest",
+    "peers",
+    "log [FROM]",
+    "await NAME",
+    "help",
+    "quit",
+];
 
 /// Rows of a CSV file in one transaction, and the bytes of their ids, names and values.
 const ROWS_AT_ONCE: usize = 250;
@@ -149,20 +183,15 @@ fn run(options: &Options) -> Result<(), Error> {
     };
     let runtime = Runtime::new().map_err(Error::Thread)?;
     let _entered = runtime.enter();
-    let mut notices = node.notices();
-    runtime.spawn(async move {
-        while let Some(notice) = notices.next().await {
-            eprintln!("{notice}");
-        }
-    });
+    runtime.spawn(log_notices(node.notices()));
     let mut listening = Vec::new();
     for addr in &options.listen {
         let listener = runtime.block_on(node.listen(addr))?;
         eprintln!("listening on {}", listener.local_addr());
         listening.push(listener);
     }
-    let connections: Vec<_> =
-        options.connect.iter().map(|addr| node.connect_in(addr, options.encoding)).collect();
+    let connect = |addr: &String| node.connect_in(addr, options.encoding);
+    let connections = options.connect.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
 
     let mut changes = node.watch_all();
     let me = node.id();
@@ -207,6 +236,27 @@ fn run(options: &Options) -> Result<(), Error> {
         std::thread::sleep(Duration::from_millis(1));
     }
     closed
+}
+
+/// Says what happens beside changes. What is tried again and again is said when it changes.
+async fn log_notices(mut notices: Notices) {
+    let mut said = BTreeMap::new();
+    while let Some(notice) = notices.next().await {
+        let (about, what) = match &notice {
+            Notice::ConnectFailed { addr, error } => (Some(addr.clone()), error.clone()),
+            Notice::Closed { peer: None, reason, by_peer, detail, .. } => {
+                (None, format!("{reason} {by_peer} {detail}"))
+            }
+            _ => {
+                said.clear();
+                eprintln!("{notice}");
+                continue;
+            }
+        };
+        if said.insert(about, what.clone()) != Some(what) {
+            eprintln!("{notice}");
+        }
+    }
 }
 
 /// Why a command did nothing.
@@ -285,6 +335,12 @@ struct Shell<'a> {
 impl Shell<'_> {
     fn answer(&mut self, line: &str) -> Result<Json, Refusal> {
         let (command, rest) = word(line);
+        if let Some(usage) = COMMANDS.iter().find(|usage| word(usage).0 == command) {
+            let wanted = usage.split(' ').skip(1).filter(|word| !word.starts_with('[')).count();
+            if rest.split_whitespace().take(wanted).count() < wanted {
+                return Err(refusal("bad_command", format!("something is missing: {usage}")));
+            }
+        }
         match command {
             "create" => {
                 let (key, json) = record(rest)?;
@@ -337,8 +393,13 @@ impl Shell<'_> {
             "peers" => self.peers(),
             "log" => self.log(rest),
             "await" => self.runtime.block_on(confirmed(&self.node, rest, &mut self.input)),
+            "help" => Ok(json!(COMMANDS)),
             "quit" => Ok(Json::Bool(true)),
-            _ => Err(refusal("bad_command", format!("there is no command {command:?}"))),
+            _ => {
+                let message =
+                    format!("there is no command {command:?}; `help` lists those there are");
+                Err(refusal("bad_command", message))
+            }
         }
     }
 
@@ -487,14 +548,15 @@ fn word(line: &str) -> (&str, &str) {
 fn record(rest: &str) -> Result<(RecordKey, &str), Refusal> {
     let (model, rest) = word(rest);
     let (id, rest) = word(rest);
-    if model.is_empty() || id.is_empty() {
-        return Err(refusal("bad_command", "a MODEL and an ID are wanted"));
-    }
     Ok((RecordKey { model: Name::new(model)?, id: RecordId::text(id)? }, rest))
 }
 
 fn value(json: &str) -> Result<Value, Refusal> {
-    Value::from_json(json).map_err(|fault| refusal("bad_json", fault))
+    Value::from_json(json).map_err(|fault| match serde_json::from_str::<IgnoredAny>(json) {
+        // Where it is no JSON at all, it is worth a second look to say where.
+        Err(error) => refusal("bad_json", format!("{error} of the JSON")),
+        Ok(_) => refusal("bad_json", fault),
+    })
 }
 
 /// Reads an object of fields. An `id` in it must be the record's, and is no field.

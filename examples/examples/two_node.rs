@@ -8,7 +8,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use syncro::{Connection, Encoding, Listening, Node, ScribeModel};
 use syncro_examples::{Airport, airports};
@@ -70,7 +70,7 @@ async fn run(dir: &Path, encoding: Encoding) -> Result<(), Box<dyn Error>> {
     // What the laptop lacks is what the server has written since they last met.
     let (lacking, had) = (server.end().offset - laptop.end().offset, laptop.end().offset);
     let first = world.begin();
-    let link = world.link();
+    let link = world.link()?;
     world.converge().await?;
     first.done(if had == 0 {
         "the laptop syncs for the first time"
@@ -88,7 +88,7 @@ async fn run(dir: &Path, encoding: Encoding) -> Result<(), Box<dyn Error>> {
     apart.done("the link is cut, and both edit offline")?;
 
     let again = world.begin();
-    let link = world.link();
+    let link = world.link()?;
     world.converge().await?;
     again.done("the link returns, and both converge")?;
     show_outcome(server, run)?;
@@ -132,8 +132,13 @@ fn edit_apart(server: &Node, laptop: &Node, run: i64) -> Result<(), syncro::Erro
     // Disjoint records.
     server.update::<Airport>(&"ORD".into(), |ord| ord.name = format!("O'Hare, run {run}"))?;
     laptop.update::<Airport>(&"SEA".into(), |sea| sea.name = format!("Tacoma, run {run}"))?;
-    // The same field: the later writer wins, on both sides.
+    // The same field: the later writer wins, on both sides. Later is what the stamps say, which have
+    // milliseconds: the laptop writes in one that the server's write has not seen.
     server.update::<Airport>(&"DEN".into(), |den| den.name = format!("Denver by server {run}"))?;
+    let written_at = unix_ms();
+    while unix_ms() == written_at {
+        std::hint::spin_loop();
+    }
     laptop.update::<Airport>(&"DEN".into(), |den| den.name = format!("Denver by laptop {run}"))?;
     // Different fields of one record: both stay.
     server.update::<Airport>(&"BOS".into(), |bos| bos.city = format!("Boston {run}"))?;
@@ -154,6 +159,10 @@ fn edit_apart(server: &Node, laptop: &Node, run: i64) -> Result<(), syncro::Erro
     server.create(&Note { id: id.clone(), text, seen_by: None })?;
     laptop.create(&Note { id, text: None, seen_by })?;
     Ok(())
+}
+
+fn unix_ms() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis())
 }
 
 fn show_outcome(node: &Node, run: i64) -> Result<(), Box<dyn Error>> {
@@ -187,7 +196,7 @@ impl World {
         Ok(Self { server, laptop, listening, encoding })
     }
 
-    fn link(&self) -> Connection {
+    fn link(&self) -> Result<Connection, syncro::Error> {
         self.laptop.connect_in(&self.listening.local_addr().to_string(), self.encoding)
     }
 

@@ -22,7 +22,7 @@ use crate::record::Record;
 use crate::scribe::Mark;
 use crate::session::{Fault, Session};
 use crate::stamp::{Epoch, Now, Stamp};
-use crate::store::{Commit, View};
+use crate::store::{Commit, PeerRow, View};
 
 pub(crate) use intake::{Intake, Taken};
 pub(crate) use own::Own;
@@ -232,9 +232,10 @@ pub struct SessionStatus {
     pub name: Option<Name>,
     /// Scribes of the peer's log that this node has not taken in yet.
     pub incoming: u64,
-    /// Scribes of this node's log that the peer has not confirmed yet.
+    /// Scribes of this node's log that the peer is not known to hold: it has neither confirmed them, in this
+    /// session or an earlier one, nor sent them itself.
     pub outgoing: u64,
-    /// Up to where the peer holds this node's log durably.
+    /// Up to where the peer has confirmed in this session that it holds this node's log durably.
     pub receipt: Option<u64>,
 }
 
@@ -463,6 +464,17 @@ impl Engine {
         }
     }
 
+    /// Writes what is known of a peer that has gone, with what else this step writes.
+    fn commit_row(&mut self, peer: NodeId, row: PeerRow, effects: &mut Effects) {
+        match &mut effects.commit {
+            Some(commit) => commit.peers.push((peer, row)),
+            None => {
+                let nothing = Intake::new(self.own.end());
+                effects.commit = Some(self.own.commit(nothing, vec![(peer, row)]));
+            }
+        }
+    }
+
     fn remove(
         &mut self,
         id: SessionId,
@@ -477,7 +489,11 @@ impl Engine {
         self.wakes.remove(id);
         let peer = session.peer();
         match peer {
-            Some(peer) => self.own.part(peer),
+            Some(peer) => {
+                if let Some(row) = self.own.part(peer) {
+                    self.commit_row(peer, row, effects);
+                }
+            }
             None => self.own.note_answer(session.nonce()),
         }
         effects.close(id, peer, reason, by_peer, detail);

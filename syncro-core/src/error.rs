@@ -1,7 +1,7 @@
 //! Errors, sorted by whose fault they are.
 
 use crate::digest::Point;
-use crate::id::{NodeId, RecordKey};
+use crate::id::{NodeId, RecordId, RecordKey};
 use crate::limits::{
     MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX,
     TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
@@ -94,10 +94,12 @@ pub enum DataError {
         reason: String,
     },
     /// A field read from a record does not fit the type that asked for it.
-    #[error("field {field:?} of {model:?} does not fit its type: {reason}")]
+    #[error("field {field:?} of {model}/{id} does not fit its type: {reason}")]
     Mismatch {
         /// The model.
         model: String,
+        /// The record.
+        id: RecordId,
         /// The field.
         field: String,
         /// What the type said.
@@ -167,6 +169,23 @@ pub enum UsageError {
         /// The node that was to be opened.
         wanted: NodeId,
     },
+    /// An update gave its record another id.
+    #[error(
+        "the update of {key} made its id {id}: a record keeps its id; create another one and \
+         destroy this one"
+    )]
+    IdChanged {
+        /// The record that was to be updated.
+        key: RecordKey,
+        /// The id that it was given.
+        id: RecordId,
+    },
+    /// A session was to be carried where no tokio runtime is.
+    #[error(
+        "no tokio runtime is here to carry sessions: make one and call this in it, in \
+         `block_on` or under `Runtime::enter`"
+    )]
+    NoRuntime,
     /// The engine has as many sessions as it can.
     #[error("there are too many sessions: close some first")]
     TooManySessions,

@@ -145,6 +145,7 @@ fn encode<T: Serialize + ?Sized>(field: &str, value: &T) -> Result<Encoded, Data
 #[derive(Debug)]
 pub struct FieldsReader<'a> {
     model: &'static str,
+    id: &'a RecordId,
     fields: &'a Fields,
 }
 
@@ -154,8 +155,8 @@ impl<'a> FieldsReader<'a> {
     /// # Errors
     ///
     /// [`DataError::Mismatch`] when the id or a field does not fit the type.
-    pub fn instance<M: ScribeModel>(id: &RecordId, fields: &'a Fields) -> Result<M, DataError> {
-        let reader = Self { model: M::MODEL, fields };
+    pub fn instance<M: ScribeModel>(id: &'a RecordId, fields: &'a Fields) -> Result<M, DataError> {
+        let reader = Self { model: M::MODEL, id, fields };
         let id = M::Id::from_record_id(id)
             .ok_or_else(|| reader.mismatch("id", format!("{id:?} is an id of another sort")))?;
         M::read(id, &reader)
@@ -167,8 +168,14 @@ impl<'a> FieldsReader<'a> {
     ///
     /// [`DataError::Mismatch`] when the value does not fit.
     pub fn value<T: DeserializeOwned>(&self, field: &str) -> Result<T, DataError> {
+        let none = |_| {
+            "the record has none; make the field an `Option`, or give it a default with \
+             `#[scribe(default)]`"
+                .to_owned()
+        };
         match self.fields.get(field) {
-            None => Encoded::NIL.to().map_err(|_| "the record has no such field".to_owned()),
+            None => Encoded::NIL.to().map_err(none),
+            Some(Field::Value(value)) if value.is_nil() => value.to().map_err(none),
             Some(Field::Value(value)) => value.to(),
             Some(_) => Err("it is a set, map or counter".to_owned()),
         }
@@ -245,7 +252,8 @@ impl<'a> FieldsReader<'a> {
     }
 
     fn mismatch(&self, field: &str, reason: String) -> DataError {
-        DataError::Mismatch { model: self.model.to_owned(), field: field.to_owned(), reason }
+        let (model, id, field) = (self.model.to_owned(), self.id.clone(), field.to_owned());
+        DataError::Mismatch { model, id, field, reason }
     }
 }
 

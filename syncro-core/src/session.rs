@@ -151,15 +151,14 @@ impl Session {
         let Phase::Open(open) = &self.phase else {
             return None;
         };
-        let receipt = open.push.receipt();
         Some(SessionStatus {
             session: self.outbox.session,
             peer: open.peer,
             epoch: open.epoch,
             name: open.name.clone(),
             incoming: open.pull.behind(),
-            outgoing: own.end().offset - receipt.unwrap_or(0),
-            receipt,
+            outgoing: own.end().offset - open.push.held().offset,
+            receipt: open.push.receipt(),
         })
     }
 
@@ -180,7 +179,8 @@ impl Session {
                 self.on_hello(hello, encoding, own, view, effects)?;
             }
             (Message::Sync { ladder }, Phase::Open(open)) => {
-                open.push.on_sync(ladder, own, view)?
+                open.push.on_sync(ladder, own, view)?;
+                own.peer_row(open.peer).held = open.push.held();
             }
             (Message::Scribes(scribes), Phase::Open(open)) => {
                 open.on_scribes(
@@ -195,6 +195,7 @@ impl Session {
             }
             (Message::Ack { point, credit }, Phase::Open(open)) => {
                 if open.push.on_ack(point, credit)? {
+                    own.peer_row(open.peer).held = open.push.held();
                     let (session, peer) = (self.outbox.session, open.peer);
                     effects.events.push(Event::Receipt { session, peer, offset: point.offset });
                 }

@@ -70,6 +70,9 @@ pub struct PeerRow {
     pub name: Option<Name>,
     /// The sync points in the peer's log.
     pub ladder: Ladder,
+    /// Up to where the peer is known to hold this node's log. It is for people, nothing is decided by it: it
+    /// is written when a point moves or the peer's last session ends, so after a crash it may lag.
+    pub held: Point,
 }
 
 /// Everything that one step of the engine writes, applied as a whole or not at all.

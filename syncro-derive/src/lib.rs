@@ -103,7 +103,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// # Generic structs
 ///
 /// Parameters, bounds and where clauses pass to the implementation as they are. State what the fields
-/// need:
+/// need, in the words of serde, which the program then depends on:
 ///
 /// ```
 /// use serde::{Serialize, de::DeserializeOwned};

@@ -67,6 +67,13 @@ pub enum NetError {
         limit: Duration,
     },
 
+    /// A text is no address, so that connecting to it can never succeed.
+    #[error("{addr:?} is no address: write host:port, the host by its name or its number")]
+    Address {
+        /// What the caller gave.
+        addr: String,
+    },
+
     /// Somebody else on this machine already listens on the address.
     #[error(
         "cannot listen on {addr}: the address is already in use on this machine; stop the \

@@ -18,6 +18,18 @@ use crate::NetError;
 /// this is not worth waiting for, only worth trying again.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Checks that `addr` is a `host:port`, so that connecting to it may succeed one day.
+///
+/// # Errors
+///
+/// [`NetError::Address`] when it is none.
+pub fn check(addr: &str) -> Result<(), NetError> {
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    let is_fit =
+        addr.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port));
+    if is_fit { Ok(()) } else { Err(NetError::Address { addr: addr.to_owned() }) }
+}
+
 /// Connects to `addr`, a `host:port` with a name or a number, within [`CONNECT_TIMEOUT`].
 ///
 /// # Errors
@@ -233,6 +245,17 @@ mod tests {
     async fn an_address_that_is_none_is_not_taken_for_one_in_use() {
         assert!(matches!(listen("nonsense").await, Err(NetError::Listen { .. })));
         assert!(matches!(connect("nonsense").await, Err(NetError::Connect { .. })));
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for addr in ["peer:7", "127.0.0.1:0", "[::1]:65535"] {
+            check(addr).unwrap();
+        }
+        for addr in ["", "nonsense", "peer:", ":7", "peer:x", "peer:65536", "http://peer/"] {
+            let message = check(addr).unwrap_err().to_string();
+            assert!(message.contains(addr) && message.contains("host:port"), "{message}");
+        }
     }
 
     #[tokio::test]

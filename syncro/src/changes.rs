@@ -25,7 +25,7 @@ const QUEUED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of the log read at once for a watcher that reads on from it.
 const REPLAY_BYTES: usize = 64 << 10;
 
-/// What one scribe did to one record.
+/// What one scribe did to one record: everything that a transaction did to it, as one change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change<T> {
     /// The scribe's offset in this node's log.
@@ -74,7 +74,8 @@ impl<M: ScribeModel> Watch<M> {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] when the record does not fit the type: the change is passed over.
+    /// [`DataError::Mismatch`] when the record, which it names, does not fit the type: the change is passed
+    /// over.
     /// [`Error::Store`] when the log cannot be read.
     pub async fn next(&mut self) -> Result<Option<Change<M>>, Error> {
         loop {

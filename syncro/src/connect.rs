@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use syncro_core::{CloseReason, Encoding, Role};
-use syncro_net::Backoff;
+use syncro_core::{CloseReason, Encoding, Role, UsageError};
+use syncro_net::{Backoff, NetError};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::core::Core;
 use crate::error::Error;
 use crate::notices::Notice;
-use crate::session::run;
+use crate::session::{SessionEnd, run};
 
 /// Takes connections until it is closed or dropped, or the node is closed; sessions that are open go on.
 #[derive(Debug)]
@@ -66,7 +67,13 @@ impl Drop for Connection {
     }
 }
 
+/// The runtime that carries sessions.
+pub(crate) fn runtime() -> Result<Handle, UsageError> {
+    Handle::try_current().map_err(|_| UsageError::NoRuntime)
+}
+
 pub(crate) async fn listen(core: Arc<Core>, addr: &str) -> Result<Listening, Error> {
+    runtime()?;
     let mut working = core.work();
     if let Some(error) = core.stopped() {
         return Err(error);
@@ -92,10 +99,16 @@ pub(crate) async fn listen(core: Arc<Core>, addr: &str) -> Result<Listening, Err
     Ok(Listening { addr, task })
 }
 
-pub(crate) fn connect(core: Arc<Core>, addr: String, encoding: Encoding) -> Connection {
+pub(crate) fn connect(
+    core: Arc<Core>,
+    addr: String,
+    encoding: Encoding,
+) -> Result<Connection, Error> {
+    let runtime = runtime()?;
+    syncro_net::tcp::check(&addr)?;
     let (stop, mut stopped) = watch::channel(false);
     let mut working = core.work();
-    let task = tokio::spawn(async move {
+    let task = runtime.spawn(async move {
         let mut backoff = Backoff::default();
         while !*working.borrow() && !*stopped.borrow() {
             if attempt(&core, &addr, encoding, &mut stopped, &mut working).await {
@@ -108,7 +121,7 @@ pub(crate) fn connect(core: Arc<Core>, addr: String, encoding: Encoding) -> Conn
             }
         }
     });
-    Connection { stop, task }
+    Ok(Connection { stop, task })
 }
 
 /// Connects once and carries the session; returns whether it opened and nobody misbehaved.
@@ -127,8 +140,15 @@ async fn attempt(
     let stream = match stream {
         Ok(stream) => stream,
         Err(error) => {
-            let (addr, error) = (addr.to_owned(), error.to_string());
-            core.board.post(Notice::ConnectFailed { addr, error });
+            // The notice names the address, and says that it is tried again.
+            let error = match error {
+                NetError::Connect { cause, .. } => cause.to_string(),
+                NetError::ConnectTimeout { limit, .. } => {
+                    format!("no answer within {} s", limit.as_secs())
+                }
+                other => other.to_string(),
+            };
+            core.board.post(Notice::ConnectFailed { addr: addr.to_owned(), error });
             return false;
         }
     };
@@ -136,10 +156,27 @@ async fn attempt(
         // A connection whose handle was dropped is aborted instead.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let end = run(core, stream, Role::Dial(encoding), stop).await;
-    end.is_ok_and(|end| {
-        // A session that ended by an offence would do so again: that must not go round without a pause.
-        use CloseReason::{Done, Lost, ShuttingDown, Silent};
-        end.was_open && matches!(end.reason, Done | Lost | ShuttingDown | Silent)
-    })
+    let Ok(end) = run(core, stream, Role::Dial(encoding), stop).await else {
+        return false;
+    };
+    if let Some(error) = unmet(end) {
+        core.board.post(Notice::ConnectFailed { addr: addr.to_owned(), error });
+    }
+    // A session that ended by an offence would do so again: that must not go round without a pause.
+    use CloseReason::{Done, Lost, ShuttingDown, Silent};
+    end.was_open && matches!(end.reason, Done | Lost | ShuttingDown | Silent)
+}
+
+/// Why nobody was met on a connection that was made, if it is not that somebody closes.
+fn unmet(end: SessionEnd) -> Option<String> {
+    use CloseReason::{Done, FrameTooLarge, HandshakeTimeout, Lost, Malformed, ShuttingDown};
+    match end.reason {
+        _ if end.was_open => None,
+        Done | ShuttingDown => None,
+        Lost => Some("it hung up without a hello".to_owned()),
+        FrameTooLarge | HandshakeTimeout | Malformed => {
+            Some(format!("what answers does not speak Syncro? ({})", end.reason))
+        }
+        reason => Some(reason.to_string()),
+    }
 }

@@ -2,7 +2,7 @@
 
 use syncro_core::{
     DataError, Edit, Fields, FieldsReader, FieldsWriter, ModelId, Name, Proposal, Record,
-    RecordKey, ScribeModel, View,
+    RecordKey, ScribeModel, UsageError, View,
 };
 use syncro_store::Reader;
 
@@ -12,6 +12,10 @@ use crate::error::Error;
 ///
 /// It reads its own writes. What others write meanwhile it may see or not: the last writer of a field
 /// wins, and a record that somebody destroyed meanwhile makes the transaction fail as a whole.
+///
+/// What it does to one record is one scribe, whatever it takes to say it: a record that it creates and then
+/// updates is created as it is at the end, one that it creates and destroys never was, and one that it
+/// destroys and creates is replaced ([`Mark`](crate::Mark)). So watchers see one change of each record.
 #[derive(Debug)]
 pub struct Draft {
     proposal: Proposal,
@@ -51,7 +55,8 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// [`DataError::Missing`] when it is not alive.
+    /// [`DataError::Missing`] when it is not alive, [`UsageError::IdChanged`] when the closure changes the
+    /// id, and whatever else makes the data unfit to be recorded.
     pub fn update<M: ScribeModel>(
         &mut self,
         id: &M::Id,
@@ -63,6 +68,10 @@ impl Draft {
             instance(&key, &record)?.ok_or_else(|| DataError::Missing { key: key.clone() })?;
         let before = FieldsWriter::fields_of(&changed)?;
         change(&mut changed);
+        let id = changed.id().to_record_id()?;
+        if id != key.id {
+            return Err(UsageError::IdChanged { key, id }.into());
+        }
         let edits = FieldsWriter::fields_of(&changed)?.edits_from(&before)?;
         self.update_record(key, edits)
     }

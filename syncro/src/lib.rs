@@ -5,7 +5,6 @@
 //! end with equal records.
 //!
 //! ```
-//! use serde::{Deserialize, Serialize};
 //! use syncro::{Node, ScribeModel};
 //!
 //! #[derive(ScribeModel, Clone, Debug, PartialEq)]

@@ -1,12 +1,13 @@
 //! The handle that applications hold.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use syncro_core::{
-    Config, Digest, Encoding, Entry, Fields, Name, NodeId, Point, Proposal, Record, RecordId,
-    RecordKey, Role, ScribeModel, SessionStatus, UsageError, View,
+    Config, Digest, Encoding, Entry, Fields, Name, NodeId, PeerRow, Point, Proposal, Record,
+    RecordId, RecordKey, Role, ScribeModel, SessionStatus, UsageError, View,
 };
 use syncro_store::{Backend, LogStore, Memory, Reader, Verified};
 #[cfg(feature = "redb")]
@@ -32,7 +33,6 @@ const LISTED_AT_ONCE: usize = 512;
 /// see everything written. The node needs no async runtime; sessions run on the host's.
 ///
 /// ```
-/// # use serde::{Deserialize, Serialize};
 /// use syncro::{Node, ScribeModel};
 ///
 /// #[derive(ScribeModel, Clone, Debug, PartialEq)]
@@ -50,7 +50,7 @@ const LISTED_AT_ONCE: usize = 512;
 /// let written = laptop.create(&milk)?.expect("a create is always recorded");
 ///
 /// let listening = server.listen("127.0.0.1:0").await?;
-/// let _connection = laptop.connect(&listening.local_addr().to_string());
+/// let _connection = laptop.connect(&listening.local_addr().to_string())?;
 /// laptop.confirmed_by(server.id(), written.offset).await?;
 /// assert_eq!(server.get::<Todo>(&"1".to_string())?, Some(milk));
 /// # Ok(())
@@ -88,7 +88,8 @@ impl NodeBuilder {
     }
 
     /// Names the node. The name is told to peers, for people to read; unless an id is given, the id is
-    /// derived from it ([`NodeId::named`]).
+    /// derived from it ([`NodeId::named`]), and then the name is who the node is: two stores under one name
+    /// are one node twice.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
@@ -147,6 +148,9 @@ impl NodeBuilder {
 impl Node {
     /// Opens a named node in a file, which is created if it is not there.
     ///
+    /// The name is who the node is: two stores under one name are one node twice, which peers take for copies
+    /// of each other. Give each device a name of its own, or an id ([`NodeBuilder::id`]).
+    ///
     /// Copying the file while the node is closed is a backup; a copy, opened, is the same node in another
     /// epoch, and the two converge.
     ///
@@ -158,7 +162,8 @@ impl Node {
         Self::builder().name(name).open(path)
     }
 
-    /// Opens a named node in memory, gone when the last handle is.
+    /// Opens a named node in memory, gone when the last handle is. The name is who it is, as with
+    /// [`open`](Self::open).
     ///
     /// # Errors
     ///
@@ -167,7 +172,7 @@ impl Node {
         Self::builder().name(name).open_on(Memory::new())
     }
 
-    /// Says more about the node to be opened.
+    /// Says more about the node to be opened: with neither a name nor an id a new store gets a random one.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::default()
     }
@@ -196,7 +201,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`DataError::Missing`](crate::DataError::Missing) when there is no such record.
+    /// [`DataError::Missing`](crate::DataError::Missing) when there is no such record,
+    /// [`UsageError::IdChanged`] when the closure changes the id.
     pub fn update<M: ScribeModel>(
         &self,
         id: &M::Id,
@@ -224,6 +230,9 @@ impl Node {
     }
 
     /// Records several changes together or not at all. An error of the closure records nothing.
+    ///
+    /// What it does to one record is one scribe and one change to a watcher, as it is at the end: a create
+    /// and an update of one record are one create; see [`Draft`].
     ///
     /// # Errors
     ///
@@ -281,7 +290,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] when it does not fit the type.
+    /// [`DataError::Mismatch`](crate::DataError::Mismatch) when it does not fit the type.
     pub fn get<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<M>, Error> {
         let key = key_of::<M>(id)?;
         match self.core.reader.record(&key)? {
@@ -294,7 +303,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] when one does not fit the type.
+    /// [`DataError::Mismatch`](crate::DataError::Mismatch) when one does not fit the type. It names the
+    /// record; [`list_records`](Self::list_records) reads every one, whatever it holds.
     pub fn list<M: ScribeModel>(&self, keep: impl Fn(&M) -> bool) -> Result<Vec<M>, Error> {
         let model = Name::new(M::MODEL)?;
         let mut listed = Vec::new();
@@ -336,7 +346,8 @@ impl Node {
         Ok(self.core.reader.models()?)
     }
 
-    /// A digest over all live records: equal on nodes that hold equal records.
+    /// A digest over all live records, equal on nodes that hold equal records: stamps included, which say who
+    /// wrote what and when. Two nodes on which the same was written twice, each on its own, have two digests.
     ///
     /// # Errors
     ///
@@ -429,7 +440,7 @@ impl Node {
         self.core.reader.clone()
     }
 
-    /// Watches the changes of a model from now on.
+    /// Watches the changes of a model from now on: one for each record that a transaction touched.
     pub fn watch<M: ScribeModel>(&self) -> Watch<M> {
         Watch::new(self.watch_all())
     }
@@ -496,15 +507,17 @@ impl Node {
     /// [`Error::Store`] when they cannot be read.
     pub fn peers(&self) -> Result<Vec<PeerStatus>, Error> {
         let (sessions, end) = (self.sessions(), self.end().offset);
-        let mut names: std::collections::BTreeMap<NodeId, Option<Name>> =
-            self.core.reader.peers()?.into_iter().map(|(node, row)| (node, row.name)).collect();
+        let mut rows: BTreeMap<NodeId, PeerRow> = self.core.reader.peers()?.into_iter().collect();
         for session in &sessions {
-            names.entry(session.peer).or_default();
+            rows.entry(session.peer).or_default();
         }
-        let status = names.into_iter().map(|(node, name)| {
-            PeerStatus::new(node, name, &sessions, end, self.core.receipts.of(node))
+        let status = rows.into_iter().map(|(node, mut row)| {
+            if self.core.reader.digest_at(row.held.offset)? != Some(row.held.digest) {
+                row.held = Point::START;
+            }
+            Ok(PeerStatus::new(node, row, &sessions, end, self.core.receipts.of(node)))
         });
-        Ok(status.collect())
+        status.collect()
     }
 
     /// The open sessions. Two may be of one peer: a store that was copied, or a second connection.
@@ -546,33 +559,55 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Net`] when the address is in use or cannot be had, [`Error::Closed`] when the node is
-    /// closed, [`Error::Store`] when its store has failed.
+    /// [`Error::Net`] when the address is in use or cannot be had, [`UsageError::NoRuntime`] outside of a
+    /// tokio runtime, [`Error::Closed`] when the node is closed, [`Error::Store`] when its store has failed.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime has no I/O.
     pub async fn listen(&self, addr: &str) -> Result<Listening, Error> {
         connect::listen(self.core.clone(), addr).await
     }
 
     /// Connects to a TCP address now, and again whenever the connection is lost: after 100 ms, doubling
-    /// to at most 5 s, at random within that. Call it in a tokio runtime.
-    pub fn connect(&self, addr: &str) -> Connection {
+    /// to at most 5 s, at random within that. What fails on the way is a [`Notice`](crate::Notice).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Net`] for an address that is no `host:port`, [`UsageError::NoRuntime`] outside of a tokio
+    /// runtime.
+    ///
+    /// # Panics
+    ///
+    /// In its task, when the runtime has no timers or no I/O.
+    pub fn connect(&self, addr: &str) -> Result<Connection, Error> {
         self.connect_in(addr, Encoding::default())
     }
 
     /// Like [`connect`](Self::connect), in an encoding of your choice.
-    pub fn connect_in(&self, addr: &str, encoding: Encoding) -> Connection {
-        connect::connect(self.core.clone(), addr.to_owned(), encoding)
-    }
-
-    /// Carries a session over any stream of bytes until it ends. Call it in a tokio runtime with timers.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] when there are too many sessions, [`Error::Closed`] when the node is closed,
+    /// Like [`connect`](Self::connect).
+    pub fn connect_in(&self, addr: &str, encoding: Encoding) -> Result<Connection, Error> {
+        connect::connect(self.core.clone(), addr.to_owned(), encoding)
+    }
+
+    /// Carries a session over any stream of bytes until it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] when there are too many sessions or no tokio runtime is here, [`Error::Closed`] when the node is closed,
     /// [`Error::Store`] when its store has failed.
+    ///
+    /// # Panics
+    ///
+    /// When the runtime has no timers.
     pub async fn run<S>(&self, stream: S, role: Role) -> Result<SessionEnd, Error>
     where
         S: AsyncRead + AsyncWrite,
     {
+        connect::runtime()?;
         session::run(&self.core, stream, role, std::future::pending()).await
     }
 

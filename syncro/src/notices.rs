@@ -44,7 +44,7 @@ pub enum Notice {
         /// More about the reason.
         detail: String,
     },
-    /// An attempt to connect failed; the next follows by itself.
+    /// An attempt to connect failed, or what answered did not say who it is; the next follows by itself.
     ConnectFailed {
         /// The address.
         addr: String,
@@ -93,7 +93,9 @@ impl fmt::Display for Notice {
                 write!(f, "session {} was ended by {by}: {reason}", session.0)?;
                 if detail.is_empty() { Ok(()) } else { write!(f, " ({detail})") }
             }
-            Self::ConnectFailed { error, .. } => write!(f, "{error}; trying again"),
+            Self::ConnectFailed { addr, error } => {
+                write!(f, "no session with {addr}: {error}; trying again")
+            }
             Self::FutureStamp { stamp, skew_ms } => write!(
                 f,
                 "a transaction of {:?} is stamped {skew_ms} ms in the future: its clock, or this \

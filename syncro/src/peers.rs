@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use syncro_core::{Name, NodeId, SessionStatus};
+use syncro_core::{Name, NodeId, PeerRow, SessionStatus};
 
 /// Word from a peer that it holds everything up to an offset of this node's log durably.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,10 @@ pub struct PeerStatus {
     pub sessions: usize,
     /// Scribes of its log that are not here yet; while it is not connected, as far as known: 0.
     pub incoming: u64,
-    /// Scribes of this node's log that it has not confirmed in this session, or since this node opened.
+    /// Scribes of this node's log that it is not known to hold: it has neither confirmed them, ever, nor
+    /// sent them itself. After a crash of this node they may be more than it lacks, until it connects.
+    ///
+    /// What a peer has sent may still be lost in a crash there; what is surely durable says the receipt.
     pub outgoing: u64,
     /// The last receipt since this node opened.
     pub receipt: Option<Receipt>,
@@ -41,19 +44,19 @@ impl PeerStatus {
     /// The status of a peer of some sessions; of several, the one that is furthest behind counts.
     pub(crate) fn new(
         node: NodeId,
-        name: Option<Name>,
+        row: PeerRow,
         sessions: &[SessionStatus],
         end: u64,
         receipt: Option<Receipt>,
     ) -> Self {
         let sessions: Vec<_> = sessions.iter().filter(|session| session.peer == node).collect();
-        let unconfirmed = end - receipt.map_or(0, |receipt| receipt.offset.min(end));
+        let lacking = end.saturating_sub(row.held.offset);
         Self {
             node,
-            name: sessions.first().and_then(|session| session.name.clone()).or(name),
+            name: sessions.first().and_then(|session| session.name.clone()).or(row.name),
             sessions: sessions.len(),
             incoming: sessions.iter().map(|session| session.incoming).max().unwrap_or(0),
-            outgoing: sessions.iter().map(|session| session.outgoing).max().unwrap_or(unconfirmed),
+            outgoing: sessions.iter().map(|session| session.outgoing).max().unwrap_or(lacking),
             receipt,
         }
     }

@@ -1,5 +1,6 @@
 //! Processes that meet over TCP.
 
+use std::io::{Read, Write};
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
@@ -45,10 +46,10 @@ fn peers_are_shown_with_their_names_and_how_far_they_are() {
     let guid = laptop.ok("log 0")[0]["node"].clone();
     let peer = laptop.ok("peers")[0].clone();
     assert_eq!((&peer["name"], &peer["guid"]), (&json!("server"), &guid));
-    let peer = server.until("peers", |peers| peers[0]["outgoing"] == 0)[0].clone();
+    let peer = server.until("peers", |peers| peers[0]["receipt"] == 1)[0].clone();
     assert_eq!(peer["name"], "laptop");
     assert_eq!((&peer["connected"], &peer["sessions"]), (&json!(true), &json!(1)));
-    assert_eq!((&peer["incoming"], &peer["receipt"]), (&json!(0), &json!(1)));
+    assert_eq!((&peer["incoming"], &peer["outgoing"]), (&json!(0), &json!(0)));
 
     laptop.quit();
     server.until("peers", |peers| peers[0]["connected"] == false);
@@ -78,6 +79,30 @@ fn an_await_before_quit_still_gets_its_answer_from_a_peer_that_is_there() {
     assert_eq!(laptop.next_answer().unwrap(), json!({"ok": true}));
     assert_eq!(laptop.next_answer().unwrap(), json!({"ok": true}));
     assert!(laptop.wait().success());
+}
+
+/// It said how long a frame may be, and not who was at fault, at every attempt.
+#[test]
+fn a_port_that_speaks_something_else_is_named_once() {
+    let web = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = web.local_addr().unwrap().to_string();
+    let laptop = connected("laptop", &addr, &[]);
+    for _ in 0..3 {
+        let (mut stream, _) = web.accept().unwrap();
+        let mut heard = [0; 1024];
+        assert!(stream.read(&mut heard).unwrap() > 0, "a hello");
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        assert!(stream.read(&mut heard).unwrap() > 0, "a goodbye");
+    }
+    drop(web);
+    let start = format!("no session with {addr}: ");
+    let mut said = vec![laptop.logged(&start)];
+    while !said.last().unwrap().contains("refused") {
+        said.push(laptop.logged(&start));
+    }
+    assert!(said[0].starts_with("what answers does not speak Syncro?"), "{said:?}");
+    assert!(said.iter().all(|line| line.ends_with("; trying again")), "{said:?}");
+    assert_eq!(said.iter().filter(|line| line.contains("Syncro")).count(), 1, "{said:?}");
 }
 
 #[test]
@@ -214,6 +239,11 @@ fn the_main_job_runs_and_a_second_run_goes_on_from_it() {
     assert!(scribes <= 4 && bytes < 8_000, "{second}");
     assert!(first.contains("run 1 in") && second.contains("run 2 in"));
     assert!(second.contains("14 after 2 runs"), "{second}");
+    // The laptop wrote later.
+    assert!(
+        first.contains("Denver by laptop 1") && second.contains("Denver by laptop 2"),
+        "{second}"
+    );
 }
 
 /// Runs it, and returns what it printed; both digests must be equal.

@@ -1,6 +1,6 @@
 //! What an engine knows of itself: author, clock, log.
 
-use std::collections::btree_map::Entry::{Occupied, Vacant};
+use std::collections::btree_map::Entry::Occupied;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Config, Event, Intake, Role, SessionId, Tail};
@@ -36,6 +36,8 @@ pub(crate) struct Own {
 #[derive(Clone, Debug, Default)]
 struct Met {
     row: PeerRow,
+    /// What the store has of `row.held`.
+    saved: Point,
     /// How many sessions it has.
     sessions: usize,
 }
@@ -187,25 +189,30 @@ impl Own {
 
     /// Counts one more session of a peer. Its row is loaded with the first.
     pub(crate) fn meet(&mut self, peer: NodeId, view: &impl View) -> Result<(), StoreError> {
-        let met = match self.peers.entry(peer) {
-            Occupied(met) => met.into_mut(),
-            Vacant(place) => {
-                let row = view.peer(peer)?.unwrap_or_default();
-                place.insert(Met { row, sessions: 0 })
-            }
-        };
-        met.sessions += 1;
+        if let Some(met) = self.peers.get_mut(&peer) {
+            met.sessions += 1;
+            return Ok(());
+        }
+        let mut row = view.peer(peer)?.unwrap_or_default();
+        if !self.has(row.held, view)? {
+            row.held = Point::START;
+        }
+        self.peers.insert(peer, Met { saved: row.held, row, sessions: 1 });
         Ok(())
     }
 
-    /// Counts one session of a peer less. Its row goes with the last.
-    pub(super) fn part(&mut self, peer: NodeId) {
-        if let Occupied(mut met) = self.peers.entry(peer) {
-            met.get_mut().sessions -= 1;
-            if met.get().sessions == 0 {
-                met.remove();
-            }
+    /// Counts one session of a peer less. Its row goes with the last, and is returned if the store does not
+    /// have it as it is.
+    pub(super) fn part(&mut self, peer: NodeId) -> Option<PeerRow> {
+        let Occupied(mut met) = self.peers.entry(peer) else {
+            return None;
+        };
+        met.get_mut().sessions -= 1;
+        if met.get().sessions > 0 {
+            return None;
         }
+        let Met { row, saved, .. } = met.remove();
+        (row.held != saved).then_some(row)
     }
 
     /// Takes what was gathered as done, and turns it into the commit that makes it so.
@@ -216,6 +223,11 @@ impl Own {
         }
         self.end = intake.end;
         self.tail.extend(&intake.entries);
+        for (peer, row) in &peers {
+            if let Some(met) = self.peers.get_mut(peer) {
+                met.saved = row.held;
+            }
+        }
         Commit {
             sequence: self.sequence,
             entries: intake.entries,

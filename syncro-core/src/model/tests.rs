@@ -108,10 +108,11 @@ fn an_id_of_another_sort_or_range_does_not_fit() {
 fn a_default_stands_in_for_what_is_missing_or_nil_and_for_nothing_else() {
     let of = |value: Value| {
         let fields = Fields::from_values(&[("f".to_owned(), value)].into()).unwrap();
-        FieldsReader { model: "m", fields: &fields }.value_or_default::<u8>("f")
+        FieldsReader { model: "m", id: &RecordId::Int(1), fields: &fields }
+            .value_or_default::<u8>("f")
     };
-    let missing =
-        FieldsReader { model: "m", fields: &Fields::default() }.value_or_default::<u8>("f");
+    let missing = FieldsReader { model: "m", id: &RecordId::Int(1), fields: &Fields::default() }
+        .value_or_default::<u8>("f");
     assert_eq!(missing, Ok(0));
     assert_eq!(of(Value::Nil), Ok(0));
     assert_eq!(of(7.into()), Ok(7));

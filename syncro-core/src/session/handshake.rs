@@ -66,7 +66,7 @@ impl Session {
         }
         let row = own.peer_row(hello.node);
         row.name.clone_from(&hello.name);
-        let mut ladder = row.ladder.offer();
+        let (mut ladder, held) = (row.ladder.offer(), row.held);
         // Where the peer's log begins as this node's does, this node has what is in it.
         ladder.push(own.end());
         #[cfg(all(feature = "planted", debug_assertions))]
@@ -86,7 +86,7 @@ impl Session {
             epoch: hello.epoch,
             name: hello.name,
             pull: Pull::new(ladder),
-            push: Push::new(hello.window),
+            push: Push::new(hello.window, held),
         }));
         #[cfg(all(feature = "planted", debug_assertions))]
         if let Phase::Open(open) = &mut self.phase {

@@ -138,6 +138,11 @@ impl Open {
             return Err(Fault::peer(CloseReason::Digest));
         }
         self.pull.branch = branch;
+        for (taken, transaction, _) in &runs {
+            let (Taken::New { offset, digest } | Taken::Held { offset, digest }) = *taken;
+            self.push.note_held(offset, transaction, digest);
+        }
+        own.peer_row(self.peer).held = self.push.held();
         self.finish(now, intake, &scribes, received, own, effects);
         for (taken, transaction, theirs) in runs {
             let (Taken::New { offset, digest } | Taken::Held { offset, digest }) = taken;

@@ -24,6 +24,8 @@ pub(super) struct Push {
     credit: u64,
     /// Up to where the peer holds this log durably.
     acknowledged: Option<Point>,
+    /// Up to where the peer is known to hold this log, from earlier sessions and this one.
+    held: Point,
     /// The points sent since, in order: what the peer may acknowledge next. There is one for each message,
     /// so as many as fit the window that the peer granted, and [`UNACKNOWLEDGED_MAX`] whatever that is.
     unacknowledged: VecDeque<Point>,
@@ -64,12 +66,13 @@ impl Run {
 }
 
 impl Push {
-    pub(super) fn new(credit: u64) -> Self {
+    pub(super) fn new(credit: u64, held: Point) -> Self {
         Self {
             stream: None,
             sent: 0,
             credit,
             acknowledged: None,
+            held,
             unacknowledged: VecDeque::new(),
             echoes: BTreeMap::new(),
             echo_due_ms: None,
@@ -81,6 +84,10 @@ impl Push {
 
     pub(super) fn receipt(&self) -> Option<u64> {
         self.acknowledged.map(|point| point.offset)
+    }
+
+    pub(super) fn held(&self) -> Point {
+        self.held
     }
 
     pub(super) fn echo_due_ms(&self) -> Option<u64> {
@@ -129,6 +136,8 @@ impl Push {
                 break;
             }
         }
+        // A peer that knows of less than it held was restored.
+        self.held = self.held.min(at);
         self.stream = Some(Stream { start: at.offset, at, is_announced: false });
         Ok(())
     }
@@ -154,7 +163,16 @@ impl Push {
         };
         self.unacknowledged.drain(..=place);
         self.acknowledged = Some(point);
+        self.held = self.held.max(point);
         Ok(true)
+    }
+
+    /// Notes that the peer has sent a transaction that is in this log at an offset. What does not follow on
+    /// what it holds is left to its word.
+    pub(super) fn note_held(&mut self, offset: u64, transaction: &Transaction, digest: Digest) {
+        if offset == self.held.offset {
+            self.held = Point { offset: offset + transaction.len(), digest };
+        }
     }
 
     /// Notes that the peer has a transaction of this log. What is forgotten here is only sent in vain.

@@ -34,7 +34,8 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 ///
 /// redb trusts the pages of a file that was closed cleanly, and panics over some damage in them.
 /// Such a panic is caught and becomes [`StoreError::Corrupt`], unless the program is built with
-/// `panic = "abort"`. Out of reach stays damage over which redb overflows the stack or panics
+/// `panic = "abort"`. Its message, and a backtrace if one is wanted, go to stderr all the same: the
+/// program's panic hook speaks before anything can catch ([`std::panic::set_hook`]). Out of reach stays damage over which redb overflows the stack or panics
 /// twice: about one random damage in 50,000, met inside a write, ends the process.
 ///
 /// ```

@@ -41,10 +41,12 @@ pub(crate) fn read_mark(content: &Bytes) -> Option<Point> {
     read_point(&mut In::new(content))
 }
 
-/// `name, number of rungs, rungs of epoch 8, offset 8, digest 16`; an empty name is none.
+/// `name, held: offset 8, digest 16, number of rungs, rungs of epoch 8, offset 8, digest 16`; an empty name
+/// is none.
 pub(crate) fn write_peer(row: &PeerRow) -> Vec<u8> {
     let mut out = Out::default();
     out.bytes(row.name.as_ref().map_or(&[], |name| name.as_str().as_bytes()));
+    write_point(&mut out, row.held);
     out.varint(row.ladder.rungs().len() as u64);
     for rung in row.ladder.rungs() {
         out.fixed(&rung.epoch.0.to_be_bytes());
@@ -60,12 +62,13 @@ pub(crate) fn read_peer(content: &Bytes) -> Option<PeerRow> {
         "" => None,
         name => Some(Name::new(name).ok()?),
     };
+    let held = read_point(&mut row)?;
     let mut rungs = Vec::new();
     for _ in 0..row.varint()? {
         let epoch = Epoch(u64::from_be_bytes(row.fixed()?));
         rungs.push(Rung { epoch, point: read_point(&mut row)? });
     }
-    Some(PeerRow { name, ladder: Ladder::new(rungs) })
+    Some(PeerRow { name, ladder: Ladder::new(rungs), held })
 }
 
 fn write_point(out: &mut Out, point: Point) {

@@ -140,15 +140,16 @@ fn golden_bytes_of_rows() {
         Rung { epoch: Epoch(1), point: point(2, 3) },
         Rung { epoch: Epoch(4), point: point(5, 6) },
     ];
-    let peer = PeerRow { name: Some(name("laptop")), ladder: Ladder::new(rungs) };
+    let (name, ladder) = (Some(name("laptop")), Ladder::new(rungs));
+    let peer = PeerRow { name, ladder, held: point(7, 8) };
     let bytes = row::write_peer(&peer);
     assert_eq!(
         hex(&bytes),
-        "066c6170746f700200000000000000010000000000000002030303030303030303030303030303030000000000000004000000000000000506060606060606060606060606060606"
+        "066c6170746f700000000000000007080808080808080808080808080808080200000000000000010000000000000002030303030303030303030303030303030000000000000004000000000000000506060606060606060606060606060606"
     );
     assert_eq!(row::read_peer(&bytes.into()), Some(peer));
     let nameless = PeerRow::default();
-    assert_eq!(hex(&row::write_peer(&nameless)), "0000");
+    assert_eq!(hex(&row::write_peer(&nameless)), "00".repeat(1 + 8 + 16 + 1));
     assert_eq!(row::read_peer(&row::write_peer(&nameless).into()), Some(nameless));
 
     let mark = point(0x77, 0x88);

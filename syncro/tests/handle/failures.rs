@@ -115,7 +115,7 @@ async fn closing_lets_go_of_the_file_whoever_still_holds_on() {
     let node = Node::open(&path, "a").unwrap();
     node.create(&todo("milk")).unwrap();
     let listening = node.listen("127.0.0.1:0").await.unwrap();
-    let connection = node.connect(&listening.local_addr().to_string());
+    let connection = node.connect(&listening.local_addr().to_string()).unwrap();
     let (near, _far) = tokio::io::duplex(4096);
     let session = run(&node, near, Role::Dial(Encoding::MessagePack));
     eventually("the session is open", || node.traffic().1 > 0).await;

@@ -202,12 +202,44 @@ fn a_record_that_does_not_fit_the_type_is_an_error_that_names_the_field() {
     let key = syncro::RecordKey { model: name("todo"), id: known.into() };
     node.transaction(|draft| draft.create_record(key, &fields)).unwrap();
     match node.get::<Unfit>(&known) {
-        Err(Error::Data(DataError::Mismatch { model, field, .. })) => {
-            assert_eq!((model.as_str(), field.as_str()), ("todo", "title"));
+        Err(Error::Data(DataError::Mismatch { model, id, field, .. })) => {
+            assert_eq!((model.as_str(), id, field.as_str()), ("todo", known.into(), "title"));
         }
         other => panic!("{other:?}"),
     }
     assert!(node.list::<Todo>(|_| true).unwrap_err().to_string().contains("id"));
+}
+
+/// One record of an older program made every list fail, and nothing said which it was.
+#[tokio::test]
+async fn a_record_that_lacks_a_field_is_named_wherever_it_is_read_with_what_helps() {
+    let node = node("a");
+    let mut watch = node.watch::<Todo>();
+    node.create(&todo("fit")).unwrap();
+    let old = key("todo", "old");
+    for (title, says) in
+        [(Value::Nil, "#[scribe(default)]"), (Value::from(7), "does not fit its type")]
+    {
+        let fields = Fields::from_values(&[(id("title"), title)].into()).unwrap();
+        let write = |draft: &mut syncro::Draft| draft.create_record(old.clone(), &fields);
+        node.transaction(write).unwrap();
+        let errors = [
+            node.get::<Todo>(&id("old")).unwrap_err(),
+            node.list::<Todo>(|_| true).unwrap_err(),
+            node.update::<Todo>(&id("old"), |_| ()).unwrap_err(),
+            loop {
+                if let Err(error) = watch.next().await {
+                    break error;
+                }
+            },
+        ];
+        for error in errors.map(|error| error.to_string()) {
+            assert!(error.starts_with("field \"title\" of todo/old "), "{error}");
+            assert!(error.contains(says), "{error}");
+        }
+        node.transaction(|draft| draft.destroy_record(old.clone())).unwrap();
+    }
+    assert_eq!(node.list::<Todo>(|_| true).unwrap(), [todo("fit")]);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use crate::support::{Todo, converge, eventually, id, link, node, on, todo};
 /// Whether no session has anything left to send or to confirm.
 fn is_at_rest(nodes: &[&Node], sessions: usize) -> bool {
     nodes.iter().all(|node| {
-        let open = node.sessions();
-        open.len() == sessions && open.iter().all(|s| (s.incoming, s.outgoing) == (0, 0))
+        let (open, end) = (node.sessions(), Some(node.end().offset));
+        open.len() == sessions && open.iter().all(|s| (s.incoming, s.receipt) == (0, end))
     })
 }
 

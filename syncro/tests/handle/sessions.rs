@@ -1,7 +1,7 @@
 //! Two nodes over TCP, over pipes, over links that break.
 
 use futures_util::FutureExt;
-use syncro::{CloseReason, Encoding, MemoryDisk, Node, Notice, Role};
+use syncro::{CloseReason, Encoding, Error, MemoryDisk, Node, Notice, Role, UsageError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::support::{Todo, converge, eventually, id, link, link_in, node, on, run, soon, todo};
@@ -15,7 +15,7 @@ async fn two_nodes_converge_over_tcp_in_both_encodings() {
         laptop.create(&todo("bread")).unwrap();
         let listening = server.listen("127.0.0.1:0").await.unwrap();
         let addr = listening.local_addr().to_string();
-        let connection = laptop.connect_in(&addr, encoding);
+        let connection = laptop.connect_in(&addr, encoding).unwrap();
         converge(&server, &laptop).await;
         assert_eq!(server.list::<Todo>(|_| true).unwrap().len(), 2);
 
@@ -38,7 +38,7 @@ async fn a_connection_comes_back_when_the_listener_does() {
     let (server, laptop) = (on(&disk, "server"), node("laptop"));
     let listening = server.listen("127.0.0.1:0").await.unwrap();
     let addr = listening.local_addr().to_string();
-    let _connection = laptop.connect(&addr);
+    let _connection = laptop.connect(&addr).unwrap();
     converge(&server, &laptop).await;
 
     server.close().unwrap();
@@ -59,7 +59,7 @@ async fn a_connection_begins_before_its_listener() {
     let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = reserved.local_addr().unwrap().to_string();
     drop(reserved);
-    let _connection = laptop.connect(&addr);
+    let _connection = laptop.connect(&addr).unwrap();
     let server = node("server");
     let _listening = server.listen(&addr).await.unwrap();
     converge(&server, &laptop).await;
@@ -69,7 +69,7 @@ async fn a_connection_begins_before_its_listener() {
 async fn a_closed_connection_connects_no_more_and_a_closed_node_says_goodbye() {
     let (server, laptop) = (node("server"), node("laptop"));
     let listening = server.listen("127.0.0.1:0").await.unwrap();
-    let connection = laptop.connect(&listening.local_addr().to_string());
+    let connection = laptop.connect(&listening.local_addr().to_string()).unwrap();
     converge(&server, &laptop).await;
     soon("it closes", connection.close()).await;
     assert!(laptop.sessions().is_empty());
@@ -97,7 +97,7 @@ async fn a_host_that_waits_until_its_node_is_closed_may_end_and_peers_know_why()
     let mut met = Vec::new();
     for laptop in &laptops {
         let notices = laptop.notices();
-        let connection = laptop.connect(&addr);
+        let connection = laptop.connect(&addr).unwrap();
         converge(laptop, &server).await;
         met.push((notices, connection));
     }
@@ -123,7 +123,7 @@ async fn a_listener_that_is_closed_frees_its_port_and_leaves_the_sessions_alone(
     let (server, laptop) = (node("server"), node("laptop"));
     let listening = server.listen("127.0.0.1:0").await.unwrap();
     let addr = listening.local_addr().to_string();
-    let _connection = laptop.connect(&addr);
+    let _connection = laptop.connect(&addr).unwrap();
     converge(&server, &laptop).await;
     soon("it stops", listening.close()).await;
     let again = server.listen(&addr).await.unwrap();
@@ -144,10 +144,33 @@ async fn a_connection_that_cannot_be_made_ends_with_its_node() {
     let addr = reserved.local_addr().unwrap().to_string();
     drop(reserved);
     let mut notices = laptop.notices();
-    let _connection = laptop.connect(&addr);
+    let _connection = laptop.connect(&addr).unwrap();
     soon("an attempt fails", notices.next()).await;
     laptop.close().unwrap();
     soon("nobody tries again", laptop.closed()).await;
+}
+
+/// It panicked in words of tokio's.
+#[test]
+fn a_session_outside_of_a_runtime_is_the_callers_fault() {
+    let node = node("a");
+    let (near, _far) = tokio::io::duplex(64);
+    let errors = [
+        node.connect("127.0.0.1:1").unwrap_err(),
+        node.listen("127.0.0.1:0").now_or_never().unwrap().unwrap_err(),
+        node.run(near, Role::Accept).now_or_never().unwrap().unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, Error::Usage(UsageError::NoRuntime)), "{error}");
+    }
+}
+
+/// It was tried again for ever.
+#[tokio::test]
+async fn an_address_that_can_never_be_one_is_refused_at_once() {
+    let error = node("a").connect("nonsense").unwrap_err();
+    assert!(matches!(error, Error::Net(_)), "{error}");
+    assert!(error.to_string().contains("\"nonsense\" is no address"), "{error}");
 }
 
 /// A peer that neither reads nor leaves must not keep a node that wants to close.

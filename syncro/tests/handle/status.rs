@@ -49,8 +49,56 @@ async fn a_peer_is_known_after_the_node_was_opened_again() {
     let server = on(&disk, "server");
     let known = status(&server, &laptop);
     assert_eq!((known.is_connected(), known.receipt), (false, None));
-    assert_eq!(known.outgoing, 1, "nothing is confirmed since it was opened");
+    assert_eq!(known.outgoing, 0, "what it holds is known");
     assert_eq!(known.name.unwrap().as_str(), "laptop");
+    (0..2).for_each(|n| _ = server.create(&todo(&n.to_string())).unwrap());
+    assert_eq!(status(&server, &laptop).outgoing, 2);
+}
+
+/// What a peer had sent counted as lacking there until the peer had confirmed it, which a cut may prevent.
+#[tokio::test]
+async fn what_a_peer_has_sent_is_not_outgoing_to_it() {
+    let disk = MemoryDisk::new();
+    let (server, laptop) = (node("server"), on(&disk, "laptop"));
+    (0..5).for_each(|n| _ = server.create(&todo(&n.to_string())).unwrap());
+    let met = link(&laptop, &server);
+    eventually("the laptop has it", || laptop.end().offset == 5).await;
+    met.cut().await;
+    eventually("the laptop notices", || laptop.sessions().is_empty()).await;
+    laptop.create(&todo("offline")).unwrap();
+    assert_eq!(status(&laptop, &server).outgoing, 1);
+    laptop.close().unwrap();
+    assert_eq!(status(&on(&disk, "laptop"), &server).outgoing, 1);
+}
+
+/// A receipt stands for what the peer had; a backup that was put back there does not have it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_was_restored_lacks_what_it_once_held() {
+    let (disk, gate) = (MemoryDisk::new(), Gate::default());
+    let (server, laptop) = (node("server"), on(&disk, "laptop"));
+    let met = link(&laptop, &server);
+    server.create(&todo("0")).unwrap();
+    converge(&server, &laptop).await;
+    met.cut().await;
+    eventually("the server notices", || server.sessions().is_empty()).await;
+    laptop.close().unwrap();
+    let backup = disk.image();
+
+    let laptop = on(&disk, "laptop");
+    let met = link(&laptop, &server);
+    (1..3).for_each(|n| _ = server.create(&todo(&n.to_string())).unwrap());
+    converge(&server, &laptop).await;
+    met.cut().await;
+    eventually("the server notices", || server.sessions().is_empty()).await;
+    assert_eq!(status(&server, &laptop).outgoing, 0);
+
+    let restored = Node::builder().name("laptop").open_on(gate.over(&backup)).unwrap();
+    gate.shut();
+    let _link = link(&restored, &server);
+    eventually("the server learns of it", || status(&server, &laptop).outgoing == 2).await;
+    gate.open();
+    converge(&server, &restored).await;
+    assert_eq!(status(&server, &laptop).outgoing, 0);
 }
 
 #[tokio::test]

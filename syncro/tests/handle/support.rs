@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use syncro::{
     Backend, Encoding, Error, MemoryDisk, Name, Node, RecordId, RecordKey, Role, ScribeModel,
-    SessionEnd, StoreError,
+    SessionEnd, SessionStatus, StoreError,
 };
 use syncro_store::{Batch, Durability, Memory, Table};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -133,9 +133,10 @@ where
 pub(crate) async fn converge(a: &Node, b: &Node) {
     eventually("both logs are as long", || {
         let is_behind = |node: &Node, peer: &Node| {
-            let sessions = node.sessions();
+            let (sessions, end) = (node.sessions(), node.end().offset);
             let of_peer = sessions.iter().filter(|session| session.peer == peer.id());
-            of_peer.clone().count() == 0 || of_peer.clone().any(|s| s.incoming + s.outgoing > 0)
+            let is_behind = |s: &SessionStatus| s.incoming > 0 || s.receipt != Some(end);
+            of_peer.clone().count() == 0 || of_peer.clone().any(is_behind)
         };
         !is_behind(a, b) && !is_behind(b, a)
     })

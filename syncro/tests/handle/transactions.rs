@@ -81,6 +81,22 @@ fn a_transaction_reads_what_it_wrote_and_nobody_else_does_before_the_commit() {
 }
 
 #[test]
+fn a_record_created_and_updated_in_one_transaction_is_one_scribe_and_one_change() {
+    let node = node("a");
+    let mut watch = node.watch::<Todo>();
+    node.transaction(|draft| {
+        draft.create(&todo("milk"))?;
+        draft.update(&id("milk"), |todo: &mut Todo| todo.views = 3)
+    })
+    .unwrap();
+    assert_eq!(node.end().offset, 1);
+    let change = watch.try_next().unwrap().unwrap();
+    assert_eq!((change.mark, change.before), (Mark::Create, None));
+    assert_eq!(change.after, Some(Todo { views: 3, ..todo("milk") }));
+    assert!(watch.try_next().unwrap().is_none());
+}
+
+#[test]
 fn a_record_replaced_in_one_transaction_forgets_what_it_was() {
     let node = node("a");
     let old = Todo { due: Some(id("today")), tags: [id("old")].into(), views: 5, ..todo("milk") };

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use syncro::{
-    DataError, Edit, Encoding, Error, Fields, Node, RecordId, RecordKey, ScribeModel, Value,
+    DataError, Edit, Encoding, Error, Fields, Node, RecordId, RecordKey, ScribeModel, UsageError,
+    Value,
 };
 
 use crate::support::{Todo, converge, id, key, link_in, name, node, todo};
@@ -32,6 +33,28 @@ fn an_id_has_1_to_255_bytes() {
         assert!(RecordId::text(&long).is_err());
     }
     node.create(&todo(&"x".repeat(255))).unwrap();
+}
+
+/// It was taken for an update of nothing, and the application went on with a record that was nowhere.
+#[test]
+fn an_update_that_changes_the_id_is_refused_and_names_both() {
+    let node = node("a");
+    node.create(&todo("milk")).unwrap();
+    let end = node.end();
+    let rename = |todo: &mut Todo| (todo.id, todo.views) = (id("bread"), 1);
+    let mut draft = node.draft();
+    for refused in [
+        node.update(&id("milk"), rename).map(|_| ()),
+        node.transaction(|draft| draft.update(&id("milk"), rename)).map(|_| ()),
+        draft.update(&id("milk"), rename),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(error.to_string().contains("todo/milk made its id bread"), "{error}");
+        assert!(matches!(error, Error::Usage(UsageError::IdChanged { .. })), "{error}");
+    }
+    assert!(draft.get::<Todo>(&id("bread")).unwrap().is_none());
+    assert_eq!(node.end(), end);
+    assert_eq!(node.get(&id("milk")).unwrap(), Some(todo("milk")));
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn bye(frame: &[u8]) -> Option<u64> {
 async fn lives_on(node: &Node, listening: &Listening) {
     eventually("no session is left", || node.sessions().is_empty()).await;
     let peer = Node::in_memory("peer").unwrap();
-    let connection = peer.connect_in(&listening.local_addr().to_string(), Encoding::Json);
+    let connection = peer.connect_in(&listening.local_addr().to_string(), Encoding::Json).unwrap();
     converge(node, &peer).await;
     soon("it closes", connection.close()).await;
 }
