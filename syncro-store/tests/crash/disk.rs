@@ -22,7 +22,7 @@ struct Operations {
 }
 
 /// What changes a disk, or makes it durable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Operation {
     Write { offset: usize, bytes: Arc<[u8]> },
     SetLen(usize),
