@@ -60,7 +60,8 @@ async fn run(dir: &Path, encoding: Encoding) -> Result<(), Box<dyn Error>> {
     let world = World::open(dir, encoding).await?;
     let World { server, laptop, .. } = &world;
     let run = server.update_run()?;
-    println!("run {run} in {encoding:?}, in {}", dir.display());
+    let encoding_name = if encoding == Encoding::Json { "JSON" } else { "MessagePack" };
+    println!("run {run} in {encoding_name}, in {}", dir.display());
     println!("{:44} {:>7} {:>7} {:>9} {:>9}", "step", "records", "scribes", "bytes", "ms");
 
     let import = world.begin();

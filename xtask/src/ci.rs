@@ -69,9 +69,10 @@ enum Outcome {
     Skipped(String),
 }
 
-pub(crate) const STEPS: [Step; 8] = [
+pub(crate) const STEPS: [Step; 9] = [
     Step { name: "test", run: test },
     Step { name: "release", run: release },
+    Step { name: "old-redb", run: old_redb },
     Step { name: "fmt", run: fmt },
     Step { name: "clippy", run: clippy },
     Step { name: "doc", run: doc },
@@ -87,6 +88,11 @@ fn test(top: &Path) -> Result<Outcome, String> {
 /// The laws once more as users build us: without overflow checks, assertions and what tests plant.
 fn release(top: &Path) -> Result<Outcome, String> {
     carry_out(cargo(top).args(["test", "--release", "--package", "syncro-core", "--test", "nodes"]))
+}
+
+/// The crash tests must find what was wrong with an old database.
+fn old_redb(top: &Path) -> Result<Outcome, String> {
+    carry_out(cargo(top).args(["test", "--manifest-path", "syncro-store/old-redb/Cargo.toml"]))
 }
 
 fn fmt(top: &Path) -> Result<Outcome, String> {

@@ -84,6 +84,7 @@ Tasks:
 Steps of ci:
   test     cargo test --workspace
   release  cargo test --release --package syncro-core --test nodes
+  old-redb cargo test --manifest-path syncro-store/old-redb/Cargo.toml
   fmt      cargo fmt --all --check
   clippy   cargo clippy --workspace --all-targets -- -D warnings
   doc      cargo doc --workspace --no-deps, warnings denied
