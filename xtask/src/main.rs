@@ -5,6 +5,7 @@
 
 mod ci;
 mod house;
+mod soak;
 mod verify;
 
 use std::env;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         }
         Ok(Task::Ci(steps)) => ci::run(&steps, &top()),
         Ok(Task::House) => house::run(&top()),
+        Ok(Task::SoakStore(minutes)) => soak::store(&top(), minutes),
         Ok(Task::Verify(file)) => verify::run(&top(), &file),
         Err(misuse) => Err(format!("{misuse}\n\n{HELP}")),
     };
@@ -37,6 +39,8 @@ enum Task {
     Ci(Vec<&'static ci::Step>),
     Help,
     House,
+    /// With so many minutes of random extra.
+    SoakStore(u64),
     Verify(String),
 }
 
@@ -53,6 +57,14 @@ impl Task {
             "help" | "--help" | "-h" => Ok(Self::Help),
             "house" if rest.is_empty() => Ok(Self::House),
             "house" => Err(format!("`house` takes no argument, not `{}`", rest[0])),
+            "soak" => match rest.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+                ["store"] => Ok(Self::SoakStore(0)),
+                ["store", "--minutes", minutes] => match minutes.parse() {
+                    Ok(minutes) => Ok(Self::SoakStore(minutes)),
+                    Err(_) => Err(format!("`--minutes` takes a number, not `{minutes}`")),
+                },
+                _ => Err("`soak` takes `store [--minutes N]`".to_owned()),
+            },
             "verify" => match rest {
                 [file] => Ok(Self::Verify(file.clone())),
                 _ => Err("`verify` takes one file".to_owned()),
@@ -78,6 +90,8 @@ Usage: cargo xtask <TASK>
 Tasks:
   ci [STEP]...  Run every step below in this order, or only those named; stop at the first failure
   house         Check the tree: long files, unfinished code, dead links, machine paths
+  soak store [--minutes N]
+                Prove the store by enumeration; then go on at random for about N minutes a proof
   verify FILE   Look at everything in a store, and print what is damaged
   help          Print this text
 
@@ -123,7 +137,12 @@ mod tests {
 
     #[test]
     fn a_mistyped_word_is_an_error_that_repeats_it() {
-        for (line, word) in [("cii", "cii"), ("ci fnt", "fnt"), ("house x", "`x`")] {
+        for (line, word) in [
+            ("cii", "cii"),
+            ("ci fnt", "fnt"),
+            ("house x", "`x`"),
+            ("soak store --minutes x", "`x`"),
+        ] {
             let why = parse(line).unwrap_err();
             assert!(why.contains(word), "{why}");
         }
