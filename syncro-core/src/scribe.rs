@@ -59,13 +59,16 @@ pub struct Scribe {
 impl Scribe {
     /// The scribe as a record that knows nothing else: to play a scribe is to merge this.
     pub fn as_record(&self, stamp: Stamp) -> Record {
-        let registers = self.fields.iter();
+        self.clone().into_record(stamp)
+    }
+
+    /// Like [`as_record`](Self::as_record), of a scribe that is not needed any more.
+    pub fn into_record(self, stamp: Stamp) -> Record {
+        let registers = self.fields.into_iter();
         Record::new(
             self.mark.creates().then_some(stamp),
             self.mark.destroys().then_some(stamp),
-            registers
-                .map(|(path, value)| Register { path: path.clone(), stamp, value: value.clone() })
-                .collect(),
+            registers.map(|(path, value)| Register { path, stamp, value }).collect(),
         )
     }
 }
@@ -89,6 +92,11 @@ impl Transaction {
     /// What it changes.
     pub fn scribes(&self) -> &[Scribe] {
         &self.scribes
+    }
+
+    /// What it changes, of a transaction that is not needed any more.
+    pub fn into_scribes(self) -> Vec<Scribe> {
+        self.scribes
     }
 
     /// The offsets that it fills in a log.

@@ -1,6 +1,7 @@
 //! Opening a store: what is there is checked, and what follows from the log is brought up to its end.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -90,7 +91,7 @@ impl Played {
                 }
                 if offset == played.end {
                     let transaction = Transaction::decode(bytes).map_err(|_| lost())?;
-                    played.transaction(look, &transaction, offset, page.first())?;
+                    played.transaction(look, transaction, offset, page.first())?;
                 }
             }
             if played.end == before {
@@ -103,7 +104,7 @@ impl Played {
     fn transaction(
         &mut self,
         look: &Look<'_>,
-        transaction: &Transaction,
+        transaction: Transaction,
         offset: u64,
         page: u64,
     ) -> Result<(), StoreError> {
@@ -111,21 +112,23 @@ impl Played {
         self.transactions.push((stamp, offset, page));
         self.bytes += transaction.bytes().len();
         self.end = offset + transaction.len();
-        for scribe in transaction.scribes() {
-            let change = scribe.as_record(stamp);
-            if let Some(record) = self.records.get_mut(&scribe.key) {
-                record.merge(&change);
-                continue;
-            }
-            let record = match look.record(&scribe.key)? {
-                None => change,
-                Some(record) => {
-                    let mut record = Arc::unwrap_or_clone(record);
-                    record.merge(&change);
-                    record
+        for scribe in transaction.into_scribes() {
+            let key = scribe.key.clone();
+            let change = scribe.into_record(stamp);
+            match self.records.entry(key) {
+                Entry::Occupied(mut known) => known.get_mut().merge(&change),
+                Entry::Vacant(unknown) => {
+                    let record = match look.record(unknown.key())? {
+                        None => change,
+                        Some(record) => {
+                            let mut record = Arc::unwrap_or_clone(record);
+                            record.merge(&change);
+                            record
+                        }
+                    };
+                    unknown.insert(record);
                 }
-            };
-            self.records.insert(scribe.key.clone(), record);
+            }
         }
         Ok(())
     }

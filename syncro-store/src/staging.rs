@@ -22,6 +22,9 @@ pub(crate) struct Staging<'a> {
     state: RwLockWriteGuard<'a, State>,
     /// In the order in which they are to be put.
     rows: Vec<(Table, Bytes, Option<Bytes>)>,
+    /// Names and authors asked for lately: a commit has few of them, again and again.
+    names: Recent<Name>,
+    authors: Recent<Author>,
     /// The authors of what is to be appended.
     appended: Vec<u32>,
     next_name: u32,
@@ -34,8 +37,17 @@ impl<'a> Staging<'a> {
         let state = shared.write();
         let State { next_name, next_author, has_pieces, .. } = *state;
         shared.stamps.make_room();
-        let (rows, appended) = (Vec::new(), Vec::new());
-        Self { shared, state, rows, appended, next_name, next_author, has_pieces }
+        Self {
+            shared,
+            state,
+            rows: Vec::new(),
+            names: Recent::default(),
+            authors: Recent::default(),
+            appended: Vec::new(),
+            next_name,
+            next_author,
+            has_pieces,
+        }
     }
 
     pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, content: &[u8]) {
@@ -148,12 +160,53 @@ impl<'a> Staging<'a> {
 
 impl Numbers for Staging<'_> {
     fn name(&mut self, name: &Name) -> Result<u32, StoreError> {
+        if let Some(number) = self.names.find(name) {
+            return Ok(number);
+        }
         let shared = self.shared;
-        self.number(&shared.names, name, |staging| &mut staging.next_name)
+        let number = self.number(&shared.names, name, |staging| &mut staging.next_name)?;
+        self.names.remember(name, number);
+        Ok(number)
     }
 
     fn author(&mut self, author: Author) -> Result<u32, StoreError> {
+        if let Some(number) = self.authors.find(&author) {
+            return Ok(number);
+        }
         let shared = self.shared;
-        self.number(&shared.authors, &author, |staging| &mut staging.next_author)
+        let number = self.number(&shared.authors, &author, |staging| &mut staging.next_author)?;
+        self.authors.remember(&author, number);
+        Ok(number)
     }
 }
+
+/// Words and their numbers, the latest ones.
+#[derive(Debug)]
+struct Recent<W> {
+    known: Vec<(W, u32)>,
+    oldest: usize,
+}
+
+impl<W> Default for Recent<W> {
+    fn default() -> Self {
+        Self { known: Vec::new(), oldest: 0 }
+    }
+}
+
+impl<W: Word> Recent<W> {
+    fn find(&self, word: &W) -> Option<u32> {
+        self.known.iter().find(|(known, _)| known == word).map(|(_, number)| *number)
+    }
+
+    fn remember(&mut self, word: &W, number: u32) {
+        if self.known.len() < RECENT_MAX {
+            self.known.push((word.clone(), number));
+        } else {
+            self.known[self.oldest] = (word.clone(), number);
+            self.oldest = (self.oldest + 1) % RECENT_MAX;
+        }
+    }
+}
+
+/// So few that to look through them is quicker than to hash a word.
+const RECENT_MAX: usize = 16;
