@@ -11,8 +11,9 @@ use crate::backend::{Backend, Table};
 use crate::encoding::{damaged, key};
 use crate::state::Layers;
 
-/// Words of one sort kept in memory, each way; forgotten together when there are this many. Authors
-/// number one per opening of every node ever met, so they cannot all be held.
+/// Words of one sort kept in memory, each way; forgotten together when there are this many, between two
+/// commits: a word that a commit has numbered is nowhere else until it is published. Authors number one per
+/// opening of every node ever met, so they cannot all be held.
 const CACHED_MAX: usize = 16_384;
 
 /// What a dictionary holds.
@@ -73,7 +74,7 @@ impl<W: Word> Dictionary<W> {
         };
         let number = row.as_ref().try_into().map(u32::from_be_bytes);
         let number = number.map_err(|_| damaged(Table::Names, &number_key(word)))?;
-        self.remember(word, number);
+        self.remember_if_room(word, number);
         Ok(Some(number))
     }
 
@@ -87,7 +88,7 @@ impl<W: Word> Dictionary<W> {
         };
         let word = W::from_bytes(&row);
         if let Some(word) = &word {
-            self.remember(word, number);
+            self.remember_if_room(word, number);
         }
         Ok(word)
     }
@@ -99,12 +100,23 @@ impl<W: Word> Dictionary<W> {
         [(number_key(word), number_row), (word_key::<W>(number), word.to_bytes())]
     }
 
-    fn remember(&self, word: &W, number: u32) {
+    /// Makes room for the words of the next commit.
+    pub(crate) fn make_room(&self) {
         let mut cache = self.lock();
         if cache.numbers.len() >= CACHED_MAX {
             cache.numbers.clear();
             cache.words.clear();
         }
+    }
+
+    fn remember_if_room(&self, word: &W, number: u32) {
+        if self.lock().numbers.len() < CACHED_MAX {
+            self.remember(word, number);
+        }
+    }
+
+    fn remember(&self, word: &W, number: u32) {
+        let mut cache = self.lock();
         cache.numbers.insert(word.clone(), number);
         cache.words.insert(number, word.clone());
     }

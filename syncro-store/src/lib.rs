@@ -12,6 +12,8 @@ pub mod conformance;
 mod dictionary;
 mod encoding;
 mod log_store;
+#[cfg(test)]
+mod many_authors;
 mod overlay;
 mod recover;
 mod repair;

@@ -7,7 +7,8 @@
 //!
 //! Of a lost transaction its records may have values left. They are put together to a transaction of the
 //! same stamp, which is what a cloned machine would have written: should the lost one come back from a
-//! peer, both are kept, and the records are as they were.
+//! peer, both are kept, and the records are as they were. (Not so where a cloned machine has used the stamp
+//! twice, and one of the two is still there.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -119,17 +120,17 @@ impl Repair {
         if !is_whole {
             self.rescue()?;
         }
+        // With a mark that fits no log the store does not open before all is done.
         let mut batch = Batch::new();
-        batch.delete(Table::Rows, key::MARK);
+        let nowhere = Point { offset: u64::MAX, ..Point::START };
+        put(&mut batch, Table::Rows, key::MARK, &row::write_mark(nowhere));
         self.backend.write(&batch, Durability::Durable)?;
-        // Names last: what refers to them must not outlive them.
         for table in [Table::Records, Table::Stamps, Table::Names] {
             self.delete(table, &[], None)?;
         }
-        if !is_whole {
-            self.delete(Table::Rows, key::PEER, Some(&[key::PEER, &[0xff; 17]].concat()))?;
-        }
+        self.peers(is_whole)?;
         let mut batch = Batch::new();
+        batch.delete(Table::Rows, key::MARK);
         let own = row::write_own(&OwnRow { end: self.page.end(), ..self.own });
         put(&mut batch, Table::Rows, key::OWN, &own);
         let format = crate::encoding::FORMAT_VERSION.to_be_bytes();
@@ -223,12 +224,11 @@ impl Repair {
         })?;
         for (stamp, scribes) in rescued {
             let mut batch = Batch::new();
-            for transaction in Transaction::packed(stamp, &scribes) {
-                self.append(&mut batch, &transaction);
-            }
+            let packed = Transaction::packed(stamp, &scribes);
+            packed.iter().for_each(|transaction| self.append(&mut batch, transaction));
             self.put_page(&mut batch);
             self.backend.write(&batch, Durability::Buffered)?;
-            self.repaired.rescued += 1;
+            self.repaired.rescued += u64::from(!packed.is_empty());
         }
         Ok(())
     }
@@ -267,6 +267,32 @@ impl Repair {
                 let transactions = whole(&page).unwrap_or_default();
                 transactions.iter().for_each(|transaction| visit(transaction.stamp()));
             }
+        }
+    }
+
+    /// Forgets the peers whose rows cannot be read, and all of them where the log is not whole.
+    fn peers(&self, is_whole: bool) -> Result<(), StoreError> {
+        let end = [key::PEER, &[0xff; 17]].concat();
+        if !is_whole {
+            return self.delete(Table::Rows, key::PEER, Some(&end));
+        }
+        let mut start = key::PEER.to_vec();
+        loop {
+            let rows = self.backend.scan(Table::Rows, &start, Some(&end), ROWS_AT_ONCE)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            start = [last, [0].as_slice()].concat();
+            let mut batch = Batch::new();
+            for (key, sealed) in &rows {
+                let row = unseal(Table::Rows, key, sealed).ok();
+                if row.and_then(|row| row::read_peer(&row)).is_none()
+                    || key::peer_node(key).is_none()
+                {
+                    batch.delete(Table::Rows, key.clone());
+                }
+            }
+            self.backend.write(&batch, Durability::Buffered)?;
         }
     }
 

@@ -37,6 +37,8 @@ impl<'a> Staging<'a> {
         let state = shared.write();
         let State { next_name, next_author, has_pieces, .. } = *state;
         shared.stamps.make_room();
+        shared.names.make_room();
+        shared.authors.make_room();
         Self {
             shared,
             state,

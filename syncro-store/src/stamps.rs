@@ -132,10 +132,10 @@ fn end_of(
     while let Some((first, page)) = run_at(rows, number, at)? {
         // A checkpoint that did not come to its end has left rows of what is to be played again.
         if page < before {
-            let of_author = |stamp: Stamp| stamp.author == author;
             let mut times = Vec::new();
             in_page(&page_at(rows, page)?, before, |stamp| {
-                if of_author(stamp) {
+                // Earlier ones are strays.
+                if stamp.author == author && stamp.time >= first {
                     times.push(stamp.time);
                 }
                 false

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use syncro_core::StoreError;
 
@@ -14,7 +15,8 @@ use crate::log_store::Reader;
 impl Reader {
     /// Copies the store, as it is at this moment, to a new file, which [`Redb::open`] opens.
     ///
-    /// The file has its name only once it is whole and durable; until then it is called `.partial` besides.
+    /// The file has its name only once it is whole and durable; until then its name has a number and `.partial`
+    /// besides. A process that is killed leaves that one behind.
     /// Everything else is as with [`copy_to`](Self::copy_to).
     ///
     /// # Errors
@@ -47,10 +49,13 @@ struct Partial(PathBuf);
 
 impl Partial {
     fn begin(path: &Path) -> Result<Self, StoreError> {
+        // Several may be made under one name at once: each is whole when it gets it.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut name = OsString::from(path);
-        name.push(".partial");
+        name.push(format!(".{}-{number}.partial", std::process::id()));
         let partial = Self(name.into());
-        // Of an attempt that was cut off.
+        // Of a process that had this one's number.
         match fs::remove_file(&partial.0) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(partial),

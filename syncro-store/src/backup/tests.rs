@@ -89,3 +89,29 @@ fn a_backup_is_whole_or_not_there() {
     let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
     assert_eq!(left.len(), 1);
 }
+
+/// The second to begin took the first one's file away from under it, and what got the name was not whole.
+#[cfg(feature = "redb")]
+#[test]
+fn two_backups_of_one_name_are_whole_each() {
+    use crate::backend::Redb;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("backup.redb");
+    let mut world = World::with(LogStore::builder(), &MemoryDisk::new());
+    (0..50).for_each(|id| drop(world.create(id)));
+    let reader = world.store.reader();
+    let copy = directory.path().join("copy.redb");
+    let mut is_first = true;
+    let outer = reader.backup(&path, |_| {
+        if std::mem::take(&mut is_first) {
+            reader.backup(&path, |_| ()).unwrap();
+            std::fs::copy(&path, &copy).unwrap();
+        }
+    });
+    outer.unwrap();
+    for path in [path, copy] {
+        let restored = LogStore::open(Redb::open(path).unwrap()).unwrap();
+        assert_eq!(restored.entries(0, usize::MAX).unwrap().len(), 50);
+    }
+}

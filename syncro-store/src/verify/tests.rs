@@ -71,11 +71,11 @@ fn whatever_row_is_gone_or_changed_is_found() {
                 match LogStore::open(image) {
                     Ok(store) => {
                         let is_sound = verify(&store).is_sound();
-                        // Without a mark everything is played again, which puts all in order.
-                        assert!(
-                            !is_sound || key == key::MARK || key == key::FORMAT,
-                            "{table:?} {key:?}"
-                        );
+                        // Without a mark everything is played again, which puts all in order. A field's name
+                        // that is found no more gets another number.
+                        let is_name = table == Table::Names && key.starts_with(&[0, 1]);
+                        let is_harmless = key == key::MARK || key == key::FORMAT || is_name;
+                        assert!(!is_sound || is_harmless, "{table:?} {key:?}");
                     }
                     Err(error) => assert!(matches!(error, StoreError::Corrupt { .. }), "{error}"),
                 }
