@@ -165,7 +165,11 @@ impl Shared {
 
     /// Where more is behind than some bound: begins a checkpoint, or writes twice as many bytes of the one
     /// under way as its caller brings. Returns whether it was.
-    pub(crate) fn make_room(&self, bound: usize, bytes: usize) -> Result<bool, StoreError> {
+    pub(crate) fn make_room(
+        &self,
+        bound: usize,
+        bytes: impl FnOnce() -> usize,
+    ) -> Result<bool, StoreError> {
         let is_under_way = {
             let state = self.read();
             if state.behind_bytes() < bound {
@@ -177,8 +181,8 @@ impl Shared {
             self.sync(Begin::WhenDue)?;
             return Ok(true);
         }
-        let mut written = 0;
-        while written < bytes.saturating_mul(2) {
+        let (mut written, due) = (0, bytes().saturating_mul(2));
+        while written < due {
             match self.write_slice()? {
                 Some(bytes) => written += bytes,
                 None => break,

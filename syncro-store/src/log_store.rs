@@ -95,7 +95,7 @@ impl Syncer {
     ///
     /// Like [`sync`](Self::sync).
     pub fn make_room(&self, bytes: usize) -> Result<bool, StoreError> {
-        self.shared.make_room(self.shared.overlay_bytes, bytes)
+        self.shared.make_room(self.shared.overlay_bytes, || bytes)
     }
 
     /// Writes everything that follows from the log behind it, and makes it durable: the next opening has
@@ -199,7 +199,7 @@ impl LogStore {
 
 impl Store for LogStore {
     fn apply(&mut self, commit: &Commit) -> Result<(), StoreError> {
-        self.shared.make_room(self.shared.overlay_bytes.saturating_mul(2), commit.bytes())?;
+        self.shared.make_room(self.shared.overlay_bytes.saturating_mul(2), || commit.bytes())?;
         self.shared.guarded(|shared| {
             let mut staging = Staging::new(shared);
             for entry in &commit.entries {

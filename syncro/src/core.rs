@@ -213,7 +213,7 @@ impl Core {
         proposal: Proposal,
         durability: Durability,
     ) -> Result<Option<Committed>, Error> {
-        let (sequence, bytes, committed, is_long_unsynced) = {
+        let (sequence, room, committed, is_long_unsynced) = {
             let mut state = self.state();
             let effects = self.step(&mut state, Input::Propose(proposal))?;
             let Some(commit) = &effects.commit else {
@@ -225,9 +225,13 @@ impl Core {
             let stamp = entry.transaction.stamp();
             let committed = Committed { stamp, offset: entry.end().offset };
             let is_long_unsynced = state.unsynced_bytes > UNSYNCED_BYTES_MAX;
-            (commit.sequence, commit.bytes(), committed, is_long_unsynced)
+            // To count the bytes takes a look at every register.
+            let room = self.syncer.is_crowded().then(|| commit.bytes());
+            (commit.sequence, room, committed, is_long_unsynced)
         };
-        self.make_room(bytes)?;
+        if let Some(bytes) = room {
+            self.make_room(bytes)?;
+        }
         if durability == Durability::Durable || is_long_unsynced {
             self.make_durable(sequence)?;
         } else {
