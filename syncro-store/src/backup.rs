@@ -3,12 +3,12 @@
 #[cfg(feature = "redb")]
 mod file;
 
-use bytes::Bytes;
 use syncro_core::{Point, StoreError};
 
 use crate::backend::{Backend, Batch, Durability, Table};
-use crate::encoding::{FORMAT_VERSION, damaged, key, row, seal};
+use crate::encoding::{self, FORMAT_VERSION, damaged, key, row};
 use crate::log_store::Reader;
+use crate::rows;
 use crate::snapshot::Snapshot;
 
 /// Rows read at once: one may have a few MiB.
@@ -81,23 +81,19 @@ impl<B: Backend, P: FnMut(u64)> Copy<'_, B, P> {
 
     /// Copies rows as they are.
     fn rows(&mut self, table: Table, start: &[u8], end: Option<&[u8]>) -> Result<(), StoreError> {
-        let mut start = start.to_vec();
-        loop {
-            let rows = self.snapshot.look().rows()?.scan(table, &start, end, ROWS_AT_ONCE)?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(());
-            };
-            start = [last, [0].as_slice()].concat();
-            for (key, content) in &rows {
+        let snapshot = self.snapshot;
+        let scan = |start: &[u8]| snapshot.look().rows()?.scan(table, start, end, ROWS_AT_ONCE);
+        for rows in rows::pieces(start, scan) {
+            for (key, content) in &rows? {
                 self.put(table, key, content)?;
             }
         }
+        Ok(())
     }
 
     /// Copies who the node is and what it knows of its peers, which makes the copy a store.
     fn own(&mut self, end: Point) -> Result<(), StoreError> {
-        let peers_end = [key::PEER, &[0xff; 17]].concat();
-        self.rows(Table::Rows, key::PEER, Some(&peers_end))?;
+        self.rows(Table::Rows, key::PEER, Some(&key::after_peers()))?;
         let own = self.snapshot.look().rows()?.get(Table::Rows, key::OWN)?;
         if let Some(own) = own {
             self.put(Table::Rows, key::OWN, &own)?;
@@ -107,7 +103,7 @@ impl<B: Backend, P: FnMut(u64)> Copy<'_, B, P> {
     }
 
     fn put(&mut self, table: Table, key: &[u8], content: &[u8]) -> Result<(), StoreError> {
-        self.batch.put(table, Bytes::copy_from_slice(key), seal(table, key, content));
+        encoding::put(&mut self.batch, table, key, content);
         if self.batch.bytes() >= BATCH_BYTES {
             self.write(Durability::Buffered)?;
         }

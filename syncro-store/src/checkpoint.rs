@@ -11,7 +11,7 @@ use bytes::Bytes;
 use syncro_core::{Point, StoreError, View};
 
 use crate::backend::{Batch, Durability, Table};
-use crate::encoding::{damaged, key, row, seal};
+use crate::encoding::{self, damaged, key, row};
 use crate::overlay;
 use crate::rows::Rows;
 use crate::state::Shared;
@@ -75,8 +75,7 @@ impl Checkpoint {
         drop(rest);
         self.last = last;
         if is_last {
-            let content = row::write_mark(self.mark);
-            batch.put(Table::Rows, key::MARK, seal(Table::Rows, key::MARK, &content));
+            encoding::put(&mut batch, Table::Rows, key::MARK, &row::write_mark(self.mark));
         }
         (batch, is_last)
     }

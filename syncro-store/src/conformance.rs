@@ -81,7 +81,7 @@ use syncro_core::StoreError;
 use crate::backend::Backend;
 
 pub use directory::Directory;
-pub use history::{Model, writes};
+pub use history::{Model, numbers, writes};
 
 #[doc(hidden)]
 pub mod promises {

@@ -11,7 +11,7 @@ pub(crate) mod row;
 use bytes::Bytes;
 use syncro_core::StoreError;
 
-use crate::backend::Table;
+use crate::backend::{Batch, Table};
 
 /// The version of everything in this module, stated once per store.
 pub const FORMAT_VERSION: u32 = 1;
@@ -22,6 +22,11 @@ pub(crate) fn seal(table: Table, key: &[u8], content: &[u8]) -> Bytes {
     sealed.extend_from_slice(&checksum(table, key, content).to_be_bytes());
     sealed.extend_from_slice(content);
     sealed.into()
+}
+
+/// Puts a row under its checksum.
+pub(crate) fn put(batch: &mut Batch, table: Table, key: &[u8], content: &[u8]) {
+    batch.put(table, Bytes::copy_from_slice(key), seal(table, key, content));
 }
 
 /// Checks and takes off the checksum of a value.

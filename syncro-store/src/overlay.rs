@@ -8,7 +8,7 @@ use bytes::Bytes;
 use syncro_core::StoreError;
 
 use crate::backend::{Backend, Batch, Table};
-use crate::rows::Rows;
+use crate::rows::{self, Rows};
 
 /// What a row costs in memory beside its bytes: two shared buffers, and its place in a tree.
 const ROW_BYTES: usize = 128;
@@ -106,8 +106,7 @@ pub(crate) fn scan(
         let known = rows.into_iter().take_while(|(key, _)| until.as_ref().is_none_or(|u| key <= u));
         found.extend(known.filter_map(|(key, value)| Some((key, value?))));
         match until {
-            // The least key after it.
-            Some(until) => start = [&until[..], &[0]].concat().into(),
+            Some(until) => start = rows::after(&until).into(),
             None => break,
         }
     }

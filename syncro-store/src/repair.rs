@@ -21,9 +21,10 @@ use syncro_core::{
 
 use crate::backend::{Backend, Batch, Caught, Durability, Table};
 use crate::encoding::page::{OpenPage, Page};
-use crate::encoding::{key, row, seal, unseal};
+use crate::encoding::{key, put, row, unseal};
 use crate::log_store::{LogStore, LogStoreBuilder};
 use crate::recover;
+use crate::rows;
 use crate::state::Shared;
 use crate::view::Look;
 
@@ -141,19 +142,14 @@ impl Repair {
 
     /// Closes the gaps of the log. Each step is one batch, so that nothing is lost or doubled in between.
     fn log(&mut self) -> Result<(), StoreError> {
-        let mut start = Vec::new();
-        loop {
-            let rows = self.backend.scan(Table::Log, &start, None, ROWS_AT_ONCE)?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(());
-            };
-            start = [last, [0].as_slice()].concat();
-            for (key, sealed) in &rows {
+        for rows in every(&self.backend.clone(), Table::Log, &[], None) {
+            for (key, sealed) in &rows? {
                 let whole = unseal(Table::Log, key, sealed).ok();
                 let page = key::page_offset(key).zip(whole).map(|(at, page)| Page::new(at, page));
                 self.page(key, page.as_ref())?;
             }
         }
+        Ok(())
     }
 
     /// Takes the next page of the old log over.
@@ -235,14 +231,8 @@ impl Repair {
 
     /// Calls with every record that can be read.
     fn each_record(&self, mut visit: impl FnMut(&RecordKey, &Record)) -> Result<(), StoreError> {
-        let mut start = key::FIRST_RECORD.to_vec();
-        loop {
-            let rows = self.backend.scan(Table::Records, &start, None, ROWS_AT_ONCE)?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(());
-            };
-            start = [last, [0].as_slice()].concat();
-            for (key, _) in &rows {
+        for rows in every(&self.backend, Table::Records, key::FIRST_RECORD, None) {
+            for (key, _) in &rows? {
                 let record_key = key::read_record(key);
                 let record = record_key.as_ref().map(|key| Look::now(&self.shared).record(key));
                 if let (Some(key), Some(Ok(Some(record)))) = (&record_key, record) {
@@ -250,41 +240,31 @@ impl Repair {
                 }
             }
         }
+        Ok(())
     }
 
     /// Calls with the stamp of every transaction of the new log.
     fn each_transaction(&self, mut visit: impl FnMut(Stamp)) -> Result<(), StoreError> {
-        let mut start = Vec::new();
-        loop {
-            let rows = self.backend.scan(Table::Log, &start, None, ROWS_AT_ONCE)?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(());
-            };
-            start = [last, [0].as_slice()].concat();
-            for (key, sealed) in &rows {
+        for rows in every(&self.backend, Table::Log, &[], None) {
+            for (key, sealed) in &rows? {
                 let content = unseal(Table::Log, key, sealed)?;
                 let page = Page::new(key::page_offset(key).unwrap_or_default(), content);
                 let transactions = whole(&page).unwrap_or_default();
                 transactions.iter().for_each(|transaction| visit(transaction.stamp()));
             }
         }
+        Ok(())
     }
 
     /// Forgets the peers whose rows cannot be read, and all of them where the log is not whole.
     fn peers(&self, is_whole: bool) -> Result<(), StoreError> {
-        let end = [key::PEER, &[0xff; 17]].concat();
+        let end = key::after_peers();
         if !is_whole {
             return self.delete(Table::Rows, key::PEER, Some(&end));
         }
-        let mut start = key::PEER.to_vec();
-        loop {
-            let rows = self.backend.scan(Table::Rows, &start, Some(&end), ROWS_AT_ONCE)?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(());
-            };
-            start = [last, [0].as_slice()].concat();
+        for rows in every(&self.backend, Table::Rows, key::PEER, Some(&end)) {
             let mut batch = Batch::new();
-            for (key, sealed) in &rows {
+            for (key, sealed) in &rows? {
                 let row = unseal(Table::Rows, key, sealed).ok();
                 if row.and_then(|row| row::read_peer(&row)).is_none()
                     || key::peer_node(key).is_none()
@@ -294,6 +274,7 @@ impl Repair {
             }
             self.backend.write(&batch, Durability::Buffered)?;
         }
+        Ok(())
     }
 
     fn delete(&self, table: Table, start: &[u8], end: Option<&[u8]>) -> Result<(), StoreError> {
@@ -340,8 +321,14 @@ fn left_of(stamp: Stamp, key: &RecordKey, record: &Record) -> Scribe {
     Scribe { key: key.clone(), mark, fields: fields.collect() }
 }
 
-fn put(batch: &mut Batch, table: Table, key: &[u8], content: &[u8]) {
-    batch.put(table, Bytes::copy_from_slice(key), seal(table, key, content));
+/// All rows of a range, under their checksums.
+fn every<'a>(
+    backend: &'a Arc<dyn Backend>,
+    table: Table,
+    start: &[u8],
+    end: Option<&'a [u8]>,
+) -> impl Iterator<Item = Result<Vec<(Bytes, Bytes)>, StoreError>> + use<'a> {
+    rows::pieces(start, move |start| backend.scan(table, start, end, ROWS_AT_ONCE))
 }
 
 #[cfg(test)]

@@ -5,8 +5,35 @@ use std::collections::btree_map::Range;
 use std::ops::Bound;
 
 use bytes::Bytes;
+use syncro_core::StoreError;
 
 use crate::backend::Table;
+
+/// All rows from a key on, a piece at a time, by a scan that begins where it is told. It ends with the first
+/// error.
+pub(crate) fn pieces<S>(
+    start: &[u8],
+    mut scan: S,
+) -> impl Iterator<Item = Result<Vec<(Bytes, Bytes)>, StoreError>> + use<S>
+where
+    S: FnMut(&[u8]) -> Result<Vec<(Bytes, Bytes)>, StoreError>,
+{
+    let mut next = Some(start.to_vec());
+    std::iter::from_fn(move || {
+        let rows = match scan(&next.take()?) {
+            Ok(rows) => rows,
+            Err(error) => return Some(Err(error)),
+        };
+        let (last, _) = rows.last()?;
+        next = Some(after(last));
+        Some(Ok(rows))
+    })
+}
+
+/// The least key after a key.
+pub(crate) fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
 
 /// Sealed values by table and key; `None` where the key is gone.
 #[derive(Debug, Default)]

@@ -18,6 +18,7 @@ use crate::encoding::page::Page;
 use crate::encoding::record::Words;
 use crate::encoding::{key, row, unseal};
 use crate::log_store::Reader;
+use crate::rows;
 use crate::snapshot::Snapshot;
 
 /// Rows read at once: one may have a few MiB.
@@ -180,22 +181,20 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
         table: Table,
         mut visit: impl FnMut(&mut Self, &[u8], Option<Bytes>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut start = Vec::new();
-        loop {
-            let rows = self.snapshot.look().rows()?.sealed_scan(table, &start, None, ROWS_AT_ONCE);
+        let snapshot = self.snapshot;
+        let scan =
+            |start: &[u8]| snapshot.look().rows()?.sealed_scan(table, start, None, ROWS_AT_ONCE);
+        for rows in rows::pieces(&[], scan) {
             // Where the database cannot even list its rows, it has said so of itself.
             let Some(rows) = unless_damaged(rows)? else {
                 self.verified.find(Damage::Database { what: format!("table {}", table.name()) });
                 return Ok(());
             };
-            let Some((last, _)) = rows.last() else {
-                return Ok(());
-            };
-            start = [last, [0].as_slice()].concat();
             for (key, sealed) in &rows {
                 visit(self, key, unless_damaged(unseal(table, key, sealed))?)?;
             }
         }
+        Ok(())
     }
 
     fn rows(&mut self) -> Result<(), StoreError> {
@@ -203,7 +202,7 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
         self.each_row(Table::Rows, |scrub, key, content| {
             seen.insert(Bytes::copy_from_slice(key));
             let is_sound = content.is_some_and(|content| match key {
-                key::FORMAT => content.len() == 4,
+                key::FORMAT => row::read_format(&content).is_some(),
                 key::OWN => row::read_own(&content).is_some(),
                 key::MARK => row::read_mark(&content).is_some(),
                 _ => key::peer_node(key).is_some() && row::read_peer(&content).is_some(),

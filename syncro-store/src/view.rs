@@ -12,6 +12,7 @@ use crate::backend::Table;
 use crate::encoding::record::Words;
 use crate::encoding::{damaged, key, record, row};
 use crate::log_store::{LogStore, Reader};
+use crate::rows;
 use crate::snapshot::Snapshot;
 use crate::staging::PIECE_BYTES;
 use crate::stamps;
@@ -102,19 +103,15 @@ impl View for Look<'_> {
 
     fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
         let mut peers = Vec::new();
-        let mut start = key::PEER.to_vec();
-        let end = [key::PEER, &[0xff; 17]].concat();
-        loop {
-            let rows = self.rows()?.scan(Table::Rows, &start, Some(&end), PEERS_AT_ONCE)?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(peers);
-            };
-            start = [last, [0].as_slice()].concat();
-            for (key, content) in &rows {
+        let (layers, end) = (self.rows()?, key::after_peers());
+        let scan = |start: &[u8]| layers.scan(Table::Rows, start, Some(&end), PEERS_AT_ONCE);
+        for rows in rows::pieces(key::PEER, scan) {
+            for (key, content) in &rows? {
                 let peer = key::peer_node(key).zip(row::read_peer(content));
                 peers.push(peer.ok_or_else(|| damaged(Table::Rows, key))?);
             }
         }
+        Ok(peers)
     }
 
     fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
@@ -134,9 +131,7 @@ impl View for Look<'_> {
         let start = match after {
             None => key::model(model),
             Some(id) => {
-                let mut key = key::record(&RecordKey { model: model.clone(), id: id.clone() });
-                key.push(0);
-                key
+                rows::after(&key::record(&RecordKey { model: model.clone(), id: id.clone() }))
             }
         };
         let pairs =

@@ -23,6 +23,7 @@ use syncro_core::{
     Config, Digest, Engine, Fields, Input, Name, NodeId, Now, Proposal, Record, RecordId,
     RecordKey, Store, StoreError, View,
 };
+use syncro_store::conformance::numbers;
 use syncro_store::{LogStore, Redb};
 
 /// Cases that are always tried.
@@ -277,15 +278,4 @@ fn what_a_rotten_file_says_is_what_was_written() {
         "{} of {cases} cases; look at one with SYNCRO_ROT_CASE=",
         failures.len()
     );
-}
-
-/// SplitMix64.
-fn numbers(mut state: u64) -> impl FnMut() -> u64 {
-    move || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use syncro_core::{Name, RecordId, Store, View};
 
 use super::*;

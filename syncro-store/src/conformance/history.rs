@@ -200,8 +200,8 @@ fn bound() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Random numbers of a seed, by SplitMix64.
-pub(super) fn numbers(mut state: u64) -> impl FnMut() -> u64 {
+/// Returns random numbers of a seed, by SplitMix64: the same ones at every run.
+pub fn numbers(mut state: u64) -> impl FnMut() -> u64 {
     move || {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = state;

@@ -134,6 +134,11 @@ pub(crate) const MARK: &[u8] = b"mark";
 /// What the keys of peers' rows begin with.
 pub(crate) const PEER: &[u8] = b"peer/";
 
+/// The first key after all peers' rows.
+pub(crate) fn after_peers() -> Vec<u8> {
+    [PEER, &[0xff; 17]].concat()
+}
+
 /// The key of a peer's row.
 pub(crate) fn peer(node: NodeId) -> Vec<u8> {
     [PEER, node.as_bytes()].concat()

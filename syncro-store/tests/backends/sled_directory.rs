@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use syncro_core::StoreError;
-use syncro_store::conformance::Model;
+use syncro_store::conformance::{Model, numbers};
 use syncro_store::{Backend, Batch, Durability, Sled, Table};
 use tempfile::TempDir;
 
@@ -270,17 +270,6 @@ fn files(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = entries.filter(|entry| entry.file_type().unwrap().is_file());
     let name = |entry: &fs::DirEntry| entry.file_name().into_string().unwrap();
     entries.map(|entry| (name(&entry), fs::read(entry.path()).unwrap())).collect()
-}
-
-/// SplitMix64.
-fn numbers(mut state: u64) -> impl FnMut() -> u64 {
-    move || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
 }
 
 fn until_free<T>(attempt: impl Fn() -> Option<T>) -> T {
