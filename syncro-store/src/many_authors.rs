@@ -1,80 +1,15 @@
 //! Stories of stores with many authors, and with authors who were cloned.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
-use syncro_core::{
-    Commit, Entry, Epoch, Held, NodeId, OwnRow, PeerRow, Point, Store, StoreError, Time,
-    Transaction, View,
-};
+use syncro_core::{Held, NodeId, PeerRow, StoreError, View};
 
 use crate::backend::{Backend, Batch, Durability, Fault, MemoryDisk, Table};
 use crate::encoding::key;
-use crate::encoding::page::OpenPage;
 use crate::log_store::LogStore;
 use crate::verify::Verified;
+use crate::world::relay::{Relay, transaction};
 
-/// `[time, node, 1, [["Todo", id, create, []]]]`.
-fn transaction(author: u32, time: u8, id: u16) -> Transaction {
-    let mut bytes = vec![0x94, time, 0xc4, 16];
-    bytes.extend([9; 12]);
-    bytes.extend(author.to_be_bytes());
-    bytes.extend([1, 0x91, 0x94, 0xa4]);
-    bytes.extend(b"Todo");
-    bytes.push(0xcd);
-    bytes.extend((id | 0x4000).to_be_bytes());
-    bytes.extend([1, 0x90]);
-    Transaction::decode(bytes.into()).unwrap()
-}
-
-struct World {
-    disk: MemoryDisk,
-    store: LogStore,
-    end: Point,
-    log: Vec<Entry>,
-}
-
-impl World {
-    fn new() -> Self {
-        let disk = MemoryDisk::new();
-        let store = LogStore::open(disk.open().unwrap()).unwrap();
-        Self { disk, store, end: Point::START, log: Vec::new() }
-    }
-
-    /// Takes transactions in as one commit, as they come from a peer. No two are of one record.
-    fn append(&mut self, transactions: impl IntoIterator<Item = Transaction>) {
-        let (mut entries, mut records) = (Vec::new(), BTreeMap::new());
-        for transaction in transactions {
-            let scribe = &transaction.scribes()[0];
-            records.insert(scribe.key.clone(), scribe.as_record(transaction.stamp()));
-            let end = self.end.then(1, transaction.bytes());
-            entries.push(Entry { offset: self.end.offset, transaction, digest: end.digest });
-            self.end = end;
-        }
-        self.log.extend(entries.iter().cloned());
-        let records = records.into_iter().map(|(key, record)| (key, record.into())).collect();
-        self.apply(entries, records, Vec::new());
-    }
-
-    fn apply(
-        &mut self,
-        entries: Vec<Entry>,
-        records: Vec<(syncro_core::RecordKey, std::sync::Arc<syncro_core::Record>)>,
-        peers: Vec<(NodeId, PeerRow)>,
-    ) {
-        let (epoch, clock) = (Epoch(7), Time::default());
-        let own = OwnRow { node: NodeId::named("server"), epoch, clock, end: self.end };
-        let sequence = self.end.offset;
-        self.store.apply(&Commit { sequence, entries, records, peers, own }).unwrap();
-    }
-
-    fn next_page(&mut self) {
-        let mut state = self.store.shared.write();
-        state.put_open_page();
-        let end = state.open_page.end();
-        state.open_page = OpenPage::begin(end);
-    }
-
+impl Relay {
     /// Comes back with everything that was under way.
     fn crash(&mut self) {
         self.disk = self.disk.crash_keeping(self.disk.unsynced());
@@ -107,7 +42,7 @@ impl World {
 /// second one, and his transactions were not found any more.
 #[test]
 fn an_author_keeps_his_number_however_many_others_there_are() {
-    let mut world = World::new();
+    let mut world = Relay::new();
     for author in 0..16_383 {
         world.append([transaction(author, 5, (author % 1000) as u16)]);
     }
@@ -119,7 +54,7 @@ fn an_author_keeps_his_number_however_many_others_there_are() {
 /// stray was taken for one in order when the log was played, and was not found any more.
 #[test]
 fn a_stray_is_found_after_a_checkpoint_was_cut_off_before_it() {
-    let mut world = World::new();
+    let mut world = Relay::new();
     world.append([transaction(0, 5, 1), transaction(0, 20, 2), transaction(1, 1, 3)]);
     world.next_page();
     world.append([transaction(0, 15, 4)]);
@@ -136,7 +71,7 @@ fn a_stray_is_found_after_a_checkpoint_was_cut_off_before_it() {
 /// Words that a cut-off checkpoint leaves without their numbers were told as damage.
 #[test]
 fn a_checkpoint_that_was_cut_off_is_no_damage() {
-    let mut world = World::new();
+    let mut world = Relay::new();
     world.append((0..300).map(|author| transaction(author, 5, author as u16)));
     world.store.syncer().begin_checkpoint().unwrap();
     world.store.syncer().write_behind().unwrap();
@@ -148,7 +83,7 @@ fn a_checkpoint_that_was_cut_off_is_no_damage() {
 /// The thousand findings that are told one by one were all of records.
 #[test]
 fn a_damaged_log_is_told_however_much_else_is_damaged() {
-    let mut world = World::new();
+    let mut world = Relay::new();
     (0..1800).for_each(|author| world.append([transaction(author, 5, author as u16)]));
     world.store.syncer().checkpoint().unwrap();
     let image = world.changed(|backend, batch| {
@@ -166,7 +101,7 @@ fn a_damaged_log_is_told_however_much_else_is_damaged() {
 /// A peer's row that cannot be read stayed, and nothing could be said to that peer any more.
 #[test]
 fn a_repair_forgets_a_peer_whose_row_is_damaged_and_no_other() {
-    let mut world = World::new();
+    let mut world = Relay::new();
     world.append([transaction(0, 5, 1)]);
     let peers = ["lost", "kept"].map(|peer| (NodeId::named(peer), PeerRow::default()));
     world.apply(Vec::new(), Vec::new(), peers.to_vec());
@@ -182,7 +117,7 @@ fn a_repair_forgets_a_peer_whose_row_is_damaged_and_no_other() {
 /// Cut off among the names, a repair left a store that opened, and could write records that nobody could read.
 #[test]
 fn a_store_whose_repair_was_cut_off_does_not_open() {
-    let mut world = World::new();
+    let mut world = Relay::new();
     world.append((0..800).map(|author| transaction(author, 5, author as u16)));
     world.store.syncer().checkpoint().unwrap();
     let damaged = world.changed(|backend, batch| {

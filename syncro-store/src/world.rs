@@ -1,5 +1,7 @@
 //! What the tests share: an engine over a store on a disk that may crash.
 
+pub(crate) mod relay;
+
 use syncro_core::{
     Commit, Config, Edit, Engine, Fields, Input, Name, NodeId, Now, Proposal, RecordId, RecordKey,
     Store, Value, View,
