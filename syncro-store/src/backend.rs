@@ -128,6 +128,8 @@ pub enum Durability {
 ///   carries a checksum.
 /// - **B11, check.** [`check`](Self::check) finds the damage that the medium's own checksums show, met
 ///   by a read or not. [`compact`](Self::compact) changes no pair.
+/// - **B12, opening anew.** [`reopen`](Self::reopen) ends a latch (B8). It shows what opening after a crash
+///   would: everything durable, and the first of the buffered batches, perhaps none.
 pub trait Backend: Send + Sync + 'static {
     /// Reads the value of one key, or `None`.
     ///
@@ -185,5 +187,18 @@ pub trait Backend: Send + Sync + 'static {
     /// Like [`write`](Self::write).
     fn compact(&self) -> Result<(), StoreError> {
         self.write(&Batch::new(), Durability::Durable)
+    }
+
+    /// Closes the medium and opens it again, as after a crash (B12). Others may have to wait meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Whatever opening may fail with; then the backend stays latched, and reads may fail as well.
+    fn reopen(&self) -> Result<(), StoreError>;
+
+    /// Returns how many bytes the medium has room for, or `None` where nobody knows. It is a hint: others
+    /// may use the room, and writing takes more than what is written.
+    fn room(&self) -> Option<u64> {
+        None
     }
 }

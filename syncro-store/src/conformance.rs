@@ -1,6 +1,6 @@
 //! The promises of a backend as tests, for whoever writes one.
 //!
-//! [`Backend`] makes eleven numbered promises, B1 to B11, and a node relies on all of them; the
+//! [`Backend`] makes twelve numbered promises, B1 to B12, and a node relies on all of them; the
 //! [`Store`](syncro_core::Store) that [`LogStore`](crate::LogStore) builds on it makes nine more, S1
 //! to S9. Here is a test for each, to be run on any backend by one line: [`conformance!`](crate::conformance!).
 //!
@@ -207,6 +207,9 @@ macro_rules! conformance {
                     a_damaged_medium_gives_errors_and_no_panic;
                 b11 "B11, check":
                     checking_and_compacting_change_no_pair_and_make_all_durable;
+                b12 "B12, opening anew":
+                    opening_anew_ends_a_latch
+                    opening_anew_keeps_the_first_batches_and_all_that_were_durable;
                 s1 "S1, whole commits":
                     a_reader_never_sees_half_a_commit;
                 s2 "S2, read your commits":

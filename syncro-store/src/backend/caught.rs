@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use syncro_core::StoreError;
@@ -13,27 +13,31 @@ use super::{Backend, Batch, Durability, Table};
 /// belong: over damage a database may show one table's page for another's.
 ///
 /// A backend must not panic (B10). One that does has broken a promise, and what it holds in memory may be
-/// half changed: whatever is durable shows when it is opened again.
+/// half changed: whatever is durable shows when it is [reopened](Backend::reopen).
 pub(crate) struct Caught<B> {
     backend: B,
-    panicked: OnceLock<String>,
+    panicked: Mutex<Option<String>>,
 }
 
 impl<B: Backend> Caught<B> {
     pub(crate) fn new(backend: B) -> Self {
-        Self { backend, panicked: OnceLock::new() }
+        Self { backend, panicked: Mutex::new(None) }
     }
 
     fn run<T>(&self, run: impl FnOnce(&B) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Some(cause) = self.panicked.get() {
-            return Err(StoreError::Latched { cause: cause.clone() });
+        if let Some(cause) = self.panicked().clone() {
+            return Err(StoreError::Latched { cause });
         }
-        // Nobody looks at the backend again after a panic.
+        // Nobody looks at the backend again after a panic, before it is reopened.
         catch_unwind(AssertUnwindSafe(|| run(&self.backend))).unwrap_or_else(|panic| {
             let what = format!("the backend panicked: {}", message(&*panic));
-            let _ = self.panicked.set(what.clone());
+            self.panicked().get_or_insert_with(|| what.clone());
             Err(StoreError::Corrupt { what })
         })
+    }
+
+    fn panicked(&self) -> MutexGuard<'_, Option<String>> {
+        self.panicked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,6 +82,15 @@ impl<B: Backend> Backend for Caught<B> {
     fn compact(&self) -> Result<(), StoreError> {
         self.run(Backend::compact)
     }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        *self.panicked() = None;
+        self.run(Backend::reopen)
+    }
+
+    fn room(&self) -> Option<u64> {
+        self.run(|backend| Ok(backend.room())).ok().flatten()
+    }
 }
 
 fn out_of_order(table: Table) -> StoreError {
@@ -114,6 +127,9 @@ mod tests {
             Ok(self.0.last().cloned())
         }
         fn write(&self, _: &Batch, _: Durability) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn reopen(&self) -> Result<(), StoreError> {
             Ok(())
         }
     }

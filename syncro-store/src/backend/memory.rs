@@ -3,7 +3,7 @@
 mod medium;
 
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use syncro_core::StoreError;
@@ -31,7 +31,8 @@ use medium::{Medium, Plan};
 #[derive(Debug)]
 pub struct Memory {
     disk: MemoryDisk,
-    latched: OnceLock<String>,
+    /// What failed, once a write has. Locked only under the lock of the medium.
+    latched: Mutex<Option<String>>,
 }
 
 impl Memory {
@@ -48,7 +49,11 @@ impl Memory {
     }
 
     fn on(disk: MemoryDisk) -> Self {
-        Self { disk, latched: OnceLock::new() }
+        Self { disk, latched: Mutex::new(None) }
+    }
+
+    fn latched(&self) -> MutexGuard<'_, Option<String>> {
+        self.latched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,16 +100,26 @@ impl Backend for Memory {
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         batch.check_limits()?;
         let mut medium = self.disk.write_medium();
-        if let Some(cause) = self.latched.get() {
-            let cause = cause.clone();
+        if let Some(cause) = self.latched().clone() {
             return Err(StoreError::Latched { cause });
         }
         if batch.is_empty() && durability == Durability::Buffered {
             return Ok(());
         }
         medium.write(batch, durability).inspect_err(|error| {
-            self.latched.get_or_init(|| error.to_string());
+            *self.latched() = Some(error.to_string());
         })
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut medium = self.disk.write_medium();
+        medium.lose_unsynced();
+        *self.latched() = None;
+        Ok(())
+    }
+
+    fn room(&self) -> Option<u64> {
+        self.disk.read_medium().room
     }
 }
 
@@ -200,6 +215,12 @@ impl MemoryDisk {
     pub fn fail_write(&self, nth: u64, fault: Fault) {
         let writes_before = nth.saturating_sub(1);
         self.write_medium().plan = Some(Plan { writes_before, fault });
+    }
+
+    /// Says how many bytes the disk has room for: a write with more in it fails with [`StoreError::Full`].
+    /// Nothing is taken off it. Without a word the disk is never full.
+    pub fn set_room(&self, bytes: Option<u64>) {
+        self.write_medium().room = bytes;
     }
 
     /// Ends all faults. A store that has latched stays so until it is opened again.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use syncro_core::StoreError;
 
@@ -78,6 +79,11 @@ impl Place {
             kind => self.io(kind, &error.to_string()),
         }
     }
+}
+
+/// The bytes that are free where a file or directory is, if that can be told.
+pub(super) fn room_beside(path: &Path) -> Option<u64> {
+    fs4::available_space(path).ok()
 }
 
 impl Blame for StoreError {

@@ -3,10 +3,11 @@
 mod blame;
 mod open;
 mod snapshot;
+mod storage;
 
 use std::fmt;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ::redb::{
@@ -20,6 +21,7 @@ use super::place::Place;
 use super::{Backend, Batch, Durability, Table};
 pub(crate) use open::sync_directory_of;
 use snapshot::Snapshot;
+use storage::Storage;
 
 /// The page cache of a [`Redb`] in bytes, unless its builder says otherwise.
 ///
@@ -62,6 +64,10 @@ pub struct Redb {
     database: RwLock<Option<Database>>,
     /// Held by the one write that runs. Says what failed, once a write has or damage was met.
     latched: Mutex<Option<String>>,
+    storage: Storage,
+    builder: RedbBuilder,
+    /// The file, if there is one.
+    path: Option<PathBuf>,
     place: Place,
 }
 
@@ -82,7 +88,8 @@ impl Redb {
     /// Opens the store on a storage of the caller's own, as a crash test does.
     ///
     /// The type of the storage follows redb's major version. Only a storage that implements redb's
-    /// locks is safe from being opened twice.
+    /// locks is safe from being opened twice. It is closed for each time it was opened, since
+    /// [`reopen`](Backend::reopen) opens it again.
     ///
     /// # Errors
     ///
@@ -94,15 +101,6 @@ impl Redb {
     /// Starts from the defaults, to change some of them.
     pub fn builder() -> RedbBuilder {
         RedbBuilder { cache_bytes: CACHE_BYTES }
-    }
-
-    fn new(database: Database, place: Place) -> Self {
-        Self {
-            snapshot: Mutex::new(None),
-            database: RwLock::new(Some(database)),
-            latched: Mutex::new(None),
-            place,
-        }
     }
 
     fn read<T>(
@@ -190,6 +188,17 @@ impl Redb {
             run(database.as_mut().ok_or(RedbError::DatabaseClosed)?)
         })
     }
+
+    /// Closes the database, and opens what is then on the storage.
+    fn open_anew(&self) -> Result<(), StoreError> {
+        let mut database = self.database_alone();
+        self.forget_snapshot();
+        if let Some(database) = database.take() {
+            open::close(database, &self.place);
+        }
+        *database = Some(self.builder.open_on(self.storage.clone(), &self.place)?);
+        Ok(())
+    }
 }
 
 impl Drop for Redb {
@@ -256,6 +265,17 @@ impl Backend for Redb {
             })
         })
     }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut latched = lock(&self.latched);
+        let opened = self.open_anew();
+        *latched = opened.as_ref().err().map(ToString::to_string);
+        opened
+    }
+
+    fn room(&self) -> Option<u64> {
+        super::place::room_beside(self.path.as_deref()?)
+    }
 }
 
 /// Opens a [`Redb`] with other settings than the default ones.
@@ -291,8 +311,8 @@ impl RedbBuilder {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Redb, StoreError> {
         let path = path.as_ref();
         let place = Place::new(path.display().to_string(), SORT);
-        let database = open::open_file(&self.database(), path, &place)?;
-        Ok(Redb::new(database, place))
+        let (database, storage) = open::open_file(&self, path, &place)?;
+        Ok(self.redb(database, storage, Some(path.to_owned()), place))
     }
 
     /// Opens the store on a storage of the caller's own.
@@ -302,15 +322,37 @@ impl RedbBuilder {
     /// As [`Redb::with_backend`].
     pub fn with_backend(self, storage: impl StorageBackend) -> Result<Redb, StoreError> {
         let place = Place::new("the given storage".to_owned(), SORT);
-        let database = place
-            .guard(|| self.database().create_with_backend(storage).map_err(RedbError::from))?;
-        Ok(Redb::new(open::adopt(database, &place)?, place))
+        let storage = Storage::new(storage);
+        let database = self.open_on(storage.clone(), &place)?;
+        Ok(self.redb(database, storage, None, place))
     }
 
-    fn database(&self) -> ::redb::Builder {
-        let mut builder = Database::builder();
-        builder.set_cache_size(self.cache_bytes);
-        builder
+    fn redb(
+        self,
+        database: Database,
+        storage: Storage,
+        path: Option<PathBuf>,
+        place: Place,
+    ) -> Redb {
+        Redb {
+            snapshot: Mutex::new(None),
+            database: RwLock::new(Some(database)),
+            latched: Mutex::new(None),
+            storage,
+            builder: self,
+            path,
+            place,
+        }
+    }
+
+    /// Opens or creates the database on a storage, and makes sure that it is a store.
+    fn open_on(&self, storage: Storage, place: &Place) -> Result<Database, StoreError> {
+        let opened = place.guard(|| {
+            let mut builder = Database::builder();
+            builder.set_cache_size(self.cache_bytes);
+            builder.create_with_backend(storage).map_err(RedbError::from)
+        });
+        open::adopt(opened?, place)
     }
 }
 

@@ -6,8 +6,8 @@ mod pieces;
 
 use std::fmt;
 use std::fs::File;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ::sled::Tree;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A store in a directory, kept by [sled](https://docs.rs/sled) 0.34.
 ///
-/// It keeps the ten promises of [`Backend`], and is the second choice: sled had no release since 2021. It
+/// It keeps the promises of [`Backend`], and is the second choice: sled had no release since 2021. It
 /// is here for programs that keep their other data in sled, and as the proof that a store does not depend
 /// on one database. What it costs, and what it cannot do:
 ///
@@ -59,8 +59,8 @@ pub struct Sled {
     entries: RwLock<Entries>,
     /// Held by the one write that runs. Says what failed, once a write has or damage was met.
     latched: Mutex<Option<String>>,
-    /// The file that sled appends to.
-    file: File,
+    builder: SledBuilder,
+    path: PathBuf,
     place: Place,
     /// Let go of last.
     lock: Lock,
@@ -70,6 +70,8 @@ pub struct Sled {
 struct Entries {
     /// Gone only while closing.
     tree: Option<Tree>,
+    /// The file that sled appends to.
+    file: File,
     /// Whether a batch failed halfway.
     is_torn: bool,
 }
@@ -113,7 +115,7 @@ impl Sled {
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.alone();
         let tree = entries.tree()?;
         // Whatever is to be read is read first: from here on nothing fails but the medium.
         let ready = self.place.guard(|| pieces::prepare(tree, batch, &self.place))?;
@@ -125,13 +127,37 @@ impl Sled {
     /// Lets sled write what it holds back, and then the disk, for whose cache sled does not wait.
     fn flush(&self) -> Result<(), StoreError> {
         self.place.guard(|| {
-            self.share().tree()?.flush().map_err(|error| error.blame(&self.place))?;
-            self.file.sync_data().map_err(|error| self.place.blame_io(&error))
+            let entries = self.share();
+            entries.tree()?.flush().map_err(|error| error.blame(&self.place))?;
+            entries.file.sync_data().map_err(|error| self.place.blame_io(&error))
         })
+    }
+
+    /// Closes the database, and opens what is then in the directory.
+    fn open_anew(&self) -> Result<(), StoreError> {
+        let mut entries = self.alone();
+        self.give_up(&mut entries);
+        *entries = self.builder.open_in(&self.path, &self.place)?;
+        Ok(())
+    }
+
+    /// Closes the database. What cannot be written at the end is lost like anything that was only buffered
+    /// (B6).
+    fn give_up(&self, entries: &mut Entries) {
+        let tree = entries.tree.take();
+        let _ = self.place.guard(|| {
+            drop(tree);
+            Ok::<_, StoreError>(())
+        });
+        self.lock.wait_for_sled();
     }
 
     fn share(&self) -> RwLockReadGuard<'_, Entries> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alone(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     // What the locks guard is whole at every moment, so a panic elsewhere does not spoil it.
@@ -148,14 +174,7 @@ impl Entries {
 
 impl Drop for Sled {
     fn drop(&mut self) {
-        let entries = self.entries.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let tree = entries.tree.take();
-        // What cannot be written at the end is lost like anything that was only buffered (B6).
-        let _ = self.place.guard(|| {
-            drop(tree);
-            Ok::<_, StoreError>(())
-        });
-        self.lock.wait_for_sled();
+        self.give_up(&mut self.alone());
     }
 }
 
@@ -199,6 +218,17 @@ impl Backend for Sled {
         let written = self.apply(batch).and_then(|()| self.flush());
         written.inspect_err(|error| *latched = Some(error.to_string()))
     }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut latched = self.turn();
+        let opened = self.open_anew();
+        *latched = opened.as_ref().err().map(ToString::to_string);
+        opened
+    }
+
+    fn room(&self) -> Option<u64> {
+        super::place::room_beside(&self.path)
+    }
 }
 
 /// Opens a [`Sled`] with other settings than the default ones.
@@ -235,13 +265,19 @@ impl SledBuilder {
         let path = path.as_ref();
         let place = Place::new(path.display().to_string(), "a sled database");
         let lock = open::lock(path, &place)?;
+        let entries = RwLock::new(self.open_in(path, &place)?);
+        let (latched, path) = (Mutex::new(None), path.to_owned());
+        Ok(Sled { entries, latched, builder: self, path, place, lock })
+    }
+
+    /// Opens the database in a directory that is locked.
+    fn open_in(&self, path: &Path, place: &Place) -> Result<Entries, StoreError> {
         let config = ::sled::Config::new()
             .path(path)
             .cache_capacity(self.cache_bytes)
             // A thread of its own would flush and tidy at any moment, also between two steps of ours.
             .flush_every_ms(None);
-        let (tree, file) = open::open(&config, path, &place)?;
-        let entries = RwLock::new(Entries { tree: Some(tree), is_torn: false });
-        Ok(Sled { entries, latched: Mutex::new(None), file, place, lock })
+        let (tree, file) = open::open(&config, path, place)?;
+        Ok(Entries { tree: Some(tree), file, is_torn: false })
     }
 }

@@ -469,6 +469,47 @@ pub fn a_damaged_medium_gives_errors_and_no_panic<P: Place>() {
     }
 }
 
+pub fn opening_anew_ends_a_latch<P: Place>() {
+    let place = P::new();
+    let store = place.open().unwrap();
+    store.write(&put("before", "value"), Durability::Durable).unwrap();
+    if !place.fail_write() {
+        return skip("cannot fail");
+    }
+    assert!(store.write(&put("failed", "value"), Durability::Durable).is_err());
+    store.reopen().unwrap();
+    assert!(read(&store, "before").is_some());
+    store.write(&put("after", "value"), Durability::Durable).unwrap();
+    assert!(read(&store, "after").is_some());
+    place.close(store);
+}
+
+pub fn opening_anew_keeps_the_first_batches_and_all_that_were_durable<P: Place>() {
+    let reopened = runner::<P>().run(&writes(20), |history| {
+        let place = P::new();
+        let store = place.open().unwrap();
+        let states = states(&history);
+        let mut durable = 0;
+        for (at, (batch, durability)) in (1..).zip(&history) {
+            store.write(batch, *durability).unwrap();
+            if *durability == Durability::Durable {
+                durable = at;
+            }
+        }
+        store.reopen().unwrap();
+        prop_assert!(states[durable..].contains(&Model::of(&store)));
+        let is_refused = matches!(place.open(), Err(StoreError::Locked { .. }));
+        prop_assert!(is_refused);
+        store.write(&put("after", "it"), Durability::Durable).unwrap();
+        place.close(store);
+        let store = place.open().unwrap();
+        prop_assert!(read(&store, "after").is_some());
+        place.close(store);
+        Ok(())
+    });
+    reopened.unwrap();
+}
+
 /// Uses a store in every way that there is, whatever it answers.
 fn visit(store: &impl Backend) {
     let mut is_noticed = false;

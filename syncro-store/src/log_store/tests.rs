@@ -280,6 +280,9 @@ impl Backend for Unreadable {
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         self.memory.write(batch, durability)
     }
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.memory.reopen()
+    }
 }
 
 #[test]
@@ -336,6 +339,9 @@ impl Backend for Panics {
     }
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         self.memory().write(batch, durability)
+    }
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.memory().reopen()
     }
 }
 

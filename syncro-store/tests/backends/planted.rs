@@ -20,6 +20,10 @@ trait Bug: Send + Sync + 'static {
         found
     }
 
+    fn reopen(&self, store: &Memory) -> Result<(), StoreError> {
+        store.reopen()
+    }
+
     fn new() -> Self;
 }
 
@@ -74,6 +78,10 @@ impl<B: Bug> Backend for Buggy<B> {
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         self.bug.write(&self.store, batch, durability)
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.bug.reopen(&self.store)
     }
 }
 
@@ -178,6 +186,19 @@ impl Bug for Stubborn {
     }
 }
 
+/// Stays as it is, and says that it was opened anew.
+struct Unopened;
+
+impl Bug for Unopened {
+    fn new() -> Self {
+        Self
+    }
+
+    fn reopen(&self, _: &Memory) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 /// For each: the bug, the test that must find it, and what the test says.
 macro_rules! finds {
     ($($name:ident: $bug:ty, $promise:ident;)*) => {
@@ -204,5 +225,7 @@ finds! {
     signed_lists_are_found: Signed, any_history_reads_like_a_map;
     a_failure_that_is_hidden_is_found: Stubborn, a_failed_write_latches_the_store_until_it_is_opened_again;
     a_failed_sync_that_is_hidden_is_found: Stubborn, nothing_is_written_after_a_failed_sync;
+    a_latch_that_stays_is_found: Unopened, opening_anew_ends_a_latch;
+    batches_lost_at_an_opening_anew_are_found: Unflushed, opening_anew_keeps_the_first_batches_and_all_that_were_durable;
     a_breach_that_is_hidden_is_found: Stubborn, a_batch_that_breaks_a_limit_is_refused_whole_and_does_not_latch;
 }

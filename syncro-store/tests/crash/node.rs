@@ -90,6 +90,10 @@ impl Backend for Shared {
     fn compact(&self) -> Result<(), StoreError> {
         self.0.compact()
     }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.0.reopen()
+    }
 }
 
 impl Node {

@@ -31,6 +31,9 @@ impl Backend for Gated {
         let _open = (durability == Written::Durable).then(|| lock(&self.1));
         self.0.write(batch, durability)
     }
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.0.reopen()
+    }
 }
 
 fn core(name: &str, overlay_bytes: usize, gate: &Arc<Mutex<()>>) -> Arc<Core> {

@@ -224,4 +224,8 @@ impl Backend for Gated {
         }
         self.memory.write(batch, durability)
     }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.memory.reopen()
+    }
 }

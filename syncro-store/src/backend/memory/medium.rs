@@ -19,6 +19,8 @@ pub(super) struct Medium {
     pub(super) undo: Vec<Batch>,
     pub(super) is_open: bool,
     pub(super) plan: Option<Plan>,
+    /// The largest batch that fits, in bytes, if there is a limit.
+    pub(super) room: Option<u64>,
 }
 
 impl Medium {
@@ -28,6 +30,9 @@ impl Medium {
         durability: Durability,
     ) -> Result<(), StoreError> {
         match self.next_fault() {
+            None if self.room.is_some_and(|room| batch.bytes() as u64 > room) => {
+                Err(StoreError::Full)
+            }
             None => {
                 self.keep(batch, durability);
                 Ok(())
@@ -69,8 +74,21 @@ impl Medium {
         }
     }
 
+    /// Takes back what was not made durable.
+    pub(super) fn lose_unsynced(&mut self) {
+        while !self.undo.is_empty() {
+            self.undo_last();
+        }
+    }
+
     pub(super) fn copy(&self) -> Self {
-        Self { tables: self.tables.clone(), undo: self.undo.clone(), is_open: false, plan: None }
+        Self {
+            tables: self.tables.clone(),
+            undo: self.undo.clone(),
+            is_open: false,
+            plan: None,
+            room: None,
+        }
     }
 }
 

@@ -4,22 +4,21 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
-use ::redb::{
-    Builder, Database, Error as RedbError, MultimapTableHandle, ReadableDatabase, TableHandle,
-};
+use ::redb::{Database, Error as RedbError, MultimapTableHandle, ReadableDatabase, TableHandle};
 use syncro_core::StoreError;
 
-use super::definition;
 use super::snapshot::Snapshot;
+use super::storage::Storage;
+use super::{RedbBuilder, definition};
 use crate::backend::Table;
 use crate::backend::place::Place;
 
 /// Opens or creates the database in a file, and makes sure that it is a store.
 pub(super) fn open_file(
-    builder: &Builder,
+    builder: &RedbBuilder,
     path: &Path,
     place: &Place,
-) -> Result<Database, StoreError> {
+) -> Result<(Database, Storage), StoreError> {
     let directory = directory(path);
     if path.is_dir() {
         let what = "this is a directory; name a file in it";
@@ -29,13 +28,12 @@ pub(super) fn open_file(
         let what = "its directory does not exist; create it first";
         return Err(place.io(io::ErrorKind::NotFound, what));
     }
-    let database = match create(builder, path, place) {
-        Err(StoreError::Corrupt { .. }) if reset_if_half_made(path) => create(builder, path, place),
+    let opened = match open(builder, path, place) {
+        Err(StoreError::Corrupt { .. }) if reset_if_half_made(path) => open(builder, path, place),
         opened => opened,
     }?;
-    let database = adopt(database, place)?;
     sync_directory_of(path).map_err(|error| place.blame_io(&error))?;
-    Ok(database)
+    Ok(opened)
 }
 
 /// Makes sure that the database holds our tables: creates them in an empty one, refuses to touch
@@ -72,8 +70,17 @@ fn check_tables(database: &Database, place: &Place) -> Result<(), StoreError> {
     place.guard(|| create_tables(database))
 }
 
-fn create(builder: &Builder, path: &Path, place: &Place) -> Result<Database, StoreError> {
-    place.guard(|| builder.create(path).map_err(RedbError::from))
+fn open(
+    builder: &RedbBuilder,
+    path: &Path,
+    place: &Place,
+) -> Result<(Database, Storage), StoreError> {
+    let storage = place.guard(|| {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        Storage::of_file(file).map_err(RedbError::from)
+    })?;
+    Ok((builder.open_on(storage.clone(), place)?, storage))
 }
 
 fn table_names(database: &Database) -> Result<Vec<String>, RedbError> {
