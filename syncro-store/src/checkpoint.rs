@@ -2,7 +2,8 @@
 //!
 //! A checkpoint begins with a sync, so that everything in it is in the durable log already: a backend that
 //! comes back after a crash with some of its batches never holds a record of a transaction that it has
-//! not. Its slices are buffered writes, which cost no flush; the last one moves the mark.
+//! not. Its slices are buffered writes, which cost no flush; the last one moves the mark, and is durable.
+//! Until then everything is in memory as well, and where a slice finds no room the checkpoint begins anew.
 
 use std::ops::Bound;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -52,6 +53,11 @@ impl Checkpoint {
         Self { mark, last: None, buffered_bytes: 0 }
     }
 
+    /// Begins anew: what was written and not made durable may be gone.
+    pub(crate) fn restart(&mut self) {
+        *self = Self::new(self.mark);
+    }
+
     /// The next slice of the rows, and whether it is the last.
     ///
     /// Names come first, since records refer to them.
@@ -86,20 +92,30 @@ impl Shared {
     pub(crate) fn sync(&self, begin: Begin) -> Result<(), StoreError> {
         let _turn = self.turns.for_sync();
         self.guarded(|shared| {
-            let (backend, rows, mark) = {
+            let (backend, rows, mark, log_bytes) = {
                 let mut state = shared.write();
                 let backend = state.backend.clone().ok_or(StoreError::Closed)?;
                 state.put_open_page();
                 let is_due = begin == Begin::Now || state.behind_bytes() >= shared.overlay_bytes;
                 let begins = is_due && state.checkpoint.is_none() && state.behind_bytes() > 0;
+                let log_bytes = state.log_bytes;
                 if begins {
                     state.set_derived_aside();
                 }
                 let mark = begins.then(|| state.open_page.end());
-                (backend, state.log.set_aside(), mark)
+                (backend, state.log.set_aside(), mark, log_bytes)
             };
-            backend.write(&overlay::batch(&rows), Durability::Durable)?;
+            let batch = overlay::batch(&rows);
+            let written = shared.write_where_room(&*backend, &batch, Durability::Durable);
             let mut state = shared.write();
+            if let Err(error) = written {
+                state.log.put_back();
+                if mark.is_some() {
+                    state.derived.put_back();
+                    state.log_bytes += log_bytes;
+                }
+                return Err(error);
+            }
             state.log.forget();
             if let Some(mark) = mark {
                 state.checkpoint = Some(Checkpoint::new(mark));
@@ -122,12 +138,12 @@ impl Shared {
             };
             let (batch, is_last) = checkpoint.slice(&rows);
             checkpoint.buffered_bytes += batch.bytes();
-            if checkpoint.buffered_bytes < BUFFERED_BYTES {
-                backend.write(&batch, Durability::Buffered)?;
-            } else {
-                backend.write(&batch, Durability::Durable)?;
+            let mut durability = Durability::Buffered;
+            if is_last || checkpoint.buffered_bytes >= BUFFERED_BYTES {
+                durability = Durability::Durable;
                 checkpoint.buffered_bytes = 0;
             }
+            shared.write_where_room(&*backend, &batch, durability)?;
             let mut state = shared.write();
             state.checkpoint = (!is_last).then_some(checkpoint);
             if is_last {
@@ -142,8 +158,7 @@ impl Shared {
         while self.write_slice()?.is_some() {}
         self.sync(Begin::Now)?;
         while self.write_slice()?.is_some() {}
-        // The last slices are buffered.
-        self.sync(Begin::WhenDue)
+        Ok(())
     }
 
     /// While the log is played: writes what follows from it up to a point, if as much is behind as may be.
@@ -153,13 +168,20 @@ impl Shared {
         }
         let digest = Look::now(self).digest_at(offset)?;
         let digest = digest.ok_or_else(|| damaged(Table::Log, &key::page(offset)))?;
-        {
-            let mut state = self.write();
+        let mut state = self.write();
+        if state.checkpoint.is_none() {
             state.set_derived_aside();
             state.checkpoint = Some(Checkpoint::new(Point { offset, digest }));
         }
-        while self.write_slice()?.is_some() {}
-        Ok(())
+        drop(state);
+        loop {
+            match self.write_slice() {
+                Ok(Some(_)) => {}
+                // Without room it stays in memory, and follows later.
+                Ok(None) | Err(StoreError::Full) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Where more is behind than some bound: begins a checkpoint, or writes twice as many bytes of the one

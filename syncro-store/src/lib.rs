@@ -17,6 +17,7 @@ mod many_authors;
 mod overlay;
 mod recover;
 mod repair;
+mod room;
 mod rows;
 mod snapshot;
 mod staging;

@@ -48,7 +48,8 @@ impl Syncer {
     ///
     /// # Errors
     ///
-    /// After an error the store has stopped: nothing more is written until it is opened again.
+    /// [`StoreError::Full`] where there is no room: nothing is lost, and a later call may find some. After any
+    /// other error the store has stopped: nothing more is written until it is opened again.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.shared.sync(Begin::WhenDue)
     }
@@ -72,6 +73,12 @@ impl Syncer {
     /// Like [`sync`](Self::sync).
     pub fn write_behind(&self) -> Result<bool, StoreError> {
         Ok(self.shared.write_slice()?.is_some())
+    }
+
+    /// Whether the medium has so little room left that only what frees some, or tells others, should be
+    /// applied: less than 1 MiB beside twice what is not written yet. `false` where nobody knows.
+    pub fn is_short_of_room(&self) -> bool {
+        self.shared.is_short_of_room()
     }
 
     /// Whether a checkpoint is under way.
@@ -199,7 +206,12 @@ impl LogStore {
 
 impl Store for LogStore {
     fn apply(&mut self, commit: &Commit) -> Result<(), StoreError> {
-        self.shared.make_room(self.shared.overlay_bytes.saturating_mul(2), || commit.bytes())?;
+        let bound = self.shared.overlay_bytes.saturating_mul(2);
+        match self.shared.make_room(bound, || commit.bytes()) {
+            // It is held in memory, until whoever syncs is told.
+            Ok(_) | Err(StoreError::Full) => {}
+            Err(error) => return Err(error),
+        }
         self.shared.guarded(|shared| {
             let mut staging = Staging::new(shared);
             for entry in &commit.entries {

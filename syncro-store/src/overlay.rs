@@ -19,6 +19,7 @@ pub(crate) struct Overlay {
     active: Rows,
     active_bytes: usize,
     aside: Arc<Rows>,
+    aside_bytes: usize,
 }
 
 impl Overlay {
@@ -36,10 +37,15 @@ impl Overlay {
         self.active_bytes
     }
 
+    /// About the bytes of everything that is not in the backend yet.
+    pub(crate) fn bytes(&self) -> usize {
+        self.active_bytes + self.aside_bytes
+    }
+
     /// Sets aside what was put so far, for writing.
     pub(crate) fn set_aside(&mut self) -> Arc<Rows> {
         assert!(self.aside.is_empty(), "what is set aside is written before anything else is");
-        self.active_bytes = 0;
+        self.aside_bytes = std::mem::take(&mut self.active_bytes);
         self.aside = Arc::new(std::mem::take(&mut self.active));
         self.aside.clone()
     }
@@ -52,6 +58,18 @@ impl Overlay {
     /// Forgets what was set aside: it is in the backend now.
     pub(crate) fn forget(&mut self) {
         self.aside = Arc::default();
+        self.aside_bytes = 0;
+    }
+
+    /// Puts what was set aside back under what was put since: it could not be written.
+    pub(crate) fn put_back(&mut self) {
+        let aside = std::mem::take(&mut self.aside);
+        self.aside_bytes = 0;
+        for (table, key, value) in aside.iter() {
+            if self.active.get(table, key).is_none() {
+                self.put(table, key.clone(), value.clone());
+            }
+        }
     }
 
     /// The layers, what is newer after what is older.

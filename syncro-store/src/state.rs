@@ -143,6 +143,8 @@ impl Shared {
             Ok(_) => {}
             // Nothing was written: the store had been given up before.
             Err(StoreError::Closed) if self.read().backend.is_none() => {}
+            // Nothing is lost: it is written when there is room.
+            Err(StoreError::Full) => {}
             Err(error) => self.latch(error.to_string()),
         }
         written

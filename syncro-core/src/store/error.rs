@@ -22,8 +22,8 @@ pub enum StoreError {
         /// The thing that is damaged, as precisely as it is known.
         what: String,
     },
-    /// The medium has no room. Nothing of the failed commit was kept.
-    #[error("the store has no room left: free some space and open it again")]
+    /// The medium has no room. An open store goes on as soon as there is some.
+    #[error("there is no room left for the store: free some space and try again")]
     Full,
     /// The operating system refused a read or a write.
     #[error("the store could not be read or written: {0}")]

@@ -234,7 +234,7 @@ fn after_a_sync_that_failed_nothing_more_is_written() {
     let disk = MemoryDisk::new();
     let mut world = World::on(&disk);
     let first = world.create(1);
-    disk.fail_write(1, Fault::Once(StoreError::Full));
+    disk.fail_write(1, Fault::Once(std::io::Error::other("worn out").into()));
     assert!(world.store.sync().is_err());
     disk.heal();
     assert!(matches!(world.store.sync(), Err(StoreError::Latched { .. })));

@@ -1,5 +1,7 @@
 //! Where the suite opens our stores.
 
+use std::io::Error;
+
 use syncro_core::StoreError;
 #[cfg(feature = "redb")]
 use syncro_store::Redb;
@@ -27,7 +29,7 @@ impl Place for MemoryPlace {
     }
 
     fn fail_write(&self) -> bool {
-        self.0.fail_write(1, Fault::Once(StoreError::Full));
+        self.0.fail_write(1, Fault::Once(Error::other("worn out").into()));
         true
     }
 }

@@ -17,7 +17,7 @@ use crate::backend::place::{Blame, Place};
 /// it was writing, so that a store that was just closed could not be opened.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
     log: PathBuf,
 }
 
@@ -33,6 +33,14 @@ impl Lock {
             }
             thread::sleep(Duration::from_millis(1));
         }
+        let _ = log.unlock();
+    }
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that is being started holds it too, for a moment.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
     }
 }
 
@@ -58,7 +66,7 @@ pub(super) fn lock(path: &Path, place: &Place) -> Result<Lock, StoreError> {
     let file =
         options.create(true).truncate(false).write(true).open(path.join(LOCK)).map_err(io)?;
     match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file, log: path.join(LOG) }),
+        Ok(()) => Ok(Lock { file, log: path.join(LOG) }),
         Err(TryLockError::WouldBlock) => Err(place.locked()),
         Err(TryLockError::Error(error)) => Err(io(error)),
     }
