@@ -64,8 +64,8 @@
 //! `record` is the object as in `list`, or `null` when it is not alive.
 //!
 //! Error codes: `bad_command`, `bad_json`, `exists`, `not_found`, `invalid` (the data), `no_transaction`
-//! and `in_transaction`, `io`, `unconfirmed`, `store` (nothing more is written until the node is opened
-//! again).
+//! and `in_transaction`, `io`, `unconfirmed`, `full` (the disk is; destroys may still fit, and everything is
+//! written again once there is room), `store` (nothing more is written until the node is opened again).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, Write};
@@ -77,7 +77,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value as Json, json};
 use syncro::{
     Change, Committed, DataError, Draft, Durability, Edit, Encoded, Encoding, Entry, Error, Fields,
-    Name, Node, NodeId, Notice, Notices, Origin, RecordId, RecordKey, Value,
+    Name, Node, NodeId, Notice, Notices, Origin, RecordId, RecordKey, StoreError, Value,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -275,6 +275,7 @@ impl From<Error> for Refusal {
             Error::Data(DataError::Exists { .. }) => "exists",
             Error::Data(DataError::Missing { .. }) => "not_found",
             Error::Data(_) => "invalid",
+            Error::Store(StoreError::Full) => "full",
             _ => "store",
         };
         refusal(code, error)

@@ -134,6 +134,11 @@ impl Proposal {
         self.changes.is_empty()
     }
 
+    /// Whether all that is proposed is to destroy records.
+    pub fn has_only_destroys(&self) -> bool {
+        self.changes.values().all(|change| change.mark == Mark::Destroy)
+    }
+
     /// Creates a record that is not alive.
     ///
     /// # Errors

@@ -81,6 +81,11 @@ impl Syncer {
         self.shared.is_short_of_room()
     }
 
+    /// Whether anything is behind the log that no checkpoint under way is writing.
+    pub fn is_behind(&self) -> bool {
+        self.shared.read().behind_bytes() > 0
+    }
+
     /// Whether a checkpoint is under way.
     pub fn is_writing_behind(&self) -> bool {
         self.shared.read().checkpoint.is_some()

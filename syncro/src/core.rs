@@ -1,7 +1,9 @@
 //! The driver: gives inputs to the engine, carries out the effects, and syncs the store once for many.
 
+mod room;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -72,6 +74,8 @@ pub(crate) struct Core {
     durable: Mutex<Durable>,
     /// Rung after each sync, and when none follows.
     synced: Notify,
+    /// Whether the store has next to no room, as of the last look.
+    is_short_of_room: AtomicBool,
     /// What the background thread is to do.
     agenda: Agenda,
     pub(crate) hub: Hub,
@@ -96,15 +100,6 @@ struct State {
     unsynced_bytes: usize,
     /// Why nothing more is taken.
     stopped: Option<Stop>,
-}
-
-impl State {
-    /// Whether more is applied than the store can keep up with.
-    fn is_crowded(&self) -> bool {
-        let is_crowded =
-            self.unsynced_bytes > UNSYNCED_BYTES_MAX || self.store.syncer().is_crowded();
-        self.stopped.is_none() && is_crowded
-    }
 }
 
 /// The way to a session's task.
@@ -174,6 +169,7 @@ impl Core {
             turn: Mutex::new(()),
             durable: Mutex::new(Durable { through: applied, failed: None }),
             synced: Notify::new(),
+            is_short_of_room: AtomicBool::new(false),
             agenda: Agenda::default(),
             receipts: Receipts::default(),
             board: Board::new(),
@@ -184,6 +180,9 @@ impl Core {
             started,
         });
         core.on_synced(applied, 0);
+        core.look_at_room();
+        // What an opening on a full disk could not write.
+        core.agenda.write_behind();
         let weak = Arc::downgrade(&core);
         std::thread::Builder::new()
             .name("syncro".to_owned())
@@ -213,6 +212,7 @@ impl Core {
         proposal: Proposal,
         durability: Durability,
     ) -> Result<Option<Committed>, Error> {
+        self.check_room(&proposal)?;
         let (sequence, room, committed, is_long_unsynced) = {
             let mut state = self.state();
             let effects = self.step(&mut state, Input::Propose(proposal))?;
@@ -278,11 +278,19 @@ impl Core {
     pub(crate) async fn keep_pace(&self) {
         loop {
             let synced = self.synced.notified();
-            if !self.state().is_crowded() {
+            if !self.is_crowded() {
                 return;
             }
             synced.await;
         }
+    }
+
+    /// Whether more is applied than the store can keep up with. Where it is short of room peers send a window
+    /// at most, and what they say else is to be heard.
+    fn is_crowded(&self) -> bool {
+        let state = self.state();
+        let is_behind = || !self.is_short_of_room() && self.syncer.is_crowded();
+        state.stopped.is_none() && (state.unsynced_bytes > UNSYNCED_BYTES_MAX || is_behind())
     }
 
     /// Tells when the node has stopped. Whoever works for the node holds one until it is done.
@@ -320,8 +328,9 @@ impl Core {
         self.syncer.close();
         synced?;
         match written {
-            // Somebody else has closed it meanwhile, with everything written.
-            Err(StoreError::Closed) => Ok(()),
+            // Somebody else has closed it meanwhile, with everything written; or there is no room for what the
+            // next opening plays.
+            Err(StoreError::Closed | StoreError::Full) => Ok(()),
             written => Ok(written?),
         }
     }
@@ -335,23 +344,28 @@ impl Core {
         if self.is_durable(sequence)? {
             return Ok(());
         }
-        self.sync_in_turn()
+        self.sync_in_turn(Syncer::sync)
     }
 
     /// Makes everything durable that was applied. To be called with the turn.
-    fn sync_in_turn(&self) -> Result<(), Error> {
+    fn sync_in_turn(&self, sync: fn(&Syncer) -> Result<(), StoreError>) -> Result<(), Error> {
         let (applied, bytes) = {
             let state = self.state();
             (state.applied, state.unsynced_bytes)
         };
-        match self.syncer.sync() {
+        match sync(&self.syncer) {
             Ok(()) => {
                 lock(&self.durable).through = applied;
+                self.look_at_room();
                 self.on_synced(applied, bytes);
                 if self.syncer.is_writing_behind() {
                     self.agenda.write_behind();
                 }
                 Ok(())
+            }
+            Err(StoreError::Full) => {
+                self.on_no_room();
+                Err(StoreError::Full.into())
             }
             Err(error) => {
                 lock(&self.durable).failed = Some(error.clone());
@@ -367,6 +381,7 @@ impl Core {
             Ok(true) => self.on_written_behind(),
             // A node that is closed has nothing to write.
             Ok(false) | Err(StoreError::Closed) => {}
+            Err(StoreError::Full) => self.on_no_room(),
             Err(error) => self.fail(&mut self.state(), &error),
         }
     }
@@ -384,7 +399,7 @@ impl Core {
 
     fn begin_checkpoint(&self) -> Result<(), Error> {
         let _turn = lock(&self.turn);
-        if self.syncer.is_writing_behind() { Ok(()) } else { self.sync_in_turn() }
+        if self.syncer.is_writing_behind() { Ok(()) } else { self.sync_in_turn(Syncer::sync) }
     }
 
     /// Slows down whoever applies more than the background thread writes behind.
@@ -398,6 +413,10 @@ impl Core {
                 Ok(())
             }
             Ok(false) => Ok(()),
+            Err(StoreError::Full) => {
+                self.on_no_room();
+                Ok(())
+            }
             Err(error) => {
                 self.fail(&mut self.state(), &error);
                 Err(error.into())
@@ -421,8 +440,10 @@ impl Core {
         let mut state = self.state();
         state.unsynced_bytes -= bytes;
         self.synced.notify_waiters();
-        // Only a node that has stopped refuses it.
-        let _ = self.step(&mut state, Input::Synced { through });
+        if !self.is_short_of_room() {
+            // Only a node that has stopped refuses it.
+            let _ = self.step(&mut state, Input::Synced { through });
+        }
     }
 
     /// One step: handle, apply, send, tell.
@@ -532,9 +553,8 @@ fn background(core: &Weak<Core>) {
             let _ = core.session_input(Input::Tick);
         }
         if due.sync {
-            let applied = core.state().applied;
             // A failure has stopped the node; whoever calls next is told.
-            let _ = core.make_durable(applied);
+            let _ = core.sync_what_is_applied();
         }
         if due.behind {
             core.write_behind();

@@ -74,6 +74,10 @@ pub enum Notice {
         /// What failed.
         error: String,
     },
+    /// There is next to no room for the store: only destroys are recorded, and peers wait, until there is.
+    StoreFull,
+    /// There is room for the store again.
+    StoreHasRoom,
     /// The listener was slow, and this many notices were dropped.
     Missed(u64),
 }
@@ -116,6 +120,11 @@ impl fmt::Display for Notice {
             Self::StoreFailed { error } => {
                 write!(f, "{error}; nothing more is written, and every session ends")
             }
+            Self::StoreFull => {
+                f.write_str("there is no room left for the store: free some space; until then only \
+                             destroys are recorded, and peers wait")
+            }
+            Self::StoreHasRoom => f.write_str("there is room for the store again"),
             Self::Missed(count) => write!(f, "{count} notices were missed"),
         }
     }

@@ -6,6 +6,7 @@
 mod commands;
 mod converging;
 mod crashing;
+mod full;
 mod gate;
 mod killing;
 mod load;

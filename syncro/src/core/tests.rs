@@ -80,7 +80,7 @@ async fn what_a_peer_sends_never_waits_for_a_flush_under_the_lock() {
     };
     let sessions = [run(&a, near, Role::Dial(Default::default())), run(&b, far, Role::Accept)];
 
-    let crowded = until(&b, |b| b.state().is_crowded());
+    let crowded = until(&b, |b| b.is_crowded());
     tokio::time::timeout(Duration::from_secs(60), crowded).await.expect("the lock is free");
     assert!(b.engine(Engine::end).offset < 40_000, "all of it was taken");
     drop(holder);

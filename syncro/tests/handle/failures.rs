@@ -10,8 +10,12 @@ use syncro_store::{Batch, Durability as Written, Fault, Table};
 
 use crate::support::{Todo, converge, eventually, id, link, node, on, run, soon, todo, until};
 
-fn is_full(error: &Error) -> bool {
-    matches!(error, Error::Store(StoreError::Full))
+fn worn_out() -> StoreError {
+    std::io::Error::other("the disk is worn out").into()
+}
+
+fn is_worn_out(error: &Error) -> bool {
+    matches!(error, Error::Store(StoreError::Io(_)))
 }
 
 #[test]
@@ -21,14 +25,14 @@ fn a_failed_write_stops_the_node_until_it_is_opened_again() {
         let node = on(&disk, "a");
         node.create(&todo("kept")).unwrap();
         let fault = if is_landed { Fault::Landed } else { Fault::Once };
-        disk.fail_write(1, fault(StoreError::Full));
+        disk.fail_write(1, fault(worn_out()));
         let failed = node.create(&todo("lost")).unwrap_err();
-        assert!(is_full(&failed), "{failed}");
-        assert!(failed.to_string().contains("free some space"), "{failed}");
+        assert!(is_worn_out(&failed), "{failed}");
+        assert!(failed.to_string().contains("worn out"), "{failed}");
 
-        assert!(is_full(&node.create(&todo("later")).unwrap_err()), "it is not tried again");
+        assert!(is_worn_out(&node.create(&todo("later")).unwrap_err()), "it is not tried again");
         let update = node.update(&id("kept"), |todo: &mut Todo| todo.views += 1);
-        assert!(is_full(&update.unwrap_err()));
+        assert!(is_worn_out(&update.unwrap_err()));
         drop(node);
 
         let node = on(&disk, "a");
@@ -44,14 +48,14 @@ fn a_deferred_write_that_fails_is_told_to_the_next_caller() {
     let disk = MemoryDisk::new();
     let node = on(&disk, "a");
     let mut watch = node.watch::<Todo>();
-    disk.fail_write(1, Fault::Once(StoreError::Full));
+    disk.fail_write(1, Fault::Once(worn_out()));
     node.transaction_with(Durability::Deferred, |draft| draft.create(&todo("lost"))).unwrap();
     until("the flush has failed", || {
         node.transaction_with(Durability::Deferred, |draft| draft.save(&todo("x"))).is_err()
     });
-    assert!(is_full(&node.create(&todo("later")).unwrap_err()));
+    assert!(is_worn_out(&node.create(&todo("later")).unwrap_err()));
     until("the watcher ends", || watch.next_blocking().unwrap().is_none());
-    assert!(is_full(&node.close().unwrap_err()), "the last flush failed, and closing says so");
+    assert!(is_worn_out(&node.close().unwrap_err()), "the last flush failed, and closing says so");
 }
 
 #[tokio::test]
@@ -61,24 +65,24 @@ async fn a_failed_store_ends_the_sessions_and_what_was_not_durable_comes_back_fr
     let met = link(&a, &b);
     converge(&a, &b).await;
     let mut notices = a.notices();
-    disk.fail_write(1, Fault::Once(StoreError::Full));
+    disk.fail_write(1, Fault::Once(worn_out()));
     b.create(&todo("from b")).unwrap();
     let [at_a, at_b] = met.ended().await;
     assert_eq!((at_a.reason, at_a.was_open, at_b.was_open), (CloseReason::Store, true, true));
     assert_eq!(at_b.reason, CloseReason::Store, "the peer is told");
     let waiting = soon("the wait ends", a.confirmed_by(b.id(), 9)).await;
-    assert!(is_full(&waiting.unwrap_err()), "nobody will confirm any more");
-    assert!(is_full(&a.listen("127.0.0.1:0").await.unwrap_err()));
+    assert!(is_worn_out(&waiting.unwrap_err()), "nobody will confirm any more");
+    assert!(is_worn_out(&a.listen("127.0.0.1:0").await.unwrap_err()));
     soon("the tasks have ended", a.closed()).await;
     let told: Vec<_> = std::iter::from_fn(|| notices.try_next()).collect();
     let [Notice::StoreFailed { error }, Notice::Closed { reason, by_peer: false, .. }] = &told[..]
     else {
         panic!("{told:?}")
     };
-    assert!(error.contains("free some space"), "{error}");
+    assert!(error.contains("worn out"), "{error}");
     assert_eq!(*reason, CloseReason::Store);
     let (near, _far) = tokio::io::duplex(64);
-    assert!(is_full(&run(&a, near, Role::Accept).await.unwrap().unwrap_err()));
+    assert!(is_worn_out(&run(&a, near, Role::Accept).await.unwrap().unwrap_err()));
     a.close().unwrap_err();
 
     let a = on(&disk, "a");
