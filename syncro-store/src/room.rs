@@ -1,5 +1,7 @@
 //! A medium that is full: nothing that was applied is lost, and writing goes on when there is room again.
 
+use std::sync::atomic::Ordering;
+
 use syncro_core::StoreError;
 
 use crate::backend::{Backend, Batch, Durability};
@@ -15,6 +17,9 @@ impl Shared {
         durability: Durability,
     ) -> Result<(), StoreError> {
         let needed = (batch.bytes() as u64).saturating_mul(2).saturating_add(ROOM_TO_WRITE_BYTES);
+        if self.must_reopen.load(Ordering::Relaxed) {
+            self.reopen(backend)?;
+        }
         // To find out by writing may cost an opening anew, which reads the whole medium.
         if backend.room().is_some_and(|room| room < needed) {
             return Err(StoreError::Full);
@@ -29,12 +34,20 @@ impl Shared {
         written: Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         if matches!(written, Err(StoreError::Full)) {
-            backend.reopen()?;
-            if let Some(checkpoint) = &mut self.write().checkpoint {
-                checkpoint.restart();
-            }
+            self.reopen(backend)?;
         }
         written
+    }
+
+    /// Opens the backend anew. Where even that takes room that there is not, it has to be done later.
+    fn reopen(&self, backend: &dyn Backend) -> Result<(), StoreError> {
+        self.must_reopen.store(true, Ordering::Relaxed);
+        if let Some(checkpoint) = &mut self.write().checkpoint {
+            checkpoint.restart();
+        }
+        backend.reopen()?;
+        self.must_reopen.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether the medium has so little room that only what frees some, or tells others, should be written.

@@ -1,5 +1,6 @@
 //! What the handles of a store share.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) turns: Turns,
     /// About the bytes of rows that follow from the log at which a checkpoint begins.
     pub(crate) overlay_bytes: usize,
+    /// Whether the backend found no room, and none to be opened anew either.
+    pub(crate) must_reopen: AtomicBool,
     /// Why nothing more is written.
     latched: OnceLock<String>,
 }
@@ -83,6 +86,7 @@ impl Shared {
             snapshots: Mutex::default(),
             turns: Turns::default(),
             overlay_bytes,
+            must_reopen: AtomicBool::new(false),
             latched: OnceLock::new(),
         }
     }

@@ -120,10 +120,10 @@ impl fmt::Display for Notice {
             Self::StoreFailed { error } => {
                 write!(f, "{error}; nothing more is written, and every session ends")
             }
-            Self::StoreFull => {
-                f.write_str("there is no room left for the store: free some space; until then only \
-                             destroys are recorded, and peers wait")
-            }
+            Self::StoreFull => f.write_str(
+                "there is no room left for the store: free some space; until then only \
+                             destroys are recorded, and peers wait",
+            ),
             Self::StoreHasRoom => f.write_str("there is room for the store again"),
             Self::Missed(count) => write!(f, "{count} notices were missed"),
         }

@@ -1,5 +1,6 @@
 //! A disk below redb that remembers what it was told, and fails when it is told to.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -19,6 +20,8 @@ struct Operations {
     /// Calls of every sort since the disk was made, those that change nothing included.
     calls: usize,
     failure: Option<Failure>,
+    /// Blocks that were written since the disk was made.
+    blocks: BTreeSet<usize>,
 }
 
 /// What changes a disk, or makes it durable.
@@ -44,6 +47,10 @@ pub(crate) enum Which {
     CallsFrom(usize),
     /// What changes the disk, once so many operations are done.
     ChangesFrom(usize),
+    /// What takes room, from the call of a number on: growth, and writes where nothing was written before.
+    RoomFrom(usize),
+    /// The same on a disk that puts whatever is written in a new place: each write takes room.
+    CopiesFrom(usize),
 }
 
 impl Disk {
@@ -81,7 +88,7 @@ impl Disk {
         self.0.lock().unwrap()
     }
 
-    fn call(&self, is_change: bool) -> io::Result<MutexGuard<'_, Operations>> {
+    fn call(&self, sort: Sort) -> io::Result<MutexGuard<'_, Operations>> {
         let mut operations = self.operations();
         let call = operations.calls;
         operations.calls += 1;
@@ -91,33 +98,68 @@ impl Disk {
         let fails = match which {
             Which::Call(number) => call == number,
             Which::CallsFrom(number) => call >= number,
-            Which::ChangesFrom(number) => is_change && operations.done.len() >= number,
+            Which::ChangesFrom(number) => sort != Sort::Look && operations.done.len() >= number,
+            Which::RoomFrom(number) => sort == Sort::Growth && call >= number,
+            Which::CopiesFrom(number) => {
+                matches!(sort, Sort::Growth | Sort::Write) && call >= number
+            }
         };
         if fails { Err(how.into()) } else { Ok(operations) }
     }
 
     fn run(&self, operation: Operation) -> io::Result<()> {
-        let mut operations = self.call(true)?;
+        let sort = self.operations().sort(&operation);
+        let mut operations = self.call(sort)?;
         operation.apply(&mut operations.content);
+        operations.blocks.extend(operation.blocks());
+        let blocks = operations.content.len().div_ceil(BLOCK_BYTES);
+        let _beyond_the_end = operations.blocks.split_off(&blocks);
         operations.done.push(operation);
         Ok(())
     }
 }
 
+/// What a call does to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Look,
+    /// Within what the disk holds already.
+    Write,
+    /// Beyond that.
+    Growth,
+    Sync,
+}
+
+impl Operations {
+    fn sort(&self, operation: &Operation) -> Sort {
+        let grows = match operation {
+            Operation::Sync => return Sort::Sync,
+            Operation::SetLen(bytes) => *bytes > self.content.len(),
+            write => write.blocks().any(|block| !self.blocks.contains(&block)),
+        };
+        if grows { Sort::Growth } else { Sort::Write }
+    }
+}
+
 impl Which {
     pub(crate) fn number(self) -> usize {
-        let (Self::Call(number) | Self::CallsFrom(number) | Self::ChangesFrom(number)) = self;
-        number
+        match self {
+            Self::Call(number)
+            | Self::CallsFrom(number)
+            | Self::ChangesFrom(number)
+            | Self::RoomFrom(number)
+            | Self::CopiesFrom(number) => number,
+        }
     }
 }
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.call(false)?.content.len() as u64)
+        Ok(self.call(Sort::Look)?.content.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let is_there = self.call(false)?.content.read(offset as usize, out);
+        let is_there = self.call(Sort::Look)?.content.read(offset as usize, out);
         if is_there { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 
@@ -141,6 +183,17 @@ impl Operation {
             Self::SetLen(bytes) => image.set_len(*bytes),
             Self::Sync => {}
         }
+    }
+
+    /// The blocks that it writes to.
+    fn blocks(&self) -> impl Iterator<Item = usize> + use<> {
+        let range = match self {
+            Self::Write { offset, bytes } if !bytes.is_empty() => {
+                offset / BLOCK_BYTES..(offset + bytes.len() - 1) / BLOCK_BYTES + 1
+            }
+            _ => 0..0,
+        };
+        range
     }
 
     pub(crate) fn is_sync(&self) -> bool {
@@ -172,3 +225,6 @@ impl Operation {
 }
 
 pub(crate) const SECTOR_BYTES: usize = 512;
+
+/// What a file takes room by.
+const BLOCK_BYTES: usize = 4096;

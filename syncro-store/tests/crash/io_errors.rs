@@ -1,4 +1,4 @@
-//! Disks that fail at each of their calls.
+//! Disks that fail at each of their calls, or are full from there on, until there is room again.
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,14 +14,19 @@ use crate::node::Node;
 use crate::proof::{Subject, message};
 use crate::scenarios::Scenario;
 
-/// Lets each call of a scenario's disk fail, once and for ever, or each how-many-th of them.
+/// Lets each call of a scenario's disk fail, once and for ever, or each how-many-th of them; and fills the disk
+/// there.
 pub(crate) fn fail_everywhere(scenario: &Scenario, every: usize, only: Option<&str>) -> Outcome {
     let disk = Disk::default();
     (scenario.run)(&mut Node::new(scenario.settings, disk.clone())).unwrap();
     let failures = (0..disk.calls()).step_by(every);
-    let failures = failures.flat_map(|call| [Which::Call(call), Which::CallsFrom(call)]);
+    let failures = failures.flat_map(|call| {
+        [Which::Call(call), Which::CallsFrom(call), Which::RoomFrom(call), Which::CopiesFrom(call)]
+    });
     let id = |which: &Which| match which {
         Which::CallsFrom(call) => format!("{}:{call}:for-ever", scenario.name),
+        Which::RoomFrom(call) => format!("{}:{call}:full", scenario.name),
+        Which::CopiesFrom(call) => format!("{}:{call}:full-for-copies", scenario.name),
         which => format!("{}:{}:once", scenario.name, which.number()),
     };
     let planned = failures.map(|which| (id(&which), which));
@@ -34,7 +39,10 @@ pub(crate) fn fail_everywhere(scenario: &Scenario, every: usize, only: Option<&s
         for _ in 0..cores {
             threads.spawn(|| {
                 while let Some((id, which)) = planned.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let run = || fail(scenario, *which);
+                    let run = || match which {
+                        Which::RoomFrom(_) | Which::CopiesFrom(_) => fill(scenario, *which),
+                        which => fail(scenario, *which),
+                    };
                     let held = catch_unwind(AssertUnwindSafe(run));
                     let held = held.unwrap_or_else(|panic| Err(message(&*panic)));
                     if let Err(what) = held {
@@ -70,19 +78,50 @@ fn fail(scenario: &Scenario, which: Which) -> Result<(), String> {
     } else if matches!(which, Which::CallsFrom(_)) && node.is_open() {
         return Err("a disk that fails for ever was not noticed".to_owned());
     }
+    look_after(scenario, node, &disk).map_err(|what| format!("after {ran:?}: {what}"))
+}
+
+/// Runs a scenario on a disk that is full from some call on, makes room, and goes on.
+fn fill(scenario: &Scenario, which: Which) -> Result<(), String> {
+    let disk = Disk::default();
+    disk.fail(Some(Failure { which, how: ErrorKind::StorageFull }));
+    let mut node = Node::new(scenario.settings, disk.clone());
+    let ran = (scenario.run)(&mut node);
+    match &ran {
+        Ok(()) => {}
+        Err(Error::Store(StoreError::Full)) => {}
+        Err(other) => return Err(format!("the disk is full, and the error is {other:?}")),
+    }
+    if node.is_open() {
+        let read = node.history().clone().find(node.store(), &node.states());
+        // Where even what is there cannot be written again, the file cannot be opened.
+        let may_fail = matches!(which, Which::CopiesFrom(_));
+        if read != Ok(node.history().last()) && !(may_fail && read.is_err()) {
+            return Err(format!("on the full disk it reads {read:?}"));
+        }
+        disk.fail(None);
+        node.sync().map_err(|error| format!("with room again: {error}"))?;
+        node.checkpoint().map_err(|error| format!("with room again: {error}"))?;
+        node.propose_another().map_err(|error| format!("with room again: {error}"))?;
+    }
+    look_after(scenario, node, &disk).map_err(|what| format!("after {ran:?}: {what}"))
+}
+
+/// Opens what a node left on its disk.
+fn look_after(scenario: &Scenario, node: Node, disk: &Disk) -> Result<(), String> {
     let states = node.states();
     let history = node.history().clone();
     drop(node);
 
-    let tape = Tape::of(&disk);
+    let tape = Tape::of(disk);
     let done = tape.len();
     for fate in [Fate::AllKept, Fate::AllLost] {
         let image = tape.image(Crash { done, fate });
         let recovered = scenario.settings.recover(&image, &history, states.clone(), 1);
-        let recovered = recovered.map_err(|what| format!("{fate}, after {ran:?}: {what}"))?;
+        let recovered = recovered.map_err(|what| format!("{fate}: {what}"))?;
         if !states.contains(&recovered.found) {
             let found = recovered.found;
-            return Err(format!("{fate}, after {ran:?}: state {found} was found of {states:?}"));
+            return Err(format!("{fate}: state {found} was found of {states:?}"));
         }
     }
     Ok(())

@@ -36,6 +36,8 @@ pub(crate) struct Node {
     now_ms: u64,
     /// The last commit that was applied.
     applied: u64,
+    /// Whether its disk was too full for a compaction, and for opening it after that.
+    must_reopen: bool,
 }
 
 impl Settings {
@@ -108,6 +110,7 @@ impl Node {
             opened: 0,
             now_ms: 1_710_000_000_000,
             applied: 0,
+            must_reopen: false,
         }
     }
 
@@ -206,8 +209,11 @@ impl Node {
 
     /// Lets the file shrink.
     pub(crate) fn compact(&mut self) -> Result<(), Error> {
-        self.open.as_ref().unwrap().2.compact()?;
-        Ok(())
+        let redb = &self.open.as_ref().unwrap().2;
+        let compacted = redb.compact();
+        // A store does not compact itself, so nobody else opens it anew.
+        self.must_reopen = matches!(compacted, Err(StoreError::Full)) && redb.reopen().is_err();
+        Ok(compacted?)
     }
 
     /// The last commit of the engine that was applied.
@@ -219,6 +225,9 @@ impl Node {
         &mut self,
         sync: impl FnOnce(&LogStore) -> Result<(), StoreError>,
     ) -> Result<(), Error> {
+        if self.must_reopen {
+            self.open.as_ref().unwrap().2.reopen()?;
+        }
         let made = self.history.last();
         sync(self.store())?;
         self.mark(made);
@@ -298,6 +307,12 @@ impl Node {
     /// Goes on with a store that was opened: writes something, and closes.
     fn go_on(&mut self, store: LogStore, redb: Shared) -> Result<(), Error> {
         self.begin(store, redb)?;
+        self.propose_another()?;
+        self.close(Closing::Abrupt)
+    }
+
+    /// Writes something that no story does, and makes it durable.
+    pub(crate) fn propose_another(&mut self) -> Result<(), Error> {
         let key =
             RecordKey { model: Name::new("after")?, id: RecordId::Int(i64::from(self.opened)) };
         let mut proposal = Proposal::default();
@@ -305,7 +320,7 @@ impl Node {
         self.propose(proposal)?;
         self.sync()?;
         assert!(self.store().record(&key)?.is_some_and(|record| record.is_alive()));
-        self.close(Closing::Abrupt)
+        Ok(())
     }
 }
 
