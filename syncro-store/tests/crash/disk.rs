@@ -187,13 +187,12 @@ impl Operation {
 
     /// The blocks that it writes to.
     fn blocks(&self) -> impl Iterator<Item = usize> + use<> {
-        let range = match self {
+        match self {
             Self::Write { offset, bytes } if !bytes.is_empty() => {
                 offset / BLOCK_BYTES..(offset + bytes.len() - 1) / BLOCK_BYTES + 1
             }
             _ => 0..0,
-        };
-        range
+        }
     }
 
     pub(crate) fn is_sync(&self) -> bool {

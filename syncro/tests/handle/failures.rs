@@ -58,6 +58,52 @@ fn a_deferred_write_that_fails_is_told_to_the_next_caller() {
     assert!(is_worn_out(&node.close().unwrap_err()), "the last flush failed, and closing says so");
 }
 
+fn is_full<T: std::fmt::Debug>(done: Result<T, Error>) -> bool {
+    matches!(done, Err(Error::Store(StoreError::Full)))
+}
+
+/// A disk was full for an hour, and the node had to be opened again by hand. Peers must not be told that what
+/// they send is safe, or they send until there is no room to destroy anything; nor may they believe it lost.
+#[tokio::test]
+async fn a_node_short_of_room_sends_and_destroys_and_lets_its_peers_wait() {
+    let disk = MemoryDisk::new();
+    let (a, b) = (on(&disk, "a"), node("b"));
+    let mut notices = a.notices();
+    a.create(&todo("old")).unwrap();
+    disk.set_room(Some(500_000));
+    a.create(&todo("last")).unwrap();
+    assert_eq!(notices.try_next(), Some(Notice::StoreFull));
+    assert!(is_full(a.create(&todo("refused"))));
+    assert!(is_full(a.update(&id("old"), |todo: &mut Todo| todo.views += 1)));
+    a.destroy::<Todo>(&id("old")).unwrap();
+
+    let _met = link(&a, &b);
+    let at_b = b.create(&todo("from b")).unwrap().unwrap();
+    eventually("a has b's", || a.get::<Todo>(&id("from b")).unwrap().is_some()).await;
+    let end = a.destroy::<Todo>(&id("last")).unwrap().unwrap();
+    soon("a's own is confirmed", a.confirmed_by(b.id(), end.offset)).await.unwrap();
+    assert_eq!(b.list::<Todo>(|_| true).unwrap(), [todo("from b")]);
+    assert!(b.receipt(a.id()).is_none_or(|receipt| receipt.offset < at_b.offset));
+
+    disk.set_room(None);
+    a.create(&todo("with room")).unwrap();
+    soon("a confirms", b.confirmed_by(a.id(), at_b.offset)).await.unwrap();
+    let mut told = std::iter::from_fn(|| notices.try_next());
+    assert!(told.any(|notice| notice == Notice::StoreHasRoom));
+}
+
+/// A quota cannot be asked for: the write fails, and the next one that there is room for is taken.
+#[test]
+fn a_write_that_fails_for_want_of_room_is_durable_when_there_is_some() {
+    let disk = MemoryDisk::new();
+    let node = on(&disk, "a");
+    disk.fail_write(1, Fault::Once(StoreError::Full));
+    assert!(is_full(node.create(&todo("waits"))));
+    node.create(&todo("next")).unwrap();
+    let again = on(&disk.crash(), "a");
+    assert_eq!(again.list::<Todo>(|_| true).unwrap(), [todo("next"), todo("waits")]);
+}
+
 #[tokio::test]
 async fn a_failed_store_ends_the_sessions_and_what_was_not_durable_comes_back_from_the_peer() {
     let disk = MemoryDisk::new();
