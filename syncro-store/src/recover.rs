@@ -25,6 +25,9 @@ pub(crate) fn open(backend: Arc<dyn Backend>, overlay_bytes: usize) -> Result<Sh
     let own = read(&*backend, Table::Rows, key::OWN, row::read_own)?;
     let mark = read(&*backend, Table::Rows, key::MARK, row::read_mark)?.unwrap_or_default();
     let end = own.map_or(Point::START, |own: OwnRow| own.end);
+    if mark == row::UNDER_REPAIR {
+        return Err(StoreError::Corrupt { what: "a repair of it was cut off".to_owned() });
+    }
     let first_piece = backend.scan(Table::Records, &[0], Some(key::FIRST_RECORD), 1)?;
     let mut state = State {
         open_page: last_page(&*backend, end)?,

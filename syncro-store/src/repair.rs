@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncro_core::{
-    Epoch, Mark, NodeId, OwnRow, Point, Record, RecordKey, Scribe, Stamp, StoreError, Time,
-    Transaction, View,
+    Epoch, Ladder, Mark, NodeId, OwnRow, PeerRow, Point, Record, RecordKey, Scribe, Stamp,
+    StoreError, Time, Transaction, View,
 };
 
 use crate::backend::{Backend, Batch, Caught, Durability, Table};
@@ -111,6 +111,10 @@ impl Repair {
     }
 
     fn run(mut self) -> Result<Repaired, StoreError> {
+        // With this mark the store does not open before all is done: what is in it contradicts itself.
+        let mut batch = Batch::new();
+        put(&mut batch, Table::Rows, key::MARK, &row::write_mark(row::UNDER_REPAIR));
+        self.backend.write(&batch, Durability::Durable)?;
         self.log()?;
         if let Some(end) = self.old_end
             && (self.old < end.offset || self.repaired.lost.is_empty() && self.page.end() != end)
@@ -121,11 +125,6 @@ impl Repair {
         if !is_whole {
             self.rescue()?;
         }
-        // With a mark that fits no log the store does not open before all is done.
-        let mut batch = Batch::new();
-        let nowhere = Point { offset: u64::MAX, ..Point::START };
-        put(&mut batch, Table::Rows, key::MARK, &row::write_mark(nowhere));
-        self.backend.write(&batch, Durability::Durable)?;
         for table in [Table::Records, Table::Stamps, Table::Names] {
             self.delete(table, &[], None)?;
         }
@@ -256,20 +255,21 @@ impl Repair {
         Ok(())
     }
 
-    /// Forgets the peers whose rows cannot be read, and all of them where the log is not whole.
+    /// Forgets the peers whose rows cannot be read, and where the log is not whole the points of the others.
     fn peers(&self, is_whole: bool) -> Result<(), StoreError> {
         let end = key::after_peers();
-        if !is_whole {
-            return self.delete(Table::Rows, key::PEER, Some(&end));
-        }
         for rows in every(&self.backend, Table::Rows, key::PEER, Some(&end)) {
             let mut batch = Batch::new();
             for (key, sealed) in &rows? {
                 let row = unseal(Table::Rows, key, sealed).ok();
-                if row.and_then(|row| row::read_peer(&row)).is_none()
-                    || key::peer_node(key).is_none()
-                {
-                    batch.delete(Table::Rows, key.clone());
+                let row = row.and_then(|row| row::read_peer(&row));
+                match row.filter(|_| key::peer_node(key).is_some()) {
+                    None => batch.delete(Table::Rows, key.clone()),
+                    Some(_) if is_whole => {}
+                    Some(row) => {
+                        let row = PeerRow { ladder: Ladder::default(), ..row };
+                        put(&mut batch, Table::Rows, key, &row::write_peer(&row));
+                    }
                 }
             }
             self.backend.write(&batch, Durability::Buffered)?;

@@ -30,6 +30,9 @@ pub(crate) fn read_own(content: &Bytes) -> Option<OwnRow> {
     })
 }
 
+/// The mark of a store that is being repaired: no log reaches so far.
+pub(crate) const UNDER_REPAIR: Point = Point { offset: u64::MAX, digest: Digest::EMPTY };
+
 /// `offset 8, digest 16`.
 pub(crate) fn write_mark(mark: Point) -> Vec<u8> {
     let mut out = Out::default();

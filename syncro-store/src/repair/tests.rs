@@ -1,4 +1,4 @@
-use syncro_core::View;
+use syncro_core::{Digest, Name, Store, View};
 
 use super::*;
 use crate::backend::{Fault, MemoryDisk};
@@ -72,10 +72,9 @@ fn whatever_row_is_damaged_the_rest_is_there_again() {
                 let lost = page.iter().filter(|entry| (from..to).contains(&entry.offset));
                 let lost: BTreeSet<Bytes> = lost.map(|it| it.transaction.bytes().clone()).collect();
                 assert!(log.difference(&lost).all(|transaction| left.contains(transaction)));
-                let model = syncro_core::Name::new("Todo").unwrap();
+                let model = Name::new("Todo").unwrap();
                 let records = |store: &LogStore| store.records(&model, None, 1000).unwrap();
                 assert_eq!(records(&store), records(&world.store));
-                assert!(store.peers().unwrap().is_empty());
             }
         }
     }
@@ -120,4 +119,26 @@ fn a_store_that_does_not_know_who_it_is_has_to_be_told() {
     assert!(refused.to_string().contains("who the node is"), "{refused}");
     let (store, _) = repair(&image).unwrap();
     assert_eq!(store.own().unwrap().unwrap().node, NodeId::named("server"));
+}
+
+/// A log with a gap was read past it with the points of before: what the peer had of the gap never came.
+#[test]
+fn no_point_in_a_peers_log_outlives_what_it_promised_and_the_peer_keeps_its_name() {
+    let (mut world, disk) = filled();
+    let peer = NodeId::named("phone");
+    let mut ladder = Ladder::default();
+    ladder.advance(Epoch(7), Point { offset: 3, digest: Digest([3; 16]) });
+    let row = PeerRow { name: Some(Name::new("phone").unwrap()), ladder, held: Point::START };
+    let mut commit = world.create(1000);
+    (commit.peers, commit.entries) = (vec![(peer, row.clone())], Vec::new());
+    world.store.apply(&commit).unwrap();
+    world.store.sync().unwrap();
+
+    let (store, _) = repair(&disk.image()).unwrap();
+    assert_eq!(store.peer(peer).unwrap(), Some(row.clone()), "nothing was lost");
+    let pages = disk.image().open().unwrap().scan(Table::Log, &[], None, 2).unwrap();
+    let image = changed(&disk, |batch| batch.delete(Table::Log, pages[1].0.clone()));
+    let (store, _) = repair(&image).unwrap();
+    let forgotten = PeerRow { ladder: Ladder::default(), ..row };
+    assert_eq!(store.peer(peer).unwrap(), Some(forgotten));
 }
