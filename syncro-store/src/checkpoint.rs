@@ -94,7 +94,7 @@ impl Shared {
         self.guarded(|shared| {
             let (backend, rows, mark, log_bytes) = {
                 let mut state = shared.write();
-                let backend = state.backend.clone().ok_or(StoreError::Closed)?;
+                let backend = state.backend()?.clone();
                 state.put_open_page();
                 let is_due = begin == Begin::Now || state.behind_bytes() >= shared.overlay_bytes;
                 let begins = is_due && state.checkpoint.is_none() && state.behind_bytes() > 0;
@@ -133,7 +133,7 @@ impl Shared {
                 let Some(checkpoint) = state.checkpoint.clone() else {
                     return Ok(None);
                 };
-                let backend = state.backend.clone().ok_or(StoreError::Closed)?;
+                let backend = state.backend()?.clone();
                 (backend, state.derived.aside().clone(), checkpoint)
             };
             let (batch, is_last) = checkpoint.slice(&rows);

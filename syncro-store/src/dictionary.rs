@@ -64,6 +64,11 @@ impl<W: Word> Dictionary<W> {
         Self { cache: Mutex::new(cache) }
     }
 
+    /// Knows what another one knows, and no more.
+    pub(crate) fn renew(&self, fresh: Self) {
+        *self.lock() = fresh.cache.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+
     /// The number of a word, if it has one.
     pub(crate) fn number(&self, word: &W, rows: &Layers<'_>) -> Result<Option<u32>, StoreError> {
         if let Some(number) = self.lock().numbers.get(word) {

@@ -40,7 +40,7 @@ pub struct LogStore {
 /// Makes what was applied durable, while others apply more and read.
 #[derive(Clone, Debug)]
 pub struct Syncer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Syncer {

@@ -22,7 +22,7 @@ use syncro_core::{
 use crate::backend::{Backend, Batch, Caught, Durability, Table};
 use crate::encoding::page::{OpenPage, Page};
 use crate::encoding::{key, put, row, unseal};
-use crate::log_store::{LogStore, LogStoreBuilder};
+use crate::log_store::{LogStore, LogStoreBuilder, Syncer};
 use crate::recover;
 use crate::rows;
 use crate::state::Shared;
@@ -64,6 +64,64 @@ impl LogStoreBuilder {
         let backend: Arc<dyn Backend> = Arc::new(Caught::new(backend));
         let repaired = Repair::begin(backend.clone(), node)?.run()?;
         Ok((self.open_shared(backend)?, repaired))
+    }
+}
+
+impl Syncer {
+    /// Repairs the store while handles on it are left: the backend is [reopened](Backend::reopen), which ends
+    /// a latch, repaired like one that is [not open](LogStoreBuilder::repair), and every handle sees what has
+    /// become of it. What was applied and not synced is lost, as in a crash.
+    ///
+    /// Until it is done nothing can be read or written: [`StoreError::UnderRepair`]. Snapshots of before fail
+    /// with [`StoreError::Repaired`] from then on. The engine has to be opened anew over what is there.
+    ///
+    /// # Errors
+    ///
+    /// Like [`LogStoreBuilder::repair`]. Then the store fails with that error until it has been repaired.
+    pub fn repair(&self, node: Option<NodeId>) -> Result<Repaired, StoreError> {
+        let shared = &self.shared;
+        let _turn = shared.turns.for_sync();
+        let (backend, mut retired) = Retired::begin(shared)?;
+        let mended = backend.reopen().and_then(|()| {
+            let repaired = Repair::begin(backend.clone(), node)?.run()?;
+            Ok((recover::open(backend, shared.overlay_bytes)?, repaired))
+        });
+        match mended {
+            Ok((fresh, repaired)) => {
+                shared.renew(fresh);
+                Ok(repaired)
+            }
+            Err(error) => {
+                retired.why = error.clone();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A store that nobody reads and writes while it is repaired, nor when that has failed.
+struct Retired<'a> {
+    shared: &'a Shared,
+    why: StoreError,
+}
+
+impl<'a> Retired<'a> {
+    fn begin(shared: &'a Shared) -> Result<(Arc<dyn Backend>, Self), StoreError> {
+        // Whoever is reading is waited for.
+        let mut state = shared.write();
+        let backend = state.backend.clone().ok_or(StoreError::Closed)?;
+        state.out_of_use = Some(StoreError::UnderRepair);
+        let why = StoreError::Latched { cause: "a repair panicked".to_owned() };
+        Ok((backend, Self { shared, why }))
+    }
+}
+
+impl Drop for Retired<'_> {
+    fn drop(&mut self) {
+        // A store that was renewed is in use.
+        if let Some(why) = &mut self.shared.write().out_of_use {
+            *why = self.why.clone();
+        }
     }
 }
 

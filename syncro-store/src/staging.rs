@@ -108,6 +108,7 @@ impl<'a> Staging<'a> {
 
     /// Appends to the log and puts the rows.
     pub(crate) fn publish(mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        self.state.backend()?;
         let remembering = self.shared.remembering();
         if !remembering.is_empty() {
             let now = self.state.now()?;

@@ -43,6 +43,11 @@ impl Stamps {
         }
     }
 
+    /// Knows what another one knows, and no more.
+    pub(crate) fn renew(&self, fresh: Self) {
+        *self.lock() = fresh.ends.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+
     /// Makes room for as many authors as come together.
     pub(crate) fn make_room(&self) {
         let mut ends = self.lock();

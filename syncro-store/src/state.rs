@@ -1,8 +1,8 @@
 //! What the handles of a store share.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::rows::Rows;
 use crate::stamps::Stamps;
 
 pub(crate) struct Shared {
+    /// These three are caches over the state, looked at only under its lock.
     pub(crate) names: Dictionary<Name>,
     pub(crate) authors: Dictionary<Author>,
     pub(crate) stamps: Stamps,
@@ -30,14 +31,18 @@ pub(crate) struct Shared {
     pub(crate) overlay_bytes: usize,
     /// Whether the backend found no room, and none to be opened anew either.
     pub(crate) must_reopen: AtomicBool,
-    /// Why nothing more is written.
-    latched: OnceLock<String>,
 }
 
 /// What changes when a commit is applied.
 pub(crate) struct State {
     /// `None` once the store is closed.
     pub(crate) backend: Option<Arc<dyn Backend>>,
+    /// Why the backend is not to be touched: a repair has it, or has failed.
+    pub(crate) out_of_use: Option<StoreError>,
+    /// Why nothing more is written.
+    pub(crate) latched: Option<String>,
+    /// Counts the repairs: what belongs to the store before one must not meet the store after it.
+    pub(crate) generation: u64,
     /// What is to become durable as a whole: pages of the log, and rows.
     pub(crate) log: Overlay,
     /// What follows from the log: names, records, stamps. Written behind.
@@ -58,6 +63,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Past {
     pub(crate) end: Point,
+    generation: u64,
     before: Mutex<Rows>,
 }
 
@@ -87,7 +93,6 @@ impl Shared {
             turns: Turns::default(),
             overlay_bytes,
             must_reopen: AtomicBool::new(false),
-            latched: OnceLock::new(),
         }
     }
 
@@ -103,8 +108,8 @@ impl Shared {
     /// Begins to remember what changes.
     pub(crate) fn remember(&self) -> Arc<Past> {
         let state = self.read();
-        let past = Past { end: state.open_page.end(), before: Mutex::default() };
-        let past = Arc::new(past);
+        let (end, generation) = (state.open_page.end(), state.generation);
+        let past = Arc::new(Past { end, generation, before: Mutex::default() });
         let mut snapshots = self.snapshots();
         if snapshots.len() == snapshots.capacity() {
             snapshots.retain(|past| past.strong_count() > 0);
@@ -137,34 +142,52 @@ impl Shared {
         &self,
         write: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        if let Some(cause) = self.latched.get() {
-            return Err(StoreError::Latched { cause: cause.clone() });
-        }
-        let latch = LatchOnPanic(self);
+        let generation = self.read().writable()?;
+        let latch = LatchOnPanic { shared: self, generation };
         let written = write(self);
         std::mem::forget(latch);
         match &written {
             Ok(_) => {}
             // Nothing was written: the store had been given up before.
-            Err(StoreError::Closed) if self.read().backend.is_none() => {}
+            Err(_) if self.read().backend().is_err() => {}
             // Nothing is lost: it is written when there is room.
             Err(StoreError::Full) => {}
-            Err(error) => self.latch(error.to_string()),
+            Err(error) => self.latch(generation, error.to_string()),
         }
         written
     }
 
-    fn latch(&self, cause: String) {
-        // The first cause counts.
-        let _ = self.latched.set(cause);
+    /// What failed before a repair says nothing of the store after it.
+    fn latch(&self, generation: u64, cause: String) {
+        let mut state = self.write();
+        if state.generation == generation {
+            // The first cause counts.
+            state.latched.get_or_insert(cause);
+        }
+    }
+
+    /// Puts another store in the place of this one, for every handle at once.
+    pub(crate) fn renew(&self, fresh: Self) {
+        let Self { names, authors, stamps, state, must_reopen, .. } = fresh;
+        let fresh = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.write();
+        self.names.renew(names);
+        self.authors.renew(authors);
+        self.stamps.renew(stamps);
+        self.must_reopen.store(must_reopen.into_inner(), Ordering::Relaxed);
+        *state = State { generation: state.generation + 1, ..fresh };
+        self.snapshots().clear();
     }
 }
 
-struct LatchOnPanic<'a>(&'a Shared);
+struct LatchOnPanic<'a> {
+    shared: &'a Shared,
+    generation: u64,
+}
 
 impl Drop for LatchOnPanic<'_> {
     fn drop(&mut self) {
-        self.0.latch("a write panicked".to_owned());
+        self.shared.latch(self.generation, "a write panicked".to_owned());
     }
 }
 
@@ -179,6 +202,9 @@ impl State {
     pub(crate) fn over(backend: Arc<dyn Backend>) -> Self {
         Self {
             backend: Some(backend),
+            out_of_use: None,
+            latched: None,
+            generation: 0,
             log: Overlay::default(),
             derived: Overlay::default(),
             checkpoint: None,
@@ -190,6 +216,18 @@ impl State {
         }
     }
 
+    /// The backend, if it may be touched.
+    pub(crate) fn backend(&self) -> Result<&Arc<dyn Backend>, StoreError> {
+        let backend = self.backend.as_ref().ok_or(StoreError::Closed)?;
+        self.out_of_use.clone().map_or(Ok(backend), Err)
+    }
+
+    /// Whether anything may be written, and which generation it is.
+    fn writable(&self) -> Result<u64, StoreError> {
+        let why = self.latched.clone().map(|cause| StoreError::Latched { cause });
+        self.out_of_use.clone().or(why).map_or(Ok(self.generation), Err)
+    }
+
     /// The rows as they are now.
     pub(crate) fn now(&self) -> Result<Layers<'_>, StoreError> {
         self.as_of(None)
@@ -197,7 +235,10 @@ impl State {
 
     /// The rows as a snapshot remembers them.
     pub(crate) fn as_of<'a>(&'a self, past: Option<&'a Past>) -> Result<Layers<'a>, StoreError> {
-        let backend = self.backend.as_deref().ok_or(StoreError::Closed)?;
+        let backend = &**self.backend()?;
+        if past.is_some_and(|past| past.generation != self.generation) {
+            return Err(StoreError::Repaired);
+        }
         Ok(Layers { state: self, backend, past })
     }
 

@@ -142,7 +142,7 @@ impl Reader {
     }
 
     fn check_backend(&self) -> Result<(), StoreError> {
-        let backend = self.shared.read().backend.clone().ok_or(StoreError::Closed)?;
+        let backend = self.shared.read().backend()?.clone();
         let _turn = self.shared.turns.for_sync();
         self.shared.unlatch_if_full(&*backend, backend.check())
     }

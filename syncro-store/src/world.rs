@@ -22,7 +22,10 @@ impl World {
     }
 
     pub(crate) fn with(builder: LogStoreBuilder, disk: &MemoryDisk) -> Self {
-        let mut store = builder.open(disk.open().unwrap()).unwrap();
+        Self::over(builder.open(disk.open().unwrap()).unwrap())
+    }
+
+    pub(crate) fn over(mut store: LogStore) -> Self {
         let config = Config { node: Some(NodeId::named("server")), ..Config::default() };
         let (engine, effects) = Engine::open(Now::default(), config, &store).unwrap();
         store.apply(&effects.commit.unwrap()).unwrap();

@@ -36,6 +36,12 @@ pub enum StoreError {
         /// The newest version that this program reads.
         known: u32,
     },
+    /// The store is being repaired: nothing can be read or written until that is done.
+    #[error("the store is being repaired: try again when that is done")]
+    UnderRepair,
+    /// The store was repaired meanwhile: what was begun before has no place in it.
+    #[error("the store was repaired meanwhile: begin again")]
+    Repaired,
     /// The store was closed.
     #[error("the store is closed: open it again")]
     Closed,

@@ -1,7 +1,10 @@
-use syncro_core::{Digest, Name, Store, View};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use syncro_core::{Digest, Name, RecordId, Store, View};
 
 use super::*;
 use crate::backend::{Fault, MemoryDisk};
+use crate::snapshot::Snapshot;
 use crate::world::{World, contents};
 
 /// A store with records of every life, all of it in the backend.
@@ -141,4 +144,138 @@ fn no_point_in_a_peers_log_outlives_what_it_promised_and_the_peer_keeps_its_name
     let (store, _) = repair(&image).unwrap();
     let forgotten = PeerRow { ladder: Ladder::default(), ..row };
     assert_eq!(store.peer(peer).unwrap(), Some(forgotten));
+}
+
+/// Breaks a row below a store that is open.
+fn broken(disk: &MemoryDisk, table: Table) -> (MemoryDisk, LogStore) {
+    let backend = disk.image().open().unwrap();
+    let (key, sealed) = backend.scan(table, &[], None, 2).unwrap().pop().unwrap();
+    let mut bent = sealed.to_vec();
+    bent[sealed.len() / 2] ^= 4;
+    let image = changed(disk, |batch| batch.put(table, key, bent));
+    let store = LogStore::open(image.open().unwrap()).unwrap();
+    (image, store)
+}
+
+/// A store in use could only be repaired by letting go of it and of everything that held on to it.
+#[test]
+fn a_store_is_repaired_under_its_handles_and_snapshots_of_before_are_void() {
+    let (world, disk) = filled();
+    let before = contents(&world.store);
+    let (_image, store) = broken(&disk, Table::Records);
+    let (reader, syncer) = (store.reader(), store.syncer());
+    let model = Name::new("Todo").unwrap();
+    let read = reader.records(&model, None, 1000);
+    assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
+    let snapshot = reader.snapshot();
+
+    assert_eq!(syncer.repair(None).unwrap(), Repaired::default());
+    assert_eq!((contents(&store), contents(&reader)), (before.clone(), before));
+    let stale = snapshot.records(&model, None, 1000);
+    assert!(matches!(stale, Err(StoreError::Repaired)), "{stale:?}");
+    assert!(reader.verify(|_, _| ()).unwrap().is_sound());
+    let mut world = World::over(store);
+    world.create(1000);
+    world.store.sync().unwrap();
+}
+
+fn refused() -> StoreError {
+    StoreError::Io(Arc::new(std::io::ErrorKind::PermissionDenied.into()))
+}
+
+/// A write that has failed stops a store until it is opened again, and a repair opens it.
+#[test]
+fn a_repair_ends_a_latch_and_what_was_not_synced_is_gone() {
+    let (mut world, disk) = filled();
+    let before = contents(&world.store);
+    let commit = world.create(1000);
+    disk.fail_write(1, Fault::Once(refused()));
+    world.store.sync().unwrap_err();
+    assert!(matches!(world.store.apply(&commit), Err(StoreError::Latched { .. })));
+    world.store.syncer().repair(None).unwrap();
+    assert_eq!(contents(&world.store), before);
+    let mut world = World::over(world.store);
+    world.create(1000);
+    world.store.sync().unwrap();
+}
+
+/// The power fails in the middle, or the medium does: nobody may take what is there for a store.
+#[test]
+fn a_store_whose_repair_failed_says_so_until_it_is_repaired() {
+    let (world, disk) = filled();
+    let log = log_of(&world.store);
+    let first = disk.image();
+    let model = Name::new("Todo").unwrap();
+    for nth in 1.. {
+        let image = first.image();
+        let store = LogStore::open(image.open().unwrap()).unwrap();
+        let (reader, syncer) = (store.reader(), store.syncer());
+        image.fail_write(nth, Fault::Once(refused()));
+        if syncer.repair(None).is_ok() {
+            assert!(nth > 3, "{nth} writes");
+            break;
+        }
+        assert!(matches!(reader.records(&model, None, 9), Err(StoreError::Io(_))));
+        assert!(matches!(syncer.sync(), Err(StoreError::Io(_))));
+        if nth > 1 {
+            let opened = LogStore::open(image.crash().open().unwrap()).unwrap_err();
+            assert!(opened.to_string().contains("cut off"), "{opened}");
+        }
+        syncer.repair(None).unwrap();
+        assert_eq!(log_of(&store), log);
+        assert!(reader.verify(|_, _| ()).unwrap().is_sound());
+    }
+}
+
+/// A reader between two repairs saw a part of one store and a part of the next.
+#[test]
+fn whoever_reads_meanwhile_sees_one_store_or_an_error_that_says_why() {
+    let (world, _disk) = filled();
+    let (reader, syncer) = (world.store.reader(), world.store.syncer());
+    let model = Name::new("Todo").unwrap();
+    let all = reader.records(&model, None, 1000).unwrap();
+    let by_sevens = |view: &Snapshot| -> Result<Vec<_>, StoreError> {
+        let mut read: Vec<(RecordId, Arc<Record>)> = Vec::new();
+        loop {
+            let more = view.records(&model, read.last().map(|(id, _)| id), 7)?;
+            if more.is_empty() {
+                return Ok(read);
+            }
+            read.extend(more);
+        }
+    };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let reading = || {
+            let (mut whole, mut void) = (0, 0);
+            while !is_over.load(Ordering::Acquire) {
+                match by_sevens(&reader.snapshot()) {
+                    Ok(read) => {
+                        assert_eq!(read, all);
+                        whole += 1;
+                    }
+                    Err(StoreError::UnderRepair | StoreError::Repaired) => void += 1,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            (whole, void)
+        };
+        let readers = [threads.spawn(reading), threads.spawn(reading)];
+        for _ in 0..100 {
+            syncer.repair(None).unwrap();
+            by_sevens(&reader.snapshot()).unwrap();
+        }
+        is_over.store(true, Ordering::Release);
+        for reader in readers {
+            let (whole, void) = reader.join().unwrap();
+            assert!(whole + void > 0, "{whole} whole, {void} void");
+        }
+    });
+}
+
+#[test]
+fn a_closed_store_is_not_repaired() {
+    let (world, _) = filled();
+    world.store.syncer().close();
+    assert!(matches!(world.store.syncer().repair(None), Err(StoreError::Closed)));
 }
