@@ -67,7 +67,7 @@ reasons! {
     Gap = 10, "scribes did not continue from the sync point";
     /// The content did not have the digest that was stated.
     Digest = 11, "the content does not have the digest that was stated";
-    /// The store failed at the end that closed.
+    /// The store failed at the end that closed, or is being repaired there.
     Store = 12, "the store failed";
     /// The node has as many sessions as it can.
     TooManySessions = 13, "the node has too many sessions";

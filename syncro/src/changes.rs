@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
 use syncro_core::{
     Changed, DataError, Entry, Fields, FieldsReader, Mark, Point, Record, RecordKey, ScribeModel,
-    SessionId, Stamp, View,
+    SessionId, Stamp, StoreError, UsageError, View,
 };
 use syncro_store::Reader;
 use tokio::sync::Notify;
@@ -70,7 +69,7 @@ impl<M: ScribeModel> Watch<M> {
         Self { all, model: PhantomData }
     }
 
-    /// Waits for the next change; `None` when the node is closed.
+    /// Waits for the next change; `None` when the node is closed or has stopped.
     ///
     /// # Errors
     ///
@@ -87,7 +86,7 @@ impl<M: ScribeModel> Watch<M> {
         }
     }
 
-    /// Blocks the thread until the next change; `None` when the node is closed.
+    /// Blocks the thread until the next change; `None` when the node is closed or has stopped.
     ///
     /// # Errors
     ///
@@ -127,7 +126,7 @@ pub struct WatchAll {
 }
 
 impl WatchAll {
-    /// Waits for the next change; `None` when the node is closed.
+    /// Waits for the next change; `None` when the node is closed or has stopped.
     ///
     /// # Errors
     ///
@@ -136,7 +135,7 @@ impl WatchAll {
         Ok(self.next_raw().await?.map(Raw::untyped))
     }
 
-    /// Blocks the thread until the next change; `None` when the node is closed.
+    /// Blocks the thread until the next change; `None` when the node is closed or has stopped.
     ///
     /// # Errors
     ///
@@ -154,7 +153,7 @@ impl WatchAll {
             if inbox.is_over() {
                 return Ok(None);
             }
-            if inbox.changes.is_empty() && !inbox.is_behind {
+            if inbox.must_wait() {
                 drop(self.queue.woken_threads.wait(inbox));
             }
         }
@@ -191,15 +190,25 @@ impl WatchAll {
 
     fn next_replayed_or_queued(&mut self) -> Result<Option<Raw>, Error> {
         loop {
-            if let Some(raw) = self.replayed.pop_front() {
+            if let Some(raw) = self.replayed.front() {
+                let after = match self.reader.record(&raw.key) {
+                    Err(StoreError::UnderRepair) => return Ok(None),
+                    after => after,
+                };
                 // A record that cannot be read is told once, and passed over.
-                let after = self.reader.record(&raw.key)?;
-                return Ok(Some(Raw { after, ..raw }));
+                let raw = self.replayed.pop_front();
+                return Ok(raw.map(|raw| after.map(|after| Raw { after, ..raw })).transpose()?);
             }
-            let (start, next) = {
+            let (start, next, pauses) = {
                 let mut inbox = self.queue.lock();
                 if let Some(changed) = inbox.pop() {
                     return Ok(Some(Raw::live(changed)));
+                }
+                if let Some(point) = inbox.lost.take() {
+                    return Err(UsageError::UnknownPoint { point }.into());
+                }
+                if inbox.flow == Flow::Paused {
+                    return Ok(None);
                 }
                 // The hub's end moves before a change is handed out: one that this inbox skipped, being
                 // behind, is below the end, and one that is still to come is above.
@@ -209,15 +218,19 @@ impl WatchAll {
                 if !inbox.is_behind {
                     return Ok(None);
                 }
-                (inbox.start, inbox.next)
+                (inbox.start, inbox.next, inbox.pauses)
             };
-            let entries = self.reader.entries(start.offset, REPLAY_BYTES)?;
+            let entries = self.reader.entries(start.offset, REPLAY_BYTES);
+            let mut inbox = self.queue.lock();
+            if inbox.pauses != pauses {
+                // What was read may be of another log.
+                continue;
+            }
             let mut end = start;
-            for entry in &entries {
+            for entry in &entries? {
                 self.replayed.extend(raws(entry, end).filter(|raw| raw.offset >= next));
                 end = entry.end();
             }
-            let mut inbox = self.queue.lock();
             (inbox.start, inbox.next) = (end, end.offset);
         }
     }
@@ -303,10 +316,26 @@ impl Raw {
 /// Where changes are handed out to the watchers.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    queues: Mutex<Vec<Weak<Queue>>>,
+    queues: Mutex<Queues>,
     /// The point up to which changes were handed out.
     end: Arc<Mutex<Point>>,
-    is_closed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    queues: Vec<Weak<Queue>>,
+    flow: Flow,
+}
+
+/// Whether changes come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Flow {
+    #[default]
+    Open,
+    /// The store is being repaired, and must not be read.
+    Paused,
+    /// The node has stopped.
+    Closed,
 }
 
 #[derive(Debug)]
@@ -327,13 +356,36 @@ struct Inbox {
     start: Point,
     /// Whether the watcher reads on in the log from `next`; nothing is queued meanwhile.
     is_behind: bool,
-    is_closed: bool,
+    flow: Flow,
+    /// Counts the repairs begun: what was read of the log before one says nothing of the log after it.
+    pauses: u64,
+    /// Where the watcher was in a log of which a repair has not left so much. It has not been told.
+    lost: Option<Point>,
 }
 
 impl Inbox {
     /// Whether nothing comes any more: what was handed out before the end is still to be had.
     fn is_over(&self) -> bool {
-        self.is_closed && self.changes.is_empty()
+        self.flow == Flow::Closed && self.changes.is_empty()
+    }
+
+    /// Whether there is nothing to be had now.
+    fn must_wait(&self) -> bool {
+        let has_more = self.is_behind && self.flow != Flow::Paused;
+        self.changes.is_empty() && self.lost.is_none() && !has_more
+    }
+
+    /// Goes on in a log that a repair has left: from where the watcher is, or, if there is no such point any
+    /// more, from the end.
+    fn resume(&mut self, end: Point, is_known: bool) {
+        self.flow = Flow::Open;
+        if !is_known {
+            self.lost.get_or_insert(self.start);
+            self.start = end;
+        }
+        // What follows may be another transaction than the one that was handed out in part.
+        self.next = self.start.offset;
+        self.is_behind = true;
     }
 
     /// Queues a change, if it is the watcher's next and there is room.
@@ -376,12 +428,13 @@ impl Queue {
 impl Hub {
     pub(crate) fn new(end: Point) -> Self {
         let end = Arc::new(Mutex::new(end));
-        Self { queues: Mutex::default(), end, is_closed: AtomicBool::new(false) }
+        Self { queues: Mutex::default(), end }
     }
 
     /// Adds a watcher, from a point of the log or from now on.
     pub(crate) fn watch(&self, from: Option<Point>, reader: Reader) -> WatchAll {
-        let mut queues = lock(&self.queues);
+        let mut all = lock(&self.queues);
+        let Queues { queues, flow } = &mut *all;
         if queues.len() == queues.capacity() {
             queues.retain(|queue| queue.strong_count() > 0);
         }
@@ -392,7 +445,9 @@ impl Hub {
             next: start.offset,
             start,
             is_behind: from.is_some(),
-            is_closed: self.is_closed.load(Ordering::Acquire),
+            flow: *flow,
+            pauses: 0,
+            lost: None,
         };
         let queue =
             Queue { inbox: Mutex::new(inbox), woken: Notify::new(), woken_threads: Condvar::new() };
@@ -403,7 +458,7 @@ impl Hub {
 
     /// Hands a change out. [`advance`](Self::advance) has been called for it.
     pub(crate) fn push(&self, changed: &Changed) {
-        lock(&self.queues).retain(|queue| {
+        lock(&self.queues).queues.retain(|queue| {
             let Some(queue) = queue.upgrade() else {
                 return false;
             };
@@ -420,10 +475,29 @@ impl Hub {
 
     /// Lets every watcher end.
     pub(crate) fn close(&self) {
-        let queues = lock(&self.queues);
-        self.is_closed.store(true, Ordering::Release);
-        for queue in queues.iter().filter_map(Weak::upgrade) {
-            queue.lock().is_closed = true;
+        self.each(Flow::Closed, |inbox| inbox.flow = Flow::Closed);
+    }
+
+    /// Lets every watcher wait, and forget what it is about to read: before the store is repaired.
+    pub(crate) fn pause(&self) {
+        self.each(Flow::Paused, |inbox| {
+            inbox.flow = Flow::Paused;
+            inbox.pauses += 1;
+        });
+    }
+
+    /// Lets every watcher go on, also one that has ended, over a store that was repaired: its log has an end,
+    /// and some of the points that it had.
+    pub(crate) fn resume(&self, end: Point, is_known: impl Fn(Point) -> bool) {
+        self.advance(end);
+        self.each(Flow::Open, |inbox| inbox.resume(end, is_known(inbox.start)));
+    }
+
+    fn each(&self, flow: Flow, change: impl Fn(&mut Inbox)) {
+        let mut all = lock(&self.queues);
+        all.flow = flow;
+        for queue in all.queues.iter().filter_map(Weak::upgrade) {
+            change(&mut queue.lock());
             queue.wake();
         }
     }
@@ -440,6 +514,6 @@ mod tests {
         let hub = Hub::new(Point::START);
         let store = LogStore::open(Memory::new()).unwrap();
         (0..1000).for_each(|_| drop(hub.watch(None, store.reader())));
-        assert!(lock(&hub.queues).len() < 10);
+        assert!(lock(&hub.queues).queues.len() < 10);
     }
 }

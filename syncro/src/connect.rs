@@ -9,12 +9,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::core::Core;
+use crate::core::{Core, Life};
 use crate::error::Error;
 use crate::notices::Notice;
 use crate::session::{SessionEnd, run};
 
-/// Takes connections until it is closed or dropped, or the node is closed; sessions that are open go on.
+/// Takes connections until it is closed or dropped, or the node is closed; sessions that are open go on. While
+/// the node has stopped it hangs up on everybody.
 #[derive(Debug)]
 #[must_use = "dropping it stops the listening"]
 pub struct Listening {
@@ -42,7 +43,8 @@ impl Drop for Listening {
     }
 }
 
-/// Keeps a connection to an address, until it is closed or dropped, or the node is closed.
+/// Keeps a connection to an address, until it is closed or dropped, or the node is closed. While the node has
+/// stopped it waits for a repair.
 ///
 /// Dropping it cuts a session off without a goodbye; [`close`](Self::close) says it.
 #[derive(Debug)]
@@ -74,24 +76,25 @@ pub(crate) fn runtime() -> Result<Handle, UsageError> {
 
 pub(crate) async fn listen(core: Arc<Core>, addr: &str) -> Result<Listening, Error> {
     runtime()?;
-    let mut working = core.work();
+    let (mut life, staying) = (core.life(), core.stay());
     if let Some(error) = core.stopped() {
         return Err(error);
     }
     let listener = syncro_net::tcp::listen(addr).await?;
     let addr = listener.local_addr()?;
     let task = tokio::spawn(async move {
+        let _staying = staying;
         loop {
             let stream = tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
                     Err(_) => return,
                 },
-                _ = working.wait_for(|is_over| *is_over) => return,
+                _ = life.wait_for(is_closed) => return,
             };
             let core = core.clone();
             tokio::spawn(async move {
-                // A node that is closed refuses by hanging up.
+                // A node that has stopped refuses by hanging up.
                 let _ = run(&core, stream, Role::Accept, std::future::pending()).await;
             });
         }
@@ -107,21 +110,36 @@ pub(crate) fn connect(
     let runtime = runtime()?;
     syncro_net::tcp::check(&addr)?;
     let (stop, mut stopped) = watch::channel(false);
-    let mut working = core.work();
+    let (mut life, staying) = (core.life(), core.stay());
     let task = runtime.spawn(async move {
+        let _staying = staying;
         let mut backoff = Backoff::default();
-        while !*working.borrow() && !*stopped.borrow() {
-            if attempt(&core, &addr, encoding, &mut stopped, &mut working).await {
+        while !*stopped.borrow() {
+            if *life.borrow_and_update() != Life::Running {
+                tokio::select! {
+                    _ = life.wait_for(|life| matches!(life, Life::Running | Life::Closed)) => {}
+                    _ = stopped.wait_for(|stopped| *stopped) => return,
+                }
+            }
+            if is_closed(&life.borrow()) {
+                return;
+            }
+            if attempt(&core, &addr, encoding, &mut stopped, &mut life).await {
                 backoff.reset();
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff.next()) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return,
-                _ = working.wait_for(|is_over| *is_over) => return,
+                // A node that was repaired connects at once.
+                _ = life.changed() => backoff.reset(),
             }
         }
     });
     Ok(Connection { stop, task })
+}
+
+fn is_closed(life: &Life) -> bool {
+    *life == Life::Closed
 }
 
 /// Connects once and carries the session; returns whether it opened and nobody misbehaved.
@@ -130,12 +148,12 @@ async fn attempt(
     addr: &str,
     encoding: Encoding,
     stopped: &mut watch::Receiver<bool>,
-    working: &mut watch::Receiver<bool>,
+    life: &mut watch::Receiver<Life>,
 ) -> bool {
     let stream = tokio::select! {
         stream = syncro_net::tcp::connect(addr) => stream,
         _ = stopped.wait_for(|stopped| *stopped) => return false,
-        _ = working.wait_for(|is_over| *is_over) => return false,
+        _ = life.wait_for(is_closed) => return false,
     };
     let stream = match stream {
         Ok(stream) => stream,

@@ -1,16 +1,19 @@
 //! The driver: gives inputs to the engine, carries out the effects, and syncs the store once for many.
 
+mod life;
+mod repair;
 mod room;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use syncro_core::{
-    CloseReason, Config, Effects, Engine, Event, Input, Now, Proposal, Role, SessionId, Stamp,
-    Store, StoreError,
+    CloseReason, Config, Effects, Engine, Event, Input, Name, NodeId, Now, Proposal, Role,
+    SessionId, Stamp, Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -47,6 +50,10 @@ pub struct Committed {
     pub offset: u64,
 }
 
+pub(crate) use life::Life;
+pub use repair::Recovered;
+pub(crate) use repair::seed;
+
 /// What a session's task has to do.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
@@ -61,7 +68,7 @@ pub(crate) struct Outbox {
     pub(crate) messages: mpsc::UnboundedReceiver<Outgoing>,
     pub(crate) end: oneshot::Receiver<CloseReason>,
     /// To be held until the task is done with its stream.
-    pub(crate) working: watch::Receiver<bool>,
+    pub(crate) working: watch::Receiver<()>,
 }
 
 /// What every handle of a node shares.
@@ -83,10 +90,18 @@ pub(crate) struct Core {
     pub(crate) board: Board,
     /// Counts everything that may end a wait for a peer.
     pub(crate) progress: watch::Sender<u64>,
-    /// Whether the node has stopped. Every task that works for it holds a receiver until it is done.
-    is_over: watch::Sender<bool>,
+    life: watch::Sender<Life>,
+    /// Whoever carries a session or writes a last time holds a receiver until it is done.
+    working: watch::Sender<()>,
+    /// Whoever listens or connects, which a failed store does not end, holds one too.
+    staying: watch::Sender<()>,
+    /// What the last repair came to, or will.
+    repair: Mutex<Option<repair::Outcome>>,
+    has_thread: AtomicBool,
     pub(crate) read_bytes: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
+    /// The node's name for people.
+    name: Option<Name>,
     started: Instant,
 }
 
@@ -95,11 +110,28 @@ struct State {
     store: LogStore,
     sessions: BTreeMap<SessionId, Line>,
     next_session: u64,
+    /// The commits of engines before this one: each counts its own from 1.
+    earlier: u64,
     /// The commits applied, and the bytes of those not synced yet.
     applied: u64,
     unsynced_bytes: usize,
     /// Why nothing more is taken.
     stopped: Option<Stop>,
+    /// Whether the host has closed the node, which nothing undoes.
+    is_closed: bool,
+    /// Counts the repairs begun.
+    repairs: u64,
+    /// The scribes that have come from peers since the engine was opened.
+    received: u64,
+    /// The peers that this node has caught up with since then.
+    caught_up: BTreeMap<NodeId, CaughtUp>,
+}
+
+/// What there was when a node had caught up with a peer.
+#[derive(Clone, Copy, Debug)]
+struct CaughtUp {
+    applied: u64,
+    received: u64,
 }
 
 /// The way to a session's task.
@@ -121,6 +153,7 @@ impl Line {
 enum Stop {
     Closed,
     Failed(StoreError),
+    Repairing,
 }
 
 impl From<Stop> for Error {
@@ -128,6 +161,7 @@ impl From<Stop> for Error {
         match stop {
             Stop::Closed => Self::Closed,
             Stop::Failed(error) => Self::Store(error),
+            Stop::Repairing => Self::Store(StoreError::UnderRepair),
         }
     }
 }
@@ -135,6 +169,8 @@ impl From<Stop> for Error {
 struct Durable {
     through: u64,
     failed: Option<StoreError>,
+    /// The commits that were applied and are not in the store that a repair has left, and why.
+    lost: Vec<(RangeInclusive<u64>, StoreError)>,
 }
 
 /// For data that is whole between any two operations, whichever thread panicked.
@@ -146,6 +182,7 @@ impl Core {
     /// Opens the engine over a store, makes its epoch durable, and starts the background thread.
     pub(crate) fn open(mut store: LogStore, config: Config) -> Result<Arc<Self>, Error> {
         let started = Instant::now();
+        let name = config.name.clone();
         let (engine, effects) = Engine::open(now(started), config, &store)?;
         let mut applied = 0;
         if let Some(commit) = effects.commit {
@@ -162,33 +199,50 @@ impl Core {
                 store,
                 sessions: BTreeMap::new(),
                 next_session: 0,
+                earlier: 0,
                 applied,
                 unsynced_bytes: 0,
                 stopped: None,
+                is_closed: false,
+                repairs: 0,
+                received: 0,
+                caught_up: BTreeMap::new(),
             }),
             turn: Mutex::new(()),
-            durable: Mutex::new(Durable { through: applied, failed: None }),
+            durable: Mutex::new(Durable { through: applied, failed: None, lost: Vec::new() }),
             synced: Notify::new(),
             is_short_of_room: AtomicBool::new(false),
             agenda: Agenda::default(),
             receipts: Receipts::default(),
             board: Board::new(),
             progress: watch::Sender::new(0),
-            is_over: watch::Sender::new(false),
+            life: watch::Sender::new(Life::Running),
+            working: watch::Sender::new(()),
+            staying: watch::Sender::new(()),
+            repair: Mutex::default(),
+            has_thread: AtomicBool::new(false),
             read_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
+            name,
             started,
         });
         core.on_synced(applied, 0);
         core.look_at_room();
         // What an opening on a full disk could not write.
         core.agenda.write_behind();
-        let weak = Arc::downgrade(&core);
-        std::thread::Builder::new()
-            .name("syncro".to_owned())
-            .spawn(move || background(&weak))
-            .map_err(Error::Thread)?;
+        core.start_thread().map_err(Error::Thread)?;
         Ok(core)
+    }
+
+    /// Starts the background thread, unless it works.
+    fn start_thread(self: &Arc<Self>) -> std::io::Result<()> {
+        if !self.has_thread.swap(true, Ordering::Relaxed) {
+            let weak = Arc::downgrade(self);
+            let thread = std::thread::Builder::new().name("syncro".to_owned());
+            let started = thread.spawn(move || background(&weak));
+            started.inspect_err(|_| self.has_thread.store(false, Ordering::Relaxed))?;
+        }
+        Ok(())
     }
 
     /// The state between two steps. A step that panicked has stopped the node: engine and store may differ.
@@ -213,7 +267,7 @@ impl Core {
         durability: Durability,
     ) -> Result<Option<Committed>, Error> {
         self.check_room(&proposal)?;
-        let (sequence, room, committed, is_long_unsynced) = {
+        let (applied, room, committed, is_long_unsynced) = {
             let mut state = self.state();
             let effects = self.step(&mut state, Input::Propose(proposal))?;
             let Some(commit) = &effects.commit else {
@@ -227,13 +281,13 @@ impl Core {
             let is_long_unsynced = state.unsynced_bytes > UNSYNCED_BYTES_MAX;
             // To count the bytes takes a look at every register.
             let room = self.syncer.is_crowded().then(|| commit.bytes());
-            (commit.sequence, room, committed, is_long_unsynced)
+            (state.applied, room, committed, is_long_unsynced)
         };
         if let Some(bytes) = room {
             self.make_room(bytes)?;
         }
         if durability == Durability::Durable || is_long_unsynced {
-            self.make_durable(sequence)?;
+            self.make_durable(applied)?;
         } else {
             self.agenda.sync_by(Instant::now() + DEFERRED_MAX);
         }
@@ -245,7 +299,7 @@ impl Core {
         let (outbox, messages) = mpsc::unbounded_channel();
         let (ended, end) = oneshot::channel();
         let mut state = self.state();
-        let working = self.work();
+        let working = self.working.subscribe();
         state.next_session += 1;
         let session = SessionId(state.next_session);
         state.sessions.insert(session, Line { outbox, ended });
@@ -293,22 +347,10 @@ impl Core {
         state.stopped.is_none() && (state.unsynced_bytes > UNSYNCED_BYTES_MAX || is_behind())
     }
 
-    /// Tells when the node has stopped. Whoever works for the node holds one until it is done.
-    pub(crate) fn work(&self) -> watch::Receiver<bool> {
-        self.is_over.subscribe()
-    }
-
-    /// Returns when the node has stopped, and whoever worked for it is done.
-    pub(crate) async fn closed(&self) {
-        // The sender lives as long as this call, so that the wait cannot fail.
-        let _ = self.work().wait_for(|is_over| *is_over).await;
-        self.is_over.closed().await;
-    }
-
     /// Ends every session, makes everything durable and gives the store up. Later calls fail.
     pub(crate) fn close(&self) -> Result<(), Error> {
         // Whoever waits for the end waits for the last flush.
-        let _working = self.work();
+        let _working = self.working.subscribe();
         let applied = {
             let mut state = self.state();
             let sessions: Vec<SessionId> = state.sessions.keys().copied().collect();
@@ -317,11 +359,13 @@ impl Core {
                 // A store that failed has ended the sessions already.
                 let _ = self.step(&mut state, Input::Close { session, reason });
             }
+            state.is_closed = true;
+            // A repair under way ends first.
             state.stopped.get_or_insert(Stop::Closed);
             state.applied
         };
         self.agenda.end();
-        self.announce_end();
+        self.announce_end(Life::Closed);
         // Whoever closes second waits too: the store is given up when the last flush is over.
         let synced = self.make_durable(applied);
         let written = self.syncer.checkpoint();
@@ -335,13 +379,13 @@ impl Core {
         }
     }
 
-    /// Returns when a commit is durable: syncs, unless another thread does so meanwhile.
-    fn make_durable(&self, sequence: u64) -> Result<(), Error> {
-        if self.is_durable(sequence)? {
+    /// Returns when so many commits are durable: syncs, unless another thread does so meanwhile.
+    fn make_durable(&self, applied: u64) -> Result<(), Error> {
+        if self.is_durable(applied)? {
             return Ok(());
         }
         let _turn = lock(&self.turn);
-        if self.is_durable(sequence)? {
+        if self.is_durable(applied)? {
             return Ok(());
         }
         self.sync_in_turn(Syncer::sync)
@@ -377,12 +421,13 @@ impl Core {
 
     /// Writes a slice behind the log, if it is time to.
     fn write_behind(&self) {
+        let repairs = self.repairs();
         match self.syncer.write_behind() {
             Ok(true) => self.on_written_behind(),
             // A node that is closed has nothing to write.
             Ok(false) | Err(StoreError::Closed) => {}
             Err(StoreError::Full) => self.on_no_room(),
-            Err(error) => self.fail(&mut self.state(), &error),
+            Err(error) => self.fail_since(repairs, &error),
         }
     }
 
@@ -407,6 +452,7 @@ impl Core {
         if self.syncer.is_crowded() && !self.syncer.is_writing_behind() {
             return self.begin_checkpoint();
         }
+        let repairs = self.repairs();
         match self.syncer.make_room(bytes) {
             Ok(true) => {
                 self.on_written_behind();
@@ -418,15 +464,18 @@ impl Core {
                 Ok(())
             }
             Err(error) => {
-                self.fail(&mut self.state(), &error);
+                self.fail_since(repairs, &error);
                 Err(error.into())
             }
         }
     }
 
-    fn is_durable(&self, sequence: u64) -> Result<bool, Error> {
+    fn is_durable(&self, applied: u64) -> Result<bool, Error> {
         let durable = lock(&self.durable);
-        if durable.through >= sequence {
+        if let Some((_, why)) = durable.lost.iter().find(|(lost, _)| lost.contains(&applied)) {
+            return Err(why.clone().into());
+        }
+        if durable.through >= applied {
             return Ok(true);
         }
         match &durable.failed {
@@ -441,9 +490,15 @@ impl Core {
         state.unsynced_bytes -= bytes;
         self.synced.notify_waiters();
         if !self.is_short_of_room() {
-            // Only a node that has stopped refuses it.
-            let _ = self.step(&mut state, Input::Synced { through });
+            self.tell_synced(&mut state, through);
         }
+    }
+
+    /// Tells the engine up to which commit everything is durable.
+    fn tell_synced(&self, state: &mut State, through: u64) {
+        let through = through.saturating_sub(state.earlier);
+        // Only a node that has stopped refuses it.
+        let _ = self.step(state, Input::Synced { through });
     }
 
     /// One step: handle, apply, send, tell.
@@ -451,15 +506,20 @@ impl Core {
         if let Some(stop) = &state.stopped {
             return Err(stop.clone().into());
         }
+        let is_received = matches!(input, Input::Receive { .. });
         let mut effects = state.engine.handle(now(self.started), input, &state.store)?;
         if let Some(commit) = &effects.commit {
             if let Err(error) = state.store.apply(commit) {
                 self.fail(state, &error);
                 return Err(error.into());
             }
-            state.applied = commit.sequence;
+            state.applied = state.earlier + commit.sequence;
             let bytes = commit.entries.iter().map(|entry| entry.transaction.bytes().len());
             state.unsynced_bytes += bytes.sum::<usize>();
+            if is_received {
+                let scribes = commit.entries.iter().map(|entry| entry.transaction.len());
+                state.received += scribes.sum::<u64>();
+            }
         }
         deliver(state, &mut effects);
         self.hub.advance(state.engine.end());
@@ -472,11 +532,15 @@ impl Core {
         Ok(effects)
     }
 
-    fn tell(&self, state: &State, event: Event) {
+    fn tell(&self, state: &mut State, event: Event) {
         match &event {
             Event::Changed(changed) => return self.hub.push(changed),
             Event::Opened { session, .. } => send(state, *session, Outgoing::Opened),
             Event::Receipt { peer, offset, .. } => self.receipts.note(*peer, *offset),
+            Event::CaughtUp { peer, .. } => {
+                let caught_up = CaughtUp { applied: state.applied, received: state.received };
+                state.caught_up.insert(*peer, caught_up);
+            }
             _ => {}
         }
         self.note_progress();
@@ -489,7 +553,7 @@ impl Core {
 
     /// The store has failed: nothing more is acknowledged, to nobody.
     fn fail(&self, state: &mut State, error: &StoreError) {
-        if matches!(state.stopped, Some(Stop::Failed(_))) {
+        if matches!(state.stopped, Some(Stop::Failed(_) | Stop::Repairing)) {
             return;
         }
         state.stopped.get_or_insert(Stop::Failed(error.clone()));
@@ -506,15 +570,7 @@ impl Core {
         for (_, line) in std::mem::take(&mut state.sessions) {
             line.close(CloseReason::Store);
         }
-        self.announce_end();
-    }
-
-    /// Ends every wait.
-    fn announce_end(&self) {
-        self.is_over.send_replace(true);
-        self.synced.notify_waiters();
-        self.hub.close();
-        self.note_progress();
+        self.announce_end(if state.is_closed { Life::Closed } else { Life::Failed });
     }
 
     /// Why nothing more is taken, if the node has stopped.
@@ -535,6 +591,7 @@ struct FailOnPanic<'a>(&'a Core);
 impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            self.0.has_thread.store(false, Ordering::Relaxed);
             self.0.fail(&mut self.0.state(), &panicked());
         }
     }

@@ -44,7 +44,7 @@ mod session;
 
 pub use changes::{Change, Origin, Watch, WatchAll};
 pub use connect::{Connection, Listening};
-pub use core::{Committed, Durability};
+pub use core::{Committed, Durability, Recovered};
 pub use draft::Draft;
 pub use error::Error;
 pub use node::{Node, NodeBuilder};

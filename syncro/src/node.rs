@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use syncro_core::{
     Config, Digest, Encoding, Entry, Fields, Name, NodeId, PeerRow, Point, Proposal, Record,
-    RecordId, RecordKey, Role, ScribeModel, SessionStatus, UsageError, View,
+    RecordId, RecordKey, Role, ScribeModel, SessionStatus, StoreError, UsageError, View,
 };
 #[cfg(feature = "redb")]
 use syncro_store::Repaired;
@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::changes::{Watch, WatchAll};
 use crate::connect::{self, Connection, Listening};
-use crate::core::{Committed, Core, Durability};
+use crate::core::{Committed, Core, Durability, seed};
 use crate::draft::{Draft, instance, key_of};
 use crate::error::Error;
 use crate::notices::Notices;
@@ -137,9 +137,7 @@ impl NodeBuilder {
     fn open_store(self, store: LogStore) -> Result<Node, Error> {
         let node = self.id_of_node();
         let name = self.name.as_deref().map(Name::new).transpose()?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| Error::Entropy(error.to_string()))?;
-        let core = Core::open(store, Config { node, name, seed })?;
+        let core = Core::open(store, Config { node, name, seed: seed()? })?;
         Ok(Node { handle: Arc::new(Handle(core.clone())), core })
     }
 
@@ -447,10 +445,12 @@ impl Node {
     ///
     /// Like [`watch_from`](Self::watch_from).
     pub fn watch_all_from(&self, from: Point) -> Result<WatchAll, Error> {
+        let watch = self.core.hub.watch(Some(from), self.core.reader.clone());
+        // Whatever a repair does from here on, the watcher is told.
         if self.core.reader.digest_at(from.offset)? != Some(from.digest) {
             return Err(UsageError::UnknownPoint { point: from }.into());
         }
-        Ok(self.core.hub.watch(Some(from), self.core.reader.clone()))
+        Ok(watch)
     }
 
     /// Listens to what happens from now on beside changes: sessions, failed connections, cloned machines,
@@ -494,13 +494,18 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] when the node is closed first, [`Error::Store`] when its store fails.
+    /// [`Error::Closed`] when the node is closed first, [`Error::Store`] when its store fails or is repaired:
+    /// then the offset may be that of something else.
     pub async fn confirmed_by(&self, peer: NodeId, offset: u64) -> Result<(), Error> {
         let mut progress = self.core.progress.subscribe();
+        let repairs = self.core.repairs();
         loop {
             // Nothing that borrows may live across the wait, or no task could be spawned with it.
             let mut sessions = self.sessions();
             sessions.retain(|session| session.peer == peer);
+            if self.core.repairs() != repairs {
+                return Err(StoreError::Repaired.into());
+            }
             let has_confirmed = |session: &SessionStatus| session.receipt >= Some(offset);
             if !sessions.is_empty() && sessions.iter().all(has_confirmed) {
                 return Ok(());
@@ -587,8 +592,9 @@ impl Node {
         self.handle.0.close()
     }
 
-    /// Returns when the node has stopped, by [`close`](Self::close) or because its store failed, and its
-    /// sessions, connections and listeners have ended: goodbyes are written, and ports are free.
+    /// Returns when the node is [closed](Self::close), and its sessions, connections and listeners have ended:
+    /// goodbyes are written, and ports are free. Also when its store has failed and its sessions have ended;
+    /// connections and listeners then wait for a [repair](Self::repair_from), or for the closing.
     ///
     /// Each goodbye has a second at most. Without them peers believe that the connection was lost.
     ///

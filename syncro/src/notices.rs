@@ -3,6 +3,7 @@
 use std::fmt;
 
 use syncro_core::{CloseReason, Epoch, Event, Name, NodeId, SessionId, Stamp};
+use syncro_store::Repaired;
 use tokio::sync::broadcast;
 
 /// Notices held for a listener that has not asked yet; the oldest are dropped beyond it, which
@@ -69,7 +70,8 @@ pub enum Notice {
         /// The epoch that was forked.
         epoch: Epoch,
     },
-    /// The store failed: nothing more is written, and every session ends, until the node is opened again.
+    /// The store failed: nothing more is written, and every session ends, until the node is repaired or opened
+    /// again.
     StoreFailed {
         /// What failed.
         error: String,
@@ -78,6 +80,11 @@ pub enum Notice {
     StoreFull,
     /// There is room for the store again.
     StoreHasRoom,
+    /// The store was repaired while the node was open: the node goes on.
+    Repaired {
+        /// What was lost of the log.
+        repaired: Repaired,
+    },
     /// The listener was slow, and this many notices were dropped.
     Missed(u64),
 }
@@ -125,6 +132,10 @@ impl fmt::Display for Notice {
                              destroys are recorded, and peers wait",
             ),
             Self::StoreHasRoom => f.write_str("there is room for the store again"),
+            Self::Repaired { repaired } => {
+                let lost: u64 = repaired.lost.iter().map(|(from, to)| to - from).sum();
+                write!(f, "the store was repaired: {lost} scribes of the log were lost")
+            }
             Self::Missed(count) => write!(f, "{count} notices were missed"),
         }
     }

@@ -74,6 +74,10 @@ impl Receipts {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, receipt);
     }
 
+    pub(crate) fn clear(&self) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(crate) fn of(&self, peer: NodeId) -> Option<Receipt> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&peer).copied()
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use syncro_core::{Input, Proposal, StoreError};
+use syncro_core::{Proposal, StoreError};
 use syncro_store::Syncer;
 
 use super::{Core, lock};
@@ -68,8 +68,7 @@ impl Core {
         if self.is_short_of_room.swap(false, Ordering::Relaxed) {
             self.board.post(Notice::StoreHasRoom);
             let through = lock(&self.durable).through;
-            // Only a node that has stopped refuses it.
-            let _ = self.step(&mut self.state(), Input::Synced { through });
+            self.tell_synced(&mut self.state(), through);
             self.agenda.write_behind();
         }
     }

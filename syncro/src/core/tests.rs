@@ -46,7 +46,7 @@ fn core(name: &str, overlay_bytes: usize, gate: &Arc<Mutex<()>>) -> Arc<Core> {
 fn write(core: &Core, from: i64) {
     let mut proposal = Proposal::default();
     for id in from..from + 100 {
-        let model = syncro_core::Name::new("Todo").unwrap();
+        let model = Name::new("Todo").unwrap();
         let key = RecordKey { model, id: RecordId::Int(id) };
         proposal.create(key, &Fields::default()).unwrap();
     }
@@ -97,4 +97,24 @@ async fn until(core: &Arc<Core>, is_so: impl Fn(&Core) -> bool + Send + 'static)
         }
     };
     tokio::task::spawn_blocking(wait).await.unwrap();
+}
+
+/// The thread that syncs and ticks had panicked: a node that was repaired lived on without it.
+#[tokio::test]
+async fn a_repaired_node_has_a_thread_that_works_for_it() {
+    let core = core("a", 32 << 20, &Arc::default());
+    let ended = std::thread::scope(|threads| {
+        let panicking = || {
+            let _fail = FailOnPanic(&core);
+            panic!("on purpose");
+        };
+        threads.spawn(panicking).join()
+    });
+    assert!(ended.is_err() && core.stopped().is_some());
+    assert!(!core.has_thread.load(Ordering::Relaxed));
+    core.repair().await.unwrap();
+    assert!(core.stopped().is_none() && core.has_thread.load(Ordering::Relaxed));
+    write(&core, 0);
+    let synced = until(&core, |core| lock(&core.durable).through == core.state().applied);
+    tokio::time::timeout(Duration::from_secs(60), synced).await.expect("it syncs");
 }

@@ -7,6 +7,7 @@ mod durability;
 mod failures;
 mod records;
 mod relay;
+mod repair;
 mod sessions;
 mod status;
 mod support;

@@ -159,6 +159,7 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct State {
     is_shut: bool,
+    let_through: usize,
     waiting: usize,
     durable_writes: usize,
 }
@@ -177,6 +178,12 @@ impl Gate {
         self.shared.1.notify_all();
     }
 
+    /// Lets one more durable write through while the gate is shut.
+    pub(crate) fn let_one_through(&self) {
+        self.shared.0.lock().unwrap().let_through += 1;
+        self.shared.1.notify_all();
+    }
+
     /// Durable writes that have come through.
     pub(crate) fn durable_writes(&self) -> usize {
         self.shared.0.lock().unwrap().durable_writes
@@ -191,9 +198,10 @@ impl Gate {
         let (state, opened) = &*self.shared;
         let mut state = state.lock().unwrap();
         state.waiting += 1;
-        while state.is_shut {
+        while state.is_shut && state.let_through == 0 {
             state = opened.wait(state).unwrap();
         }
+        state.let_through = state.let_through.saturating_sub(1);
         state.waiting -= 1;
         state.durable_writes += 1;
     }
