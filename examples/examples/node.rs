@@ -67,8 +67,12 @@
 //! and `in_transaction`, `io`, `unconfirmed`, `full` (the disk is; destroys may still fit, and everything is
 //! written again once there is room), `store` (nothing more is written until the node is opened again).
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, Write};
+// A file beside this one would be an example too.
+#[path = "node/waiting.rs"]
+mod waiting;
+
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -77,10 +81,11 @@ use serde::de::IgnoredAny;
 use serde_json::{Value as Json, json};
 use syncro::{
     Change, Committed, DataError, Draft, Durability, Edit, Encoded, Encoding, Entry, Error, Fields,
-    Name, Node, NodeId, Notice, Notices, Origin, RecordId, RecordKey, StoreError, Value,
+    Name, Node, Notice, Notices, Origin, RecordId, RecordKey, StoreError, Value,
 };
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+
+use waiting::{Input, confirmed};
 
 const HELP: &str = "\
 node: a Syncro node that takes commands on stdin and answers in JSON on stdout
@@ -122,12 +127,6 @@ const ROWS_BYTES: usize = 512 << 10;
 /// Bytes of one value, and of a row: what a transaction takes, less what its encoding adds.
 const VALUE_BYTES_MAX: usize = 256 << 10;
 const ROW_BYTES_MAX: usize = 1000 << 10;
-
-/// Lines read ahead of the one that is answered.
-const LINES_AHEAD: usize = 1024;
-
-/// How long a peer may confirm nothing while an `await` keeps the process from ending.
-const AWAIT_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct Options {
@@ -288,44 +287,6 @@ impl From<DataError> for Refusal {
     }
 }
 
-/// The lines of stdin, of which some may be looked at before their turn.
-struct Input {
-    lines: mpsc::Receiver<Vec<u8>>,
-    ahead: VecDeque<Vec<u8>>,
-}
-
-impl Input {
-    fn new() -> Self {
-        let (sender, lines) = mpsc::channel(LINES_AHEAD);
-        // It ends with the process, which does not wait for a line that never comes.
-        std::thread::spawn(move || {
-            // Input that cannot be read any more has ended.
-            for line in std::io::stdin().lock().split(b'\n').map_while(Result::ok) {
-                if sender.blocking_send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { lines, ahead: VecDeque::new() }
-    }
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        self.ahead.pop_front().or_else(|| self.lines.blocking_recv())
-    }
-
-    /// Returns when nothing is to come after the lines that are there: one of them is `quit`, or the input
-    /// has ended.
-    async fn ending(&mut self) {
-        let is_quit = |line: &Vec<u8>| line.trim_ascii() == b"quit";
-        while !self.ahead.iter().any(is_quit) {
-            match self.lines.recv().await {
-                Some(line) => self.ahead.push_back(line),
-                None => return,
-            }
-        }
-    }
-}
-
 struct Shell<'a> {
     node: Node,
     runtime: &'a Runtime,
@@ -475,28 +436,6 @@ impl Shell<'_> {
             shown.extend(entries.iter().filter(|entry| entry.end().offset > from).map(entry));
         }
     }
-}
-
-/// Waits until everything so far is durable at every connected peer of a name.
-async fn confirmed(node: &Node, name: &str, input: &mut Input) -> Result<Json, Refusal> {
-    let peer = NodeId::named(name);
-    let mut confirmed = std::pin::pin!(node.confirmed_by(peer, node.end().offset));
-    tokio::select! {
-        done = &mut confirmed => return Ok(done.map(|()| Json::Bool(true))?),
-        () = input.ending() => {}
-    }
-    loop {
-        let receipt = node.receipt(peer);
-        match tokio::time::timeout(AWAIT_MAX, &mut confirmed).await {
-            Ok(done) => return Ok(done.map(|()| Json::Bool(true))?),
-            Err(_) if node.receipt(peer) == receipt => break,
-            Err(_) => {}
-        }
-    }
-    Err(refusal(
-        "unconfirmed",
-        format!("no peer {name:?} confirmed everything before the end of input"),
-    ))
 }
 
 /// A row of a CSV file, fit to be recorded.
