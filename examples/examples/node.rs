@@ -31,6 +31,7 @@
 //! | `peers` | an array of `{"name", "guid", "connected", "sessions", "incoming", "outgoing", "receipt"}`: scribes to come, scribes to go, the last offset confirmed or `null` |
 //! | `log [FROM]` | an array of `{"offset", "time", "ms", "node", "epoch", "scribes": [{"model", "id", "mark", "fields"}]}` from the transaction in which offset FROM lies |
 //! | `await NAME` | `true` once everything so far is durable at every connected peer of that name; it waits for one to connect; see below |
+//! | `repair NAME` | `{"lost": [[from, to]], "rescued": n, "fetched": n}`: the store is repaired in place, and what was lost is fetched from the peer of that name; it waits for it to connect; see below |
 //! | `help` | an array of the commands, each as it is called |
 //! | `quit` | `true`, and the node closes; so it does at the end of input |
 //!
@@ -46,6 +47,10 @@
 //! An `await` waits as long as it takes while more input may come. Once a later line says `quit`, or the input
 //! has ended, it waits only while the peer goes on confirming: after 2 s without a receipt its answer is error
 //! `unconfirmed`, and the lines after it are answered.
+//!
+//! A `repair` also brings a node back that has stopped because its store failed. It waits as an `await` does; at
+//! the end of input its answer is error `unfetched` once nothing has come for 2 s. Where a part of the log was
+//! lost, the offsets of before mean something else: the event `{"type": "restart"}` says so.
 //!
 //! A node that closes says goodbye to its peers before the process ends.
 //!
@@ -64,8 +69,9 @@
 //! `record` is the object as in `list`, or `null` when it is not alive.
 //!
 //! Error codes: `bad_command`, `bad_json`, `exists`, `not_found`, `invalid` (the data), `no_transaction`
-//! and `in_transaction`, `io`, `unconfirmed`, `full` (the disk is; destroys may still fit, and everything is
-//! written again once there is room), `store` (nothing more is written until the node is opened again).
+//! and `in_transaction`, `io`, `unconfirmed`, `unfetched`, `full` (the disk is; destroys may still fit, and everything is
+//! written again once there is room), `store` (nothing more is written until the node is
+//! repaired or opened again).
 
 // A file beside this one would be an example too.
 #[path = "node/waiting.rs"]
@@ -75,17 +81,19 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::de::IgnoredAny;
 use serde_json::{Value as Json, json};
 use syncro::{
     Change, Committed, DataError, Draft, Durability, Edit, Encoded, Encoding, Entry, Error, Fields,
-    Name, Node, Notice, Notices, Origin, RecordId, RecordKey, StoreError, Value,
+    Name, Node, NodeId, Notice, Notices, Origin, RecordId, RecordKey, StoreError, UsageError,
+    Value, WatchAll,
 };
 use tokio::runtime::Runtime;
 
-use waiting::{Input, confirmed};
+use waiting::{Input, confirmed, repaired};
 
 const HELP: &str = "\
 node: a Syncro node that takes commands on stdin and answers in JSON on stdout
@@ -99,7 +107,7 @@ node: a Syncro node that takes commands on stdin and answers in JSON on stdout
 The command `help` lists the commands; the head of examples/examples/node.rs explains them.";
 
 /// Every command, as it is called.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "create MODEL ID JSON",
     "update MODEL ID JSON",
     "destroy MODEL ID",
@@ -116,6 +124,7 @@ const COMMANDS: [&str; 18] = [
     "peers",
     "log [FROM]",
     "await NAME",
+    "repair NAME",
     "help",
     "quit",
 ];
@@ -192,23 +201,9 @@ fn run(options: &Options) -> Result<(), Error> {
     let connect = |addr: &String| node.connect_in(addr, options.encoding);
     let connections = options.connect.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
 
-    let mut changes = node.watch_all();
-    let me = node.id();
-    let events = std::thread::spawn(move || {
-        while let Ok(Some(change)) = changes.next_blocking() {
-            let is_own = match change.origin {
-                Origin::Local => true,
-                Origin::Session(_) => false,
-                Origin::Log => change.stamp.author.node == me,
-            };
-            if !is_own {
-                print(&json!({ "event": event(change) }));
-            }
-        }
-    });
-
+    let events = tell(node.watch_all(), node.id());
     let input = Input::new();
-    let mut shell = Shell { node: node.clone(), runtime: &runtime, draft: None, input };
+    let mut shell = Shell { node: node.clone(), runtime: &runtime, draft: None, input, events };
     while let Some(line) = shell.input.next() {
         let command = str::from_utf8(&line).map(str::trim);
         let answer = match command {
@@ -231,10 +226,34 @@ fn run(options: &Options) -> Result<(), Error> {
     drop((listening, connections));
     // The thread ends with the node; a script that has stopped reading must not keep us.
     let patience = Instant::now() + Duration::from_secs(2);
-    while !events.is_finished() && Instant::now() < patience {
+    while !shell.events.is_finished() && Instant::now() < patience {
         std::thread::sleep(Duration::from_millis(1));
     }
     closed
+}
+
+/// Prints what changes elsewhere, in a thread of its own, until the node stops.
+fn tell(mut changes: WatchAll, me: NodeId) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        loop {
+            let change = match changes.next_blocking() {
+                Ok(Some(change)) => change,
+                Err(Error::Usage(UsageError::UnknownPoint { .. })) => {
+                    print(&json!({ "event": { "type": "restart" } }));
+                    continue;
+                }
+                Ok(None) | Err(_) => return,
+            };
+            let is_own = match change.origin {
+                Origin::Local => true,
+                Origin::Session(_) => false,
+                Origin::Log => change.stamp.author.node == me,
+            };
+            if !is_own {
+                print(&json!({ "event": event(change) }));
+            }
+        }
+    })
 }
 
 /// Says what happens beside changes. What is tried again and again is said when it changes.
@@ -292,6 +311,7 @@ struct Shell<'a> {
     runtime: &'a Runtime,
     draft: Option<Draft>,
     input: Input,
+    events: JoinHandle<()>,
 }
 
 impl Shell<'_> {
@@ -355,6 +375,7 @@ impl Shell<'_> {
             "peers" => self.peers(),
             "log" => self.log(rest),
             "await" => self.runtime.block_on(confirmed(&self.node, rest, &mut self.input)),
+            "repair" => self.repair(rest),
             "help" => Ok(json!(COMMANDS)),
             "quit" => Ok(Json::Bool(true)),
             _ => {
@@ -377,6 +398,16 @@ impl Shell<'_> {
             }
             None => Ok(written(self.node.transaction(write)?)),
         }
+    }
+
+    fn repair(&mut self, name: &str) -> Result<Json, Refusal> {
+        // It goes on with the node when that has stopped.
+        let changes = self.node.watch_all();
+        let answer = self.runtime.block_on(repaired(&self.node, name, &mut self.input));
+        if self.events.is_finished() {
+            self.events = tell(changes, self.node.id());
+        }
+        answer
     }
 
     fn import(&mut self, rest: &str) -> Result<Json, Refusal> {

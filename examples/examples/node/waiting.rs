@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io::BufRead;
 use std::time::Duration;
 
-use serde_json::Value as Json;
-use syncro::{Node, NodeId};
+use serde_json::{Value as Json, json};
+use syncro::{Node, NodeId, Recovered};
 use tokio::sync::mpsc;
 
 use crate::{Refusal, refusal};
@@ -13,7 +13,7 @@ use crate::{Refusal, refusal};
 /// Lines read ahead of the one that is answered.
 const LINES_AHEAD: usize = 1024;
 
-/// How long a peer may confirm nothing while an `await` keeps the process from ending.
+/// How long a peer may do nothing while a wait for it keeps the process from ending.
 const AWAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Waits until everything so far is durable at every connected peer of a name.
@@ -36,6 +36,29 @@ pub(crate) async fn confirmed(node: &Node, name: &str, input: &mut Input) -> Res
         "unconfirmed",
         format!("no peer {name:?} confirmed everything before the end of input"),
     ))
+}
+
+/// Repairs the store, and waits until it has what a peer of a name has.
+pub(crate) async fn repaired(node: &Node, name: &str, input: &mut Input) -> Result<Json, Refusal> {
+    let mut repaired = std::pin::pin!(async {
+        let Recovered { repaired, fetched } = node.repair_from(NodeId::named(name)).await?;
+        let (lost, rescued) = (repaired.lost, repaired.rescued);
+        Ok(json!({ "lost": lost, "rescued": rescued, "fetched": fetched }))
+    });
+    tokio::select! {
+        done = &mut repaired => return done,
+        () = input.ending() => {}
+    }
+    loop {
+        let end = node.end();
+        match tokio::time::timeout(AWAIT_MAX, &mut repaired).await {
+            Ok(done) => return done,
+            Err(_) if node.end() == end => break,
+            Err(_) => {}
+        }
+    }
+    let message = format!("no peer {name:?} sent all that it has before the end of input");
+    Err(refusal("unfetched", message))
 }
 
 /// The lines of stdin, of which some may be looked at before their turn.

@@ -1,6 +1,8 @@
 //! Each command, and each way in which one is refused.
 
 use serde_json::json;
+use syncro::store::{Batch, Durability, Table};
+use syncro::{Backend, Redb};
 
 use crate::shell::{Shell, run};
 
@@ -356,4 +358,45 @@ fn a_program_that_cannot_start_says_why_and_fails() {
     }
     let (status, out, _) = run("node", &["--help"]);
     assert!(status.success() && out.contains("--store FILE"));
+}
+
+/// A store was damaged while nobody looked. To have it repaired, the program had to be ended.
+#[test]
+fn a_damaged_store_is_repaired_by_a_command_with_what_a_peer_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("laptop.redb");
+    let (mut server, addr) = Shell::listening(&["--name", "server"]);
+    let args = ["--name", "laptop", "--store", store.to_str().unwrap(), "--connect", &addr];
+    let mut laptop = Shell::start(&args);
+    for n in 0..60 {
+        laptop.ok(&format!(r#"create todo t{n} {{"text":"{}"}}"#, "x".repeat(500)));
+    }
+    // What is overwritten is in the log alone.
+    for n in 0..60 {
+        laptop.ok(&format!(r#"update todo t{n} {{"text":"short"}}"#));
+    }
+    laptop.ok("await server");
+    let digest = server.digest();
+    laptop.quit();
+    {
+        let backend = Redb::open(&store).unwrap();
+        let pages = backend.scan(Table::Log, &[], None, 2).unwrap();
+        let mut batch = Batch::new();
+        batch.delete(Table::Log, pages[1].0.clone());
+        backend.write(&batch, Durability::Durable).unwrap();
+    }
+    let mut laptop = Shell::start(&args);
+    assert_eq!(laptop.code("log"), "store");
+    let repaired = laptop.ok("repair server");
+    assert_eq!(repaired["lost"].as_array().unwrap().len(), 1, "{repaired}");
+    assert!(repaired["fetched"].as_u64() > Some(0), "{repaired}");
+    assert_eq!(laptop.event()["type"], "restart");
+    assert_eq!(laptop.digest(), digest);
+    laptop.ok("log");
+    assert_eq!(laptop.ok("repair server")["lost"], json!([]));
+
+    laptop.send_bytes(b"repair nobody\nget todo t1\nquit\n");
+    let answers = laptop.last_answers();
+    assert_eq!(answers[0]["error"]["code"], "unfetched", "{answers:?}");
+    assert!(answers[1]["ok"].is_object());
 }
