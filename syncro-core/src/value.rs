@@ -46,10 +46,7 @@ impl Encoded {
         reader: &mut Reader<'a>,
         keep: impl FnOnce(&'a [u8]) -> Bytes,
     ) -> Result<Self, Malformed> {
-        let mut inner = Reader::new(reader.rest());
-        let slice = inner.value(VALUE_DEPTH_MAX)?;
-        let is_canonical = inner.is_canonical();
-        reader.value(VALUE_DEPTH_MAX)?;
+        let (slice, is_canonical) = reader.value_and_form(VALUE_DEPTH_MAX)?;
         if is_canonical {
             return Ok(Self(keep(slice)));
         }

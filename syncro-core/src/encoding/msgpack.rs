@@ -162,10 +162,6 @@ impl<'a> Reader<'a> {
         self.canonical
     }
 
-    pub(crate) fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-
     /// Says that what was read has a canonical form other than its own.
     pub(crate) fn not_canonical(&mut self) {
         self.canonical = false;
@@ -274,9 +270,29 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over one value nested at most `depth_max` deep, checks it and returns its bytes.
-    ///
-    /// The stack of open arrays and maps is an array of fixed size: input cannot make it grow.
     pub(crate) fn value(&mut self, depth_max: usize) -> Result<&'a [u8], Malformed> {
+        let start = self.rest;
+        if let Head::Array(_) | Head::Map(_) = self.head()? {
+            self.rest = start;
+            return self.nested(depth_max);
+        }
+        Ok(&start[..start.len() - self.rest.len()])
+    }
+
+    /// Like [`value`](Self::value), and says whether the value is in canonical form.
+    pub(crate) fn value_and_form(
+        &mut self,
+        depth_max: usize,
+    ) -> Result<(&'a [u8], bool), Malformed> {
+        let before = std::mem::replace(&mut self.canonical, true);
+        let value = self.value(depth_max)?;
+        let is_canonical = self.canonical;
+        self.canonical &= before;
+        Ok((value, is_canonical))
+    }
+
+    /// The stack of open arrays and maps is an array of fixed size: input cannot make it grow.
+    fn nested(&mut self, depth_max: usize) -> Result<&'a [u8], Malformed> {
         #[derive(Clone, Copy)]
         struct Open<'a> {
             /// Values left, keys of a map included.

@@ -15,6 +15,7 @@ use crate::limits::{
     MEMBER_BYTES_MAX, MESSAGE_DEPTH_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX,
     TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX,
 };
+use crate::names::Names;
 use crate::record::{Element, Kind, Path};
 use crate::stamp::{Author, Epoch, Stamp, Time};
 use crate::value::Encoded;
@@ -53,11 +54,22 @@ impl Transaction {
     ///
     /// [`Malformed`] for bytes that no node would have written.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        Self::decode_among(bytes, &mut Names::default())
+    }
+
+    /// Like [`decode`](Self::decode), for one of many: its names are those met in the others.
+    ///
+    /// # Errors
+    ///
+    /// Like [`decode`](Self::decode).
+    pub fn decode_among(bytes: Bytes, names: &mut Names) -> Result<Self, Malformed> {
         if bytes.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
         let mut reader = Reader::new(&bytes);
-        let (stamp, scribes) = read_transaction(&mut reader, &bytes)?;
+        let stamp = read_stamp(&mut reader)?;
+        let mut input = Input { reader: &mut reader, bytes: &bytes, author: stamp.author, names };
+        let scribes = input.scribes()?;
         reader.finish()?;
         if reader.is_canonical() {
             return Ok(Self { stamp, scribes, bytes });
@@ -80,12 +92,12 @@ impl Transaction {
 
     /// Reads the next transaction of a message into memory of its own: what is kept of a message may be a
     /// small part of it.
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn read(reader: &mut Reader<'_>, names: &mut Names) -> Result<Self, Malformed> {
         let slice = reader.value(MESSAGE_DEPTH_MAX)?;
         if slice.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
-        Self::decode(Bytes::copy_from_slice(slice))
+        Self::decode_among(Bytes::copy_from_slice(slice), names)
     }
 }
 
@@ -149,141 +161,151 @@ fn read_stamp(reader: &mut Reader<'_>) -> Result<Stamp, Malformed> {
     Ok(Stamp { time, author: Author { node, epoch: Epoch(reader.uint()?) } })
 }
 
-fn read_transaction(
-    reader: &mut Reader<'_>,
-    input: &Bytes,
-) -> Result<(Stamp, Vec<Scribe>), Malformed> {
-    let stamp = read_stamp(reader)?;
-    let count = reader.array()?;
-    if count == 0 {
-        return Err(Malformed::Expected("a scribe"));
-    }
-    if count > TRANSACTION_SCRIBES_MAX {
-        return Err(Malformed::Limit("the number of scribes"));
-    }
-    let mut scribes = Vec::new();
-    for _ in 0..count {
-        scribes.push(read_scribe(reader, stamp.author, input)?);
-    }
-    let mut keys: Vec<&RecordKey> = scribes.iter().map(|scribe| &scribe.key).collect();
-    keys.sort_unstable();
-    if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(Malformed::Expected("one scribe per record"));
-    }
-    Ok((stamp, scribes))
-}
-
-fn read_scribe(
-    reader: &mut Reader<'_>,
+/// What is left of a transaction after its stamp.
+struct Input<'a, 'b> {
+    reader: &'b mut Reader<'a>,
+    /// The whole, whose memory values share.
+    bytes: &'a Bytes,
     author: Author,
-    input: &Bytes,
-) -> Result<Scribe, Malformed> {
-    reader.array_of(4, "a scribe of four parts")?;
-    let model = read_name(reader)?;
-    let id = match reader.head()? {
-        Head::Int(int) => {
-            RecordId::Int(i64::try_from(int).map_err(|_| Malformed::Limit("an integer id"))?)
-        }
-        Head::Bytes(bytes) => RecordId::Uuid(
-            Uuid::from_slice(bytes).map_err(|_| Malformed::Expected("a UUID of 16 bytes"))?,
-        ),
-        Head::Text(text) => RecordId::text(text).map_err(|_| Malformed::Limit("a text id"))?,
-        _ => return Err(Malformed::Expected("an id")),
-    };
-    let mark = match reader.uint()? {
-        0 => Mark::Update,
-        1 => Mark::Create,
-        2 => Mark::Destroy,
-        3 => Mark::Replace,
-        _ => return Err(Malformed::Expected("a mark from 0 to 3")),
-    };
-    let count = reader.array()?;
-    let fits = match mark {
-        Mark::Update => count > 0,
-        Mark::Destroy => count == 0,
-        Mark::Create | Mark::Replace => true,
-    };
-    if count % 2 == 1 || !fits {
-        return Err(Malformed::Expected("pairs of path and value that fit the mark"));
-    }
-    let mut fields: Vec<(Path, Encoded)> = Vec::new();
-    for _ in 0..count / 2 {
-        let path = read_path(reader, author, input)?;
-        let value = read_value(reader, &path, input)?;
-        fields.push((path, value));
-    }
-    if !fields.is_sorted_by(|a, b| a.0 < b.0) {
-        reader.not_canonical();
-        fields.sort_by(|a, b| a.0.cmp(&b.0));
-        if fields.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return Err(Malformed::Expected("one value per path"));
-        }
-    }
-    Ok(Scribe { key: RecordKey { model, id }, mark, fields })
+    names: &'b mut Names,
 }
 
-fn read_path(reader: &mut Reader<'_>, author: Author, input: &Bytes) -> Result<Path, Malformed> {
-    let parts = match reader.head()? {
-        Head::Text(field) => return Ok(Path::field(name(field)?)),
-        Head::Array(parts) => parts,
-        _ => return Err(Malformed::Expected("a path")),
-    };
-    let field = read_name(reader)?;
-    let kind = Kind::from_code(reader.uint()?).ok_or(Malformed::Limit("a kind"))?;
-    match (kind, parts) {
-        (Kind::Lww, 3) => match reader.head()? {
-            Head::Text(key) if key.len() <= NAME_BYTES_MAX => Ok(Path::entry(field, key)),
-            Head::Array(1) => {
-                let member = read_encoded(reader, input)?;
-                if member.as_bytes().len() > MEMBER_BYTES_MAX {
-                    return Err(Malformed::Limit("a set member"));
+impl Input<'_, '_> {
+    fn scribes(&mut self) -> Result<Vec<Scribe>, Malformed> {
+        let count = self.reader.array()?;
+        if count == 0 {
+            return Err(Malformed::Expected("a scribe"));
+        }
+        if count > TRANSACTION_SCRIBES_MAX {
+            return Err(Malformed::Limit("the number of scribes"));
+        }
+        let mut scribes = Vec::with_capacity(count.min(RESERVED_MAX));
+        for _ in 0..count {
+            scribes.push(self.scribe()?);
+        }
+        if !scribes.is_sorted_by(|a, b| a.key < b.key) {
+            let mut keys: Vec<&RecordKey> = scribes.iter().map(|scribe| &scribe.key).collect();
+            keys.sort_unstable();
+            if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+                return Err(Malformed::Expected("one scribe per record"));
+            }
+        }
+        Ok(scribes)
+    }
+
+    fn scribe(&mut self) -> Result<Scribe, Malformed> {
+        self.reader.array_of(4, "a scribe of four parts")?;
+        let model = self.name()?;
+        let id = match self.reader.head()? {
+            Head::Int(int) => {
+                RecordId::Int(i64::try_from(int).map_err(|_| Malformed::Limit("an integer id"))?)
+            }
+            Head::Bytes(bytes) => RecordId::Uuid(
+                Uuid::from_slice(bytes).map_err(|_| Malformed::Expected("a UUID of 16 bytes"))?,
+            ),
+            Head::Text(text) => RecordId::text(text).map_err(|_| Malformed::Limit("a text id"))?,
+            _ => return Err(Malformed::Expected("an id")),
+        };
+        let mark = match self.reader.uint()? {
+            0 => Mark::Update,
+            1 => Mark::Create,
+            2 => Mark::Destroy,
+            3 => Mark::Replace,
+            _ => return Err(Malformed::Expected("a mark from 0 to 3")),
+        };
+        let count = self.reader.array()?;
+        let fits = match mark {
+            Mark::Update => count > 0,
+            Mark::Destroy => count == 0,
+            Mark::Create | Mark::Replace => true,
+        };
+        if count % 2 == 1 || !fits {
+            return Err(Malformed::Expected("pairs of path and value that fit the mark"));
+        }
+        let mut fields: Vec<(Path, Encoded)> = Vec::with_capacity((count / 2).min(RESERVED_MAX));
+        for _ in 0..count / 2 {
+            let path = self.path()?;
+            let value = self.value(&path)?;
+            fields.push((path, value));
+        }
+        if !fields.is_sorted_by(|a, b| a.0 < b.0) {
+            self.reader.not_canonical();
+            fields.sort_by(|a, b| a.0.cmp(&b.0));
+            if fields.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+                return Err(Malformed::Expected("one value per path"));
+            }
+        }
+        Ok(Scribe { key: RecordKey { model, id }, mark, fields })
+    }
+
+    fn path(&mut self) -> Result<Path, Malformed> {
+        let parts = match self.reader.head()? {
+            Head::Text(field) => return Ok(Path::field(self.name_of(field)?)),
+            Head::Array(parts) => parts,
+            _ => return Err(Malformed::Expected("a path")),
+        };
+        let field = self.name()?;
+        let kind = Kind::from_code(self.reader.uint()?).ok_or(Malformed::Limit("a kind"))?;
+        match (kind, parts) {
+            (Kind::Lww, 3) => match self.reader.head()? {
+                Head::Text(key) if key.len() <= NAME_BYTES_MAX => Ok(Path::entry(field, key)),
+                Head::Array(1) => {
+                    let member = self.encoded()?;
+                    if member.as_bytes().len() > MEMBER_BYTES_MAX {
+                        return Err(Malformed::Limit("a set member"));
+                    }
+                    Ok(Path::member(field, member))
                 }
-                Ok(Path::member(field, member))
+                _ => Err(Malformed::Expected("a map key or a set member")),
+            },
+            (Kind::Counter, 2) => Ok(Path::counter(field, self.author)),
+            (Kind::Counter, 4) => {
+                let node = NodeId::from_bytes(self.reader.bytes_of()?);
+                let other = Author { node, epoch: Epoch(self.reader.uint()?) };
+                if other == self.author {
+                    self.reader.not_canonical();
+                }
+                Ok(Path::counter(field, other))
             }
-            _ => Err(Malformed::Expected("a map key or a set member")),
-        },
-        (Kind::Counter, 2) => Ok(Path::counter(field, author)),
-        (Kind::Counter, 4) => {
-            let node = NodeId::from_bytes(reader.bytes_of()?);
-            let other = Author { node, epoch: Epoch(reader.uint()?) };
-            if other == author {
-                reader.not_canonical();
+            _ => Err(Malformed::Expected("a path of the length of its kind")),
+        }
+    }
+
+    fn value(&mut self, path: &Path) -> Result<Encoded, Malformed> {
+        let value = self.encoded()?;
+        match &path.element {
+            Some(Element::Author(_)) if value.as_i64().is_none() => {
+                Err(Malformed::Expected("a total in the range of a 64-bit integer"))
             }
-            Ok(Path::counter(field, other))
+            Some(Element::Member(_)) if value != Encoded::TRUE && !value.is_nil() => {
+                Err(Malformed::Expected("true or nil for a set member"))
+            }
+            _ => Ok(value),
         }
-        _ => Err(Malformed::Expected("a path of the length of its kind")),
+    }
+
+    /// Reads a value, sharing the input's memory where it is canonical.
+    fn encoded(&mut self) -> Result<Encoded, Malformed> {
+        let value = Encoded::read(self.reader, |slice| self.bytes.slice_ref(slice))?;
+        if value.as_bytes().len() > VALUE_BYTES_MAX {
+            return Err(Malformed::Limit("a value"));
+        }
+        Ok(value)
+    }
+
+    fn name(&mut self) -> Result<Name, Malformed> {
+        let text = self.reader.text()?;
+        self.name_of(text)
+    }
+
+    fn name_of(&mut self, text: &str) -> Result<Name, Malformed> {
+        self.names.name(text).map_err(|_| Malformed::Limit("a name"))
     }
 }
 
-fn read_value(reader: &mut Reader<'_>, path: &Path, input: &Bytes) -> Result<Encoded, Malformed> {
-    let value = read_encoded(reader, input)?;
-    match &path.element {
-        Some(Element::Author(_)) if value.as_i64().is_none() => {
-            Err(Malformed::Expected("a total in the range of a 64-bit integer"))
-        }
-        Some(Element::Member(_)) if value != Encoded::TRUE && !value.is_nil() => {
-            Err(Malformed::Expected("true or nil for a set member"))
-        }
-        _ => Ok(value),
-    }
-}
-
-/// Reads a value, sharing the input's memory where it is canonical.
-fn read_encoded(reader: &mut Reader<'_>, input: &Bytes) -> Result<Encoded, Malformed> {
-    let value = Encoded::read(reader, |slice| input.slice_ref(slice))?;
-    if value.as_bytes().len() > VALUE_BYTES_MAX {
-        return Err(Malformed::Limit("a value"));
-    }
-    Ok(value)
-}
-
-fn read_name(reader: &mut Reader<'_>) -> Result<Name, Malformed> {
-    name(reader.text()?)
-}
-
-fn name(text: &str) -> Result<Name, Malformed> {
-    Name::new(text).map_err(|_| Malformed::Limit("a name"))
-}
+/// Scribes, and fields of a scribe, for which there is room before they are read: what input claims to hold
+/// costs nothing until it is there.
+const RESERVED_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests;
