@@ -6,6 +6,7 @@
 
 mod backend;
 mod backup;
+mod changes;
 mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -1,15 +1,12 @@
 //! Opening a store: what is there is checked, and what follows from the log is brought up to its end.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{
-    Author, Name, OwnRow, Point, Record, RecordKey, Stamp, StoreError, Transaction, View,
-};
+use syncro_core::{Author, Name, Names, OwnRow, Point, StoreError, Transaction, View};
 
 use crate::backend::{Backend, Table};
+use crate::changes::Changes;
 use crate::dictionary::next_number;
 use crate::encoding::page::{OpenPage, Page};
 use crate::encoding::{FORMAT_VERSION, damaged, key, row, seal, unseal};
@@ -51,14 +48,12 @@ pub(crate) fn open(backend: Arc<dyn Backend>, overlay_bytes: usize) -> Result<Sh
 
 /// Plays a stretch of the log. Merging is idempotent, so what was played before does no harm.
 fn play(shared: &Shared, mut from: u64, end: u64) -> Result<(), StoreError> {
+    let mut names = Names::default();
     while from < end {
-        let played = Played::read(&Look::now(shared), from, end)?;
         let mut staging = Staging::new(shared);
-        for (stamp, offset, page) in played.transactions {
-            staging.played(stamp, offset, page)?;
-        }
-        for (key, record) in &played.records {
-            staging.record(key, record)?;
+        let played = Played::read(&mut staging, &mut names, from, end)?;
+        for (key, changes) in played.changes.sorted().records() {
+            staging.changed(key, changes)?;
         }
         staging.publish(&[])?;
         shared.write().log_bytes += played.bytes;
@@ -72,19 +67,21 @@ fn play(shared: &Shared, mut from: u64, end: u64) -> Result<(), StoreError> {
 struct Played {
     end: u64,
     bytes: usize,
-    /// Each with its offset, and that of its page.
-    transactions: Vec<(Stamp, u64, u64)>,
-    records: HashMap<RecordKey, Record>,
+    changes: Changes,
 }
 
 impl Played {
     /// Reads as much as is played at once.
-    fn read(look: &Look<'_>, from: u64, end: u64) -> Result<Self, StoreError> {
-        let (transactions, records) = (Vec::new(), HashMap::new());
-        let mut played = Self { end: from, bytes: 0, transactions, records };
+    fn read(
+        staging: &mut Staging<'_>,
+        names: &mut Names,
+        from: u64,
+        end: u64,
+    ) -> Result<Self, StoreError> {
+        let mut played = Self { end: from, bytes: 0, changes: Changes::default() };
         while played.end < end && played.bytes < PLAYED_BYTES {
             let lost = || damaged(Table::Log, &key::page(played.end));
-            let page = look.rows()?.page(played.end)?.ok_or_else(lost)?;
+            let page = staging.reading()?.rows.page(played.end)?.ok_or_else(lost)?;
             let before = played.end;
             for transaction in page.transactions().ok_or_else(lost)? {
                 let lost = || damaged(Table::Log, &key::page(page.first()));
@@ -93,8 +90,10 @@ impl Played {
                     return Err(lost());
                 }
                 if offset == played.end {
-                    let transaction = Transaction::decode(bytes).map_err(|_| lost())?;
-                    played.transaction(look, transaction, offset, page.first())?;
+                    let transaction =
+                        Transaction::decode_among(bytes, names).map_err(|_| lost())?;
+                    staging.played(transaction.stamp(), offset, page.first())?;
+                    played.transaction(transaction, staging)?;
                 }
             }
             if played.end == before {
@@ -106,32 +105,14 @@ impl Played {
 
     fn transaction(
         &mut self,
-        look: &Look<'_>,
         transaction: Transaction,
-        offset: u64,
-        page: u64,
+        staging: &mut Staging<'_>,
     ) -> Result<(), StoreError> {
         let stamp = transaction.stamp();
-        self.transactions.push((stamp, offset, page));
         self.bytes += transaction.bytes().len();
-        self.end = offset + transaction.len();
+        self.end += transaction.len();
         for scribe in transaction.into_scribes() {
-            let key = scribe.key.clone();
-            let change = scribe.into_record(stamp);
-            match self.records.entry(key) {
-                Entry::Occupied(mut known) => known.get_mut().merge(&change),
-                Entry::Vacant(unknown) => {
-                    let record = match look.record(unknown.key())? {
-                        None => change,
-                        Some(record) => {
-                            let mut record = Arc::unwrap_or_clone(record);
-                            record.merge(&change);
-                            record
-                        }
-                    };
-                    unknown.insert(record);
-                }
-            }
+            self.changes.push(scribe, stamp, staging)?;
         }
         Ok(())
     }

@@ -8,8 +8,9 @@ use syncro_core::{Author, Entry, Name, Record, RecordKey, Stamp, StoreError};
 use crate::backend::Table;
 use crate::dictionary::{Dictionary, Word};
 use crate::encoding::record::Numbers;
-use crate::encoding::{key, record, seal};
+use crate::encoding::{Out, damaged, key, record, seal};
 use crate::state::{Shared, State};
+use crate::view::Reading;
 
 /// Bytes of a record in one row: far below what a backend takes, and more than nearly all records have.
 pub(crate) const PIECE_BYTES: usize = 4 << 20;
@@ -30,6 +31,8 @@ pub(crate) struct Staging<'a> {
     next_name: u32,
     next_author: u32,
     has_pieces: bool,
+    /// Memory for the record that is being written.
+    written: Vec<u8>,
 }
 
 impl<'a> Staging<'a> {
@@ -49,6 +52,7 @@ impl<'a> Staging<'a> {
             next_name,
             next_author,
             has_pieces,
+            written: Vec::new(),
         }
     }
 
@@ -85,9 +89,49 @@ impl<'a> Staging<'a> {
         Ok(number)
     }
 
+    /// Merges changes into a record, each encoded as a record of which nothing else is known.
+    pub(crate) fn changed(
+        &mut self,
+        key: &[u8],
+        mut changes: impl ExactSizeIterator<Item = Bytes>,
+    ) -> Result<(), StoreError> {
+        let reading = self.reading()?;
+        let known = reading.record(key)?;
+        let bytes = Bytes::copy_from_slice(key);
+        if known.is_none()
+            && changes.len() == 1
+            && let Some(only) = changes.next()
+        {
+            return self.record_row(bytes, &only);
+        }
+        let mut record = known.unwrap_or_default();
+        for change in changes {
+            let change = record::read(&change, &reading)?;
+            record.merge(&change.ok_or_else(|| damaged(Table::Records, key))?);
+        }
+        self.record_at(bytes, &record)
+    }
+
+    /// Reads through the rows as they are before those staged.
+    pub(crate) fn reading(&self) -> Result<Reading<'_>, StoreError> {
+        Ok(Reading { shared: self.shared, rows: self.state.now()? })
+    }
+
     pub(crate) fn record(&mut self, key: &RecordKey, record: &Record) -> Result<(), StoreError> {
-        let content = record::write(record, self)?;
-        let key = key::record(key);
+        self.record_at(key::record(key).into(), record)
+    }
+
+    fn record_at(&mut self, key: Bytes, record: &Record) -> Result<(), StoreError> {
+        let mut out = Out(std::mem::take(&mut self.written));
+        out.0.clear();
+        record::write(record, self, &mut out)?;
+        self.record_row(key, &out.0)?;
+        self.written = out.0;
+        Ok(())
+    }
+
+    /// Puts a record that is encoded already.
+    fn record_row(&mut self, key: Bytes, content: &[u8]) -> Result<(), StoreError> {
         if self.has_pieces {
             let (first, end) = (key::piece(&key, 0), key::piece(&key, u32::MAX));
             for (old, _) in
@@ -102,7 +146,8 @@ impl<'a> Staging<'a> {
             self.has_pieces = true;
             self.put(Table::Records, key::piece(&key, number), piece);
         }
-        self.put(Table::Records, key, first);
+        let sealed = seal(Table::Records, &key, first);
+        self.rows.push((Table::Records, key, Some(sealed)));
         Ok(())
     }
 

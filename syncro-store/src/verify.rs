@@ -383,9 +383,10 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
     fn stamps(&mut self) -> Result<(), StoreError> {
         self.each_row(Table::Stamps, |scrub, key, content| {
             let look = scrub.snapshot.look();
+            let words = look.reading()?;
             let place = content.and_then(|_| key::read_place(key));
             let is_sound = match place {
-                Some((number, time, offset)) => match unless_damaged(look.author(number))? {
+                Some((number, time, offset)) => match unless_damaged(words.author(number))? {
                     Some(Some(author)) => {
                         let found = unless_damaged(look.of_stamp(Stamp { time, author }))?;
                         let is_it = |at: u64| offset.is_none_or(|offset| offset == at);

@@ -57,11 +57,29 @@ impl<'a> Look<'a> {
         }
     }
 
+    pub(crate) fn reading(&self) -> Result<Reading<'_>, StoreError> {
+        Ok(Reading { shared: self.shared, rows: self.rows()? })
+    }
+}
+
+/// Rows, and the words for the numbers in them.
+pub(crate) struct Reading<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) rows: Layers<'a>,
+}
+
+impl Reading<'_> {
+    /// The record of a key.
+    pub(crate) fn record(&self, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        let content = self.rows.get(Table::Records, key)?;
+        content.map(|content| self.decode(key, content)).transpose()
+    }
+
     /// The record that begins with a row. One that fills it goes on in others.
     fn decode(&self, key: &[u8], mut content: Bytes) -> Result<Record, StoreError> {
         if content.len() >= PIECE_BYTES {
             let (first, end) = (key::piece(key, 0), key::piece(key, u32::MAX));
-            let more = self.rows()?.scan(Table::Records, &first, Some(&end), usize::MAX)?;
+            let more = self.rows.scan(Table::Records, &first, Some(&end), usize::MAX)?;
             let mut whole = content.to_vec();
             for (number, (at, piece)) in (1..).zip(&more) {
                 if *at != key::piece(key, number) {
@@ -75,13 +93,13 @@ impl<'a> Look<'a> {
     }
 }
 
-impl Words for Look<'_> {
+impl Words for Reading<'_> {
     fn name(&self, number: u32) -> Result<Option<Name>, StoreError> {
-        self.shared.names.word(number, &self.rows()?)
+        self.shared.names.word(number, &self.rows)
     }
 
     fn author(&self, number: u32) -> Result<Option<Author>, StoreError> {
-        self.shared.authors.word(number, &self.rows()?)
+        self.shared.authors.word(number, &self.rows)
     }
 }
 
@@ -115,11 +133,7 @@ impl View for Look<'_> {
     }
 
     fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
-        let key = key::record(key);
-        let Some(content) = self.rows()?.get(Table::Records, &key)? else {
-            return Ok(None);
-        };
-        Ok(Some(Arc::new(self.decode(&key, content)?)))
+        Ok(self.reading()?.record(&key::record(key))?.map(Arc::new))
     }
 
     fn records(
@@ -134,11 +148,11 @@ impl View for Look<'_> {
                 rows::after(&key::record(&RecordKey { model: model.clone(), id: id.clone() }))
             }
         };
-        let pairs =
-            self.rows()?.scan(Table::Records, &start, Some(&key::after_model(model)), limit)?;
+        let (reading, end) = (self.reading()?, key::after_model(model));
+        let pairs = reading.rows.scan(Table::Records, &start, Some(&end), limit)?;
         let records = pairs.into_iter().map(|(key, content)| {
             let found = key::read_record(&key).ok_or_else(|| damaged(Table::Records, &key))?;
-            Ok((found.id, Arc::new(self.decode(&key, content)?)))
+            Ok((found.id, Arc::new(reading.decode(&key, content)?)))
         });
         records.collect()
     }

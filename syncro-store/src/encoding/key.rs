@@ -3,6 +3,8 @@
 use syncro_core::{Epoch, Name, NodeId, RecordId, RecordKey, Time};
 use uuid::Uuid;
 
+use super::Out;
+
 /// The key of a log page: the offset of its first scribe.
 pub(crate) fn page(offset: u64) -> [u8; 8] {
     offset.to_be_bytes()
@@ -16,23 +18,34 @@ pub(crate) fn page_offset(key: &[u8]) -> Option<u64> {
 /// The key of a record: the model's length and name, then the id. One model's records are neighbours, in
 /// the order of their ids.
 pub(crate) fn record(key: &RecordKey) -> Vec<u8> {
-    let mut bytes = model(&key.model);
+    let id_bytes = match &key.id {
+        RecordId::Int(_) => 8,
+        RecordId::Uuid(_) => 16,
+        RecordId::Text(text) => text.as_str().len(),
+    };
+    let mut out = Out(Vec::with_capacity(2 + key.model.as_str().len() + id_bytes));
+    write_record(key, &mut out);
+    out.0
+}
+
+/// Appends the key of a record.
+pub(crate) fn write_record(key: &RecordKey, out: &mut Out) {
+    write_model(&key.model, out);
     match &key.id {
         RecordId::Int(int) => {
-            bytes.push(1);
+            out.byte(1);
             // The sign bit flipped, so that bytes order as numbers do.
-            bytes.extend_from_slice(&((*int as u64) ^ (1 << 63)).to_be_bytes());
+            out.fixed(&((*int as u64) ^ (1 << 63)).to_be_bytes());
         }
         RecordId::Uuid(uuid) => {
-            bytes.push(2);
-            bytes.extend_from_slice(uuid.as_bytes());
+            out.byte(2);
+            out.fixed(uuid.as_bytes());
         }
         RecordId::Text(text) => {
-            bytes.push(3);
-            bytes.extend_from_slice(text.as_str().as_bytes());
+            out.byte(3);
+            out.fixed(text.as_str().as_bytes());
         }
     }
-    bytes
 }
 
 /// The least key that a record may have: names are not empty, so none begins with zero.
@@ -55,12 +68,16 @@ pub(crate) fn piece_record(piece: &[u8]) -> Option<&[u8]> {
 
 /// What the keys of a model's records begin with.
 pub(crate) fn model(model: &Name) -> Vec<u8> {
+    let mut out = Out::default();
+    write_model(model, &mut out);
+    out.0
+}
+
+fn write_model(model: &Name, out: &mut Out) {
     let name = model.as_str().as_bytes();
-    let mut bytes = Vec::with_capacity(2 + 2 * name.len());
     // Names have at most 255 bytes.
-    bytes.push(name.len() as u8);
-    bytes.extend_from_slice(name);
-    bytes
+    out.byte(name.len() as u8);
+    out.fixed(name);
 }
 
 /// The first key after all of a model's.

@@ -27,15 +27,25 @@ const ENTRY: u8 = 1;
 const MEMBER: u8 = 2;
 const COUNTER: u8 = 3;
 
-pub(crate) fn write(record: &Record, numbers: &mut impl Numbers) -> Result<Vec<u8>, StoreError> {
-    let mut stamps: Vec<Stamp> = record.created().into_iter().chain(record.destroyed()).collect();
-    stamps.extend(record.registers().iter().map(|register| register.stamp));
+/// Appends a record.
+pub(crate) fn write(
+    record: &Record,
+    numbers: &mut impl Numbers,
+    out: &mut Out,
+) -> Result<(), StoreError> {
+    let marks = record.created().into_iter().chain(record.destroyed());
+    let mut stamps = Vec::with_capacity(FEW_STAMPS);
+    for stamp in marks.chain(record.registers().iter().map(|register| register.stamp)) {
+        // What one transaction wrote lies together.
+        if stamps.last() != Some(&stamp) {
+            stamps.push(stamp);
+        }
+    }
     stamps.sort_unstable();
     stamps.dedup();
     // Every stamp asked for is in the list.
     let index = |stamp: Stamp| stamps.binary_search(&stamp).unwrap_or_default() as u64;
 
-    let mut out = Out::default();
     out.varint(stamps.len() as u64);
     for stamp in &stamps {
         out.varint(u64::from(numbers.author(stamp.author)?));
@@ -65,8 +75,11 @@ pub(crate) fn write(record: &Record, numbers: &mut impl Numbers) -> Result<Vec<u
         out.varint(index(register.stamp));
         out.bytes(register.value.as_bytes());
     }
-    Ok(out.0)
+    Ok(())
 }
+
+/// Stamps for which there is room at first: what most records have.
+const FEW_STAMPS: usize = 4;
 
 /// Reads a record; `None` where the bytes are not one.
 pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>, StoreError> {

@@ -1,0 +1,164 @@
+//! What a stretch of the log does to records.
+
+use bytes::Bytes;
+use syncro_core::{Scribe, Stamp, StoreError};
+
+use crate::encoding::record::{self, Numbers};
+use crate::encoding::{Out, key};
+
+/// Scribes in little memory, each as the row of a record of which nothing else is known.
+///
+/// Many are gathered before they are played: then they are sorted, so that each record is read and written
+/// once, in the order in which rows are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Key and content of one change after the other.
+    memory: Out,
+    changes: Vec<Change>,
+}
+
+/// Where a change is.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    /// What decides nearly every comparison: what follows in the key after what all keys begin with.
+    order: u64,
+    key: usize,
+    content: usize,
+    end: usize,
+}
+
+impl Changes {
+    /// Adds what a scribe makes of its record.
+    pub(crate) fn push(
+        &mut self,
+        scribe: Scribe,
+        stamp: Stamp,
+        numbers: &mut impl Numbers,
+    ) -> Result<(), StoreError> {
+        let key = self.memory.0.len();
+        key::write_record(&scribe.key, &mut self.memory);
+        let content = self.memory.0.len();
+        record::write(&scribe.into_record(stamp), numbers, &mut self.memory)?;
+        self.changes.push(Change { order: 0, key, content, end: self.memory.0.len() });
+        Ok(())
+    }
+
+    /// Sorts the changes by their records.
+    pub(crate) fn sorted(self) -> SortedChanges {
+        let Self { memory, mut changes } = self;
+        let memory = Bytes::from(memory.0);
+        let key = |change: &Change| &memory[change.key..change.content];
+        let shared = shared_prefix(changes.iter().map(key));
+        for change in &mut changes {
+            let mut order = [0; 8];
+            let rest = key(change).iter().skip(shared);
+            order.iter_mut().zip(rest).for_each(|(order, byte)| *order = *byte);
+            change.order = u64::from_be_bytes(order);
+        }
+        changes.sort_unstable_by(|one, other| {
+            one.order.cmp(&other.order).then_with(|| key(one).cmp(key(other)))
+        });
+        SortedChanges { memory, changes }
+    }
+}
+
+/// Changes in the order of their records.
+#[derive(Debug)]
+pub(crate) struct SortedChanges {
+    memory: Bytes,
+    changes: Vec<Change>,
+}
+
+impl SortedChanges {
+    /// The key of each record, and what is to be merged into it.
+    pub(crate) fn records(
+        &self,
+    ) -> impl Iterator<Item = (&[u8], impl ExactSizeIterator<Item = Bytes>)> {
+        let key = |change: &Change| &self.memory[change.key..change.content];
+        let records = self.changes.chunk_by(move |one, other| key(one) == key(other));
+        records.filter_map(move |changes| {
+            let contents = changes.iter().map(|it| self.memory.slice(it.content..it.end));
+            Some((key(changes.first()?), contents))
+        })
+    }
+}
+
+/// How many bytes all keys begin with.
+fn shared_prefix<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> usize {
+    let first = keys.next().unwrap_or_default();
+    keys.fold(first.len(), |shared, key| {
+        let alike = first.iter().zip(key).take(shared);
+        alike.take_while(|(one, other)| one == other).count()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use syncro_core::{Author, Epoch, Mark, Name, NodeId, Record, RecordId, RecordKey, Time};
+
+    use super::*;
+    use crate::encoding::record::Words;
+
+    /// One author, and no names.
+    struct Nobody;
+
+    const AUTHOR: Author = Author { node: NodeId::from_bytes([7; 16]), epoch: Epoch(7) };
+
+    impl Numbers for Nobody {
+        fn name(&mut self, _: &Name) -> Result<u32, StoreError> {
+            unreachable!()
+        }
+        fn author(&mut self, _: Author) -> Result<u32, StoreError> {
+            Ok(0)
+        }
+    }
+
+    impl Words for Nobody {
+        fn name(&self, _: u32) -> Result<Option<Name>, StoreError> {
+            unreachable!()
+        }
+        fn author(&self, _: u32) -> Result<Option<Author>, StoreError> {
+            Ok(Some(AUTHOR))
+        }
+    }
+
+    fn record_key() -> impl Strategy<Value = RecordKey> {
+        // Keys that begin with one another, or differ late.
+        let model = prop::sample::select(vec!["a", "ab", "b", "a much longer name"]);
+        let text = "[\0a]{1,3}|a much longer id than eight bytes [ab]?\0{0,2}";
+        let id = prop_oneof![
+            (-2_i64..3).prop_map(RecordId::Int),
+            text.prop_map(|text| RecordId::text(&text).unwrap()),
+        ];
+        (model, id).prop_map(|(model, id)| RecordKey { model: Name::new(model).unwrap(), id })
+    }
+
+    proptest! {
+        #[test]
+        fn each_record_comes_once_in_order_with_all_of_its_changes(
+            keys in prop::collection::vec(record_key(), 0..40),
+        ) {
+            let mut changes = Changes::default();
+            let mut expected: BTreeMap<Vec<u8>, Record> = BTreeMap::new();
+            for (time, record_key) in (1..).zip(keys) {
+                let stamp = Stamp { time: Time::from_bits(time), author: AUTHOR };
+                let bytes = key::record(&record_key);
+                let scribe = Scribe { key: record_key, mark: Mark::Create, fields: Vec::new() };
+                expected.entry(bytes).or_default().merge(&scribe.as_record(stamp));
+                changes.push(scribe, stamp, &mut Nobody).unwrap();
+            }
+            let sorted = changes.sorted();
+            let played = sorted.records().map(|(key, changes)| {
+                let mut record = Record::default();
+                for change in changes {
+                    record.merge(&record::read(&change, &Nobody).unwrap().unwrap());
+                }
+                (key.to_vec(), record)
+            });
+            prop_assert_eq!(played.collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+}
