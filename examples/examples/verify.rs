@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The file must not be open elsewhere. It is opened as a node would open it, so that what a crash left is
-//! put in order first; a store that cannot be opened is told with the reason. Each finding is a line on
-//! stdout, progress goes to stderr. Exit code 0: sound; 1: damaged; 2: not looked at.
+//! put in order first, and an older format made today's; a store that cannot be opened is told with the
+//! reason. Each finding is a line on stdout, progress goes to stderr. Exit code 0: sound; 1: damaged; 2: not
+//! looked at.
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ mod file;
 use syncro_core::{Point, StoreError};
 
 use crate::backend::{Backend, Batch, Durability, Table};
+use crate::encoding::row::Format;
 use crate::encoding::{self, FORMAT_VERSION, damaged, key, row};
 use crate::log_store::Reader;
 use crate::rows;
@@ -99,7 +100,7 @@ impl<B: Backend, P: FnMut(u64)> Copy<'_, B, P> {
             self.put(Table::Rows, key::OWN, &own)?;
         }
         self.put(Table::Rows, key::MARK, &row::write_mark(end))?;
-        self.put(Table::Rows, key::FORMAT, &FORMAT_VERSION.to_be_bytes())
+        self.put(Table::Rows, key::FORMAT, &row::write_format(&Format::of(FORMAT_VERSION)))
     }
 
     fn put(&mut self, table: Table, key: &[u8], content: &[u8]) -> Result<(), StoreError> {

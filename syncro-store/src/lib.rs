@@ -15,6 +15,7 @@ mod encoding;
 mod log_store;
 #[cfg(test)]
 mod many_authors;
+mod migrate;
 mod overlay;
 mod recover;
 mod repair;

@@ -7,6 +7,7 @@ use syncro_core::{Commit, Store, StoreError};
 use crate::backend::{Backend, Caught, Table};
 use crate::checkpoint::Begin;
 use crate::encoding::{key, row};
+use crate::migrate::CHAIN;
 use crate::recover;
 use crate::snapshot::Snapshot;
 use crate::staging::Staging;
@@ -156,7 +157,7 @@ impl LogStoreBuilder {
     }
 
     pub(crate) fn open_shared(self, backend: Arc<dyn Backend>) -> Result<LogStore, StoreError> {
-        let shared = recover::open(backend, self.overlay_bytes)?;
+        let shared = recover::open(backend, self.overlay_bytes, &CHAIN)?;
         Ok(LogStore { shared: Arc::new(shared) })
     }
 }
@@ -179,12 +180,13 @@ impl Reader {
 }
 
 impl LogStore {
-    /// Opens a store over a backend, and brings records and stamps up to the end of the log.
+    /// Opens a store over a backend, and brings records and stamps up to the end of the log. A store of an older
+    /// format is made one of this program's first.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Version`] for a store of a newer format; [`StoreError::Corrupt`] for one that is
-    /// damaged.
+    /// [`StoreError::Version`] for a store of a newer format, and of one that is too old to know;
+    /// [`StoreError::Corrupt`] for one that is damaged.
     pub fn open(backend: impl Backend) -> Result<Self, StoreError> {
         Self::builder().open(backend)
     }

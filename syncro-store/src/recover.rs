@@ -9,7 +9,9 @@ use crate::backend::{Backend, Table};
 use crate::changes::Changes;
 use crate::dictionary::next_number;
 use crate::encoding::page::{OpenPage, Page};
-use crate::encoding::{FORMAT_VERSION, damaged, key, row, seal, unseal};
+use crate::encoding::row::Format;
+use crate::encoding::{damaged, key, row, seal, unseal};
+use crate::migrate::{Chain, Damaged};
 use crate::staging::Staging;
 use crate::state::{Shared, State};
 use crate::view::Look;
@@ -17,8 +19,12 @@ use crate::view::Look;
 /// Bytes of the log that are played at once.
 const PLAYED_BYTES: usize = 4 << 20;
 
-pub(crate) fn open(backend: Arc<dyn Backend>, overlay_bytes: usize) -> Result<Shared, StoreError> {
-    let is_new = check_format(&*backend)?;
+pub(crate) fn open(
+    backend: Arc<dyn Backend>,
+    overlay_bytes: usize,
+    chain: &Chain,
+) -> Result<Shared, StoreError> {
+    let is_new = chain.run(&*backend, Damaged::Refused)?;
     let own = read(&*backend, Table::Rows, key::OWN, row::read_own)?;
     let mark = read(&*backend, Table::Rows, key::MARK, row::read_mark)?.unwrap_or_default();
     let end = own.map_or(Point::START, |own: OwnRow| own.end);
@@ -34,7 +40,8 @@ pub(crate) fn open(backend: Arc<dyn Backend>, overlay_bytes: usize) -> Result<Sh
         ..State::over(backend)
     };
     if is_new {
-        let format = seal(Table::Rows, key::FORMAT, &FORMAT_VERSION.to_be_bytes());
+        let format = row::write_format(&Format::of(chain.newest));
+        let format = seal(Table::Rows, key::FORMAT, &format);
         state.put(Table::Rows, Bytes::from_static(key::FORMAT), Some(format));
     }
     let shared = Shared::new(state, overlay_bytes);
@@ -116,22 +123,6 @@ impl Played {
         }
         Ok(())
     }
-}
-
-/// Whether the store is new.
-fn check_format(backend: &dyn Backend) -> Result<bool, StoreError> {
-    let Some(found) = read(backend, Table::Rows, key::FORMAT, row::read_format)? else {
-        return Ok(true);
-    };
-    check_version(found).map(|()| false)
-}
-
-/// Refuses a version that this program does not know.
-pub(crate) fn check_version(found: u32) -> Result<(), StoreError> {
-    if found == FORMAT_VERSION {
-        return Ok(());
-    }
-    Err(StoreError::Version { found, known: FORMAT_VERSION })
 }
 
 /// A store as it is, for reading rows: nothing of it is checked, and the log has no end.

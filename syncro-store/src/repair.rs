@@ -21,8 +21,10 @@ use syncro_core::{
 
 use crate::backend::{Backend, Batch, Caught, Durability, Table};
 use crate::encoding::page::{OpenPage, Page};
-use crate::encoding::{key, put, row, unseal};
+use crate::encoding::row::Format;
+use crate::encoding::{FORMAT_VERSION, key, put, row, unseal};
 use crate::log_store::{LogStore, LogStoreBuilder, Syncer};
+use crate::migrate::{CHAIN, Chain, Damaged};
 use crate::recover;
 use crate::rows;
 use crate::state::Shared;
@@ -48,21 +50,32 @@ impl LogStoreBuilder {
     /// Repairs a damaged store and opens it. What was lost comes back from the peers that have it.
     ///
     /// A store that is not damaged is the same afterwards. A repair that was cut off is to be begun again;
-    /// until then the store does not open. Keep a copy of the file.
+    /// until then the store does not open. Keep a copy of the file. A store of an older format is made one of this
+    /// program's first, without the rows in it that are damaged.
     ///
     /// `node` is who the node is, for a store that does not know any more.
     ///
     /// # Errors
     ///
     /// [`StoreError::Corrupt`] where the node's own row is damaged and `node` is `None`, and where the backend
-    /// itself cannot be read or written; [`StoreError::Version`] for a store of a newer format.
+    /// itself cannot be read or written; [`StoreError::Version`] for a store of a newer format, and of
+    /// one that is too old to know.
     pub fn repair(
         self,
         backend: impl Backend,
         node: Option<NodeId>,
     ) -> Result<(LogStore, Repaired), StoreError> {
+        self.repair_with(backend, node, &CHAIN)
+    }
+
+    pub(crate) fn repair_with(
+        self,
+        backend: impl Backend,
+        node: Option<NodeId>,
+        chain: &Chain,
+    ) -> Result<(LogStore, Repaired), StoreError> {
         let backend: Arc<dyn Backend> = Arc::new(Caught::new(backend));
-        let repaired = Repair::begin(backend.clone(), node)?.run()?;
+        let repaired = Repair::begin(backend.clone(), node, chain)?.run()?;
         Ok((self.open_shared(backend)?, repaired))
     }
 }
@@ -83,8 +96,8 @@ impl Syncer {
         let _turn = shared.turns.for_sync();
         let (backend, mut retired) = Retired::begin(shared)?;
         let mended = backend.reopen().and_then(|()| {
-            let repaired = Repair::begin(backend.clone(), node)?.run()?;
-            Ok((recover::open(backend, shared.overlay_bytes)?, repaired))
+            let repaired = Repair::begin(backend.clone(), node, &CHAIN)?.run()?;
+            Ok((recover::open(backend, shared.overlay_bytes, &CHAIN)?, repaired))
         });
         match mended {
             Ok((fresh, repaired)) => {
@@ -140,13 +153,18 @@ struct Repair {
 }
 
 impl Repair {
-    fn begin(backend: Arc<dyn Backend>, node: Option<NodeId>) -> Result<Self, StoreError> {
+    fn begin(
+        backend: Arc<dyn Backend>,
+        node: Option<NodeId>,
+        chain: &Chain,
+    ) -> Result<Self, StoreError> {
         let whole = |key: &[u8]| -> Result<Option<Bytes>, StoreError> {
             let sealed = backend.get(Table::Rows, key)?;
             Ok(sealed.and_then(|sealed| unseal(Table::Rows, key, &sealed).ok()))
         };
-        if let Some(version) = whole(key::FORMAT)?.and_then(|format| row::read_format(&format)) {
-            recover::check_version(version)?;
+        // Whose version nobody can tell any more is taken for one of ours.
+        if whole(key::FORMAT)?.is_some_and(|format| row::read_version(&format).is_some()) {
+            chain.run(&*backend, Damaged::Dropped)?;
         }
         let (own, old_end) = match (whole(key::OWN)?.and_then(|own| row::read_own(&own)), node) {
             (Some(own), _) => {
@@ -191,7 +209,7 @@ impl Repair {
         batch.delete(Table::Rows, key::MARK);
         let own = row::write_own(&OwnRow { end: self.page.end(), ..self.own });
         put(&mut batch, Table::Rows, key::OWN, &own);
-        let format = crate::encoding::FORMAT_VERSION.to_be_bytes();
+        let format = row::write_format(&Format::of(FORMAT_VERSION));
         put(&mut batch, Table::Rows, key::FORMAT, &format);
         self.backend.write(&batch, Durability::Durable)?;
         Ok(self.repaired)

@@ -28,13 +28,15 @@ pub enum StoreError {
     /// The operating system refused a read or a write.
     #[error("the store could not be read or written: {0}")]
     Io(Arc<std::io::Error>),
-    /// The store was written by a newer version of this library.
-    #[error("the store has format version {found}, this program knows up to {known}: upgrade it")]
+    /// The store was written by a newer version of this library, or by one too old for this one to know.
+    #[error("the store has format version {found}, and {}", refusal(*.found, *.oldest, *.newest))]
     Version {
         /// The version that the store states.
         found: u32,
-        /// The newest version that this program reads.
-        known: u32,
+        /// The oldest version that this program opens.
+        oldest: u32,
+        /// The newest version that this program opens.
+        newest: u32,
     },
     /// The store is being repaired: nothing can be read or written until that is done.
     #[error("the store is being repaired: try again when that is done")]
@@ -60,4 +62,14 @@ impl From<std::io::Error> for StoreError {
             _ => Self::Io(Arc::new(error)),
         }
     }
+}
+
+/// Why a version is not opened, and what to do.
+fn refusal(found: u32, oldest: u32, newest: u32) -> String {
+    if found > newest {
+        return format!(
+            "this program opens none above {newest}: a newer program wrote it, so upgrade this one"
+        );
+    }
+    format!("this program opens none below {oldest}: open it once with one that knows both")
 }

@@ -4,10 +4,48 @@ use bytes::Bytes;
 use syncro_core::{Digest, Epoch, Ladder, Name, NodeId, OwnRow, PeerRow, Point, Rung, Time};
 
 use super::{In, Out};
+use crate::backend::Table;
 
-/// The version of the format, 4.
-pub(crate) fn read_format(content: &Bytes) -> Option<u32> {
-    Some(u32::from_be_bytes(content[..].try_into().ok()?))
+/// What the row `format` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    pub(crate) version: u32,
+    /// While the store is being made one of this version: the last row that it has been done for.
+    pub(crate) reached: Option<(Table, Bytes)>,
+}
+
+impl Format {
+    pub(crate) fn of(version: u32) -> Self {
+        Self { version, reached: None }
+    }
+}
+
+/// The version, which is what the row begins with in every version.
+pub(crate) fn read_version(content: &Bytes) -> Option<u32> {
+    Some(u32::from_be_bytes(*content.first_chunk()?))
+}
+
+/// `version 4`; during a migration then `table 1`, and a key.
+pub(crate) fn write_format(format: &Format) -> Vec<u8> {
+    let mut out = Out::default();
+    out.fixed(&format.version.to_be_bytes());
+    if let Some((table, key)) = &format.reached {
+        out.byte(table.code());
+        out.fixed(key);
+    }
+    out.0
+}
+
+pub(crate) fn read_format(content: &Bytes) -> Option<Format> {
+    let version = read_version(content)?;
+    let reached = match content.get(4) {
+        None => None,
+        Some(code) => {
+            let table = Table::ALL.into_iter().find(|table| table.code() == *code)?;
+            Some((table, content.slice(5..)))
+        }
+    };
+    Some(Format { version, reached })
 }
 
 /// `node 16, epoch 8, clock 8, offset 8, digest 16`.

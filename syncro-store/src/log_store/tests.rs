@@ -9,7 +9,7 @@ use syncro_core::{
 use super::*;
 use crate::backend::{Batch, Durability, Fault, Memory, MemoryDisk};
 use crate::dictionary::Dictionary;
-use crate::encoding::{FORMAT_VERSION, seal};
+use crate::encoding::seal;
 use crate::staging::PIECE_BYTES;
 use crate::world::{World, contents, todo};
 
@@ -218,15 +218,6 @@ fn a_page_that_is_gone_is_damage() {
         batch.delete(Table::Rows, key::MARK);
     });
     assert!(matches!(opened, Err(StoreError::Corrupt { .. })), "{opened:?}");
-}
-
-#[test]
-fn a_store_of_another_format_is_refused_and_left_alone() {
-    let disk = MemoryDisk::new();
-    World::on(&disk);
-    let opened = changed(&disk, |batch| put_row(batch, key::FORMAT, &2_u32.to_be_bytes()));
-    let version = StoreError::Version { found: 2, known: FORMAT_VERSION };
-    assert_eq!(opened.map(drop).unwrap_err().to_string(), version.to_string());
 }
 
 #[test]
