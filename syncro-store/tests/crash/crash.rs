@@ -1,6 +1,7 @@
 //! The moments at which a disk may crash, and what it may hold then.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use crate::disk::{Disk, Operation};
 use crate::image::Image;
@@ -8,9 +9,11 @@ use crate::image::Image;
 /// What a disk was told from the first operation to the last.
 #[derive(Debug)]
 pub(crate) struct Tape {
+    first: Image,
     operations: Vec<Operation>,
-    /// What is safe from each of the syncs on: the number of operations, and what they made.
-    safe: Vec<(usize, Image)>,
+    /// What is safe from each of the syncs on: the number of operations, and what they made. Most tapes are
+    /// never crashed, so it is made when it is needed.
+    safe: OnceLock<Vec<(usize, Image)>>,
 }
 
 /// A crash: after how many operations, and what became of those that were not synced.
@@ -57,15 +60,7 @@ pub(crate) struct Scope {
 impl Tape {
     pub(crate) fn of(disk: &Disk) -> Self {
         let (first, operations) = disk.tape();
-        let mut content = first.clone();
-        let mut safe = vec![(0, first)];
-        for (at, operation) in operations.iter().enumerate() {
-            operation.apply(&mut content);
-            if operation.is_sync() {
-                safe.push((at + 1, content.clone()));
-            }
-        }
-        Self { operations, safe }
+        Self { first, operations, safe: OnceLock::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -86,17 +81,29 @@ impl Tape {
         let mut coin = crash.fate.coin();
         for (at, operation) in (*start..).zip(unsynced) {
             let is_last = at + 1 == crash.done;
-            operation.apply_sectors(&mut image, |sector| match crash.fate {
+            let is_kept = match crash.fate {
                 Fate::AllLost => false,
                 Fate::AllKept => true,
                 Fate::Lost(lost) => at != lost,
                 Fate::Kept(kept) => at == kept,
-                Fate::Head(cut) => !is_last || sector < cut,
-                Fate::Tail(cut) => !is_last || sector >= cut,
-                Fate::HeadAlone(cut) => is_last && sector < cut,
-                Fate::TailAlone(cut) => is_last && sector >= cut,
-                Fate::Random(_) => coin(),
-            });
+                Fate::Head(_) | Fate::Tail(_) if !is_last => true,
+                Fate::HeadAlone(_) | Fate::TailAlone(_) if !is_last => false,
+                Fate::Head(cut) | Fate::HeadAlone(cut) => {
+                    operation.apply_sectors(&mut image, |sector| sector < cut);
+                    continue;
+                }
+                Fate::Tail(cut) | Fate::TailAlone(cut) => {
+                    operation.apply_sectors(&mut image, |sector| sector >= cut);
+                    continue;
+                }
+                Fate::Random(_) => {
+                    operation.apply_sectors(&mut image, |_| coin());
+                    continue;
+                }
+            };
+            if is_kept {
+                operation.apply(&mut image);
+            }
         }
         image
     }
@@ -126,8 +133,21 @@ impl Tape {
     }
 
     fn safe_at(&self, done: usize) -> &(usize, Image) {
-        let after = self.safe.partition_point(|(operations, _)| *operations <= done);
-        &self.safe[after - 1]
+        let safe = self.safe.get_or_init(|| self.all_safe());
+        let after = safe.partition_point(|(operations, _)| *operations <= done);
+        &safe[after - 1]
+    }
+
+    fn all_safe(&self) -> Vec<(usize, Image)> {
+        let mut content = self.first.clone();
+        let mut safe = vec![(0, content.clone())];
+        for (at, operation) in self.operations.iter().enumerate() {
+            operation.apply(&mut content);
+            if operation.is_sync() {
+                safe.push((at + 1, content.clone()));
+            }
+        }
+        safe
     }
 }
 

@@ -27,7 +27,7 @@ struct Operations {
 /// What changes a disk, or makes it durable.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Operation {
-    Write { offset: usize, bytes: Arc<[u8]> },
+    Write { offset: usize, content: Image },
     SetLen(usize),
     Sync,
 }
@@ -172,14 +172,14 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.run(Operation::Write { offset: offset as usize, bytes: data.into() })
+        self.run(Operation::Write { offset: offset as usize, content: Image::holding(data) })
     }
 }
 
 impl Operation {
     pub(crate) fn apply(&self, image: &mut Image) {
         match self {
-            Self::Write { offset, bytes } => image.write(*offset, bytes),
+            Self::Write { offset, content } => image.lay(*offset, content),
             Self::SetLen(bytes) => image.set_len(*bytes),
             Self::Sync => {}
         }
@@ -202,22 +202,23 @@ impl Operation {
     /// Returns how many sectors it writes: what a disk writes at once. The length of a file changes at once.
     pub(crate) fn sectors(&self) -> usize {
         match self {
-            Self::Write { bytes, .. } => bytes.len().div_ceil(SECTOR_BYTES),
+            Self::Write { content, .. } => content.len().div_ceil(SECTOR_BYTES),
             Self::SetLen(_) | Self::Sync => 1,
         }
     }
 
     /// Does the sectors that `is_kept` says.
     pub(crate) fn apply_sectors(&self, image: &mut Image, mut is_kept: impl FnMut(usize) -> bool) {
-        let Self::Write { offset, bytes } = self else {
+        let Self::Write { offset, content } = self else {
             if is_kept(0) {
                 self.apply(image);
             }
             return;
         };
-        for (at, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+        for at in 0..self.sectors() {
             if is_kept(at) {
-                image.write(offset + at * SECTOR_BYTES, sector);
+                let within = at * SECTOR_BYTES;
+                image.write(offset + within, &content.part(within, SECTOR_BYTES));
             }
         }
     }

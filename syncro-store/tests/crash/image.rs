@@ -1,6 +1,5 @@
 //! What a disk holds, in pieces that copies share.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::iter;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -54,6 +53,28 @@ impl Image {
         }
     }
 
+    /// Writes at an offset what another image holds, whose pieces it shares where they fit.
+    pub(crate) fn lay(&mut self, offset: usize, other: &Self) {
+        if self.bytes < offset + other.bytes {
+            self.set_len(offset + other.bytes);
+        }
+        let whole = if offset.is_multiple_of(PIECE_BYTES) { other.bytes / PIECE_BYTES } else { 0 };
+        let first = offset / PIECE_BYTES;
+        self.pieces[first..][..whole].clone_from_slice(&other.pieces[..whole]);
+        let shared = whole * PIECE_BYTES;
+        for (place, range) in pieces(shared, other.bytes - shared) {
+            let bytes = &other.pieces[place.piece].bytes[place.within..][..range.len()];
+            self.write(offset + shared + range.start, bytes);
+        }
+    }
+
+    /// Returns the part of it that begins at an offset, of so many bytes at most.
+    pub(crate) fn part(&self, offset: usize, bytes: usize) -> Vec<u8> {
+        let mut part = vec![0; bytes.min(self.bytes - offset)];
+        self.read(offset, &mut part);
+        part
+    }
+
     pub(crate) fn set_len(&mut self, bytes: usize) {
         let whole = bytes.div_ceil(PIECE_BYTES);
         self.pieces.truncate(whole);
@@ -70,10 +91,14 @@ impl Image {
 
     /// Returns a hash of the content and its length.
     pub(crate) fn hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.bytes.hash(&mut hasher);
-        self.pieces.iter().for_each(|piece| piece.hash().hash(&mut hasher));
-        hasher.finish()
+        self.pieces.iter().fold(mix(0, self.bytes as u64), |hash, piece| mix(hash, piece.hash()))
+    }
+}
+
+impl PartialEq for Image {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&Arc<Piece>, &Arc<Piece>)| one.bytes == other.bytes;
+        self.bytes == other.bytes && self.pieces.iter().zip(&other.pieces).all(is_same)
     }
 }
 
@@ -86,11 +111,18 @@ struct Piece {
 impl Piece {
     fn hash(&self) -> u64 {
         *self.hash.get_or_init(|| {
-            let mut hasher = DefaultHasher::new();
-            self.bytes.hash(&mut hasher);
-            hasher.finish()
+            let (words, _) = self.bytes.as_chunks();
+            words.iter().fold(0, |hash, word| mix(hash, u64::from_le_bytes(*word)))
         })
     }
+}
+
+/// Folds the product of 128 bits, as wyhash does: millions of images are told apart by it, and the hasher of
+/// the standard library would take a tenth of the time that looking at them does.
+fn mix(hash: u64, word: u64) -> u64 {
+    let one = u128::from(hash ^ 0x9E37_79B9_7F4A_7C15);
+    let product = one.wrapping_mul(u128::from(word ^ 0xBF58_476D_1CE4_E5B9));
+    (product as u64) ^ ((product >> 64) as u64) ^ word.rotate_left(17)
 }
 
 struct Place {

@@ -112,15 +112,15 @@ fn record_in_pieces(node: &mut Node) -> Result<(), Error> {
 /// The file grows several times, while checkpoints are under way and buffered slices wait.
 fn growth(node: &mut Node) -> Result<(), Error> {
     node.open()?;
-    for round in 0..8 {
-        put(node, round, 120 << 10)?;
+    for round in 0..6 {
+        put(node, round, 80 << 10)?;
         put(node, 20 + round, 3_000)?;
         node.sync()?;
         for _ in 0..round % 3 {
             node.write_behind()?;
         }
     }
-    put_many(node, 1_000..1_004, 200 << 10)?;
+    put_many(node, 1_000..1_004, 100 << 10)?;
     node.begin_checkpoint()?;
     node.write_behind()?;
     put(node, 3, 500)?;
@@ -149,9 +149,9 @@ fn checkpoints(node: &mut Node) -> Result<(), Error> {
 /// A file that has shed most of what was in it, and is told to shrink between two writes.
 fn compaction(node: &mut Node) -> Result<(), Error> {
     node.open()?;
-    put_many(node, 0..60, 2_000)?;
+    put_many(node, 0..40, 2_000)?;
     node.checkpoint()?;
-    for id in 0..50 {
+    for id in 0..34 {
         destroy(node, id)?;
     }
     node.checkpoint()?;
