@@ -13,8 +13,8 @@ use super::trial::{converge, not_wedged, silence, visit_all};
 use crate::property::op::{Op, ops};
 use crate::world::{Failure, Machine, World};
 
-/// For how many minutes to go on.
-const MINUTES: &str = "SYNCRO_SOAK";
+/// For how many minutes to go on, or `all` variants without random stories.
+const MORE: &str = "SYNCRO_SOAK";
 
 /// The seed to begin with; each story takes the next.
 const SEED: &str = "SYNCRO_SEED";
@@ -39,24 +39,42 @@ enum Turn {
 
 #[test]
 fn long_stories_with_sleeping_copies_end_well() {
-    let minutes = minutes();
-    let end = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(0));
+    let more = More::asked();
     let first = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
-    let mut seed =
-        first.unwrap_or(if minutes.is_some() { RandomState::new().hash_one(()) } else { 1 });
+    let is_random = matches!(more, More::Until(_));
+    let mut seed = first.unwrap_or(if is_random { RandomState::new().hash_one(()) } else { 1 });
     let mut played = 0;
     say(&format!("long stories from {SEED}={seed}"));
-    while played < STORIES || Instant::now() < end {
+    while played < STORIES || is_random && more.is_due() {
         play_seed(seed);
         (seed, played) = (seed.wrapping_add(1), played + 1);
     }
     say(&format!("points {played}/{played} long stories"));
 }
 
-/// For how many minutes to go on after what is always done; 0 counts as not asked for.
-pub(super) fn minutes() -> Option<u64> {
-    let minutes = std::env::var(MINUTES).ok()?.parse::<u64>().ok();
-    minutes.filter(|minutes| *minutes > 0)
+/// What is asked for after what is always done.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum More {
+    Nothing,
+    All,
+    Until(Instant),
+}
+
+impl More {
+    pub(super) fn asked() -> Self {
+        let Ok(asked) = std::env::var(MORE) else { return Self::Nothing };
+        let Ok(minutes) = asked.parse::<u64>() else { return Self::All };
+        Self::Until(Instant::now() + Duration::from_secs(60 * minutes))
+    }
+
+    /// Whether it is not over yet.
+    pub(super) fn is_due(self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::All => true,
+            Self::Until(end) => Instant::now() < end,
+        }
+    }
 }
 
 /// Plays the story of a seed. One that fails is made smaller and shown.

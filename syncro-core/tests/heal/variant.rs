@@ -56,16 +56,23 @@ pub(super) enum Writes {
 impl Variant {
     /// Those that are always tried; the others take minutes. Writing before contact and after it covers either
     /// alone.
-    pub(super) fn some() -> Vec<Self> {
-        let mut some = Self::all();
-        some.retain(|it| {
+    pub(super) fn always() -> Vec<Self> {
+        let mut always = Self::all();
+        always.retain(|it| {
             let is_tried = match it.subject {
                 Subject::Leaf => it.copy != Copied::SetBack && it.route != Route::Face,
                 Subject::Hub => it.copy == Copied::Restore && it.route == Route::Direct,
             };
             is_tried && it.writes == Writes::Both
         });
-        some
+        always
+    }
+
+    /// All of them, those first that are always tried.
+    pub(super) fn in_turn() -> Vec<Self> {
+        let (mut all, always) = (Self::all(), Self::always());
+        all.sort_by_key(|it| !always.contains(it));
+        all
     }
 
     pub(super) fn all() -> Vec<Self> {
