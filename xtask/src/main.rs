@@ -91,7 +91,7 @@ Tasks:
   ci [STEP]...  Run every step below in this order, or only those named; stop at the first failure
   house         Check the tree: long files, unfinished code, dead links, machine paths
   soak store [--minutes N]
-                Prove the store by enumeration; then go on at random for about N minutes a proof
+                Prove the store by enumeration, side by side; go on at random for N minutes
   verify FILE   Look at everything in a store, and print what is damaged
   help          Print this text
 
