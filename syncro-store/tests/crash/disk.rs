@@ -18,7 +18,7 @@ struct Operations {
     content: Image,
     done: Vec<Operation>,
     /// Calls of every sort since the disk was made, those that change nothing included.
-    calls: usize,
+    calls: Vec<Sort>,
     failure: Option<Failure>,
     /// Blocks that were written since the disk was made.
     blocks: BTreeSet<usize>,
@@ -67,7 +67,13 @@ impl Disk {
 
     /// Returns how many calls there were since the disk was made.
     pub(crate) fn calls(&self) -> usize {
-        self.operations().calls
+        self.operations().calls.len()
+    }
+
+    /// Returns whether the call of a failure's number would have failed. Where it would not, the first that does
+    /// is a later one, and the failure is that of its number.
+    pub(crate) fn begins(&self, which: Which) -> bool {
+        which.concerns(self.operations().calls[which.number()])
     }
 
     pub(crate) fn content(&self) -> Image {
@@ -90,20 +96,19 @@ impl Disk {
 
     fn call(&self, sort: Sort) -> io::Result<MutexGuard<'_, Operations>> {
         let mut operations = self.operations();
-        let call = operations.calls;
-        operations.calls += 1;
+        let call = operations.calls.len();
+        operations.calls.push(sort);
         let Some(Failure { which, how }) = operations.failure else {
             return Ok(operations);
         };
-        let fails = match which {
-            Which::Call(number) => call == number,
-            Which::CallsFrom(number) => call >= number,
-            Which::ChangesFrom(number) => sort != Sort::Look && operations.done.len() >= number,
-            Which::RoomFrom(number) => sort == Sort::Growth && call >= number,
-            Which::CopiesFrom(number) => {
-                matches!(sort, Sort::Growth | Sort::Write) && call >= number
-            }
-        };
+        let fails = which.concerns(sort)
+            && match which {
+                Which::Call(number) => call == number,
+                Which::ChangesFrom(number) => operations.done.len() >= number,
+                Which::CallsFrom(number) | Which::RoomFrom(number) | Which::CopiesFrom(number) => {
+                    call >= number
+                }
+            };
         if fails { Err(how.into()) } else { Ok(operations) }
     }
 
@@ -142,6 +147,16 @@ impl Operations {
 }
 
 impl Which {
+    /// Whether it is a call of this sort that fails.
+    fn concerns(self, sort: Sort) -> bool {
+        match self {
+            Self::Call(_) | Self::CallsFrom(_) => true,
+            Self::ChangesFrom(_) => sort != Sort::Look,
+            Self::RoomFrom(_) => sort == Sort::Growth,
+            Self::CopiesFrom(_) => matches!(sort, Sort::Growth | Sort::Write),
+        }
+    }
+
     pub(crate) fn number(self) -> usize {
         match self {
             Self::Call(number)
@@ -188,8 +203,8 @@ impl Operation {
     /// The blocks that it writes to.
     fn blocks(&self) -> impl Iterator<Item = usize> + use<> {
         match self {
-            Self::Write { offset, bytes } if !bytes.is_empty() => {
-                offset / BLOCK_BYTES..(offset + bytes.len() - 1) / BLOCK_BYTES + 1
+            Self::Write { offset, content } if content.len() > 0 => {
+                offset / BLOCK_BYTES..(offset + content.len() - 1) / BLOCK_BYTES + 1
             }
             _ => 0..0,
         }

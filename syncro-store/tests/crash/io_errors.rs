@@ -1,5 +1,6 @@
 //! Disks that fail at each of their calls, or are full from there on, until there is room again.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -31,8 +32,9 @@ pub(crate) fn fail_everywhere(scenario: &Scenario, every: usize, only: Option<&s
     };
     let planned = failures.map(|which| (id(&which), which));
     let planned = planned.filter(|(id, _)| only.is_none_or(|only| id.starts_with(only)));
-    let planned: Vec<_> = planned.collect();
+    let planned: Vec<_> = planned.filter(|(_, which)| disk.begins(*which)).collect();
 
+    let found = Found::default();
     let (next, broken) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|threads| {
@@ -41,7 +43,7 @@ pub(crate) fn fail_everywhere(scenario: &Scenario, every: usize, only: Option<&s
                 while let Some((id, which)) = planned.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let run = || match which {
                         Which::RoomFrom(_) | Which::CopiesFrom(_) => fill(scenario, *which),
-                        which => fail(scenario, *which),
+                        which => fail(scenario, *which, &found),
                     };
                     let held = catch_unwind(AssertUnwindSafe(run));
                     let held = held.unwrap_or_else(|panic| Err(message(&*panic)));
@@ -61,8 +63,13 @@ pub(crate) struct Outcome {
     pub(crate) broken: Vec<String>,
 }
 
+/// The states that were found, by the hashes of images. Up to a failure all runs of a story are the same, so
+/// equal images are of equal histories.
+#[derive(Default)]
+struct Found(Mutex<HashMap<u64, usize>>);
+
 /// Runs a scenario on a disk that fails, and opens what it leaves.
-fn fail(scenario: &Scenario, which: Which) -> Result<(), String> {
+fn fail(scenario: &Scenario, which: Which, found: &Found) -> Result<(), String> {
     let disk = Disk::default();
     disk.fail(Some(Failure { which, how: ErrorKind::Other }));
     let mut node = Node::new(scenario.settings, disk.clone());
@@ -78,7 +85,7 @@ fn fail(scenario: &Scenario, which: Which) -> Result<(), String> {
     } else if matches!(which, Which::CallsFrom(_)) && node.is_open() {
         return Err("a disk that fails for ever was not noticed".to_owned());
     }
-    look_after(scenario, node, &disk).map_err(|what| format!("after {ran:?}: {what}"))
+    look_after(scenario, node, &disk, found).map_err(|what| format!("after {ran:?}: {what}"))
 }
 
 /// Runs a scenario on a disk that is full from some call on, makes room, and goes on.
@@ -104,11 +111,13 @@ fn fill(scenario: &Scenario, which: Which) -> Result<(), String> {
         node.checkpoint().map_err(|error| format!("with room again: {error}"))?;
         node.propose_another().map_err(|error| format!("with room again: {error}"))?;
     }
-    look_after(scenario, node, &disk).map_err(|what| format!("after {ran:?}: {what}"))
+    // It has gone on, so its history is its own.
+    let found = Found::default();
+    look_after(scenario, node, &disk, &found).map_err(|what| format!("after {ran:?}: {what}"))
 }
 
 /// Opens what a node left on its disk.
-fn look_after(scenario: &Scenario, node: Node, disk: &Disk) -> Result<(), String> {
+fn look_after(scenario: &Scenario, node: Node, disk: &Disk, found: &Found) -> Result<(), String> {
     let states = node.states();
     let history = node.history().clone();
     drop(node);
@@ -117,11 +126,18 @@ fn look_after(scenario: &Scenario, node: Node, disk: &Disk) -> Result<(), String
     let done = tape.len();
     for fate in [Fate::AllKept, Fate::AllLost] {
         let image = tape.image(Crash { done, fate });
-        let recovered = scenario.settings.recover(&image, &history, states.clone(), 1);
-        let recovered = recovered.map_err(|what| format!("{fate}: {what}"))?;
-        if !states.contains(&recovered.found) {
-            let found = recovered.found;
-            return Err(format!("{fate}: state {found} was found of {states:?}"));
+        let hash = image.hash();
+        let known = found.0.lock().unwrap().get(&hash).copied();
+        let state = match known {
+            Some(state) => state,
+            None => {
+                let recovered = scenario.settings.recover(&image, &history, states.clone(), 1);
+                recovered.map_err(|what| format!("{fate}: {what}"))?.found
+            }
+        };
+        found.0.lock().unwrap().insert(hash, state);
+        if !states.contains(&state) {
+            return Err(format!("{fate}: state {state} was found of {states:?}"));
         }
     }
     Ok(())
