@@ -192,6 +192,9 @@ pub enum UsageError {
     /// A session of this id is open already.
     #[error("a session of this id is open already: give each connection an id of its own")]
     SessionInUse,
+    /// A node was to be repaired from itself.
+    #[error("this is the node's own id: name the peer that is to send what was lost")]
+    OwnNode,
     /// The log has no such point.
     #[error(
         "the log has no point {point:?}: a crash or a restore took it; take `Node::end()`, list \

@@ -3,7 +3,7 @@
 #[cfg(feature = "redb")]
 use std::path::Path;
 
-use syncro_core::NodeId;
+use syncro_core::{NodeId, UsageError};
 #[cfg(feature = "redb")]
 use syncro_store::Copied;
 use syncro_store::Verified;
@@ -104,11 +104,15 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] when the node is closed, before or meanwhile.
-    /// [`StoreError::Full`](crate::StoreError::Full) when there is next to no room, and nothing was changed.
+    /// [`UsageError::OwnNode`] for the node's own id. [`Error::Closed`] when the node is closed, before or
+    /// meanwhile. [`StoreError::Full`](crate::StoreError::Full) when there is too little room: a node that was
+    /// well goes on, unless the room ran out on the way.
     /// [`Error::Store`] when the store cannot be repaired, or fails again: the node has stopped, and the call
     /// may be tried again.
     pub async fn repair_from(&self, peer: NodeId) -> Result<Recovered, Error> {
+        if peer == self.id() {
+            return Err(UsageError::OwnNode.into());
+        }
         let repaired = self.core.repair().await?;
         let fetched = self.core.fetched_from(peer).await?;
         Ok(Recovered { repaired, fetched })

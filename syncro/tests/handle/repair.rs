@@ -385,6 +385,16 @@ async fn a_repair_that_is_cut_off_is_told_and_done_again() {
     assert!(cut_off > 3, "{cut_off}");
 }
 
+/// An id was taken from the wrong variable, and the call waited for a peer that never comes.
+#[tokio::test]
+async fn a_node_that_is_to_be_repaired_from_itself_says_so() {
+    let a = node("a");
+    let epoch = epoch_of(&a, "before");
+    let refused = soon("it is refused", a.repair_from(a.id())).await;
+    assert!(matches!(refused, Err(Error::Usage(UsageError::OwnNode))), "{refused:?}");
+    assert_eq!(epoch_of(&a, "after"), epoch, "nothing was repaired");
+}
+
 /// The flush failed under some writers, and a repair came before they had heard of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_write_that_a_repair_has_not_found_is_said_to_be_durable() {
