@@ -129,7 +129,7 @@ impl Sled {
         self.place.guard(|| {
             let entries = self.share();
             entries.tree()?.flush().map_err(|error| error.blame(&self.place))?;
-            entries.file.sync_data().map_err(|error| self.place.blame_io(&error))
+            entries.file.sync_data().map_err(|error| blame::flush(&self.place, &error))
         })
     }
 

@@ -1,11 +1,16 @@
 //! Whose fault it is, in our words, when sled fails.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use ::sled::Error as SledError;
 use syncro_core::StoreError;
 
 use crate::backend::place::{Blame, Place};
+
+/// What a failed flush leaves on the disk nobody knows, whatever it says that it lacked.
+pub(super) fn flush(place: &Place, error: &io::Error) -> StoreError {
+    place.io(ErrorKind::Other, &format!("it could not be flushed: {error}"))
+}
 
 impl Blame for SledError {
     fn blame(self, place: &Place) -> StoreError {

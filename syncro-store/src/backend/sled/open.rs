@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ::sled::{Config, Db, Tree};
 use syncro_core::StoreError;
 
+use super::blame;
 use crate::backend::place::{Blame, Place};
 
 /// A directory that nobody else has open.
@@ -83,13 +84,14 @@ pub(super) fn open(
         let tree = adopt(&database, place)?;
         let io = |error: io::Error| place.blame_io(&error);
         let file = OpenOptions::new().read(true).write(true).open(path.join(LOG)).map_err(io)?;
-        file.sync_all().map_err(io)?;
+        let flush = |error: io::Error| blame::flush(place, &error);
+        file.sync_all().map_err(flush)?;
         OpenOptions::new()
             .write(true)
             .open(path.join(SETTINGS))
             .map_err(io)?
             .sync_all()
-            .map_err(io)?;
+            .map_err(flush)?;
         sync_directory(path).map_err(io)?;
         Ok::<_, StoreError>((tree, file))
     })
