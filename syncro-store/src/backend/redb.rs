@@ -7,7 +7,7 @@ mod storage;
 
 use std::fmt;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ::redb::{
@@ -312,7 +312,8 @@ impl RedbBuilder {
         let path = path.as_ref();
         let place = Place::new(path.display().to_string(), SORT);
         let (database, storage) = open::open_file(&self, path, &place)?;
-        Ok(self.redb(database, storage, Some(path.to_owned()), place))
+        // A program may go elsewhere, and its relative paths with it.
+        Ok(self.redb(database, storage, path::absolute(path).ok(), place))
     }
 
     /// Opens the store on a storage of the caller's own.

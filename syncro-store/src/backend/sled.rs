@@ -6,7 +6,7 @@ mod pieces;
 
 use std::fmt;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ::sled::Tree;
@@ -264,10 +264,11 @@ impl SledBuilder {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Sled, StoreError> {
         let path = path.as_ref();
         let place = Place::new(path.display().to_string(), "a sled database");
-        let lock = open::lock(path, &place)?;
-        let entries = RwLock::new(self.open_in(path, &place)?);
-        let (latched, path) = (Mutex::new(None), path.to_owned());
-        Ok(Sled { entries, latched, builder: self, path, place, lock })
+        // It is opened anew where it was, wherever the program has gone meanwhile.
+        let path = path::absolute(path).map_err(|error| place.blame_io(&error))?;
+        let lock = open::lock(&path, &place)?;
+        let entries = RwLock::new(self.open_in(&path, &place)?);
+        Ok(Sled { entries, latched: Mutex::new(None), builder: self, path, place, lock })
     }
 
     /// Opens the database in a directory that is locked.
