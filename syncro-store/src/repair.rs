@@ -90,7 +90,8 @@ impl Syncer {
     ///
     /// # Errors
     ///
-    /// Like [`LogStoreBuilder::repair`]. Then the store fails with that error until it has been repaired.
+    /// Like [`LogStoreBuilder::repair`], and [`StoreError::Full`]. Then the store fails with that error until it
+    /// has been repaired, or with [`StoreError::Latched`] where it was for want of room.
     pub fn repair(&self, node: Option<NodeId>) -> Result<Repaired, StoreError> {
         let shared = &self.shared;
         let _turn = shared.turns.for_sync();
@@ -105,7 +106,11 @@ impl Syncer {
                 Ok(repaired)
             }
             Err(error) => {
-                retired.why = error.clone();
+                retired.why = match &error {
+                    // That would be a store which goes on when there is room.
+                    StoreError::Full => StoreError::Latched { cause: format!("a repair: {error}") },
+                    error => error.clone(),
+                };
                 Err(error)
             }
         }

@@ -279,3 +279,20 @@ fn a_closed_store_is_not_repaired() {
     world.store.syncer().close();
     assert!(matches!(world.store.syncer().repair(None), Err(StoreError::Closed)));
 }
+
+/// The disk filled up during a repair. Full means that it is written when there is room, and nothing here is:
+/// whoever was told so waited for it, and took no step to repair the store again.
+#[test]
+fn a_repair_that_finds_no_room_leaves_a_store_that_has_stopped() {
+    let (world, disk) = filled();
+    let log = log_of(&world.store);
+    let image = disk.image();
+    let store = LogStore::open(image.open().unwrap()).unwrap();
+    image.fail_write(3, Fault::Once(StoreError::Full));
+    assert!(matches!(store.syncer().repair(None), Err(StoreError::Full)));
+    for stopped in [store.syncer().sync(), store.own().map(drop)] {
+        assert!(matches!(stopped, Err(StoreError::Latched { .. })), "{stopped:?}");
+    }
+    store.syncer().repair(None).unwrap();
+    assert_eq!(log_of(&store), log);
+}

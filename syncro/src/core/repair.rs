@@ -87,7 +87,7 @@ impl Core {
         let mut end = EndOnDrop { core: self, outcome: Some(Err(panicked())) };
         let (engine, repaired) = match self.mend(seed) {
             Ok((engine, repaired)) => (Ok(engine), Ok(repaired)),
-            Err(error) => (Err(error.clone()), Err(Stop::Failed(error))),
+            Err(error) => (Err(stopping(error.clone())), Err(Stop::Failed(error))),
         };
         end.outcome = Some(engine);
         drop(end);
@@ -236,6 +236,14 @@ impl Core {
             Some(caught_up) if self.is_durable(caught_up.applied)? => Ok(Some(caught_up.received)),
             _ => Ok(None),
         }
+    }
+}
+
+/// What stops a node whose repair has failed. Full would be one that goes on when there is room.
+fn stopping(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Full => StoreError::Latched { cause: format!("a repair: {error}") },
+        error => error,
     }
 }
 

@@ -385,6 +385,31 @@ async fn a_repair_that_is_cut_off_is_told_and_done_again() {
     assert!(cut_off > 3, "{cut_off}");
 }
 
+/// The disk was full for a moment in the middle of a repair: each one that was tried later, with all the room
+/// that there was, ended with the same words.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_that_found_no_room_is_done_again_when_there_is_some() {
+    let disk = MemoryDisk::new();
+    let (server, at_server) = met(&disk).await;
+    damage(&disk.open().unwrap());
+    for nth in 1..9 {
+        let disk = disk.image();
+        let a = on(&disk, "a");
+        disk.fail_write(nth, Fault::Once(StoreError::Full));
+        let _connection = connected(&a, &at_server);
+        if soon("it ends", a.repair_from(server.id())).await.is_err() {
+            disk.heal();
+            let again = soon("it is repaired", a.repair_from(server.id())).await;
+            again.unwrap_or_else(|error| panic!("write {nth}: {error}"));
+        }
+        // What is written here reaches the server, and comes from there in the next round.
+        let old = a.list(|todo: &Todo| todo.id != "later").unwrap();
+        assert!(old.len() == TODOS && is_sound(&a), "write {nth}");
+        a.save(&todo("later")).unwrap();
+        a.close().unwrap();
+    }
+}
+
 /// An id was taken from the wrong variable, and the call waited for a peer that never comes.
 #[tokio::test]
 async fn a_node_that_is_to_be_repaired_from_itself_says_so() {
