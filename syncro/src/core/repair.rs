@@ -131,6 +131,7 @@ impl Core {
         }
         let node = self.engine(Engine::node);
         let repaired = self.syncer.repair(Some(node))?;
+        self.give_up_unsynced();
         let config = Config { node: Some(node), name: self.name.clone(), seed };
         let opened = Engine::open(now(self.started), config, &self.reader);
         let (engine, effects) = opened.map_err(|error| match error {
@@ -143,6 +144,18 @@ impl Core {
             self.syncer.sync()?;
         }
         Ok((engine, repaired))
+    }
+
+    /// Says of what was applied and is not in the repaired store that it is lost, whatever comes next.
+    fn give_up_unsynced(&self) {
+        let applied = self.state().applied;
+        let mut durable = lock(&self.durable);
+        if durable.through < applied {
+            let lost = durable.through + 1..=applied;
+            let why = durable.failed.clone().unwrap_or(StoreError::Repaired);
+            durable.lost.push((lost, why));
+            durable.through = applied;
+        }
     }
 
     fn sync_a_last_time(&self) -> Result<(), StoreError> {
@@ -178,11 +191,6 @@ impl Core {
     fn go_on_with(&self, state: &mut State, engine: Engine) {
         {
             let mut durable = lock(&self.durable);
-            if durable.through < state.applied {
-                let lost = durable.through + 1..=state.applied;
-                let why = durable.failed.clone().unwrap_or(StoreError::Repaired);
-                durable.lost.push((lost, why));
-            }
             state.earlier = state.applied;
             // The new engine has committed its epoch.
             state.applied += 1;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use syncro_core::{Fields, NodeId, RecordId, RecordKey};
-use syncro_store::{Backend, Batch, Durability as Written, Memory, Table};
+use syncro_store::{Backend, Batch, Durability as Written, Fault, Memory, MemoryDisk, Table};
 
 use super::*;
 use crate::session;
@@ -117,4 +117,37 @@ async fn a_repaired_node_has_a_thread_that_works_for_it() {
     write(&core, 0);
     let synced = until(&core, |core| lock(&core.durable).through == core.state().applied);
     tokio::time::timeout(Duration::from_secs(60), synced).await.expect("it syncs");
+}
+
+fn over(disk: &MemoryDisk) -> Arc<Core> {
+    let store = LogStore::open(disk.open().unwrap()).unwrap();
+    Core::open(store, Config { node: Some(NodeId::named("a")), ..Config::default() }).unwrap()
+}
+
+/// A flush failed, the repair after it found no room to end, and the next one made a clean sweep of what both
+/// had lost: a writer that had not looked yet heard that its transaction was on the disk.
+#[tokio::test]
+async fn what_a_repair_that_failed_has_lost_is_lost_after_the_next_one_too() {
+    for nth in 1..20 {
+        let disk = MemoryDisk::new();
+        let core = over(&disk);
+        write(&core, 0);
+        core.sync_what_is_applied().unwrap();
+        let durable = core.state().applied;
+        core.agenda.end();
+        write(&core, 100);
+        disk.fail_write(1, Fault::Once(std::io::Error::other("worn out").into()));
+        assert!(core.sync_what_is_applied().is_err());
+        let lost = core.state().applied;
+
+        disk.fail_write(nth, Fault::Once(StoreError::Full));
+        let first = core.repair().await;
+        disk.heal();
+        if first.is_err() {
+            core.repair().await.unwrap_or_else(|error| panic!("write {nth}: {error}"));
+        }
+        assert!(core.is_durable(durable).unwrap(), "write {nth}");
+        assert!(core.is_durable(lost).is_err(), "write {nth}");
+        assert_eq!(core.engine(Engine::end).offset, 100, "write {nth}");
+    }
 }
