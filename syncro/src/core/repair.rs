@@ -81,6 +81,7 @@ impl Core {
         // Of a node that is well nothing is to be lost, and a repair takes room.
         let synced = self.sync_a_last_time();
         if matches!(synced, Err(StoreError::Full)) || self.syncer.is_short_of_room() {
+            self.on_no_room();
             return Err(Stop::Failed(StoreError::Full));
         }
         self.stop_for_repair()?;
@@ -159,9 +160,13 @@ impl Core {
     }
 
     fn sync_a_last_time(&self) -> Result<(), StoreError> {
-        let applied = self.state().applied;
+        let (applied, bytes) = {
+            let state = self.state();
+            (state.applied, state.unsynced_bytes)
+        };
         self.syncer.sync()?;
         lock(&self.durable).through = applied;
+        self.on_synced(applied, bytes);
         Ok(())
     }
 

@@ -151,3 +151,19 @@ async fn what_a_repair_that_failed_has_lost_is_lost_after_the_next_one_too() {
         assert_eq!(core.engine(Engine::end).offset, 100, "write {nth}");
     }
 }
+
+/// Asked to repair a node that was well, on a disk with little room, it refused. It had synced first, and told
+/// nobody: peers waited for their acknowledgements until somebody wrote.
+#[tokio::test]
+async fn what_a_refused_repair_has_synced_is_told() {
+    let disk = MemoryDisk::new();
+    let core = over(&disk);
+    core.agenda.end();
+    write(&core, 0);
+    assert!(core.state().unsynced_bytes > 0);
+    disk.set_room(Some(500_000));
+    let refused = core.repair().await;
+    assert!(matches!(refused, Err(Error::Store(StoreError::Full))), "{refused:?}");
+    assert!(core.stopped().is_none() && core.is_short_of_room());
+    assert_eq!(core.state().unsynced_bytes, 0);
+}
