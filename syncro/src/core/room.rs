@@ -61,6 +61,8 @@ impl Core {
         if !self.is_short_of_room.swap(true, Ordering::Relaxed) {
             self.board.post(Notice::StoreFull);
         }
+        // What a session waits for may not come now, and it has to hear its peer.
+        self.synced.notify_waiters();
         self.agenda.sync_by(Instant::now() + LOOK_AGAIN);
     }
 

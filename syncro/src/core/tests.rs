@@ -43,12 +43,14 @@ fn core(name: &str, overlay_bytes: usize, gate: &Arc<Mutex<()>>) -> Arc<Core> {
     Core::open(store, config).unwrap()
 }
 
+fn todo(id: i64) -> RecordKey {
+    RecordKey { model: Name::new("Todo").unwrap(), id: RecordId::Int(id) }
+}
+
 fn write(core: &Core, from: i64) {
     let mut proposal = Proposal::default();
     for id in from..from + 100 {
-        let model = Name::new("Todo").unwrap();
-        let key = RecordKey { model, id: RecordId::Int(id) };
-        proposal.create(key, &Fields::default()).unwrap();
+        proposal.create(todo(id), &Fields::default()).unwrap();
     }
     core.propose(proposal, Durability::Deferred).unwrap();
 }
@@ -166,4 +168,25 @@ async fn what_a_refused_repair_has_synced_is_told() {
     assert!(matches!(refused, Err(Error::Store(StoreError::Full))), "{refused:?}");
     assert!(core.stopped().is_none() && core.is_short_of_room());
     assert_eq!(core.state().unsynced_bytes, 0);
+}
+
+/// A session waited for the store to catch up, when the disk was full. It heard nothing more, not even that its
+/// peer had confirmed what it was sent, and ended for being silent.
+#[tokio::test]
+async fn a_session_that_waits_for_the_store_is_woken_when_there_is_no_room() {
+    let core = core("a", 1, &Arc::default());
+    core.agenda.end();
+    let mut proposal = Proposal::default();
+    proposal.create(todo(1), &Fields::default()).unwrap();
+    let _ = core.step(&mut core.state(), Input::Propose(proposal)).unwrap();
+    assert!(core.is_crowded());
+    let waiting = core.keep_pace();
+    let mut waiting = std::pin::pin!(waiting);
+    tokio::select! {
+        biased;
+        () = &mut waiting => panic!("the store has kept up"),
+        () = std::future::ready(()) => {}
+    }
+    core.on_no_room();
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it reads on");
 }
