@@ -128,13 +128,15 @@ impl Shared {
     pub(crate) fn write_slice(&self) -> Result<Option<usize>, StoreError> {
         let _turn = self.turns.for_slice();
         self.guarded(|shared| {
-            let (backend, rows, mut checkpoint) = {
+            let backend = shared.read().backend()?.clone();
+            // Whoever reads waits for it, also where there is nothing to write.
+            shared.reopen_if_it_must(&*backend)?;
+            let (rows, mut checkpoint) = {
                 let state = shared.read();
                 let Some(checkpoint) = state.checkpoint.clone() else {
                     return Ok(None);
                 };
-                let backend = state.backend()?.clone();
-                (backend, state.derived.aside().clone(), checkpoint)
+                (state.derived.aside().clone(), checkpoint)
             };
             let (batch, is_last) = checkpoint.slice(&rows);
             checkpoint.buffered_bytes += batch.bytes();

@@ -66,7 +66,8 @@ impl Syncer {
     }
 
     /// Writes the next slice of what follows from the log behind it, if it is time to. Returns whether
-    /// anything was written: then there may be more. To be called now and then from a thread that has
+    /// anything was written: then there may be more. Where a full medium could not even be opened anew, that is
+    /// tried again first. To be called now and then from a thread that has
     /// nothing better to do; a sync waits for one slice at most.
     ///
     /// # Errors

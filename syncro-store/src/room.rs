@@ -17,9 +17,7 @@ impl Shared {
         durability: Durability,
     ) -> Result<(), StoreError> {
         let needed = (batch.bytes() as u64).saturating_mul(2).saturating_add(ROOM_TO_WRITE_BYTES);
-        if self.must_reopen.load(Ordering::Relaxed) {
-            self.reopen(backend)?;
-        }
+        self.reopen_if_it_must(backend)?;
         // To find out by writing may cost an opening anew, which reads the whole medium.
         if backend.room().is_some_and(|room| room < needed) {
             return Err(StoreError::Full);
@@ -37,6 +35,11 @@ impl Shared {
             self.reopen(backend)?;
         }
         written
+    }
+
+    /// Opens a backend anew that found no room for that before.
+    pub(crate) fn reopen_if_it_must(&self, backend: &dyn Backend) -> Result<(), StoreError> {
+        if self.must_reopen.load(Ordering::Relaxed) { self.reopen(backend) } else { Ok(()) }
     }
 
     /// Opens the backend anew. Where even that takes room that there is not, it has to be done later.

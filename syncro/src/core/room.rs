@@ -42,11 +42,11 @@ impl Core {
         if !self.is_short_of_room() {
             return Ok(());
         }
-        if self.syncer.is_writing_behind() {
-            self.agenda.write_behind();
-        } else if self.syncer.is_behind() {
+        if self.syncer.is_behind() && !self.syncer.is_writing_behind() {
             let _turn = lock(&self.turn);
             self.sync_in_turn(Syncer::begin_checkpoint)?;
+        } else {
+            self.agenda.write_behind();
         }
         Ok(())
     }

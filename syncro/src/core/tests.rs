@@ -2,7 +2,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
-use syncro_core::{Fields, NodeId, RecordId, RecordKey};
+use syncro_core::{Fields, NodeId, RecordId, RecordKey, View};
 use syncro_store::{Backend, Batch, Durability as Written, Fault, Memory, MemoryDisk, Table};
 
 use super::*;
@@ -189,4 +189,79 @@ async fn a_session_that_waits_for_the_store_is_woken_when_there_is_no_room() {
     }
     core.on_no_room();
     tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it reads on");
+}
+
+/// A store on a disk that puts whatever is written in a new place, as some file systems do: full, it cannot
+/// even be opened anew, and is not read until it is.
+struct Copying {
+    memory: Memory,
+    is_full: Arc<AtomicBool>,
+    is_open: AtomicBool,
+}
+
+impl Copying {
+    fn read(&self) -> Result<&Memory, StoreError> {
+        let cause = "the database is closed".to_owned();
+        let is_open = self.is_open.load(Ordering::SeqCst);
+        if is_open { Ok(&self.memory) } else { Err(StoreError::Latched { cause }) }
+    }
+
+    fn write(&self) -> Result<&Memory, StoreError> {
+        if self.is_full.load(Ordering::SeqCst) { Err(StoreError::Full) } else { self.read() }
+    }
+}
+
+impl Backend for Copying {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.read()?.get(table, key)
+    }
+    fn scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.read()?.scan(table, start, end, limit)
+    }
+    fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        self.read()?.floor(table, at)
+    }
+    fn write(&self, batch: &Batch, durability: Written) -> Result<(), StoreError> {
+        Copying::write(self)?.write(batch, durability)
+    }
+    fn reopen(&self) -> Result<(), StoreError> {
+        let is_full = self.is_full.load(Ordering::SeqCst);
+        self.is_open.store(!is_full, Ordering::SeqCst);
+        if is_full { Err(StoreError::Full) } else { self.memory.reopen() }
+    }
+    fn room(&self) -> Option<u64> {
+        self.is_full.load(Ordering::SeqCst).then_some(500_000)
+    }
+}
+
+/// Everything was on the disk but a checkpoint, which found no room, and nor did the opening after it. There
+/// was room again, and nobody had a reason to write: the node could not be read until it was restarted.
+#[tokio::test]
+async fn a_store_that_could_not_be_opened_anew_is_when_there_is_room() {
+    let is_full = Arc::<AtomicBool>::default();
+    let (memory, is_open) = (Memory::new(), AtomicBool::new(true));
+    let copying = Copying { memory, is_full: is_full.clone(), is_open };
+    let core = Core::open(LogStore::open(copying).unwrap(), Config::default()).unwrap();
+    write(&core, 0);
+    core.sync_what_is_applied().unwrap();
+    is_full.store(true, Ordering::SeqCst);
+    core.look_at_room();
+    let refused = core.sync_what_is_applied();
+    assert!(matches!(refused, Err(Error::Store(StoreError::Full))), "{refused:?}");
+    assert!(core.reader.record(&todo(999)).is_err());
+    is_full.store(false, Ordering::SeqCst);
+    let readable = async {
+        while core.reader.record(&todo(999)).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), readable).await.expect("it is opened");
+    write(&core, 100);
+    core.sync_what_is_applied().unwrap();
 }
