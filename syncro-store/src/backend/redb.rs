@@ -193,10 +193,13 @@ impl Redb {
     fn open_anew(&self) -> Result<(), StoreError> {
         let mut database = self.database_alone();
         self.forget_snapshot();
+        // Nobody else may write in between, which is long where there is no room to open it.
+        self.storage.keep_locks();
         if let Some(database) = database.take() {
             open::close(database, &self.place);
         }
         *database = Some(self.builder.open_on(self.storage.clone(), &self.place)?);
+        self.storage.let_go_of_locks();
         Ok(())
     }
 }
@@ -204,8 +207,11 @@ impl Redb {
 impl Drop for Redb {
     fn drop(&mut self) {
         self.forget_snapshot();
-        if let Some(database) = self.database_alone().take() {
-            open::close(database, &self.place);
+        self.storage.let_go_of_locks();
+        match self.database_alone().take() {
+            Some(database) => open::close(database, &self.place),
+            // It could not be opened anew, and has kept its locks.
+            None => drop(self.storage.close()),
         }
     }
 }

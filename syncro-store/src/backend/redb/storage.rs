@@ -3,54 +3,106 @@
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, DatabaseError, StorageBackend};
 
-/// A storage on which one database after the other can be opened.
+/// A storage on which one database after the other can be opened, and nobody else's in between.
 #[derive(Clone, Debug)]
-pub(super) struct Storage(Arc<dyn StorageBackend>);
+pub(super) struct Storage(Arc<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    storage: Box<dyn StorageBackend>,
+    locks: Mutex<Locks>,
+}
+
+/// The ranges that are locked, and whether they stay so whatever a database does that is closed.
+#[derive(Debug, Default)]
+struct Locks {
+    held: Vec<(Bound<u64>, Bound<u64>)>,
+    are_kept: bool,
+}
 
 impl Storage {
     pub(super) fn new(storage: impl StorageBackend) -> Self {
-        Self(Arc::new(storage))
+        Self(Arc::new(Kept { storage: Box::new(storage), locks: Mutex::default() }))
     }
 
     pub(super) fn of_file(file: File) -> Result<Self, DatabaseError> {
         Ok(Self::new(FileBackend::new(file)?))
     }
+
+    /// Keeps the locks of a database that is closed, until another one is [opened](Self::let_go_of_locks).
+    pub(super) fn keep_locks(&self) {
+        self.locks().are_kept = true;
+    }
+
+    /// From now on whoever closes lets go of the locks.
+    pub(super) fn let_go_of_locks(&self) {
+        self.locks().are_kept = false;
+    }
+
+    fn locks(&self) -> MutexGuard<'_, Locks> {
+        // A list is whole between any two operations.
+        self.0.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks a range, unless it is held already.
+    fn lock<T>(
+        &self,
+        range: (Bound<u64>, Bound<u64>),
+        held: T,
+        lock: impl FnOnce(&dyn StorageBackend) -> Result<T, BackendError>,
+        is_locked: impl FnOnce(&T) -> bool,
+    ) -> Result<T, BackendError> {
+        if self.locks().held.contains(&range) {
+            return Ok(held);
+        }
+        let locked = lock(&*self.0.storage)?;
+        if is_locked(&locked) {
+            self.locks().held.push(range);
+        }
+        Ok(locked)
+    }
 }
 
 impl StorageBackend for Storage {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.0.storage.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        self.0.storage.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.0.storage.set_len(len)
     }
 
     /// What a failed flush leaves on the disk nobody knows, whatever it says that it lacked.
     fn sync_data(&self) -> io::Result<()> {
-        let synced = self.0.sync_data();
+        let synced = self.0.storage.sync_data();
         synced.map_err(|error| io::Error::other(format!("the file could not be flushed: {error}")))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.0.storage.write(offset, data)
     }
 
     fn close(&self) -> io::Result<()> {
-        self.0.close()
+        let mut locks = self.locks();
+        if locks.are_kept {
+            return Ok(());
+        }
+        locks.held.clear();
+        drop(locks);
+        self.0.storage.close()
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.try_lock_range(start, end)
+        self.lock((start, end), true, |it| it.try_lock_range(start, end), |it| *it)
     }
 
     fn try_lock_shared_range(
@@ -58,22 +110,59 @@ impl StorageBackend for Storage {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> Result<bool, BackendError> {
-        self.0.try_lock_shared_range(start, end)
+        self.lock((start, end), true, |it| it.try_lock_shared_range(start, end), |it| *it)
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_range(start, end)
+        self.lock((start, end), (), |it| it.lock_range(start, end), |()| true)
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.lock_shared_range(start, end)
+        self.lock((start, end), (), |it| it.lock_shared_range(start, end), |()| true)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.0.unlock_range(start, end)
+        let mut locks = self.locks();
+        if locks.are_kept {
+            return Ok(());
+        }
+        locks.held.retain(|held| *held != (start, end));
+        drop(locks);
+        self.0.storage.unlock_range(start, end)
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.query_lock_range(start, end)
+        self.0.storage.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::redb::Database;
+
+    use super::*;
+
+    /// A store was closed to be opened anew, and found no room for that. Another process opened it meanwhile,
+    /// and what the first one wrote later went over its pages.
+    #[test]
+    fn nobody_opens_what_is_closed_to_be_opened_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let storage = || {
+            let mut options = File::options();
+            let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+            Storage::of_file(file.unwrap()).unwrap()
+        };
+        let open = |storage: &Storage| Database::builder().create_with_backend(storage.clone());
+        let (ours, theirs) = (storage(), storage());
+        let database = open(&ours).unwrap();
+        ours.keep_locks();
+        drop(database);
+        assert!(open(&theirs).is_err());
+        let database = open(&ours).unwrap();
+        ours.let_go_of_locks();
+        assert!(open(&theirs).is_err());
+        drop(database);
+        open(&theirs).unwrap();
     }
 }
