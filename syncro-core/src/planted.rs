@@ -1,7 +1,7 @@
 //! Bugs planted on purpose, to show that the tests would find them.
 //!
 //! Each is a way of doing things that was tried and failed. They exist only in test builds with the
-//! feature `planted`, and there only on the thread that chose one.
+//! feature `planted`, and there only on the thread that chose one. The store has some of them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -24,6 +24,50 @@ pub enum Planted {
     StampDigest,
     /// One sync point per peer.
     OnePoint,
+    /// Acknowledging what was not flushed.
+    AckBeforeFlush,
+    /// Writing a peer's point before what it covers.
+    PointBeforeData,
+    /// Leaving the last transaction of a message out.
+    SkipLast,
+    /// Going on in the epoch of the life before.
+    EpochReused,
+    /// Following the clock of whoever is far ahead.
+    FutureMovesClock,
+    /// Answering a peer whose points are unknown with nothing.
+    UnknownIsNothing,
+    /// Moving the mark before what it covers is written.
+    MarkAhead,
+    /// Taking a flush that failed for done.
+    FlushForgotten,
+    /// Of two values of one stamp, keeping the first.
+    TieByArrival,
+    /// Letting an update revive a record.
+    UpdateRevives,
+    /// Showing a transaction without the last of its records.
+    HalfTransaction,
+}
+
+impl Planted {
+    /// Every one.
+    pub const ALL: [Self; 16] = [
+        Self::LineageAlone,
+        Self::SecondParked,
+        Self::EchoByNode,
+        Self::StampDigest,
+        Self::OnePoint,
+        Self::AckBeforeFlush,
+        Self::PointBeforeData,
+        Self::SkipLast,
+        Self::EpochReused,
+        Self::FutureMovesClock,
+        Self::UnknownIsNothing,
+        Self::MarkAhead,
+        Self::FlushForgotten,
+        Self::TieByArrival,
+        Self::UpdateRevives,
+        Self::HalfTransaction,
+    ];
 }
 
 thread_local! {
@@ -37,7 +81,8 @@ pub fn plant(planted: Option<Planted>) {
     CHOSEN.set(planted);
 }
 
-pub(crate) fn is_planted(planted: Planted) -> bool {
+/// Whether a bug is the one chosen on this thread.
+pub fn is_planted(planted: Planted) -> bool {
     CHOSEN.get() == Some(planted)
 }
 

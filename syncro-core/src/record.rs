@@ -120,6 +120,12 @@ impl Register {
     /// Joins another register of the same path: the greater stamp wins. Equal stamps of different values
     /// come of a forked machine: the greater bytes win.
     fn merge(&mut self, other: &Self) {
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if other.stamp == self.stamp
+            && crate::planted::is_planted(crate::planted::Planted::TieByArrival)
+        {
+            return;
+        }
         if (other.stamp, &other.value) > (self.stamp, &self.value) {
             *self = other.clone();
         }
@@ -181,6 +187,10 @@ impl Record {
 
     /// Whether the record was created, and not destroyed by a greater stamp.
     pub fn is_alive(&self) -> bool {
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if crate::planted::is_planted(crate::planted::Planted::UpdateRevives) {
+            return self.created.is_some() || !self.registers.is_empty();
+        }
         self.created.is_some()
     }
 

@@ -106,7 +106,11 @@ impl Shared {
                 (backend, state.log.set_aside(), mark, log_bytes)
             };
             let batch = overlay::batch(&rows);
+            #[cfg(all(feature = "planted", debug_assertions))]
+            let batch = crate::planted::batch(&*backend, batch, mark)?;
             let written = shared.write_where_room(&*backend, &batch, Durability::Durable);
+            #[cfg(all(feature = "planted", debug_assertions))]
+            let written = crate::planted::written(&*backend, written);
             let mut state = shared.write();
             if let Err(error) = written {
                 state.log.put_back();

@@ -17,6 +17,8 @@ mod log_store;
 mod many_authors;
 mod migrate;
 mod overlay;
+#[cfg(all(feature = "planted", debug_assertions))]
+mod planted;
 mod recover;
 mod repair;
 mod room;

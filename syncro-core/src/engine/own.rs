@@ -76,7 +76,14 @@ impl Own {
             entropy,
         };
         // The time counts too, in case a host gives one seed to two opens.
-        own.begin_epoch(own.fresh_epoch(&now.wall_ms.to_be_bytes()));
+        let epoch = own.fresh_epoch(&now.wall_ms.to_be_bytes());
+        #[cfg(all(feature = "planted", debug_assertions))]
+        let epoch = match before {
+            Epoch(0) => epoch,
+            before if crate::planted::is_planted(crate::planted::Planted::EpochReused) => before,
+            _ => epoch,
+        };
+        own.begin_epoch(epoch);
         let commit = own.commit(Intake::new(own.end), Vec::new());
         Ok((own, commit))
     }

@@ -116,6 +116,14 @@ impl Open {
         let mut work_left = ECHO_WORK_MAX;
         for item in &scribes.items {
             match item {
+                #[cfg(all(feature = "planted", debug_assertions))]
+                Item::Transaction(transaction)
+                    if scribes.items.len() > 1
+                        && Some(item) == scribes.items.last()
+                        && crate::planted::is_planted(crate::planted::Planted::SkipLast) =>
+                {
+                    point = point.then(transaction.len(), transaction.bytes());
+                }
                 Item::Transaction(transaction) => {
                     let taken = intake.take(transaction, session, view)?;
                     runs.push((taken, transaction, point.offset));
@@ -212,6 +220,10 @@ impl Open {
         pull.offered = Vec::new();
         pull.pending.push_back((own.appended(), scribes.to, received));
         pull.on_synced(own.synced_through());
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if crate::planted::is_planted(crate::planted::Planted::AckBeforeFlush) {
+            pull.on_synced(u64::MAX);
+        }
     }
 
     fn note_caught_up(&mut self, session: SessionId, effects: &mut Effects) {

@@ -136,6 +136,12 @@ impl Push {
                 break;
             }
         }
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if at == Point::START
+            && crate::planted::is_planted(crate::planted::Planted::UnknownIsNothing)
+        {
+            at = own.end();
+        }
         // A peer that knows of less than it held was restored.
         self.held = self.held.min(at);
         self.stream = Some(Stream { start: at.offset, at, is_announced: false });
