@@ -20,7 +20,7 @@ use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::world::Failure;
+use syncro_sim::Failure;
 use trial::{Seen, Trial};
 use variant::Variant;
 

@@ -2,7 +2,7 @@
 
 use syncro_core::Encoding;
 
-use crate::world::{Failure, World, Write};
+use syncro_sim::{Failure, World, Write};
 
 /// A notebook, and the nodes it talks to.
 const A: usize = 0;

@@ -10,8 +10,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 
 use super::say;
 use super::trial::{converge, not_wedged, silence, visit_all};
-use crate::property::op::{Op, ops};
-use crate::world::{Failure, Machine, World};
+use syncro_sim::world::Machine;
+use syncro_sim::{Failure, World};
+use syncro_sim::{Op, Swarm, ops, writes};
 
 /// For how many minutes to go on, or `all` variants without random stories.
 const MORE: &str = "SYNCRO_SOAK";
@@ -100,7 +101,7 @@ fn play_seed(seed: u64) {
 fn turns() -> impl Strategy<Value = Turn> {
     let at = any::<u8>;
     prop_oneof![
-        30 => ops().prop_map(Turn::Op),
+        30 => ops(Swarm::default(), writes().boxed()).prop_map(Turn::Op),
         1 => at().prop_map(Turn::Copy),
         1 => (at(), any::<bool>()).prop_map(|(copy, beside)| Turn::Wake(copy, beside)),
         1 => at().prop_map(Turn::CloneImage),

@@ -8,7 +8,8 @@ use syncro_core::{Encoding, Event};
 
 use super::scenario::{SCENARIO, Step, going_on};
 use super::variant::{Copied, Route, Subject, Variant, Writes};
-use crate::world::{Failure, Law, TestNode, World};
+use syncro_sim::world::TestNode;
+use syncro_sim::{Failure, Law, World};
 
 /// Rounds of contact after which everybody must hold everything.
 const ROUNDS_MAX: usize = 3;

@@ -3,7 +3,7 @@
 use syncro_core::limits::FUTURE_MS;
 use syncro_core::{Event, Time};
 
-use crate::world::{A, B, Pair, WALL_MS};
+use syncro_sim::world::{A, B, Pair, WALL_MS};
 
 const TEN_YEARS_MS: i64 = 10 * 365 * 24 * 3_600_000;
 

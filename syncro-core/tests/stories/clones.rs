@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use syncro_core::{Author, CloseReason, Encoding, Event, Input, Role, SessionId, Value, View};
 
-use crate::world::{A, B, Pair, World, Write, tally};
+use syncro_sim::world::{A, B, Pair, tally};
+use syncro_sim::{World, Write};
 
 fn authors(world: &World, node: usize) -> BTreeSet<Author> {
     world.nodes[node].log.transactions().map(|it| it.stamp().author).collect()

@@ -14,7 +14,8 @@ use syncro_core::{
 };
 use syncro_store::LogStore;
 
-use crate::world::{A, Stranger, World, Write, name, wire};
+use syncro_sim::world::{A, Stranger, name, wire};
+use syncro_sim::{World, Write};
 
 /// A transaction that some other node wrote.
 fn foreign(id: u8) -> Transaction {

@@ -2,7 +2,8 @@
 
 use syncro_core::{Encoding, Event};
 
-use crate::world::{A, B, Fuse, Pair, World, Write, wire};
+use syncro_sim::world::{A, B, Fuse, Pair, wire};
+use syncro_sim::{World, Write};
 
 #[test]
 fn a_node_that_lost_its_last_second_gets_it_back_from_a_peer() {

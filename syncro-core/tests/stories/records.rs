@@ -5,7 +5,8 @@ use syncro_core::{
     DataError, Edit, Encoding, Error, Event, Fields, Input, Mark, Proposal, RecordKey, Value, View,
 };
 
-use crate::world::{A, B, Pair, WALL_MS, World, Write, name, note, tally};
+use syncro_sim::world::{A, B, Pair, WALL_MS, name, note, tally};
+use syncro_sim::{World, Write};
 
 #[test]
 fn an_update_never_revives_a_destroyed_record() {

@@ -6,7 +6,8 @@ use syncro_core::{
     UsageError,
 };
 
-use crate::world::{A, B, Pair, World, wire};
+use syncro_sim::World;
+use syncro_sim::world::{A, B, Pair, wire};
 
 fn closed(pair: &Pair, node: usize) -> Vec<(CloseReason, bool)> {
     let events = pair.nodes[node].events.iter();

@@ -7,7 +7,8 @@ use syncro_core::{
     DataError, Edit, Encoding, Error, Event, Fields, Input, Proposal, RecordId, RecordKey, Value,
 };
 
-use crate::world::{A, B, Pair, Stranger, World, Write, name, note, wire};
+use syncro_sim::world::{A, B, Pair, Stranger, name, note, wire};
+use syncro_sim::{World, Write};
 
 #[test]
 fn both_encodings_converge_alike() {

@@ -1,21 +1,19 @@
 //! What becomes of nodes: born, crashed, restored, cloned.
 
-use syncro_core::{
-    Author, Commit, Config, Effects, Engine, Input, Name, NodeId, SessionId, Store, View,
-};
-use syncro_store::{LogStore, MemoryDisk};
+use syncro_core::{Author, Commit, Config, Effects, Engine, Input, Name, NodeId, SessionId, View};
+use syncro_store::MemoryDisk;
 
-use super::node::Log;
+use super::node::{Log, catch_up, clocks, open_store};
 use super::{Failure, Sight, TestNode, World, uptime_ms};
 
 /// A machine that was copied while it ran, memory and disk.
-pub(crate) struct Machine {
+pub struct Machine {
     node: TestNode,
     sessions: Vec<SessionId>,
 }
 
 impl World {
-    pub(crate) fn add_node(&mut self, name: &str) -> Result<usize, Failure> {
+    pub fn add_node(&mut self, name: &str) -> Result<usize, Failure> {
         let config = Config {
             node: Some(NodeId::named(name)),
             name: Name::new(name).ok(),
@@ -23,9 +21,10 @@ impl World {
         };
         let (disk, log) = (MemoryDisk::new(), Log::default());
         let number = self.nodes.len();
-        let now = self.clocks(0, uptime_ms(number));
+        let rate_ppm = self.rates_ppm[number % 2];
+        let now = clocks(self.now_ms, rate_ppm, 0, uptime_ms(number));
         let (mut node, effects) = TestNode::open(now, config, disk, log, &[])?;
-        node.uptime_ms = uptime_ms(number);
+        (node.uptime_ms, node.rate_ppm) = (uptime_ms(number), rate_ppm);
         self.nodes.push(node);
         self.carry_out(number, effects, false)?;
         self.sync(number)?;
@@ -46,18 +45,13 @@ impl World {
 
     /// Pulls the plug. Of the commits since the last flush, the first `kept` happen to survive; nothing
     /// that is under way arrives.
-    pub(crate) fn crash(&mut self, node: usize, kept: usize) -> Result<(), Failure> {
+    pub fn crash(&mut self, node: usize, kept: usize) -> Result<(), Failure> {
         self.crash_at(node, kept, 0)
     }
 
     /// Pulls the plug, and what is under way to peers breaks off at a byte, as for
     /// [`cut_at`](Self::cut_at).
-    pub(crate) fn crash_at(
-        &mut self,
-        node: usize,
-        kept: usize,
-        bytes: usize,
-    ) -> Result<(), Failure> {
+    pub fn crash_at(&mut self, node: usize, kept: usize, bytes: usize) -> Result<(), Failure> {
         let it = &mut self.nodes[node];
         it.fuse = None;
         let (disk, log) = (it.disk.crash_keeping(kept), it.log.clone());
@@ -84,13 +78,13 @@ impl World {
     }
 
     /// Flushes, closes and opens again.
-    pub(crate) fn restart(&mut self, node: usize) -> Result<(), Failure> {
+    pub fn restart(&mut self, node: usize) -> Result<(), Failure> {
         self.sync(node)?;
         self.crash(node, 0)
     }
 
     /// Puts the copy of the disk in place of the disk.
-    pub(crate) fn restore(&mut self, node: usize) -> Result<(), Failure> {
+    pub fn restore(&mut self, node: usize) -> Result<(), Failure> {
         self.unplug(node, 0)?;
         let it = &self.nodes[node];
         let (disk, log) = it.image.clone();
@@ -128,6 +122,12 @@ impl World {
         let (mut opened, effects) = TestNode::open(self.now(node), config, disk, log, kept)?;
         let before = &mut self.nodes[node];
         (opened.skew_ms, opened.uptime_ms) = (before.skew_ms, before.uptime_ms);
+        (opened.rate_ppm, opened.version) = (before.rate_ppm, before.version);
+        opened.largest_commit = before.largest_commit;
+        opened.bounds = before.bounds;
+        opened.watch = before.saved.clone().resume(&opened.store)?;
+        opened.watch.check(&opened.store)?;
+        opened.saved = opened.watch.clone();
         opened.flushes = before.flushes;
         opened.image = before.image.clone();
         opened.events = std::mem::take(&mut before.events);
@@ -144,14 +144,14 @@ impl World {
     }
 
     /// Copies the data directory and starts a second node on it.
-    pub(crate) fn clone_file(&mut self, node: usize) -> Result<usize, Failure> {
+    pub fn clone_file(&mut self, node: usize) -> Result<usize, Failure> {
         let it = &self.nodes[node];
         let copy = (it.disk.image(), it.log.clone());
         self.start_file(node, copy)
     }
 
     /// Starts a second node on the copy of the disk that was kept.
-    pub(crate) fn clone_image(&mut self, node: usize) -> Result<usize, Failure> {
+    pub fn clone_image(&mut self, node: usize) -> Result<usize, Failure> {
         let (disk, log) = self.nodes[node].image.clone();
         self.start_file(node, (disk.image(), log))
     }
@@ -159,11 +159,13 @@ impl World {
     fn start_file(&mut self, node: usize, copy: (MemoryDisk, Log)) -> Result<usize, Failure> {
         self.seen.insert(Sight::CloneFile);
         let (number, config) = (self.nodes.len(), self.anonymous());
-        let skew_ms = self.nodes[node].skew_ms;
-        let now = self.clocks(skew_ms, uptime_ms(number));
+        let TestNode { skew_ms, rate_ppm, version, .. } = self.nodes[node];
+        let now = clocks(self.now_ms, rate_ppm, skew_ms, uptime_ms(number));
         let (disk, log) = copy;
         let (mut clone, effects) = TestNode::open(now, config, disk, log, &[])?;
         (clone.skew_ms, clone.uptime_ms) = (skew_ms, uptime_ms(number));
+        (clone.rate_ppm, clone.version) = (rate_ppm, version);
+        clone.bounds = self.nodes[node].bounds;
         clone.keep_image();
         self.nodes.push(clone);
         self.begin(number, effects)?;
@@ -171,20 +173,18 @@ impl World {
     }
 
     /// Copies the machine while it runs, memory and disk. The copy finds its connections gone.
-    pub(crate) fn clone_machine(&mut self, node: usize) -> Result<usize, Failure> {
+    pub fn clone_machine(&mut self, node: usize) -> Result<usize, Failure> {
         let copy = self.copy_machine(node)?;
         self.wake(copy)
     }
 
     /// Copies memory and disk of a machine that runs.
-    pub(crate) fn copy_machine(&self, node: usize) -> Result<Machine, Failure> {
+    pub fn copy_machine(&self, node: usize) -> Result<Machine, Failure> {
         let it = &self.nodes[node];
         let engine: Engine = it.engine.clone();
         let disk = it.disk.fork();
-        let mut store = LogStore::open(disk.open()?)?;
-        for commit in &it.unsynced {
-            store.apply(commit)?;
-        }
+        let mut store = open_store(&disk)?;
+        catch_up(&mut store, &it.unsynced)?;
         let copy = TestNode {
             engine,
             store,
@@ -198,6 +198,14 @@ impl World {
             wake_at: it.wake_at,
             skew_ms: it.skew_ms,
             uptime_ms: it.uptime_ms,
+            rate_ppm: it.rate_ppm,
+            version: it.version,
+            is_disk_bad: it.is_disk_bad,
+            is_full: it.is_full,
+            largest_commit: it.largest_commit,
+            bounds: it.bounds,
+            watch: it.watch.clone(),
+            saved: it.saved.clone(),
             flushes: it.flushes,
             covered: it.covered.clone(),
         };
@@ -207,7 +215,7 @@ impl World {
     }
 
     /// Lets the copy of a machine go on beside all others.
-    pub(crate) fn wake(&mut self, mut copy: Machine) -> Result<usize, Failure> {
+    pub fn wake(&mut self, mut copy: Machine) -> Result<usize, Failure> {
         self.seen.insert(Sight::CloneMachine);
         let number = self.nodes.len();
         copy.node.uptime_ms = uptime_ms(number);
@@ -217,7 +225,7 @@ impl World {
     }
 
     /// Sets a machine back to its copy.
-    pub(crate) fn set_back(&mut self, node: usize, copy: Machine) -> Result<(), Failure> {
+    pub fn set_back(&mut self, node: usize, copy: Machine) -> Result<(), Failure> {
         self.unplug(node, 0)?;
         self.nodes[node] = copy.node;
         self.resume(node, copy.sessions)

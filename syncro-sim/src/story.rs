@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use proptest::collection::vec;
-use proptest::prelude::*;
 use syncro_core::Encoding;
+use syncro_store::Fault;
 
-use crate::world::check::Topology;
-use crate::world::{Failure, Fuse, Sight, World, Write};
+use crate::world::{Failure, Fuse, Sight, Topology, Trace, World, Write};
+
+const YEAR_MS: i64 = 365 * 24 * 60 * 60 * 1000;
 
 /// Nodes of a world at most, clones included.
 const NODES_MAX: usize = 6;
 
 /// One thing that happens. Numbers of nodes and links are taken modulo what there is.
 #[derive(Clone, Debug)]
-pub(crate) enum Op {
+pub enum Op {
     Write(u8, Write),
     /// Several writes of one node in a row.
     Burst(u8, u8),
@@ -49,26 +49,58 @@ pub(crate) enum Op {
     CloneMachine(u8),
     /// Sets a wall clock off by minutes.
     Skew(u8, i8),
+    /// Sets a wall clock by so many years, from where it is.
+    Jump(u8, i8),
+    /// A write to the disk fails, the nth from now; what it wrote may be there or not.
+    FailWrite(u8, u8, bool),
+    /// The disk has room for so many bytes at a time.
+    FullDisk(u8, u32),
+    /// The disk has room again.
+    RoomOnDisk(u8),
+    /// Nothing gets through to one side of a link, or everything again.
+    Block(u8, bool, bool),
+    /// Replaces the program by its other version.
+    Upgrade(u8),
 }
 
 /// A world's whole fate.
 #[derive(Clone, Debug)]
-pub(crate) struct Story {
-    pub(crate) nodes: u8,
-    pub(crate) ops: Vec<Op>,
-    pub(crate) topology: Topology,
+pub struct Story {
+    pub nodes: u8,
+    pub ops: Vec<Op>,
+    pub topology: Topology,
+    /// By how much clocks are too fast, in millionths, in turn.
+    pub rates_ppm: [i16; 2],
     /// In what chunks bytes arrive, in turn; `None` for one message after the other.
-    pub(crate) chunks: Option<[u32; 2]>,
+    pub chunks: Option<[u32; 2]>,
 }
 
 impl Story {
     /// Plays the story in a new world, and heals the world. Returns what there was to see.
-    pub(crate) fn play(&self, is_strict: bool) -> Result<BTreeSet<Sight>, Failure> {
-        let mut world = World::new(usize::from(self.nodes))?;
+    pub fn play(&self, is_strict: bool) -> Result<BTreeSet<Sight>, Failure> {
+        let mut trace = Trace::default();
+        let mut world = World::default();
         world.is_strict = is_strict;
+        self.play_in(world, &mut trace)
+    }
+
+    /// Plays the story in a world without nodes, and leaves its trace, however it ends.
+    pub fn play_in(&self, mut world: World, trace: &mut Trace) -> Result<BTreeSet<Sight>, Failure> {
+        std::mem::swap(&mut world.trace, trace);
+        let played = self.play_on(&mut world);
+        std::mem::swap(&mut world.trace, trace);
+        played.map(|()| world.seen)
+    }
+
+    fn play_on(&self, world: &mut World) -> Result<(), Failure> {
+        world.rates_ppm = self.rates_ppm.map(i64::from);
         world.chunks = self.chunks.map(|chunks| chunks.map(index));
+        for number in 0..self.nodes {
+            world.add_node(&format!("node {number}"))?;
+        }
         for op in &self.ops {
-            op.happen(&mut world)?;
+            world.trace.note(format_args!("{op:?}"));
+            op.happen(world)?;
         }
         if [Sight::Json, Sight::MessagePack].iter().all(|encoding| world.seen.contains(encoding)) {
             world.seen.insert(Sight::BothEncodings);
@@ -78,8 +110,8 @@ impl Story {
             Topology::Ring => Sight::Ring,
             Topology::Star => Sight::Star,
         });
-        world.heal(self.topology)?;
-        Ok(world.seen)
+        world.trace.note(format_args!("everything heals"));
+        world.heal(self.topology)
     }
 }
 
@@ -88,7 +120,7 @@ fn index(number: u32) -> usize {
 }
 
 impl Op {
-    pub(crate) fn happen(&self, world: &mut World) -> Result<(), Failure> {
+    pub fn happen(&self, world: &mut World) -> Result<(), Failure> {
         let node = |number: u8| usize::from(number) % world.nodes.len();
         let link = |number: u8| {
             let links = world.links.len();
@@ -197,6 +229,43 @@ impl Op {
                 let at = node(*at);
                 world.nodes[at].skew_ms = i64::from(*minutes) * 60_000;
             }
+            Self::Jump(at, years) => {
+                let at = node(*at);
+                let it = &mut world.nodes[at];
+                it.skew_ms += i64::from(*years) * YEAR_MS;
+                // Stamps end with the year 2200, and began with 1970.
+                it.skew_ms = it.skew_ms.clamp(-50 * YEAR_MS, 150 * YEAR_MS);
+                world.seen.insert(Sight::Jump);
+            }
+            Self::FailWrite(at, nth, is_landed) => {
+                let at = node(*at);
+                let it = &mut world.nodes[at];
+                let error = std::io::Error::other("the disk is worn out").into();
+                let fault = if *is_landed { Fault::Landed(error) } else { Fault::Once(error) };
+                it.is_disk_bad = true;
+                it.disk.fail_write(u64::from(*nth), fault);
+            }
+            Self::FullDisk(at, room) => {
+                world.seen.insert(Sight::FullDisk);
+                let at = node(*at);
+                world.nodes[at].disk.set_room(Some(u64::from(*room)));
+            }
+            Self::RoomOnDisk(at) => {
+                let at = node(*at);
+                world.nodes[at].disk.set_room(None);
+                world.nodes[at].is_full = false;
+            }
+            Self::Block(at, side, is_blocked) => {
+                if let Some(at) = link(*at) {
+                    world.links[at].ends[usize::from(*side)].is_blocked = *is_blocked;
+                }
+            }
+            Self::Upgrade(at) => {
+                let at = node(*at);
+                world.seen.insert(Sight::Upgrade);
+                world.nodes[at].version ^= 1;
+                world.restart(at)?;
+            }
         }
         Ok(())
     }
@@ -208,73 +277,4 @@ fn give_room(world: &mut World) -> Result<(), Failure> {
         world.stall(link, 1, false)?;
     }
     Ok(())
-}
-
-pub(crate) fn stories() -> impl Strategy<Value = Story> {
-    let topology = prop_oneof![Just(Topology::Line), Just(Topology::Ring), Just(Topology::Star),];
-    // A small one and a large one: a world of small ones alone would take long.
-    let chunks = (1..300_u32, 1000..100_000_u32).prop_map(|(small, large)| [small, large]);
-    let chunks = proptest::option::of(chunks);
-    (2..=5_u8, vec(ops(), 1..60), topology, chunks)
-        .prop_map(|(nodes, ops, topology, chunks)| Story { nodes, ops, topology, chunks })
-}
-
-pub(crate) fn ops() -> impl Strategy<Value = Op> {
-    let at = any::<u8>;
-    let side = any::<bool>;
-    prop_oneof![
-        20 => (at(), writes()).prop_map(|(at, write)| Op::Write(at, write)),
-        1 => (at(), 1..40_u8).prop_map(|(at, count)| Op::Burst(at, count)),
-        10 => (at(), at(), side()).prop_map(|(a, b, json)| Op::Connect(a, b, json)),
-        12 => (at(), side(), 1..6_u8).prop_map(|(at, side, count)| Op::Deliver(at, side, count)),
-        4 => (at(), side(), bytes()).prop_map(|(at, side, bytes)| Op::Arrive(at, side, bytes)),
-        4 => (at(), [bytes(), bytes()]).prop_map(|(at, bytes)| Op::Cut(at, bytes)),
-        2 => (at(), side()).prop_map(|(at, side)| Op::Sever(at, side)),
-        1 => (at(), side()).prop_map(|(at, side)| Op::HangUp(at, side)),
-        3 => (at(), side(), 3..6_u8).prop_map(|(at, side, count)| Op::Clog(at, side, count)),
-        2 => Just(Op::Room),
-        4 => at().prop_map(Op::Sync),
-        3 => (at(), writes()).prop_map(|(at, write)| Op::Flush(at, write)),
-        2 => prop_oneof![0..10_u16, 150..400_u16, 14_000..65_000_u16].prop_map(Op::Advance),
-        6 => Just(Op::Settle),
-        3 => (at(), kept(), bytes()).prop_map(|(at, kept, bytes)| Op::Crash(at, kept, bytes)),
-        6 => (at(), 0..8_u8, kept(), bytes())
-            .prop_map(|(at, steps, kept, bytes)| Op::Fuse(at, steps, kept, bytes)),
-        1 => at().prop_map(Op::Restart),
-        2 => at().prop_map(Op::KeepImage),
-        2 => at().prop_map(Op::Restore),
-        1 => at().prop_map(Op::CloneFile),
-        2 => at().prop_map(Op::CloneMachine),
-        1 => (at(), any::<i8>()).prop_map(|(at, minutes)| Op::Skew(at, minutes)),
-    ]
-}
-
-/// Commits that survive a crash without a flush.
-fn kept() -> impl Strategy<Value = u8> {
-    prop_oneof![Just(0_u8), 0..4_u8]
-}
-
-/// Places in a stream: within a length, a short message, a long one or several.
-fn bytes() -> impl Strategy<Value = u32> {
-    prop_oneof![0..8_u32, 0..500_u32, 0..120_000_u32]
-}
-
-fn writes() -> impl Strategy<Value = Write> {
-    let id = || 0..3_u8;
-    let value = || 0..4_u8;
-    prop_oneof![
-        6 => (id(), 0..3_u8, value()).prop_map(|(id, field, value)| Write::Put { id, field, value }),
-        2 => id().prop_map(|id| Write::Destroy { id }),
-        1 => (id(), value()).prop_map(|(id, value)| Write::Replace { id, value }),
-        2 => (id(), any::<i8>()).prop_map(|(id, by)| Write::Raise { id, by }),
-        2 => (id(), value()).prop_map(|(id, member)| Write::Add { id, member }),
-        1 => (id(), value()).prop_map(|(id, member)| Write::Remove { id, member }),
-        2 => (id(), value(), proptest::option::of(value()))
-            .prop_map(|(id, key, value)| Write::Entry { id, key, value }),
-        3 => value().prop_map(|value| Write::Twins { value }),
-        3 => any::<i8>().prop_map(|by| Write::Tally { by }),
-        2 => (id(), value(), any::<i8>())
-            .prop_map(|(id, value, by)| Write::Several { id, value, by }),
-        1 => (id(), 30..100_u8).prop_map(|(id, kib)| Write::Large { id, kib }),
-    ]
 }

@@ -6,25 +6,29 @@ use syncro_core::{CloseReason, Event, Input, NodeId, Point, Role, SessionId};
 use super::{A, End, Link, Piece, World, wire};
 
 /// Stands for a stranger where a link names its nodes.
-pub(crate) const STRANGER: usize = usize::MAX;
+pub const STRANGER: usize = usize::MAX;
 
 /// A world with the node [`A`] and a stranger that has called it.
 #[derive(Debug)]
-pub(crate) struct Stranger {
-    pub(crate) world: World,
+pub struct Stranger {
+    pub world: World,
     link: usize,
+}
+
+impl Default for Stranger {
+    fn default() -> Self {
+        Self::calls(World::new(1).unwrap())
+    }
 }
 
 impl Stranger {
     /// Calls A, and says nothing yet.
-    pub(crate) fn new() -> Self {
-        let mut world = World::new(1).unwrap();
-        world.is_hostile = true;
-        Self::calls(world)
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Calls the node A of a world that goes on without its links.
-    pub(crate) fn calls(mut world: World) -> Self {
+    pub fn calls(mut world: World) -> Self {
         world.is_hostile = true;
         let session = SessionId(1_000_000 + world.links.len() as u64);
         world.links.push(Link::new([STRANGER, A].map(|node| End::new(node, session))));
@@ -34,7 +38,7 @@ impl Stranger {
     }
 
     /// Calls A and greets it; A's greeting is passed over.
-    pub(crate) fn greeted() -> Self {
+    pub fn greeted() -> Self {
         let mut stranger = Self::new();
         stranger.says(&wire::hello(NodeId::named("stranger")));
         stranger.hears();
@@ -42,7 +46,7 @@ impl Stranger {
     }
 
     /// Calls A, greets it, and asks for its log from the start.
-    pub(crate) fn synced() -> Self {
+    pub fn synced() -> Self {
         let mut stranger = Self::greeted();
         stranger.says(&wire::sync(&[]));
         stranger.hears();
@@ -51,13 +55,13 @@ impl Stranger {
 
     /// Says a message in JSON.
     #[track_caller]
-    pub(crate) fn says(&mut self, message: &Value) {
+    pub fn says(&mut self, message: &Value) {
         self.sends(wire::frame(message));
     }
 
     /// Sends any bytes.
     #[track_caller]
-    pub(crate) fn sends(&mut self, frame: bytes::Bytes) {
+    pub fn sends(&mut self, frame: bytes::Bytes) {
         let session = self.world.links[self.link].ends[1].session;
         if let Err(failure) = self.world.input(A, Input::Receive { session, frame }) {
             panic!("{failure}");
@@ -65,7 +69,7 @@ impl Stranger {
     }
 
     /// What A has said since.
-    pub(crate) fn hears(&mut self) -> Vec<Value> {
+    pub fn hears(&mut self) -> Vec<Value> {
         let incoming = &mut self.world.links[self.link].ends[0].incoming;
         incoming.arrive(usize::MAX);
         let messages = std::iter::from_fn(|| match incoming.read().unwrap()? {
@@ -76,7 +80,7 @@ impl Stranger {
     }
 
     /// Why A has closed the session, and whether because the stranger did.
-    pub(crate) fn closed(&self) -> Option<(CloseReason, bool)> {
+    pub fn closed(&self) -> Option<(CloseReason, bool)> {
         self.world.nodes[A].events.iter().find_map(|event| match event {
             Event::Closed { reason, by_peer, .. } => Some((*reason, *by_peer)),
             _ => None,
@@ -85,7 +89,7 @@ impl Stranger {
 
     /// Demands that A has closed the session for a reason, and has said so.
     #[track_caller]
-    pub(crate) fn assert_closed(&mut self, reason: CloseReason) {
+    pub fn assert_closed(&mut self, reason: CloseReason) {
         assert_eq!(self.closed(), Some((reason, false)));
         let last = self.hears().pop().expect("a bye");
         assert_eq!(
@@ -95,7 +99,7 @@ impl Stranger {
         assert!(self.world.nodes[A].engine.sessions().next().is_none());
     }
 
-    pub(crate) fn end(&self) -> Point {
+    pub fn end(&self) -> Point {
         self.world.nodes[A].engine.end()
     }
 }

@@ -6,7 +6,7 @@ use syncro_core::{Error, StoreError};
 
 /// What a world demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Law {
+pub enum Law {
     /// Nodes that have talked hold equal records and transactions.
     Convergence,
     /// What was durable is never lost.
@@ -29,18 +29,32 @@ pub(crate) enum Law {
     Blame,
     /// Memory and messages have limits.
     Bounds,
+    /// What an author held when it wrote comes before what it wrote, in every log.
+    Causality,
+    /// Who watches sees every change once, and ends with what a query shows.
+    Watch,
+    /// A program that does not know a field leaves it as it is.
+    Upgrades,
+    /// No clock is led astray by another's.
+    Clocks,
+    /// A story told twice is the same.
+    Determinism,
+    /// What an application of its own demands.
+    Application,
+    /// Nothing panics.
+    Panic,
 }
 
 impl Law {
-    pub(crate) fn broken(self, detail: impl Into<String>) -> Failure {
+    pub fn broken(self, detail: impl Into<String>) -> Failure {
         Failure { law: self, detail: detail.into() }
     }
 }
 
 /// A law broken, and how.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    pub(crate) law: Law,
+pub struct Failure {
+    pub law: Law,
     detail: String,
 }
 

@@ -6,43 +6,63 @@ use syncro_core::SessionId;
 use super::stream::Stream;
 
 #[derive(Debug)]
-pub(crate) struct Link {
+pub struct Link {
     /// The dialling side, and the other.
-    pub(crate) ends: [End; 2],
+    pub ends: [End; 2],
     /// Whether what is sent gets lost.
-    pub(crate) is_broken: bool,
+    pub is_broken: bool,
     /// Every message that was sent, by sender, where somebody wants to look at them.
-    pub(crate) tape: Option<Vec<(usize, Bytes)>>,
+    pub tape: Option<Vec<(usize, Bytes)>>,
 }
 
 #[derive(Debug)]
-pub(crate) struct End {
-    pub(crate) node: usize,
-    pub(crate) session: SessionId,
+pub struct End {
+    pub node: usize,
+    pub session: SessionId,
     /// Whether the node has the session.
-    pub(crate) is_open: bool,
+    pub is_open: bool,
     /// Whether the transport takes nothing more.
-    pub(crate) is_stalled: bool,
+    pub is_stalled: bool,
+    /// Whether nothing gets through to this side, without anybody's noticing.
+    pub is_blocked: bool,
     /// Bytes sent since the transport last had room.
-    pub(crate) queued: usize,
+    pub queued: usize,
     /// What the other side sends.
-    pub(crate) incoming: Stream,
+    pub incoming: Stream,
 }
 
 impl End {
-    pub(crate) fn new(node: usize, session: SessionId) -> Self {
+    pub fn new(node: usize, session: SessionId) -> Self {
         let incoming = Stream::new();
-        Self { node, session, is_open: true, is_stalled: false, queued: 0, incoming }
+        Self {
+            node,
+            session,
+            is_open: true,
+            is_stalled: false,
+            is_blocked: false,
+            queued: 0,
+            incoming,
+        }
     }
 }
 
 impl Link {
-    pub(crate) fn new(ends: [End; 2]) -> Self {
+    pub fn new(ends: [End; 2]) -> Self {
         Self { ends, is_broken: false, tape: Some(Vec::new()) }
     }
 
+    /// The messages that were sent so far, by sender, where they are kept.
+    pub fn said(&self) -> &[(usize, Bytes)] {
+        self.tape.as_deref().unwrap_or_default()
+    }
+
+    /// Whether nothing is under way that can get through.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.ends.iter().all(|end| end.is_blocked || end.incoming.is_idle())
+    }
+
     /// Returns whether the transport has room again.
-    pub(crate) fn send(&mut self, side: usize, message: Bytes) -> bool {
+    pub fn send(&mut self, side: usize, message: Bytes) -> bool {
         let end = &mut self.ends[side];
         if end.is_stalled {
             end.queued += message.len();
@@ -58,7 +78,7 @@ impl Link {
     }
 
     /// One side ends the connection, after what it has sent.
-    pub(crate) fn hang_up(&mut self, side: usize) {
+    pub fn hang_up(&mut self, side: usize) {
         self.ends[side].is_open = false;
         if !self.is_broken {
             self.ends[1 - side].incoming.end();

@@ -6,35 +6,31 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES};
-use syncro_core::{Effects, Error, Input, SessionId, Store};
+use syncro_core::{Effects, Error, Event, Input, SessionId, Store, StoreError};
 
 use super::{Failure, Law, Link, Sight, TestNode, World};
 
 /// A crash that is going to happen between two steps of a driver.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fuse {
+pub struct Fuse {
     /// How many steps the driver still does.
-    pub(crate) steps: usize,
+    pub steps: usize,
     /// How many commits survive without having been flushed.
-    pub(crate) kept: usize,
+    pub kept: usize,
     /// Where what is under way from the node breaks off, as for [`World::cut_at`].
-    pub(crate) bytes: usize,
+    pub bytes: usize,
 }
 
 impl World {
     /// Gives a node an input that must not fail, and everything that follows of itself.
-    pub(crate) fn input(&mut self, node: usize, input: Input) -> Result<(), Failure> {
+    pub fn input(&mut self, node: usize, input: Input) -> Result<(), Failure> {
         self.try_input(node, input)?.map_err(|error| {
             Law::Blame.broken(format!("node {node} blames its host for a peer's doing: {error}"))
         })
     }
 
     /// Gives a node an input, and everything that follows of itself.
-    pub(crate) fn try_input(
-        &mut self,
-        node: usize,
-        input: Input,
-    ) -> Result<Result<(), Error>, Failure> {
+    pub fn try_input(&mut self, node: usize, input: Input) -> Result<Result<(), Error>, Failure> {
         let now = self.now(node);
         let is_tick = matches!(input, Input::Tick);
         let is_own = matches!(input, Input::Propose(_));
@@ -59,7 +55,7 @@ impl World {
     }
 
     /// Carries effects out in their order. Returns the sessions whose transport has room again.
-    pub(crate) fn carry_out(
+    pub fn carry_out(
         &mut self,
         node: usize,
         effects: Effects,
@@ -72,8 +68,13 @@ impl World {
                 return Ok(VecDeque::new());
             }
             let applied = self.nodes[node].store.apply(&commit);
-            applied.map_err(|error| Law::Blame.broken(error.to_string()))?;
+            self.trace.note(format_args!("{node} applies {:?}", commit.own.end));
+            if let Err(error) = applied {
+                self.fail_over(node, error)?;
+                return Ok(VecDeque::new());
+            }
             self.check_commit(node, &commit, is_own)?;
+            self.check_memory(node, &commit)?;
             self.nodes[node].unsynced.push(commit);
             if self.burn(node, Sight::CrashBeforeSend)? {
                 return Ok(VecDeque::new());
@@ -93,19 +94,26 @@ impl World {
         for (session, _) in closes {
             self.end_of(node, session, |link, side| link.hang_up(side));
         }
+        self.check_clock(node, &events)?;
         for event in events {
             self.check_event(node, &event)?;
+            if let Event::Changed(changed) = &event
+                && !self.is_hostile
+            {
+                self.nodes[node].watch.see(changed)?;
+            }
             self.seen.extend(Sight::of(&event));
             self.nodes[node].events.push(event);
         }
         let it = &mut self.nodes[node];
-        it.wake_at = wake_at.map(|at| at.saturating_sub(it.uptime_ms));
+        it.wake_at = wake_at.map(|at| it.when(at));
         Ok(rooms)
     }
 
     /// Puts a message on its link. Returns whether the transport took it.
     fn send(&mut self, node: usize, session: SessionId, frame: Bytes) -> Result<bool, Failure> {
         let bytes = frame.len();
+        self.trace.note(format_args!("{node} says {bytes} bytes in {}", session.0));
         if bytes > FRAME_BYTES_MAX {
             return Err(Law::Bounds.broken(format!("a frame of {bytes} bytes")));
         }
@@ -143,19 +151,33 @@ impl World {
     }
 
     /// Flushes a node's store, and says so to its engine; of a flush before, it hears first.
-    pub(crate) fn sync(&mut self, node: usize) -> Result<(), Failure> {
+    pub fn sync(&mut self, node: usize) -> Result<(), Failure> {
         self.hear(node)?;
         self.flush(node)?;
         self.hear(node)
     }
 
+    /// A store that fails is given up, and opened again on what its disk holds.
+    fn fail_over(&mut self, node: usize, error: StoreError) -> Result<(), Failure> {
+        if !self.nodes[node].is_disk_bad {
+            return Err(error.into());
+        }
+        self.trace.note(format_args!("{node} stops: {error}"));
+        self.seen.insert(Sight::StoreFails);
+        self.crash(node, 0)
+    }
+
     /// Flushes a node's store. More may be applied before its engine [hears](Self::hear) of it.
-    pub(crate) fn flush(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].flush()
+    pub fn flush(&mut self, node: usize) -> Result<(), Failure> {
+        self.trace.note(format_args!("{node} flushes"));
+        match self.nodes[node].flush() {
+            Ok(()) => Ok(()),
+            Err(error) => self.fail_over(node, error),
+        }
     }
 
     /// Tells an engine of the flush before.
-    pub(crate) fn hear(&mut self, node: usize) -> Result<(), Failure> {
+    pub fn hear(&mut self, node: usize) -> Result<(), Failure> {
         let Some(through) = self.nodes[node].flushed.take() else { return Ok(()) };
         if self.burn(node, Sight::CrashBeforeSynced)? {
             return Ok(());

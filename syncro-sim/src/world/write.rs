@@ -1,14 +1,15 @@
 //! What applications do to records.
 
 use syncro_core::{
-    Edit, Encoded, Field, Fields, Input, Mark, Name, Proposal, RecordId, RecordKey, Value, View,
+    Edit, Encoded, Error, Field, Fields, Input, Mark, Name, Proposal, RecordId, RecordKey, Value,
+    View,
 };
 
 use super::{Failure, Law, World};
 
 /// A write of an application. What does not fit the record's life is left out.
 #[derive(Clone, Debug)]
-pub(crate) enum Write {
+pub enum Write {
     /// Sets the field of a note, creating it where there is none.
     Put {
         id: u8,
@@ -54,6 +55,20 @@ pub(crate) enum Write {
         value: u8,
         by: i8,
     },
+    /// Saves a card as the version of the program knows it that the node runs.
+    Card {
+        id: u8,
+        value: u8,
+    },
+    /// Creates a record, or changes the one that is there to be like this one: what an application does.
+    Save {
+        key: RecordKey,
+        fields: Fields,
+    },
+    /// Destroys a record of an application.
+    Drop {
+        key: RecordKey,
+    },
     /// Fills a note with many bytes.
     Large {
         id: u8,
@@ -62,12 +77,23 @@ pub(crate) enum Write {
 }
 
 /// The key of a note.
-pub(crate) fn note(id: u8) -> RecordKey {
+pub fn note(id: u8) -> RecordKey {
     RecordKey { model: name("note"), id: RecordId::Int(i64::from(id)) }
 }
 
+/// The key of a card.
+pub(crate) fn card(id: u8) -> RecordKey {
+    RecordKey { model: name("card"), id: RecordId::Int(i64::from(id)) }
+}
+
+/// The fields of a card that a version of the program knows: the second one has added a field, and has no use
+/// for another.
+pub(crate) fn card_fields(version: u8) -> [&'static str; 2] {
+    [["title", "price"], ["title", "note"]][usize::from(version % 2)]
+}
+
 /// The key of the tally.
-pub(crate) fn tally() -> RecordKey {
+pub fn tally() -> RecordKey {
     RecordKey { model: name("tally"), id: RecordId::Int(0) }
 }
 
@@ -76,7 +102,7 @@ pub(crate) fn twins() -> [RecordKey; 2] {
     ["left", "right"].map(|id| RecordKey { model: name("twin"), id: RecordId::text(id).unwrap() })
 }
 
-pub(crate) fn name(text: &str) -> Name {
+pub fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
@@ -90,11 +116,15 @@ fn int(value: u8) -> Encoded {
 
 impl World {
     /// Writes, and looks that what was written is what is seen. Returns whether anything was recorded.
-    pub(crate) fn write(&mut self, node: usize, write: &Write) -> Result<bool, Failure> {
+    pub fn write(&mut self, node: usize, write: &Write) -> Result<bool, Failure> {
         let mut proposal = Proposal::default();
         let mut wanted: Vec<(RecordKey, Name, Value)> = Vec::new();
         let (opens, before) = (self.opens, self.nodes[node].log.entries().len());
         self.draft(node, write, &mut proposal, &mut wanted)?;
+        let unknown = match write {
+            Write::Card { id, .. } => self.unknown(node, &card(*id))?,
+            _ => Vec::new(),
+        };
         self.ledger.raising = match write {
             Write::Tally { by } | Write::Several { by, .. } => i64::from(*by),
             _ => 0,
@@ -113,11 +143,14 @@ impl World {
                 return Err(Law::Reference.broken(detail));
             }
         }
+        if let Write::Card { id, .. } = write {
+            self.check_unknown(node, &card(*id), unknown)?;
+        }
         Ok(self.nodes[node].log.entries().len() > before)
     }
 
     /// Proposes a transaction that fits.
-    pub(crate) fn propose(&mut self, node: usize, proposal: Proposal) -> Result<(), Failure> {
+    pub fn propose(&mut self, node: usize, proposal: Proposal) -> Result<(), Failure> {
         self.try_input(node, Input::Propose(proposal))?.map_err(Failure::from)
     }
 
@@ -139,7 +172,7 @@ impl World {
             proposal.update(key, edits).unwrap();
             Ok::<(), Failure>(())
         };
-        match *write {
+        match write.clone() {
             Write::Put { id, field: number, value } => {
                 let value = Value::Int(i128::from(value));
                 edit(proposal, note(id), vec![Edit::value(field(number), value.encode())])?;
@@ -188,6 +221,19 @@ impl World {
                 }
                 edit(proposal, note(id.wrapping_add(1)), vec![Edit::value(field(0), int(value))])?;
             }
+            Write::Card { id, value } => {
+                let version = self.nodes[node].version;
+                let fields = card_fields(version).into_iter();
+                let fields = fields.map(|field| (field.to_owned(), Value::Int(value.into())));
+                let fields = Fields::from_values(&fields.collect()).unwrap();
+                self.save(node, card(id), &fields, proposal)?;
+            }
+            Write::Save { key, fields } => self.save(node, key, &fields, proposal)?,
+            Write::Drop { key } => {
+                if is_alive(&key)? {
+                    proposal.destroy(key).unwrap();
+                }
+            }
             Write::Large { id, kib } => {
                 let value = Value::Bytes(vec![kib; usize::from(kib) << 10]);
                 edit(proposal, note(id), vec![Edit::value(name("body"), value.encode())])?;
@@ -197,14 +243,30 @@ impl World {
         Ok(())
     }
 
+    fn save(
+        &self,
+        node: usize,
+        key: RecordKey,
+        fields: &Fields,
+        proposal: &mut Proposal,
+    ) -> Result<(), Failure> {
+        let record = self.nodes[node].store.record(&key)?.unwrap_or_default();
+        if record.is_alive() {
+            let edits = fields.edits_from(&Fields::of(&record)).map_err(Error::from)?;
+            Ok(proposal.update(key, edits).map_err(Error::from)?)
+        } else {
+            Ok(proposal.create(key, fields).map_err(Error::from)?)
+        }
+    }
+
     /// The visible fields of a record.
-    pub(crate) fn fields(&self, node: usize, key: &RecordKey) -> Option<Fields> {
+    pub fn fields(&self, node: usize, key: &RecordKey) -> Option<Fields> {
         let record = self.nodes[node].store.record(key).unwrap()?;
         record.is_alive().then(|| Fields::of(&record))
     }
 
     /// The plain value of one field.
-    pub(crate) fn value(&self, node: usize, key: &RecordKey, field: &str) -> Option<Value> {
+    pub fn value(&self, node: usize, key: &RecordKey, field: &str) -> Option<Value> {
         match self.fields(node, key)?.get(field)? {
             Field::Value(value) => Some(value.decode()),
             Field::Counter(sum) => Some(Value::from(*sum)),
@@ -213,7 +275,7 @@ impl World {
     }
 
     /// The title of a note.
-    pub(crate) fn title(&self, node: usize, id: u8) -> Option<u8> {
+    pub fn title(&self, node: usize, id: u8) -> Option<u8> {
         match self.value(node, &note(id), "title")? {
             Value::Int(int) => u8::try_from(int).ok(),
             other => panic!("{other:?} is no title"),
@@ -221,7 +283,7 @@ impl World {
     }
 
     /// The mark of the newest transaction's first scribe.
-    pub(crate) fn newest_mark(&self, node: usize) -> Option<Mark> {
+    pub fn newest_mark(&self, node: usize) -> Option<Mark> {
         let last = self.nodes[node].log.entries().last()?;
         last.transaction.scribes().first().map(|scribe| scribe.mark)
     }

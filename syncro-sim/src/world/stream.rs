@@ -19,14 +19,14 @@ use super::{Failure, Law};
 
 /// What is read from a stream.
 #[derive(Clone, Debug)]
-pub(crate) enum Piece {
+pub enum Piece {
     Message(Bytes),
     /// The stream is over, be it in the middle of a frame.
     End,
 }
 
 #[derive(Debug)]
-pub(crate) struct Stream {
+pub struct Stream {
     /// Frames under way, each with its prefix; of the first, what has not arrived.
     under_way: VecDeque<Bytes>,
     /// How many bytes of the first have arrived.
@@ -40,7 +40,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let arrivals = Arrivals::default();
         // Frames are written below, by hand: what is read does not depend on how we write.
         let (reader, _) =
@@ -49,7 +49,7 @@ impl Stream {
         Self { under_way, begun: 0, is_ending: false, is_over: false, arrivals, reader }
     }
 
-    pub(crate) fn write(&mut self, message: &Bytes) {
+    pub fn write(&mut self, message: &Bytes) {
         let mut frame = BytesMut::with_capacity(4 + message.len());
         frame.put_u32(u32::try_from(message.len()).unwrap());
         frame.put_slice(message);
@@ -57,37 +57,37 @@ impl Stream {
     }
 
     /// Ends the stream, after what was written. It ends only once.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.is_ending = !self.is_over;
     }
 
     /// What is under way never arrives.
-    pub(crate) fn lose(&mut self) {
+    pub fn lose(&mut self) {
         self.under_way.clear();
         self.begun = 0;
         self.is_ending = false;
     }
 
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.under_way.is_empty() && !self.is_ending
     }
 
-    pub(crate) fn bytes_under_way(&self) -> usize {
+    pub fn bytes_under_way(&self) -> usize {
         self.under_way.iter().map(Bytes::len).sum()
     }
 
     /// What is missing of the oldest frame; 1, for the end, when there is none.
-    pub(crate) fn bytes_to_next(&self) -> usize {
+    pub fn bytes_to_next(&self) -> usize {
         self.under_way.front().map_or(1, Bytes::len)
     }
 
     /// How many bytes of a frame have arrived whose rest has not.
-    pub(crate) fn bytes_begun(&self) -> usize {
+    pub fn bytes_begun(&self) -> usize {
         self.begun
     }
 
     /// Lets so many bytes arrive in one chunk, and the end if there are fewer.
-    pub(crate) fn arrive(&mut self, mut bytes: usize) {
+    pub fn arrive(&mut self, mut bytes: usize) {
         let mut chunk = BytesMut::new();
         while bytes > 0
             && let Some(first) = self.under_way.front_mut()
@@ -111,7 +111,7 @@ impl Stream {
     }
 
     /// Reads on; `None` until more arrives, and after the end.
-    pub(crate) fn read(&mut self) -> Result<Option<Piece>, Failure> {
+    pub fn read(&mut self) -> Result<Option<Piece>, Failure> {
         if self.is_over {
             return Ok(None);
         }

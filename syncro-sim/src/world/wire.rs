@@ -7,7 +7,7 @@ use syncro_core::{NodeId, Point, Transaction, from_json, to_json};
 use super::World;
 
 /// Reads a message in either encoding.
-pub(crate) fn read(frame: &Bytes) -> Value {
+pub fn read(frame: &Bytes) -> Value {
     if frame.first() == Some(&b'{') {
         return serde_json::from_slice(frame).unwrap();
     }
@@ -15,43 +15,43 @@ pub(crate) fn read(frame: &Bytes) -> Value {
 }
 
 /// The type of a message.
-pub(crate) fn kind(frame: &Bytes) -> String {
+pub fn kind(frame: &Bytes) -> String {
     read(frame)["type"].as_str().unwrap().to_owned()
 }
 
 /// How many transactions a message carries.
-pub(crate) fn transactions(frame: &Bytes) -> usize {
+pub fn transactions(frame: &Bytes) -> usize {
     let message = read(frame);
     let Some(items) = message["transactions"].as_array() else { return 0 };
     items.iter().filter(|item| item.as_array().is_some_and(|item| item.len() == 4)).count()
 }
 
 /// How many transactions one side of a link has sent.
-pub(crate) fn sent(world: &World, link: usize, side: usize) -> usize {
+pub fn sent(world: &World, link: usize, side: usize) -> usize {
     let tape = world.links[link].tape.as_ref().unwrap();
     tape.iter().filter(|(from, _)| *from == side).map(|(_, frame)| transactions(frame)).sum()
 }
 
 /// Writes a message as JSON.
-pub(crate) fn frame(message: &Value) -> Bytes {
+pub fn frame(message: &Value) -> Bytes {
     serde_json::to_vec(message).unwrap().into()
 }
 
 /// Writes a message as MessagePack.
-pub(crate) fn packed(message: &Value) -> Bytes {
+pub fn packed(message: &Value) -> Bytes {
     from_json(&frame(message)).unwrap().into()
 }
 
-pub(crate) fn bytes(bytes: &[u8]) -> Value {
+pub fn bytes(bytes: &[u8]) -> Value {
     use base64::Engine;
     json!({ "$bytes": base64::engine::general_purpose::STANDARD.encode(bytes) })
 }
 
-pub(crate) fn point(point: Point) -> Value {
+pub fn point(point: Point) -> Value {
     json!([point.offset, bytes(&point.digest.0)])
 }
 
-pub(crate) fn hello(node: NodeId) -> Value {
+pub fn hello(node: NodeId) -> Value {
     json!({
         "type": "hello", "version": 1, "node": bytes(node.as_bytes()), "epoch": 77,
         "clock": 0, "nonce": 77, "frame": 8 << 20, "window": 4 << 20, "encodings": ["json", "msgpack"],
@@ -59,22 +59,22 @@ pub(crate) fn hello(node: NodeId) -> Value {
     })
 }
 
-pub(crate) fn sync(ladder: &[Point]) -> Value {
+pub fn sync(ladder: &[Point]) -> Value {
     json!({ "type": "sync", "ladder": ladder.iter().copied().map(point).collect::<Vec<_>>() })
 }
 
-pub(crate) fn scribes(from: Point, to: Point, items: Vec<Value>) -> Value {
+pub fn scribes(from: Point, to: Point, items: Vec<Value>) -> Value {
     json!({
         "type": "scribes", "from": point(from), "to": point(to), "end": to.offset,
         "transactions": items,
     })
 }
 
-pub(crate) fn ack(at: Point, credit: u64) -> Value {
+pub fn ack(at: Point, credit: u64) -> Value {
     json!({ "type": "ack", "point": point(at), "credit": credit })
 }
 
 /// A transaction as an item of `scribes`.
-pub(crate) fn item(transaction: &Transaction) -> Value {
+pub fn item(transaction: &Transaction) -> Value {
     serde_json::from_slice(&to_json(transaction.bytes()).unwrap()).unwrap()
 }

@@ -3,7 +3,7 @@
 //! `driver.rs` follows the engine's contract to the letter and checks as it goes what must hold at every
 //! moment; `check.rs` has what that is, and what must hold once the world is at rest.
 
-pub(crate) mod check;
+mod check;
 mod driver;
 mod failure;
 mod life;
@@ -13,76 +13,92 @@ mod pair;
 mod sight;
 mod stranger;
 mod stream;
-pub(crate) mod wire;
+mod trace;
+mod watch;
+pub mod wire;
 mod write;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use crate::model::Demand;
 use bytes::Bytes;
 use syncro_core::limits::ECHO_DELAY_MS;
 use syncro_core::{Author, CloseReason, Encoding, Event, Input, Now, Point, Role, SessionId};
 
-pub(crate) use driver::Fuse;
-pub(crate) use failure::{Failure, Law};
-pub(crate) use life::Machine;
-pub(crate) use link::{End, Link};
-pub(crate) use node::TestNode;
-pub(crate) use pair::{A, B, Pair};
-pub(crate) use sight::Sight;
-pub(crate) use stranger::{STRANGER, Stranger};
-pub(crate) use stream::Piece;
-pub(crate) use write::{Write, name, note, tally};
+pub use check::{Topology, at, contents, states};
+pub use driver::Fuse;
+pub use failure::{Failure, Law};
+pub use life::Machine;
+pub use link::{End, Link};
+pub use node::TestNode;
+pub use pair::{A, B, Pair};
+pub use sight::Sight;
+pub use stranger::{STRANGER, Stranger};
+pub use stream::Piece;
+pub use trace::Trace;
+pub use watch::Watch;
+pub use write::{Write, name, note, tally};
 
 /// Where wall clocks start: some day in 2024.
-pub(crate) const WALL_MS: u64 = 1_710_000_000_000;
+pub const WALL_MS: u64 = 1_710_000_000_000;
 
 /// More messages than any world of these tests has to say before it is at rest.
 const MESSAGES_MAX: usize = 50_000;
 
 /// What happened in a world so far, seen from outside of it.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     /// Every transaction that somebody proposed.
-    pub(crate) proposed: HashSet<Bytes>,
+    pub proposed: HashSet<Bytes>,
     /// By the point after it: the point before a transaction in some log, and the transaction.
-    pub(crate) steps: HashMap<Point, (Point, Bytes)>,
+    pub steps: HashMap<Point, (Point, Bytes)>,
+    /// By transaction: the one before it in the log of its author when it was written; several, where halves of
+    /// a cloned machine happened to write the same.
+    pub causes: HashMap<Bytes, Vec<Option<Bytes>>>,
     /// The raises of tallies, by transaction.
-    pub(crate) raises: HashMap<Bytes, i64>,
+    pub raises: HashMap<Bytes, i64>,
     /// The raise of the transaction that is being proposed.
-    pub(crate) raising: i64,
+    pub raising: i64,
     /// Authors that a snapshot clone made two engines of.
-    pub(crate) shared: HashSet<Author>,
+    pub shared: HashSet<Author>,
 }
 
 /// How long a machine had been up when the world began: no two for equally long, nor do clones count alike.
-pub(crate) fn uptime_ms(node: usize) -> u64 {
+pub fn uptime_ms(node: usize) -> u64 {
     10_000_000 * node as u64
 }
 
 #[derive(Debug)]
-pub(crate) struct World {
-    pub(crate) nodes: Vec<TestNode>,
-    pub(crate) links: Vec<Link>,
-    pub(crate) ledger: Ledger,
+pub struct World {
+    pub nodes: Vec<TestNode>,
+    pub links: Vec<Link>,
+    pub ledger: Ledger,
     /// Whether sync points and receipts are compared at once with what they cover. Off, a bug has to show
     /// in what becomes of the records and logs.
-    pub(crate) is_strict: bool,
+    pub is_strict: bool,
     /// Whether sessions of this world may end by a peer's offence: only where somebody is hostile.
-    pub(crate) is_hostile: bool,
-    pub(crate) now_ms: u64,
+    pub is_hostile: bool,
+    pub now_ms: u64,
     /// In what chunks bytes arrive while the world settles, in turn; `None` for one message after the other.
-    pub(crate) chunks: Option<[usize; 2]>,
+    pub chunks: Option<[usize; 2]>,
     /// What happened that does not happen in every story.
-    pub(crate) seen: BTreeSet<Sight>,
+    pub seen: BTreeSet<Sight>,
+    /// What an application demands of every node at rest.
+    pub(crate) demand: Option<Demand>,
+    /// What happened, line by line.
+    pub trace: Trace,
+    /// By how much the clocks of new nodes are too fast, in millionths, in turn.
+    pub rates_ppm: [i64; 2],
     /// Messages delivered.
     messages: usize,
     opens: u64,
     last_session: u64,
 }
 
-impl World {
-    pub(crate) fn new(nodes: usize) -> Result<Self, Failure> {
-        let mut world = Self {
+impl Default for World {
+    /// A world without nodes.
+    fn default() -> Self {
+        Self {
             nodes: Vec::new(),
             links: Vec::new(),
             ledger: Ledger::default(),
@@ -91,10 +107,20 @@ impl World {
             now_ms: 1_000,
             chunks: None,
             seen: BTreeSet::new(),
+            demand: None,
+            trace: Trace::default(),
+            rates_ppm: [0; 2],
             messages: 0,
             opens: 0,
             last_session: 0,
-        };
+        }
+    }
+}
+
+impl World {
+    /// A world with so many nodes.
+    pub fn new(nodes: usize) -> Result<Self, Failure> {
+        let mut world = Self::default();
         for number in 0..nodes {
             world.add_node(&format!("node {number}"))?;
         }
@@ -102,32 +128,19 @@ impl World {
     }
 
     /// The two clocks of a node.
-    pub(crate) fn now(&self, node: usize) -> Now {
-        let TestNode { skew_ms, uptime_ms, .. } = self.nodes[node];
-        self.clocks(skew_ms, uptime_ms)
-    }
-
-    fn clocks(&self, skew_ms: i64, uptime_ms: u64) -> Now {
-        Now {
-            wall_ms: (WALL_MS + self.now_ms).saturating_add_signed(skew_ms),
-            monotonic_ms: self.now_ms + uptime_ms,
-        }
+    pub fn now(&self, node: usize) -> Now {
+        self.nodes[node].now(self.now_ms)
     }
 
     /// Connects two nodes, and returns the number of the link.
-    pub(crate) fn connect(
-        &mut self,
-        a: usize,
-        b: usize,
-        encoding: Encoding,
-    ) -> Result<usize, Failure> {
+    pub fn connect(&mut self, a: usize, b: usize, encoding: Encoding) -> Result<usize, Failure> {
         self.last_session += 1;
         let session = SessionId(self.last_session);
         self.connect_as([(a, session), (b, session)], encoding)
     }
 
     /// Connects two nodes, the first of which dials, in sessions of the numbers given.
-    pub(crate) fn connect_as(
+    pub fn connect_as(
         &mut self,
         ends: [(usize, SessionId); 2],
         encoding: Encoding,
@@ -141,20 +154,20 @@ impl World {
 
     /// Delivers the oldest message under way to one side of a link, or what is missing of it. Returns
     /// whether anything was under way.
-    pub(crate) fn deliver(&mut self, link: usize, side: usize) -> Result<bool, Failure> {
+    pub fn deliver(&mut self, link: usize, side: usize) -> Result<bool, Failure> {
         let bytes = self.links[link].ends[side].incoming.bytes_to_next();
         self.arrive(link, side, bytes)
     }
 
     /// The nodes at the other ends of a node's links.
-    pub(crate) fn peers(&self, node: usize) -> Vec<usize> {
+    pub fn peers(&self, node: usize) -> Vec<usize> {
         let ends = self.links.iter().map(|link| [link.ends[0].node, link.ends[1].node]);
         let others = ends.filter(|ends| ends.contains(&node)).map(|[a, b]| a + b - node);
         others.collect()
     }
 
     /// Delivers the oldest message of each of a node's links to it.
-    pub(crate) fn deliver_to(&mut self, node: usize) -> Result<(), Failure> {
+    pub fn deliver_to(&mut self, node: usize) -> Result<(), Failure> {
         for link in 0..self.links.len() {
             for side in 0..2 {
                 if self.links[link].ends[side].node == node {
@@ -166,17 +179,13 @@ impl World {
     }
 
     /// Lets so many bytes arrive at one side of a link, in one chunk. Returns whether anything was under way.
-    pub(crate) fn arrive(
-        &mut self,
-        link: usize,
-        side: usize,
-        bytes: usize,
-    ) -> Result<bool, Failure> {
+    pub fn arrive(&mut self, link: usize, side: usize, bytes: usize) -> Result<bool, Failure> {
         let end = &mut self.links[link].ends[side];
-        if bytes == 0 || end.node == STRANGER || end.incoming.is_idle() {
+        if bytes == 0 || end.node == STRANGER || end.is_blocked || end.incoming.is_idle() {
             return Ok(false);
         }
         let (node, session) = (end.node, end.session);
+        self.trace.note(format_args!("{bytes} bytes to {node} in {}", session.0));
         end.incoming.arrive(bytes);
         loop {
             let end = &mut self.links[link].ends[side];
@@ -199,14 +208,15 @@ impl World {
     }
 
     /// Breaks a link: what is under way is gone, and both sides notice.
-    pub(crate) fn cut(&mut self, link: usize) -> Result<(), Failure> {
+    pub fn cut(&mut self, link: usize) -> Result<(), Failure> {
         self.sever(link, 0)?;
         self.sever(link, 1)
     }
 
     /// Breaks a link at a byte of what is under way to each side, modulo how many there are.
-    pub(crate) fn cut_at(&mut self, link: usize, bytes: [usize; 2]) -> Result<(), Failure> {
+    pub fn cut_at(&mut self, link: usize, bytes: [usize; 2]) -> Result<(), Failure> {
         self.links[link].is_broken = true;
+        self.links[link].ends.iter_mut().for_each(|end| end.is_blocked = false);
         for (side, bytes) in bytes.into_iter().enumerate() {
             let under_way = self.links[link].ends[side].incoming.bytes_under_way();
             self.arrive(link, side, bytes % (under_way + 1))?;
@@ -215,10 +225,11 @@ impl World {
     }
 
     /// Breaks a link, but only one side notices; the other finds out by its clock.
-    pub(crate) fn sever(&mut self, link: usize, side: usize) -> Result<(), Failure> {
+    pub fn sever(&mut self, link: usize, side: usize) -> Result<(), Failure> {
         let it = &mut self.links[link];
         it.is_broken = true;
         for end in &mut it.ends {
+            end.is_blocked = false;
             let sight = match end.incoming.bytes_begun() {
                 0 => None,
                 1..4 => Some(Sight::CutInPrefix),
@@ -232,7 +243,7 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn cut_all(&mut self) -> Result<(), Failure> {
+    pub fn cut_all(&mut self) -> Result<(), Failure> {
         for link in 0..self.links.len() {
             self.cut(link)?;
         }
@@ -241,19 +252,14 @@ impl World {
     }
 
     /// A host ends a session.
-    pub(crate) fn hang_up(&mut self, link: usize, side: usize) -> Result<(), Failure> {
+    pub fn hang_up(&mut self, link: usize, side: usize) -> Result<(), Failure> {
         let end = &self.links[link].ends[side];
         let (node, session) = (end.node, end.session);
         self.input(node, Input::Close { session, reason: CloseReason::Done })
     }
 
     /// Lets the transport of one side take nothing, or everything that it left.
-    pub(crate) fn stall(
-        &mut self,
-        link: usize,
-        side: usize,
-        is_stalled: bool,
-    ) -> Result<(), Failure> {
+    pub fn stall(&mut self, link: usize, side: usize, is_stalled: bool) -> Result<(), Failure> {
         let end = &mut self.links[link].ends[side];
         end.is_stalled = is_stalled;
         let (node, session) = (end.node, end.session);
@@ -265,7 +271,7 @@ impl World {
     }
 
     /// Lets time pass; engines are woken when they asked for it.
-    pub(crate) fn advance(&mut self, ms: u64) -> Result<(), Failure> {
+    pub fn advance(&mut self, ms: u64) -> Result<(), Failure> {
         let until = self.now_ms + ms;
         loop {
             let due = self.nodes.iter().enumerate();
@@ -279,7 +285,7 @@ impl World {
     }
 
     /// Delivers, flushes and waits until nobody has anything to say.
-    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
+    pub fn settle(&mut self) -> Result<(), Failure> {
         let messages = self.messages;
         loop {
             while self.deliver_round()? {
@@ -295,9 +301,9 @@ impl World {
                 }
                 continue;
             }
-            self.advance(ECHO_DELAY_MS)?;
-            let is_busy = |link: &Link| link.ends.iter().any(|end| !end.incoming.is_idle());
-            if !self.links.iter().any(is_busy) && !self.nodes.iter().any(TestNode::has_news) {
+            // Some clocks are slow.
+            self.advance(2 * ECHO_DELAY_MS)?;
+            if self.links.iter().all(Link::is_idle) && !self.nodes.iter().any(TestNode::has_news) {
                 return Ok(());
             }
         }
@@ -324,7 +330,7 @@ impl World {
     }
 
     /// The events of a node since they were last taken.
-    pub(crate) fn take_events(&mut self, node: usize) -> Vec<Event> {
+    pub fn take_events(&mut self, node: usize) -> Vec<Event> {
         std::mem::take(&mut self.nodes[node].events)
     }
 }

@@ -4,7 +4,7 @@ use syncro_core::{CloseReason, Event};
 
 /// Something that happens in some stories and not in others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Sight {
+pub enum Sight {
     /// A line broke between the bytes of a length.
     CutInPrefix,
     /// A line broke after a length and before the end of its message.
@@ -48,10 +48,18 @@ pub(crate) enum Sight {
     Stall,
     /// So much waited for room that nothing more was sent.
     FullBuffer,
+    /// A write to a disk failed.
+    StoreFails,
+    /// A disk had no room for something.
+    FullDisk,
+    /// A wall clock jumped by years.
+    Jump,
+    /// A program was replaced by another version.
+    Upgrade,
 }
 
 impl Sight {
-    pub(crate) const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -78,9 +86,13 @@ impl Sight {
         Self::Silent,
         Self::Stall,
         Self::FullBuffer,
+        Self::StoreFails,
+        Self::FullDisk,
+        Self::Jump,
+        Self::Upgrade,
     ];
 
-    pub(super) fn of(event: &Event) -> Option<Self> {
+    pub(crate) fn of(event: &Event) -> Option<Self> {
         match event {
             Event::Collision { .. } => Some(Self::Collision),
             Event::Forked { .. } => Some(Self::Forked),

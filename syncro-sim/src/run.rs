@@ -1,0 +1,182 @@
+//! Seeds: each is one world, one story and one verdict.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::model::Demand;
+use crate::story::Story;
+use crate::swarm::{Swarm, stories, writes};
+use crate::world::{Failure, Law, Sight, Trace, World, Write};
+
+/// Attempts at a shorter story that fails, at most.
+const SHRINKS_MAX: usize = 2_000;
+
+/// What is run for each seed: stories of writes, under a swarm of faults that the seed chooses.
+#[derive(Clone, Debug)]
+pub struct Sim {
+    writes: BoxedStrategy<Write>,
+    is_lenient: bool,
+    demand: Option<Demand>,
+}
+
+/// A seed that ended well.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// The hash of its trace.
+    pub hash: u64,
+    /// What there was to see.
+    pub seen: BTreeSet<Sight>,
+}
+
+/// A seed whose world broke a law.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The seed.
+    pub seed: u64,
+    /// The law, and how it was broken, in the shrunk story.
+    pub failure: Failure,
+    /// The shortest story that was found to break it.
+    pub story: Story,
+    /// What happens in it.
+    pub lines: Vec<String>,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.lines {
+            writeln!(f, "  {line}")?;
+        }
+        write!(f, "seed {}: {}", self.seed, self.failure)
+    }
+}
+
+impl Default for Sim {
+    /// Writes of every sort that the world itself has.
+    fn default() -> Self {
+        Self { writes: writes().boxed(), is_lenient: false, demand: None }
+    }
+}
+
+impl Sim {
+    /// Stories of other writes.
+    pub fn of(writes: impl Strategy<Value = Write> + 'static) -> Self {
+        Self { writes: writes.boxed(), ..Self::default() }
+    }
+
+    /// A story whose failure is shorter to read where sync points and receipts are not compared at once with what
+    /// they cover: a bug has to show in what becomes of records and logs.
+    pub fn lenient(self) -> Self {
+        Self { is_lenient: true, ..self }
+    }
+
+    pub(crate) fn demanding(self, demand: Demand) -> Self {
+        Self { demand: Some(demand), ..self }
+    }
+
+    /// Plays the story of a seed.
+    ///
+    /// # Errors
+    ///
+    /// The law that was broken, with the shortest story that breaks it. Finding that takes many times as long
+    /// as playing it.
+    pub fn run(&self, seed: u64) -> Result<Passed, Box<Found>> {
+        let (story, mut trace) = (self.tree(seed).current(), Trace::default());
+        match self.play(&story, &mut trace) {
+            Ok(seen) => Ok(Passed { hash: trace.hash(), seen }),
+            Err(failure) => Err(Box::new(self.shrink(seed, failure))),
+        }
+    }
+
+    /// Plays the story of a seed twice, which must be the same twice.
+    ///
+    /// # Errors
+    ///
+    /// Like [`run`](Self::run).
+    pub fn run_twice(&self, seed: u64) -> Result<Passed, Box<Found>> {
+        let passed = self.run(seed)?;
+        let again = self.run(seed)?;
+        if again.hash == passed.hash {
+            return Ok(passed);
+        }
+        let detail = format!("traces {:x} and {:x}", passed.hash, again.hash);
+        let failure = Law::Determinism.broken(detail);
+        let story = self.story(seed);
+        Err(Box::new(Found { seed, failure, lines: self.lines(&story), story }))
+    }
+
+    /// The first failure of a seed, unshrunk.
+    pub fn first_failure(&self, seed: u64) -> Option<Failure> {
+        self.play(&self.story(seed), &mut Trace::default()).err()
+    }
+
+    /// The story of a seed.
+    pub fn story(&self, seed: u64) -> Story {
+        self.tree(seed).current()
+    }
+
+    /// What happens in a story, line by line, up to its end or to the law that it breaks.
+    pub fn lines(&self, story: &Story) -> Vec<String> {
+        let mut trace = Trace::with_lines();
+        let played = self.play(story, &mut trace);
+        let mut lines = trace.lines().to_vec();
+        lines.push(match played {
+            Ok(_) => format!("all is well: trace {:016x}", trace.hash()),
+            Err(failure) => failure.to_string(),
+        });
+        lines
+    }
+
+    fn tree(&self, seed: u64) -> impl ValueTree<Value = Story> + use<> {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+        let stories = stories(Swarm::of(seed), self.writes.clone());
+        match stories.new_tree(&mut runner) {
+            Ok(tree) => tree,
+            Err(reason) => panic!("the strategy of the writes gives none: {reason}"),
+        }
+    }
+
+    /// A panic is a law broken, too: whoever panics took the node down.
+    fn play(&self, story: &Story, trace: &mut Trace) -> Result<BTreeSet<Sight>, Failure> {
+        let mut world = World::default();
+        world.is_strict = !self.is_lenient;
+        world.demand = self.demand.clone();
+        let played = catch_unwind(AssertUnwindSafe(|| story.play_in(world, trace)));
+        played.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(Law::Panic.broken(text.unwrap_or_default()))
+        })
+    }
+
+    /// The shortest story that breaks the same law.
+    fn shrink(&self, seed: u64, mut failure: Failure) -> Found {
+        let mut tree = self.tree(seed);
+        let mut story = tree.current();
+        for _ in 0..SHRINKS_MAX {
+            if !tree.simplify() {
+                break;
+            }
+            loop {
+                let shorter = tree.current();
+                match self.play(&shorter, &mut Trace::default()) {
+                    Err(found) if found.law == failure.law => {
+                        (story, failure) = (shorter, found);
+                        break;
+                    }
+                    _ if !tree.complicate() => {
+                        return Found { seed, failure, lines: self.lines(&story), story };
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Found { seed, failure, lines: self.lines(&story), story }
+    }
+}

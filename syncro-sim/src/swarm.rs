@@ -1,0 +1,226 @@
+//! Random stories: a seed says which faults there are in its world, and how often.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::Union;
+
+use crate::story::{Op, Story};
+use crate::world::{Topology, Write};
+
+/// How often each sort of fault happens in a world; in most worlds, some never do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Swarm {
+    weights: [u32; Fault::ALL.len()],
+    ops_max: usize,
+}
+
+/// A sort of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Cut,
+    HalfOpen,
+    Blocked,
+    Slow,
+    Crash,
+    Fuse,
+    Restore,
+    FileClone,
+    MachineClone,
+    Clock,
+    Jump,
+    BadDisk,
+    FullDisk,
+    Upgrade,
+}
+
+impl Fault {
+    const ALL: [Self; 14] = [
+        Self::Cut,
+        Self::HalfOpen,
+        Self::Blocked,
+        Self::Slow,
+        Self::Crash,
+        Self::Fuse,
+        Self::Restore,
+        Self::FileClone,
+        Self::MachineClone,
+        Self::Clock,
+        Self::Jump,
+        Self::BadDisk,
+        Self::FullDisk,
+        Self::Upgrade,
+    ];
+}
+
+impl Default for Swarm {
+    /// Everything, as often as is usual.
+    fn default() -> Self {
+        Self { weights: [2; Fault::ALL.len()], ops_max: 60 }
+    }
+}
+
+impl Swarm {
+    /// What a seed says: about half of the faults, each at a rate of its own, in a story of some length.
+    pub fn of(seed: u64) -> Self {
+        // SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
+        let mut state = seed;
+        let mut random = || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        };
+        let weights = [(); Fault::ALL.len()].map(|()| match random() % 4 {
+            0 | 1 => 0,
+            2 => 2,
+            _ => 6,
+        });
+        let ops_max = [30, 60, 60, 150][(random() % 4) as usize];
+        Self { weights, ops_max }
+    }
+
+    fn weight(&self, fault: Fault) -> u32 {
+        self.weights[fault as usize]
+    }
+}
+
+/// Stories of a swarm, whose writes are of one sort or another.
+pub fn stories(swarm: Swarm, writes: BoxedStrategy<Write>) -> impl Strategy<Value = Story> {
+    let topology = prop_oneof![Just(Topology::Line), Just(Topology::Ring), Just(Topology::Star)];
+    // A small one and a large one: a world of small ones alone would take long.
+    let chunks = (1..300_u32, 1000..100_000_u32).prop_map(|(small, large)| [small, large]);
+    let chunks = proptest::option::of(chunks);
+    let rate = match swarm.weight(Fault::Clock) {
+        0 => Just(0).boxed(),
+        _ => (-30_000..30_000_i16).boxed(),
+    };
+    let rates = [rate.clone(), rate];
+    let ops = vec(ops(swarm, writes), 1..swarm.ops_max);
+    (2..=5_u8, ops, topology, rates, chunks).prop_map(
+        |(nodes, ops, topology, rates_ppm, chunks)| Story {
+            nodes,
+            ops,
+            topology,
+            rates_ppm,
+            chunks,
+        },
+    )
+}
+
+/// What may happen in a swarm.
+pub fn ops(swarm: Swarm, writes: BoxedStrategy<Write>) -> Union<BoxedStrategy<Op>> {
+    let at = any::<u8>;
+    let side = any::<bool>;
+    let mut ops = vec![
+        (20, (at(), writes.clone()).prop_map(|(at, write)| Op::Write(at, write)).boxed()),
+        (1, (at(), 1..40_u8).prop_map(|(at, count)| Op::Burst(at, count)).boxed()),
+        (10, (at(), at(), side()).prop_map(|(a, b, json)| Op::Connect(a, b, json)).boxed()),
+        (
+            12,
+            (at(), side(), 1..6_u8)
+                .prop_map(|(at, side, count)| Op::Deliver(at, side, count))
+                .boxed(),
+        ),
+        (
+            4,
+            (at(), side(), bytes())
+                .prop_map(|(at, side, bytes)| Op::Arrive(at, side, bytes))
+                .boxed(),
+        ),
+        (4, at().prop_map(Op::Sync).boxed()),
+        (3, (at(), writes).prop_map(|(at, write)| Op::Flush(at, write)).boxed()),
+        (2, prop_oneof![0..10_u16, 150..400_u16, 14_000..65_000_u16].prop_map(Op::Advance).boxed()),
+        (6, Just(Op::Settle).boxed()),
+        (1, (at(), side()).prop_map(|(at, side)| Op::HangUp(at, side)).boxed()),
+        (1, at().prop_map(Op::Restart).boxed()),
+    ];
+    for fault in Fault::ALL {
+        let weight = swarm.weight(fault);
+        ops.extend(faults(fault).into_iter().map(|(share, op)| (share * weight, op)));
+    }
+    ops.retain(|(weight, _)| *weight > 0);
+    Union::new_weighted(ops)
+}
+
+/// What a sort of fault consists of, each with its share.
+fn faults(fault: Fault) -> Vec<(u32, BoxedStrategy<Op>)> {
+    let at = any::<u8>;
+    let side = any::<bool>;
+    let one = |op: BoxedStrategy<Op>| vec![(1, op)];
+    match fault {
+        Fault::Cut => {
+            let cut = (at(), [bytes(), bytes()]).prop_map(|(at, bytes)| Op::Cut(at, bytes));
+            vec![(2, cut.boxed())]
+        }
+        Fault::HalfOpen => one((at(), side()).prop_map(|(at, side)| Op::Sever(at, side)).boxed()),
+        Fault::Blocked => {
+            let blocks = (at(), side(), side());
+            one(blocks.prop_map(|(at, side, is_blocked)| Op::Block(at, side, is_blocked)).boxed())
+        }
+        Fault::Slow => {
+            let clogs = (at(), side(), 3..6_u8);
+            let clogs = clogs.prop_map(|(at, side, count)| Op::Clog(at, side, count));
+            vec![(1, clogs.boxed()), (1, Just(Op::Room).boxed())]
+        }
+        Fault::Crash => {
+            let crashes = (at(), kept(), bytes());
+            one(crashes.prop_map(|(at, kept, bytes)| Op::Crash(at, kept, bytes)).boxed())
+        }
+        Fault::Fuse => {
+            let fuses = (at(), 0..8_u8, kept(), bytes());
+            let fuses = fuses.prop_map(|(at, steps, kept, bytes)| Op::Fuse(at, steps, kept, bytes));
+            vec![(2, fuses.boxed())]
+        }
+        Fault::Restore => {
+            vec![(1, at().prop_map(Op::KeepImage).boxed()), (1, at().prop_map(Op::Restore).boxed())]
+        }
+        Fault::FileClone => one(at().prop_map(Op::CloneFile).boxed()),
+        Fault::MachineClone => one(at().prop_map(Op::CloneMachine).boxed()),
+        Fault::Clock => {
+            one((at(), any::<i8>()).prop_map(|(at, minutes)| Op::Skew(at, minutes)).boxed())
+        }
+        Fault::Jump => one((at(), -10..=10_i8).prop_map(|(at, years)| Op::Jump(at, years)).boxed()),
+        Fault::BadDisk => {
+            let fails = (at(), 1..6_u8, any::<bool>());
+            one(fails.prop_map(|(at, nth, is_landed)| Op::FailWrite(at, nth, is_landed)).boxed())
+        }
+        Fault::FullDisk => {
+            let fills = (at(), prop_oneof![0..100_u32, 0..20_000_u32]);
+            let fills = fills.prop_map(|(at, room)| Op::FullDisk(at, room));
+            vec![(1, fills.boxed()), (1, at().prop_map(Op::RoomOnDisk).boxed())]
+        }
+        Fault::Upgrade => one(at().prop_map(Op::Upgrade).boxed()),
+    }
+}
+
+/// Commits that survive a crash without a flush.
+fn kept() -> impl Strategy<Value = u8> {
+    prop_oneof![Just(0_u8), 0..4_u8]
+}
+
+/// Places in a stream: within a length, a short message, a long one or several.
+fn bytes() -> impl Strategy<Value = u32> {
+    prop_oneof![0..8_u32, 0..500_u32, 0..120_000_u32]
+}
+
+/// Writes of every sort that the world itself has.
+pub fn writes() -> impl Strategy<Value = Write> {
+    let id = || 0..3_u8;
+    let value = || 0..4_u8;
+    prop_oneof![
+        6 => (id(), 0..3_u8, value()).prop_map(|(id, field, value)| Write::Put { id, field, value }),
+        2 => id().prop_map(|id| Write::Destroy { id }),
+        1 => (id(), value()).prop_map(|(id, value)| Write::Replace { id, value }),
+        2 => (id(), any::<i8>()).prop_map(|(id, by)| Write::Raise { id, by }),
+        2 => (id(), value()).prop_map(|(id, member)| Write::Add { id, member }),
+        1 => (id(), value()).prop_map(|(id, member)| Write::Remove { id, member }),
+        2 => (id(), value(), proptest::option::of(value()))
+            .prop_map(|(id, key, value)| Write::Entry { id, key, value }),
+        3 => value().prop_map(|value| Write::Twins { value }),
+        3 => any::<i8>().prop_map(|by| Write::Tally { by }),
+        2 => (id(), value(), any::<i8>())
+            .prop_map(|(id, value, by)| Write::Several { id, value, by }),
+        2 => (id(), value()).prop_map(|(id, value)| Write::Card { id, value }),
+        1 => (id(), 30..100_u8).prop_map(|(id, kib)| Write::Large { id, kib }),
+    ]
+}

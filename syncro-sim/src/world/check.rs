@@ -1,0 +1,134 @@
+//! What must hold: at every step, and once the world is at rest. A file for each law.
+
+mod acknowledged;
+mod application;
+mod atomicity;
+mod blame;
+mod bounds;
+mod causality;
+mod clocks;
+mod convergence;
+mod origin;
+mod points;
+mod quiet;
+mod reference;
+mod upgrades;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use syncro_core::{Encoding, Entry, Record, RecordKey, View};
+
+pub(crate) use clocks::Bounds;
+
+use super::node::Log;
+use super::{Failure, Law, World, wire};
+
+/// How nodes are connected to heal a world.
+#[derive(Clone, Copy, Debug)]
+pub enum Topology {
+    Line,
+    Ring,
+    Star,
+}
+
+impl World {
+    /// Ends all faults, lets everybody talk, and demands what must be true then.
+    pub fn heal(&mut self, topology: Topology) -> Result<(), Failure> {
+        let held: BTreeSet<Bytes> =
+            self.nodes.iter().flat_map(|node| contents(&node.log)).collect();
+        for node in &mut self.nodes {
+            node.fuse = None;
+            node.disk.set_room(None);
+            node.is_full = false;
+            node.disk.heal();
+        }
+        self.cut_all()?;
+        let last = self.nodes.len() - 1;
+        for node in 0..last {
+            let hub = if matches!(topology, Topology::Star) { last } else { node + 1 };
+            self.connect(node, hub, encoding(node))?;
+        }
+        if matches!(topology, Topology::Ring) {
+            self.connect(last, 0, Encoding::Json)?;
+        }
+        self.settle()?;
+        self.check_equal()?;
+        self.check_quiet()?;
+        for node in &self.nodes {
+            node.watch.check(&node.store)?;
+        }
+        let survived = contents(&self.nodes[0].log);
+        if let Some(lost) = held.iter().find(|held| !survived.contains(*held)) {
+            return Err(Law::Durability.broken(format!("lost by everybody: {lost:02x?}")));
+        }
+        self.check_end()?;
+        self.check_silence()
+    }
+
+    /// Whether all nodes hold the same, and what follows from the transactions that they hold.
+    pub fn check_end(&self) -> Result<(), Failure> {
+        self.check_equal()?;
+        self.check_reference()?;
+        self.check_tally()?;
+        self.check_application()
+    }
+
+    /// Lets two nodes meet for as long as they have something to say, and does not listen.
+    pub fn visit(&mut self, a: usize, b: usize, encoding: Encoding) -> Result<(), Failure> {
+        let link = self.connect(a, b, encoding)?;
+        self.links[link].tape = None;
+        self.settle()?;
+        self.cut(link)?;
+        self.links.truncate(link);
+        Ok(())
+    }
+
+    /// Lets two nodes meet for as long as they have something to say. Returns how many transactions they
+    /// sent each other.
+    pub fn meet(&mut self, a: usize, b: usize, encoding: Encoding) -> Result<usize, Failure> {
+        let link = self.connect(a, b, encoding)?;
+        self.settle()?;
+        let tape = self.links[link].tape.take().unwrap_or_default();
+        self.cut(link)?;
+        self.links.truncate(link);
+        Ok(tape.iter().map(|(_, frame)| wire::transactions(frame)).sum())
+    }
+}
+
+/// An entry of a log, in short.
+pub fn at(entry: &Entry) -> String {
+    format!("the entry at {} of {:?}", entry.offset, entry.transaction.stamp())
+}
+
+fn encoding(number: usize) -> Encoding {
+    if number.is_multiple_of(3) { Encoding::Json } else { Encoding::MessagePack }
+}
+
+/// The transactions of a log as a set.
+pub fn contents(log: &Log) -> BTreeSet<Bytes> {
+    log.transactions().map(|transaction| transaction.bytes().clone()).collect()
+}
+
+/// The state of every record, as bytes.
+pub fn states(view: &impl View) -> Result<BTreeMap<RecordKey, Vec<u8>>, Failure> {
+    let mut states = BTreeMap::new();
+    for model in view.models()? {
+        let mut after = None;
+        loop {
+            let records = view.records(&model, after.as_ref(), 64)?;
+            let Some((last, _)) = records.last() else { break };
+            after = Some(last.clone());
+            for (id, record) in records {
+                states.insert(RecordKey { model: model.clone(), id }, state(&record));
+            }
+        }
+    }
+    Ok(states)
+}
+
+pub(crate) fn state(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    record.write_state(&mut bytes);
+    bytes
+}

@@ -1,0 +1,29 @@
+//! Nobody is blamed for what he did not do.
+
+use syncro_core::{CloseReason, Event};
+
+use crate::world::{Failure, Law, World};
+
+impl World {
+    pub(crate) fn check_event(&self, node: usize, event: &Event) -> Result<(), Failure> {
+        match event {
+            Event::Closed { reason, by_peer, detail, .. } if !self.is_hostile => {
+                let is_fair = matches!(
+                    reason,
+                    CloseReason::Done
+                        | CloseReason::Lost
+                        | CloseReason::Silent
+                        | CloseReason::HandshakeTimeout
+                );
+                if !is_fair {
+                    let detail =
+                        format!("node {node} closes, by peer {by_peer}: {reason}; {detail}");
+                    return Err(Law::Blame.broken(detail));
+                }
+                Ok(())
+            }
+            Event::Receipt { session, offset, .. } => self.check_receipt(node, session.0, *offset),
+            _ => Ok(()),
+        }
+    }
+}

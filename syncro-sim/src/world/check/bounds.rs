@@ -1,0 +1,30 @@
+//! Memory and messages have limits.
+
+use syncro_core::Commit;
+
+use crate::world::node::OVERLAY_BYTES;
+use crate::world::{Failure, Law, World};
+
+/// What a row takes in memory beside its content, more or less.
+const ROW_BYTES: usize = 256;
+
+impl World {
+    /// Whether a store holds no more in memory than it may: about three times its bound, in which one commit may be
+    /// larger than all of it, beside what nobody has flushed.
+    pub(crate) fn check_memory(&mut self, node: usize, commit: &Commit) -> Result<(), Failure> {
+        let cost = |commit: &Commit| {
+            let scribes = commit.entries.iter().map(|entry| entry.transaction.scribes().len());
+            commit.bytes() + ROW_BYTES * (commit.records.len() + scribes.sum::<usize>())
+        };
+        let it = &mut self.nodes[node];
+        it.largest_commit = it.largest_commit.max(cost(commit));
+        let unsynced = it.unsynced.iter().map(cost).sum::<usize>();
+        let bytes = it.store.syncer().unwritten_bytes();
+        let bound = 3 * (OVERLAY_BYTES + it.largest_commit + unsynced);
+        if bytes > bound {
+            let detail = format!("the store of node {node} holds {bytes} bytes, beyond {bound}");
+            return Err(Law::Bounds.broken(detail));
+        }
+        Ok(())
+    }
+}

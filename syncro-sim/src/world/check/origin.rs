@@ -1,0 +1,45 @@
+//! Nothing is invented: a log holds what somebody wrote, once, in one unbroken row.
+
+use syncro_core::Commit;
+
+use super::at;
+use crate::world::{Failure, Law, World};
+
+impl World {
+    pub(crate) fn check_commit(
+        &mut self,
+        node: usize,
+        commit: &Commit,
+        is_own: bool,
+    ) -> Result<(), Failure> {
+        for entry in &commit.entries {
+            let bytes = entry.transaction.bytes().clone();
+            if !is_own {
+                self.check_cause(node, entry)?;
+            }
+            let it = &mut self.nodes[node];
+            if is_own {
+                let cause = it.log.transactions().last().map(|last| last.bytes().clone());
+                self.ledger.causes.entry(bytes.clone()).or_default().push(cause);
+                self.ledger.proposed.insert(bytes.clone());
+                self.ledger.raises.insert(bytes.clone(), std::mem::take(&mut self.ledger.raising));
+            } else if !self.is_hostile && !self.ledger.proposed.contains(&bytes) {
+                return Err(Law::Origin.broken(format!("nobody wrote {}", at(entry))));
+            }
+            self.ledger.steps.insert(entry.end(), (it.log.end(), bytes));
+            it.log.push(entry)?;
+        }
+        let end = self.nodes[node].log.end();
+        if commit.own.end != end {
+            let detail = format!("the log ends at {end:?}, not {:?}", commit.own.end);
+            return Err(Law::Origin.broken(detail));
+        }
+        if commit.records.iter().any(|(key, _)| key.model.as_str() == "twin") {
+            self.check_twins(node)?;
+        }
+        if !commit.peers.is_empty() {
+            self.check_points(node)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! Who has nothing to say says nothing.
+
+use syncro_core::limits::HEARTBEAT_MS;
+
+use super::encoding;
+use crate::world::{Failure, Law, World, wire};
+
+impl World {
+    /// Whether sessions that are up to date say nothing for some minutes but that they are there.
+    pub(crate) fn check_quiet(&mut self) -> Result<(), Failure> {
+        let sent: Vec<usize> = self.links.iter().map(|link| link.said().len()).collect();
+        for _ in 0..8 {
+            self.advance(HEARTBEAT_MS)?;
+            self.settle()?;
+        }
+        for (number, (link, before)) in self.links.iter().zip(sent).enumerate() {
+            let said = &link.said()[before..];
+            let words = said.iter().map(|(_, frame)| wire::kind(frame));
+            if let Some(word) = words.into_iter().find(|word| word != "ping" && word != "pong") {
+                let detail = format!("on link {number}, where all is said, there is a {word}");
+                return Err(Law::Silence.broken(detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether peers that have met say nothing new when they meet again.
+    pub fn check_silence(&mut self) -> Result<(), Failure> {
+        self.cut_all()?;
+        for round in 0..2 {
+            for a in 0..self.nodes.len() {
+                for b in 0..a {
+                    let resent = self.meet(a, b, encoding(a + round))?;
+                    if round == 1 && resent > 0 {
+                        let detail = format!("nodes {a} and {b} resend {resent} transactions");
+                        return Err(Law::Silence.broken(detail));
+                    }
+                }
+            }
+        }
+        self.check_equal()
+    }
+}

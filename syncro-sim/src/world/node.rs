@@ -1,0 +1,278 @@
+//! A node: engine, store and disk, and beside them what the world knows of its log.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use syncro_core::{
+    Commit, Config, Effects, Engine, Entry, Event, Now, Point, Store, StoreError, Transaction, View,
+};
+use syncro_store::{LogStore, MemoryDisk};
+
+use super::check::{Bounds, at};
+use super::watch::Watch;
+use super::{Failure, Fuse, Law, WALL_MS};
+
+/// What stores hold behind their logs at most: so little that checkpoints are usual.
+pub(crate) const OVERLAY_BYTES: usize = 64 << 10;
+
+#[derive(Debug)]
+pub struct TestNode {
+    pub engine: Engine,
+    pub store: LogStore,
+    pub disk: MemoryDisk,
+    pub log: Log,
+    /// What was applied and not flushed.
+    pub unsynced: Vec<Commit>,
+    /// The last commit that was flushed without the engine's having heard of it.
+    pub flushed: Option<u64>,
+    /// A crash that is going to happen.
+    pub fuse: Option<Fuse>,
+    /// A copy of the disk, and of what the log was then.
+    pub image: (MemoryDisk, Log),
+    pub events: Vec<Event>,
+    pub wake_at: Option<u64>,
+    /// By how much its wall clock is ahead of the world's.
+    pub skew_ms: i64,
+    /// By how much its monotonic clock is.
+    pub uptime_ms: u64,
+    /// By how much its clocks are faster than the world's, in millionths.
+    pub rate_ppm: i64,
+    /// The version of the program that it runs.
+    pub version: u8,
+    /// Whether its disk was told to fail.
+    pub is_disk_bad: bool,
+    /// Whether the last flush found no room, and there was no word of any since.
+    pub is_full: bool,
+    /// What the largest commit took in memory, more or less.
+    pub(crate) largest_commit: usize,
+    /// What its clock may have come to.
+    pub(crate) bounds: Bounds,
+    /// An application that watches it, and what that had written down at the last flush.
+    pub watch: Watch,
+    pub saved: Watch,
+    /// How often it flushed.
+    pub flushes: u64,
+    /// Points of peers that were found to cover nothing that is not held.
+    pub covered: HashSet<Point>,
+}
+
+/// What a node's log should be.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    entries: Vec<Rc<Entry>>,
+    places: HashMap<Bytes, usize>,
+    /// How many of the entries are durable.
+    durable: usize,
+}
+
+impl Log {
+    pub fn entries(&self) -> &[Rc<Entry>] {
+        &self.entries
+    }
+
+    pub fn transactions(&self) -> impl Iterator<Item = &Transaction> {
+        self.entries.iter().map(|entry| &entry.transaction)
+    }
+
+    pub fn holds(&self, transaction: &Bytes) -> bool {
+        self.places.contains_key(transaction)
+    }
+
+    pub fn holds_durably(&self, transaction: &Bytes) -> bool {
+        self.places.get(transaction).is_some_and(|place| *place < self.durable)
+    }
+
+    pub fn end(&self) -> Point {
+        self.entries.last().map_or(Point::START, |entry| entry.end())
+    }
+
+    pub fn push(&mut self, entry: &Entry) -> Result<(), Failure> {
+        let place = self.entries.len();
+        if self.places.insert(entry.transaction.bytes().clone(), place).is_some() {
+            return Err(Law::Origin.broken(format!("{} is in the log twice", at(entry))));
+        }
+        if entry.offset != self.end().offset {
+            return Err(Law::Origin.broken(format!(
+                "{} does not follow {:?}",
+                at(entry),
+                self.end()
+            )));
+        }
+        self.entries.push(Rc::new(entry.clone()));
+        Ok(())
+    }
+
+    /// What is left after a crash, as the store shows it: everything durable, and perhaps more.
+    fn cut(&mut self, end: Point) -> Result<(), Failure> {
+        let left = match end {
+            Point::START => 0,
+            end => {
+                1 + self.entries.iter().position(|entry| entry.end() == end).ok_or_else(|| {
+                    Law::Durability.broken(format!("the log ends at {end:?}, where it never was"))
+                })?
+            }
+        };
+        if left < self.durable {
+            let lost = at(&self.entries[left]);
+            return Err(Law::Durability.broken(format!("lost, though it was durable: {lost}")));
+        }
+        self.entries.truncate(left);
+        self.places.retain(|_, place| *place < left);
+        self.durable = left;
+        Ok(())
+    }
+}
+
+/// The clocks of a machine that has been up for a while, and whose quartz is what it is.
+pub(crate) fn clocks(now_ms: u64, rate_ppm: i64, skew_ms: i64, uptime_ms: u64) -> Now {
+    let own = i128::from(now_ms) * (MILLION + i128::from(rate_ppm)) / MILLION;
+    let own = u64::try_from(own).unwrap_or_default();
+    Now { wall_ms: (WALL_MS + own).saturating_add_signed(skew_ms), monotonic_ms: own + uptime_ms }
+}
+
+const MILLION: i128 = 1_000_000;
+
+/// Opens the store on a disk.
+pub(crate) fn open_store(disk: &MemoryDisk) -> Result<LogStore, StoreError> {
+    LogStore::builder().overlay_bytes(OVERLAY_BYTES).open(disk.open()?)
+}
+
+/// Applies those of some commits that a store has not: one that was crowded has flushed some by itself.
+pub(crate) fn catch_up(store: &mut LogStore, commits: &[Commit]) -> Result<(), StoreError> {
+    let held = store.own()?.map_or(0, |own| own.end.offset);
+    let is_there = |commit: &&Commit| match commit.entries.last() {
+        Some(last) => last.end().offset <= held,
+        None => commit.own.end.offset < held,
+    };
+    commits.iter().filter(|commit| !is_there(commit)).try_for_each(|commit| store.apply(commit))
+}
+
+/// Whether it was done: a full disk is no failure, but a matter of time.
+fn unless_full(done: Result<(), StoreError>) -> Result<bool, StoreError> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(StoreError::Full) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+impl TestNode {
+    /// Opens a node on a disk that holds a log or its beginning, after the first `kept` of some commits were
+    /// written to it without a flush.
+    pub fn open(
+        now: Now,
+        config: Config,
+        disk: MemoryDisk,
+        mut log: Log,
+        kept: &[Commit],
+    ) -> Result<(Self, Effects), Failure> {
+        let mut store = open_store(&disk)?;
+        catch_up(&mut store, kept)?;
+        log.cut(store.own()?.map_or(Point::START, |own| own.end))?;
+        let watch = Watch::list(&store)?;
+        let (engine, effects) = Engine::open(now, config, &store)?;
+        let node = Self {
+            engine,
+            store,
+            image: (disk.image(), Log::default()),
+            disk,
+            log,
+            unsynced: Vec::new(),
+            flushed: None,
+            fuse: None,
+            events: Vec::new(),
+            wake_at: None,
+            skew_ms: 0,
+            uptime_ms: 0,
+            rate_ppm: 0,
+            version: 0,
+            is_disk_bad: false,
+            is_full: false,
+            largest_commit: 0,
+            bounds: Bounds::default(),
+            saved: watch.clone(),
+            watch,
+            flushes: 0,
+            covered: HashSet::new(),
+        };
+        node.check_log()?;
+        Ok((node, effects))
+    }
+
+    /// Flushes what was applied.
+    ///
+    /// In turn, what follows from the log is written behind, in part or not at all, for a crash to find it so.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the disk was told to fail with; a full disk is none.
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        self.flushes += 1;
+        let syncer = self.store.syncer();
+        let is_flushed = match self.flushes % 4 {
+            0 => syncer.begin_checkpoint(),
+            _ => self.store.sync(),
+        };
+        self.is_full = !unless_full(is_flushed)?;
+        if !self.is_full {
+            self.log.durable = self.log.entries.len();
+            self.saved = self.watch.clone();
+            let last = self.unsynced.drain(..).next_back();
+            self.flushed = last.map(|commit| commit.sequence).or(self.flushed);
+        }
+        match self.flushes % 4 {
+            1 => unless_full(syncer.write_behind().map(drop))?,
+            2 => unless_full(syncer.checkpoint())?,
+            _ => true,
+        };
+        Ok(())
+    }
+
+    /// Its two clocks at a moment of the world's time.
+    pub(crate) fn now(&self, now_ms: u64) -> Now {
+        clocks(now_ms, self.rate_ppm, self.skew_ms, self.uptime_ms)
+    }
+
+    /// The first moment of the world's time at which its monotonic clock shows a time.
+    pub(crate) fn when(&self, monotonic_ms: u64) -> u64 {
+        let own = i128::from(monotonic_ms.saturating_sub(self.uptime_ms));
+        let rate = MILLION + i128::from(self.rate_ppm);
+        let world = (own * MILLION + rate - 1).div_euclid(rate);
+        u64::try_from(world).unwrap_or(u64::MAX)
+    }
+
+    /// Whether anything has to be flushed, or the engine to hear of it.
+    pub fn has_news(&self) -> bool {
+        !self.is_full && !self.unsynced.is_empty() || self.flushed.is_some()
+    }
+
+    /// Keeps a copy of the disk, for later.
+    pub fn keep_image(&mut self) {
+        self.image = (self.disk.image(), self.log.clone());
+    }
+
+    /// Whether the store holds the log that it should.
+    pub fn check_log(&self) -> Result<(), Failure> {
+        let mut offset = 0;
+        let mut expected = self.log.entries.iter();
+        loop {
+            let found = self.store.entries(offset, 4096)?;
+            let Some(last) = found.last() else { break };
+            offset = last.end().offset;
+            for entry in &found {
+                if expected.next().is_none_or(|expected| {
+                    expected.transaction != entry.transaction || expected.end() != entry.end()
+                }) {
+                    return Err(
+                        Law::Durability.broken(format!("unexpected in the log: {}", at(entry)))
+                    );
+                }
+            }
+        }
+        match expected.next() {
+            None => Ok(()),
+            Some(lost) => Err(Law::Durability.broken(format!("lost from the log: {}", at(lost)))),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What must hold whatever happens: random worlds, bugs planted in them, and stories that once failed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+
+use syncro_sim::{Op, Sight, Sim, Story, Topology, Write};
+
+/// Seeds of one run; the variable `SYNCRO_SEEDS` asks for more.
+const SEEDS: u64 = 1000;
+
+fn seeds() -> u64 {
+    let seeds = std::env::var("SYNCRO_SEEDS").ok();
+    seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS)
+}
+
+/// What never happens proves nothing: every sight must be in some story.
+#[test]
+fn whatever_happens_nodes_converge_lose_nothing_and_come_to_rest() {
+    let mut counts: BTreeMap<Sight, u64> = Sight::ALL.into_iter().map(|sight| (sight, 0)).collect();
+    for seed in 0..seeds() {
+        match Sim::default().run(seed) {
+            Ok(passed) => {
+                passed.seen.into_iter().for_each(|it| *counts.entry(it).or_default() += 1)
+            }
+            Err(found) => panic!("{found}"),
+        }
+    }
+    println!("points {0}/{0} seeds", seeds());
+    counts.retain(|_, count| *count == 0);
+    assert!(counts.is_empty(), "never seen: {counts:?}");
+}
+
+#[test]
+fn a_seed_played_twice_is_the_same_twice() {
+    for seed in 0..seeds() / 20 {
+        if let Err(found) = Sim::default().run_twice(seed) {
+            panic!("{found}");
+        }
+    }
+}
+
+// Bugs can be planted in debug builds only.
+#[cfg(debug_assertions)]
+#[test]
+fn every_planted_bug_is_found() {
+    assert!(syncro_sim::find_planted());
+}
+
+/// Three halves of one machine, in one epoch, had the first message of their logs in common, which ended at
+/// one point for all. Their peer named the branch after it, and so took two branches for one.
+#[test]
+fn branches_that_begin_alike_stay_apart() {
+    let put = |node, value| Op::Write(node, Write::Put { id: 0, field: 0, value });
+    let story = Story {
+        nodes: 2,
+        ops: vec![
+            Op::CloneMachine(0),
+            Op::Write(2, Write::Several { id: 0, value: 0, by: 0 }),
+            put(0, 0),
+            Op::Write(2, Write::Large { id: 0, kib: 64 }),
+            Op::CloneMachine(2),
+            put(3, 0),
+            put(2, 1),
+            Op::Write(3, Write::Replace { id: 0, value: 0 }),
+            Op::Write(3, Write::Twins { value: 1 }),
+        ],
+        topology: Topology::Line,
+        rates_ppm: [0; 2],
+        chunks: None,
+    };
+    story.play(true).unwrap();
+}
+
+/// The halves of one machine met, and began one and the same epoch. What one of them raised was lost.
+#[test]
+fn halves_of_a_machine_that_have_met_raise_apart() {
+    let tally = |node, by| Op::Write(node, Write::Tally { by });
+    let met = Story {
+        nodes: 5,
+        ops: vec![
+            Op::CloneMachine(0),
+            Op::Connect(5, 0, false),
+            Op::Settle,
+            tally(0, 1),
+            tally(5, 2),
+        ],
+        topology: Topology::Line,
+        rates_ppm: [0; 2],
+        chunks: None,
+    };
+    met.play(true).unwrap();
+    // The same, with a half that was copied once more.
+    let copied_again = Story {
+        nodes: 2,
+        ops: vec![
+            Op::CloneMachine(1),
+            Op::Write(2, Write::Put { id: 0, field: 0, value: 0 }),
+            Op::Connect(0, 2, false),
+            Op::Connect(2, 1, false),
+            Op::Settle,
+            Op::CloneMachine(1),
+            tally(3, 1),
+            tally(1, -1),
+        ],
+        topology: Topology::Line,
+        rates_ppm: [0; 2],
+        chunks: None,
+    };
+    copied_again.play(true).unwrap();
+}
