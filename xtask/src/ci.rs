@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::house;
+use crate::{house, sim};
 
 /// Runs `steps` on the checkout at `top`, and says for each how long it took.
 pub(crate) fn run(steps: &[&Step], top: &Path) -> Result<(), String> {
@@ -69,7 +69,7 @@ enum Outcome {
     Skipped(String),
 }
 
-pub(crate) const STEPS: [Step; 9] = [
+pub(crate) const STEPS: [Step; 10] = [
     Step { name: "test", run: test },
     Step { name: "release", run: release },
     Step { name: "old-redb", run: old_redb },
@@ -77,6 +77,7 @@ pub(crate) const STEPS: [Step; 9] = [
     Step { name: "clippy", run: clippy },
     Step { name: "doc", run: doc },
     Step { name: "example", run: example },
+    Step { name: "sim", run: sim_step },
     Step { name: "fuzz", run: fuzz },
     Step { name: "house", run: house_step },
 ];
@@ -117,6 +118,11 @@ fn doc(top: &Path) -> Result<Outcome, String> {
             .args(["--features", "syncro-store/conformance,syncro-store/sled"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )
+}
+
+/// Random worlds; the tests demand that planted bugs are found.
+fn sim_step(top: &Path) -> Result<Outcome, String> {
+    sim::run(top, &["--seeds", "1000"].map(str::to_owned)).map(|()| Outcome::Passed)
 }
 
 /// Runs the first example as a newcomer would, and then again where it left off: a second run
@@ -217,10 +223,10 @@ pub(crate) fn command_line(command: &Command) -> String {
 }
 
 /// A directory of this run alone, gone at its end.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn create() -> Result<Self, String> {
+    pub(crate) fn create() -> Result<Self, String> {
         let nanos =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let path = env::temp_dir().join(format!("syncro-ci-{}-{nanos}", process::id()));
@@ -229,7 +235,7 @@ impl Scratch {
         Ok(Self(path))
     }
 
-    fn dir(&self, name: &str) -> Result<PathBuf, String> {
+    pub(crate) fn dir(&self, name: &str) -> Result<PathBuf, String> {
         let path = self.0.join(name);
         fs::create_dir(&path).map_err(|why| format!("cannot create {}: {why}", path.display()))?;
         Ok(path)

@@ -4,7 +4,9 @@
 //! never a silent pass.
 
 mod ci;
+mod fuzz;
 mod house;
+mod sim;
 mod soak;
 mod verify;
 
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
         }
         Ok(Task::Ci(steps)) => ci::run(&steps, &top()),
         Ok(Task::House) => house::run(&top()),
+        Ok(Task::Sim(args)) => sim::run(&top(), &args),
+        Ok(Task::Fuzz(seconds)) => fuzz::run(&top(), seconds),
         Ok(Task::SoakStore(minutes)) => soak::store(&top(), minutes),
         Ok(Task::Verify(file)) => verify::run(&top(), &file),
         Err(misuse) => Err(format!("{misuse}\n\n{HELP}")),
@@ -39,6 +43,10 @@ enum Task {
     Ci(Vec<&'static ci::Step>),
     Help,
     House,
+    /// With what the simulator is to do.
+    Sim(Vec<String>),
+    /// Each target for so many seconds.
+    Fuzz(u64),
     /// With so many minutes of random extra.
     SoakStore(u64),
     Verify(String),
@@ -57,13 +65,25 @@ impl Task {
             "help" | "--help" | "-h" => Ok(Self::Help),
             "house" if rest.is_empty() => Ok(Self::House),
             "house" => Err(format!("`house` takes no argument, not `{}`", rest[0])),
+            "sim" => Ok(Self::Sim(rest.to_vec())),
+            "fuzz" => match rest {
+                [] => Ok(Self::Fuzz(60)),
+                [flag, seconds] if flag == "--seconds" => match seconds.parse() {
+                    Ok(seconds) => Ok(Self::Fuzz(seconds)),
+                    Err(_) => Err(format!("`--seconds` takes a number, not `{seconds}`")),
+                },
+                _ => Err("`fuzz` takes `[--seconds N]`".to_owned()),
+            },
             "soak" => match rest.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
                 ["store"] => Ok(Self::SoakStore(0)),
                 ["store", "--minutes", minutes] => match minutes.parse() {
                     Ok(minutes) => Ok(Self::SoakStore(minutes)),
                     Err(_) => Err(format!("`--minutes` takes a number, not `{minutes}`")),
                 },
-                _ => Err("`soak` takes `store [--minutes N]`".to_owned()),
+                ["sim", "--hours", hours] => {
+                    Ok(Self::Sim(vec!["--hours".to_owned(), (*hours).to_owned()]))
+                }
+                _ => Err("`soak` takes `store [--minutes N]` or `sim --hours N`".to_owned()),
             },
             "verify" => match rest {
                 [file] => Ok(Self::Verify(file.clone())),
@@ -90,6 +110,15 @@ Usage: cargo xtask <TASK>
 Tasks:
   ci [STEP]...  Run every step below in this order, or only those named; stop at the first failure
   house         Check the tree: long files, unfinished code, dead links, machine paths
+  sim --seeds N [--base B]
+                Play N random worlds; `sim --help` says what else there is
+  sim --seed S [--trace]
+                Play one of them; show what happens in it, line by line
+  sim --planted Demand that every bug is found that is planted
+  fuzz [--seconds N]
+                Fuzz each target for N seconds, 60 if nobody says
+  soak sim --hours N
+                Play random worlds for N hours
   soak store [--minutes N]
                 Prove the store by enumeration, side by side; go on at random for N minutes
   verify FILE   Look at everything in a store, and print what is damaged
@@ -103,6 +132,7 @@ Steps of ci:
   clippy   cargo clippy --workspace --all-targets -- -D warnings
   doc      cargo doc --workspace --no-deps, warnings denied
   example  two_node, twice over one directory, then once with --encoding json
+  sim      1,000 random worlds
   fuzz     cargo check --manifest-path fuzz/Cargo.toml
   house    the same as `cargo xtask house`
 
