@@ -30,7 +30,7 @@ use syncro_store::{Backend, LogStore, Redb};
 const CASES: u64 = 3000;
 
 /// Few and large: as many pages rot as with many small ones, and looking at them all takes a fraction of the time.
-const RECORDS: i64 = 48;
+const RECORDS: i64 = 28;
 
 const PAGE_BYTES: usize = 4096;
 
@@ -155,13 +155,14 @@ fn filled() -> (Vec<u8>, Contents) {
         let mut proposal = Proposal::default();
         let key = RecordKey { model: models[id as usize % 2].clone(), id: RecordId::Int(id) };
         let mut fields = Fields::default();
-        let text = syncro_core::Value::Text(format!("title {id} ").repeat(1 + id as usize % 80));
+        let text =
+            syncro_core::Value::Text(format!("title {id} ").repeat(1 + id as usize * 7 % 80));
         fields.insert(title.clone(), syncro_core::Field::Value(text.encode()));
         proposal.create(key, &fields).unwrap();
         let now = Now { wall_ms: 1_710_000_000_000 + id as u64, monotonic_ms: 0 };
         let effects = engine.handle(now, Input::Propose(proposal), &store).unwrap();
         store.apply(&effects.commit.unwrap()).unwrap();
-        if id % 12 == 0 {
+        if id % 7 == 0 {
             store.syncer().checkpoint().unwrap();
         }
     }
