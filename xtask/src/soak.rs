@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ const PROOFS: [Proof; 5] = [
         package: "syncro-store",
         test: "crash",
         filter: "",
-        scope: &[("SYNCRO_SOAK", "all")],
+        scope: &[("SYNCRO_SOAK", "0")],
         has_more: true,
         sums: &["crash images: all scenarios", "io errors: all scenarios"],
     },
@@ -91,15 +91,11 @@ pub(crate) fn store(top: &Path, minutes: u64) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-fn command(top: &Path, proof: &Proof) -> Command {
-    let mut command = cargo(top);
-    command.args(["test", "--release", "--package", proof.package, "--test", proof.test]);
-    command
-}
-
+/// Builds a test, and the examples that it may run.
 fn build(top: &Path, proof: &Proof) -> Result<(), String> {
-    let mut command = command(top, proof);
-    command.arg("--no-run");
+    let mut command = cargo(top);
+    command.args(["build", "--release", "--package", proof.package, "--test", proof.test]);
+    command.arg("--examples");
     let line = command_line(&command);
     match command.status() {
         Ok(status) if status.success() => Ok(()),
@@ -110,7 +106,8 @@ fn build(top: &Path, proof: &Proof) -> Result<(), String> {
 
 /// Runs a proof, shows what it prints, and returns what it says of its points, and how it ended.
 fn run(top: &Path, proof: &Proof, minutes: u64) -> (Vec<String>, Result<(), String>) {
-    let mut command = command(top, proof);
+    let mut command = cargo(top);
+    command.args(["test", "--release", "--package", proof.package, "--test", proof.test]);
     command.args(["--", "--nocapture", proof.filter]);
     command.envs(proof.scope.iter().copied());
     if proof.has_more && minutes > 0 {
