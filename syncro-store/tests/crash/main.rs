@@ -158,7 +158,11 @@ fn proof_of_copies(question: &Question) -> Box<dyn Provable> {
 
 fn question() -> Question {
     let only = env::var("SYNCRO_CRASH").ok();
-    if is_complete() { Question::complete(only) } else { Question::quick(only) }
+    match env::var("SYNCRO_SOAK").as_deref() {
+        Err(_) => Question::quick(only),
+        Ok("0") => Question::complete(only, 4),
+        Ok(_) => Question::complete(only, 2),
+    }
 }
 
 /// Whether all of the stated scope is asked for.

@@ -298,13 +298,13 @@ impl Question {
         }
     }
 
-    /// All that is claimed.
-    pub(crate) fn complete(only: Option<String>) -> Self {
+    /// All that is claimed, and of the second crashes those at each how-many-th operation.
+    pub(crate) fn complete(only: Option<String>, twice_every: usize) -> Self {
         Self {
             once: Scope { lost_max: 64, torn_max: 16, tears_alone: true },
             twice: Scope { lost_max: 8, torn_max: 0, tears_alone: false },
             once_every: 1,
-            twice_every: 2,
+            twice_every,
             is_complete: true,
             only,
         }
