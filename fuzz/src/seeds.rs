@@ -5,7 +5,7 @@ use syncro_core::{Input, Point, Transaction, View, to_json};
 use syncro_store::MemoryDisk;
 
 use super::node::{Node, proposal};
-use super::{session, store_value, wire};
+use super::{session, store_file, store_value, wire};
 
 /// Target, name and bytes of each seed.
 pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
@@ -32,10 +32,33 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     for (name, changes) in damages() {
         add("store_value", name.to_owned(), changes);
     }
+    for (name, changes) in files() {
+        add("store_file", name.to_owned(), changes);
+    }
     for (name, steps) in lives() {
         add("two_nodes", name.to_owned(), steps);
     }
     seeds
+}
+
+/// Files that are not what they were.
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    let raw = |bytes: &[u8]| [&[store_file::RAW], bytes].concat();
+    let flip = |page: u16, place: u16| {
+        let [[a, b], [c, d]] = [page, place].map(u16::to_be_bytes);
+        vec![0, 0, a, b, c, d, 3]
+    };
+    vec![
+        ("sound", vec![0]),
+        ("empty", raw(&[])),
+        ("text", raw(b"this is no database")),
+        ("zeros", raw(&[0; 512])),
+        ("header-flipped", flip(0, 9)),
+        ("first-page-flipped", flip(1, 100)),
+        ("later-page-flipped", flip(9, 2000)),
+        ("pages-swapped", vec![0, 1, 0, 3, 0, 8]),
+        ("piece-written", vec![0, 2, 0, 5, 0, 40, 0, 4, 255, 255, 0, 1]),
+    ]
 }
 
 /// Transactions of every sort that another node wrote.

@@ -1,4 +1,5 @@
 //! Replays the corpus of the fuzz targets, for which any compiler will do.
+#![cfg(feature = "redb")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../fuzz/src/lib.rs"]
@@ -23,6 +24,11 @@ fn message() {
 #[test]
 fn session() {
     replay("session", bodies::session);
+}
+
+#[test]
+fn store_file() {
+    replay("store_file", bodies::store_file);
 }
 
 #[test]
