@@ -69,9 +69,9 @@
 //! `record` is the object as in `list`, or `null` when it is not alive.
 //!
 //! Error codes: `bad_command`, `bad_json`, `exists`, `not_found`, `invalid` (the data), `no_transaction`
-//! and `in_transaction`, `io`, `unconfirmed`, `unfetched`, `full` (the disk is; destroys may still fit, and everything is
-//! written again once there is room), `store` (nothing more is written until the node is
-//! repaired or opened again).
+//! and `in_transaction`, `io`, `unconfirmed`, `unfetched`, `full` (the disk is, and nothing was recorded; destroys may
+//! still fit, and everything is taken again once there is room), `not_durable` (recorded, and on the disk as soon as
+//! there is room: not to be repeated), `store` (nothing more is written until the node is repaired or opened again).
 
 // A file beside this one would be an example too.
 #[path = "node/waiting.rs"]
@@ -294,6 +294,7 @@ impl From<Error> for Refusal {
             Error::Data(DataError::Missing { .. }) => "not_found",
             Error::Data(_) => "invalid",
             Error::Store(StoreError::Full) => "full",
+            Error::NotDurable(_) => "not_durable",
             _ => "store",
         };
         refusal(code, error)

@@ -283,11 +283,16 @@ impl Core {
             let room = self.syncer.is_crowded().then(|| commit.bytes());
             (state.applied, room, committed, is_long_unsynced)
         };
+        // Whoever took this for a refusal would write it twice.
+        let recorded = |error| match error {
+            Error::Store(StoreError::Full) => Error::NotDurable(committed),
+            error => error,
+        };
         if let Some(bytes) = room {
-            self.make_room(bytes)?;
+            self.make_room(bytes).map_err(recorded)?;
         }
         if durability == Durability::Durable || is_long_unsynced {
-            self.make_durable(applied)?;
+            self.make_durable(applied).map_err(recorded)?;
         } else {
             self.agenda.sync_by(Instant::now() + DEFERRED_MAX);
         }

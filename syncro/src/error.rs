@@ -3,6 +3,8 @@
 use syncro_core::{DataError, StoreError, UsageError};
 use syncro_net::NetError;
 
+use crate::core::Committed;
+
 /// Why a call on a node failed, sorted by whose fault it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,6 +18,13 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
+    /// The transaction was recorded, and there is no room to make it durable: it will be as soon as there is some,
+    /// or is lost if the process ends before. Do not repeat it.
+    #[error(
+        "recorded, but there is no room left on the disk: it will be durable as soon as some is freed, unless \
+         the process ends before; do not repeat it"
+    )]
+    NotDurable(Committed),
     /// The network failed.
     #[error(transparent)]
     Net(#[from] NetError),

@@ -17,7 +17,7 @@ impl Node {
     ///
     /// The copy, opened, is the same node in another epoch: what it lacks comes from its peers. Where this
     /// one lives on, the two are branches of one node, and converge when they meet. A long copy tells its
-    /// progress with [`Reader::backup`].
+    /// progress with [`Reader::backup`](syncro_store::Reader::backup).
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;
@@ -41,7 +41,7 @@ impl Node {
     ///
     /// The node goes on meanwhile, but for the time in which the database checks itself. A node whose
     /// database is damaged stops with its next write. A long look tells its progress with
-    /// [`Reader::verify`].
+    /// [`Reader::verify`](syncro_store::Reader::verify).
     ///
     /// ```
     /// let node = syncro::Node::in_memory("laptop")?;
