@@ -79,8 +79,7 @@ fn sound() -> Vec<u8> {
     redb.write(&batch, Durability::Durable).unwrap();
     redb.compact().unwrap();
     drop(redb);
-    let bytes = file.0.lock().unwrap().clone();
-    bytes
+    file.0.lock().unwrap().clone()
 }
 
 /// A file in memory. Clones are the same file.

@@ -121,7 +121,7 @@ pub enum Durability {
 ///   what was written with or without the failed batch.
 /// - **B9, limits.** A key is 1 to [`KEY_BYTES_MAX`] bytes long, a value 0 to [`VALUE_BYTES_MAX`].
 ///   A batch that breaks a limit is refused before any of it is written, with [`StoreError::Io`] of
-///   kind [`InvalidInput`](std::io::ErrorKind::InvalidInput), and does not latch. The bounds of a
+///   kind [`InvalidInput`](std::io::ErrorKind::InvalidInput), and does not latch: see [`Batch::check_limits`]. The bounds of a
 ///   scan may be of any length.
 /// - **B10, damage.** A damaged medium gives an error and no panic: [`StoreError::Corrupt`] where it
 ///   is noticed. It is not always noticed: what is read may be wrong, which is why each value above

@@ -42,7 +42,7 @@ pub(crate) fn unseal(table: Table, key: &[u8], sealed: &Bytes) -> Result<Bytes, 
 pub(crate) fn damaged(table: Table, key: &[u8]) -> StoreError {
     let shown: String =
         key.iter().take(40).flat_map(|byte| byte.escape_ascii()).map(char::from).collect();
-    StoreError::Corrupt { what: format!("a value in table {} under key {shown:?}", table.name()) }
+    StoreError::Corrupt { what: format!("a value in table {} under key \"{shown}\"", table.name()) }
 }
 
 fn checksum(table: Table, key: &[u8], content: &[u8]) -> u32 {

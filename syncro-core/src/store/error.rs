@@ -48,7 +48,7 @@ pub enum StoreError {
     #[error("the store is closed: open it again")]
     Closed,
     /// A write or flush failed earlier: nothing more is acknowledged until the store is reopened.
-    #[error("the store stopped after a failed write ({cause}): close it and open it again")]
+    #[error("the store has stopped ({cause}): open it again, or repair it where it is damaged")]
     Latched {
         /// What failed first.
         cause: String,

@@ -78,8 +78,12 @@ impl Batch {
             .map(|((_, key), value)| (key, value.as_ref()))
     }
 
-    /// Refuses a batch that breaks promise B9.
-    pub(super) fn check_limits(&self) -> Result<(), StoreError> {
+    /// Refuses a batch that breaks promise B9, as a backend has to before it writes any of it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput), which says what is too long.
+    pub fn check_limits(&self) -> Result<(), StoreError> {
         for (table, key, value) in self.iter() {
             let refused = if key.is_empty() {
                 "has an empty key".to_owned()

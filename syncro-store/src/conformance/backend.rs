@@ -408,7 +408,7 @@ pub fn a_batch_that_breaks_a_limit_is_refused_whole_and_does_not_latch<P: Place>
         batch.put(Table::Stamps, key, value);
         match store.write(&batch, Durability::Durable) {
             Err(StoreError::Io(error)) => assert_eq!(error.kind(), ErrorKind::InvalidInput),
-            other => panic!("{other:?}"),
+            other => panic!("a key or a value beyond its limit, and the write gives {other:?}"),
         }
         assert_eq!(read(&store, "fine"), None);
     }
