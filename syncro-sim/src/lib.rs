@@ -73,6 +73,6 @@ pub use model::{check, check_that};
 #[cfg(all(feature = "planted", debug_assertions))]
 pub use planted::find_planted;
 pub use run::{Found, Passed, Sim};
-pub use story::{Op, Story};
+pub use story::{Op, Story, Told};
 pub use swarm::{Swarm, ops, stories, writes};
 pub use world::{Failure, Law, Sight, Topology, Trace, World, Write};

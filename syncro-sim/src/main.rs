@@ -80,6 +80,8 @@ impl Task {
 #[derive(Default)]
 struct Sum {
     played: u64,
+    events: u64,
+    ms: u64,
     failed: Vec<Found>,
     seen: BTreeMap<Sight, u64>,
 }
@@ -103,7 +105,9 @@ fn run(base: u64, wants: impl Fn(u64) -> bool + Sync) -> bool {
         sum.played += 1;
         match played {
             Ok(passed) => {
-                passed.seen.into_iter().for_each(|it| *sum.seen.entry(it).or_default() += 1)
+                sum.events += passed.told.events;
+                sum.ms += passed.told.ms;
+                passed.told.seen.into_iter().for_each(|it| *sum.seen.entry(it).or_default() += 1)
             }
             Err(found) => {
                 eprintln!("{found}\nto see it again: cargo xtask sim --seed {seed} --trace");
@@ -122,6 +126,8 @@ fn run(base: u64, wants: impl Fn(u64) -> bool + Sync) -> bool {
         eprintln!("{sight:?}: in {count} of {}", sum.played);
     }
     let well = sum.played - sum.failed.len() as u64;
+    let days = sum.ms / (24 * 60 * 60 * 1000);
+    println!("{} events in {days} simulated days", sum.events);
     println!("points {well}/{} seeds", sum.played);
     sum.failed.is_empty()
 }

@@ -1,6 +1,5 @@
 //! Seeds: each is one world, one story and one verdict.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,9 +7,9 @@ use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::model::Demand;
-use crate::story::Story;
+use crate::story::{Story, Told};
 use crate::swarm::{Swarm, stories, writes};
-use crate::world::{Failure, Law, Sight, Trace, World, Write};
+use crate::world::{Failure, Law, Trace, World, Write};
 
 /// Attempts at a shorter story that fails, at most.
 const SHRINKS_MAX: usize = 2_000;
@@ -28,8 +27,8 @@ pub struct Sim {
 pub struct Passed {
     /// The hash of its trace.
     pub hash: u64,
-    /// What there was to see.
-    pub seen: BTreeSet<Sight>,
+    /// What there was to it.
+    pub told: Told,
 }
 
 /// A seed whose world broke a law.
@@ -86,7 +85,7 @@ impl Sim {
     pub fn run(&self, seed: u64) -> Result<Passed, Box<Found>> {
         let (story, mut trace) = (self.tree(seed).current(), Trace::default());
         match self.play(&story, &mut trace) {
-            Ok(seen) => Ok(Passed { hash: trace.hash(), seen }),
+            Ok(told) => Ok(Passed { hash: trace.hash(), told }),
             Err(failure) => Err(Box::new(self.shrink(seed, failure))),
         }
     }
@@ -143,7 +142,7 @@ impl Sim {
     }
 
     /// A panic is a law broken, too: whoever panics took the node down.
-    fn play(&self, story: &Story, trace: &mut Trace) -> Result<BTreeSet<Sight>, Failure> {
+    fn play(&self, story: &Story, trace: &mut Trace) -> Result<Told, Failure> {
         let mut world = World::default();
         world.is_strict = !self.is_lenient;
         world.demand = self.demand.clone();

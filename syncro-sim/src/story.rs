@@ -75,21 +75,32 @@ pub struct Story {
     pub chunks: Option<[u32; 2]>,
 }
 
+/// What there was to a story that ended well.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// What there was to see.
+    pub seen: BTreeSet<Sight>,
+    /// Inputs that engines were given.
+    pub events: u64,
+    /// Milliseconds that passed in its world.
+    pub ms: u64,
+}
+
 impl Story {
     /// Plays the story in a new world, and heals the world. Returns what there was to see.
     pub fn play(&self, is_strict: bool) -> Result<BTreeSet<Sight>, Failure> {
         let mut trace = Trace::default();
         let mut world = World::default();
         world.is_strict = is_strict;
-        self.play_in(world, &mut trace)
+        self.play_in(world, &mut trace).map(|told| told.seen)
     }
 
     /// Plays the story in a world without nodes, and leaves its trace, however it ends.
-    pub fn play_in(&self, mut world: World, trace: &mut Trace) -> Result<BTreeSet<Sight>, Failure> {
+    pub fn play_in(&self, mut world: World, trace: &mut Trace) -> Result<Told, Failure> {
         std::mem::swap(&mut world.trace, trace);
         let played = self.play_on(&mut world);
         std::mem::swap(&mut world.trace, trace);
-        played.map(|()| world.seen)
+        played.map(|()| Told { seen: world.seen, events: world.events, ms: world.now_ms })
     }
 
     fn play_on(&self, world: &mut World) -> Result<(), Failure> {

@@ -89,6 +89,8 @@ pub struct World {
     pub trace: Trace,
     /// By how much the clocks of new nodes are too fast, in millionths, in turn.
     pub rates_ppm: [i64; 2],
+    /// Inputs given to engines.
+    pub(crate) events: u64,
     /// Messages delivered.
     messages: usize,
     opens: u64,
@@ -110,6 +112,7 @@ impl Default for World {
             demand: None,
             trace: Trace::default(),
             rates_ppm: [0; 2],
+            events: 0,
             messages: 0,
             opens: 0,
             last_session: 0,

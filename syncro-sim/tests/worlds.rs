@@ -25,7 +25,7 @@ fn whatever_happens_nodes_converge_lose_nothing_and_come_to_rest() {
     for seed in 0..seeds() {
         match Sim::default().run(seed) {
             Ok(passed) => {
-                passed.seen.into_iter().for_each(|it| *counts.entry(it).or_default() += 1)
+                passed.told.seen.into_iter().for_each(|it| *counts.entry(it).or_default() += 1)
             }
             Err(found) => panic!("{found}"),
         }

@@ -31,6 +31,7 @@ impl World {
 
     /// Gives a node an input, and everything that follows of itself.
     pub fn try_input(&mut self, node: usize, input: Input) -> Result<Result<(), Error>, Failure> {
+        self.events += 1;
         let now = self.now(node);
         let is_tick = matches!(input, Input::Tick);
         let is_own = matches!(input, Input::Propose(_));
