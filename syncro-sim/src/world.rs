@@ -89,6 +89,8 @@ pub struct World {
     pub trace: Trace,
     /// By how much the clocks of new nodes are too fast, in millionths, in turn.
     pub rates_ppm: [i64; 2],
+    /// Whether the write under way may touch records without changing them, which count for its stamp too.
+    pub(crate) touches_more: bool,
     /// Inputs given to engines.
     pub(crate) events: u64,
     /// Messages delivered.
@@ -112,6 +114,7 @@ impl Default for World {
             demand: None,
             trace: Trace::default(),
             rates_ppm: [0; 2],
+            touches_more: false,
             events: 0,
             messages: 0,
             opens: 0,

@@ -129,6 +129,7 @@ impl World {
             Write::Tally { by } | Write::Several { by, .. } => i64::from(*by),
             _ => 0,
         };
+        self.touches_more = matches!(write, Write::Several { .. } | Write::Twins { .. });
         self.propose(node, proposal)?;
         if self.opens != opens {
             // Somebody crashed over it.

@@ -20,6 +20,7 @@ impl World {
     /// Whether the stamp of a local write is what its own clock, or the records that it touched, made it.
     pub(crate) fn check_clock(&mut self, node: usize, events: &[Event]) -> Result<(), Failure> {
         let wall_ms = self.now(node).wall_ms;
+        let touches_more = self.touches_more;
         let bounds = &mut self.nodes[node].bounds;
         bounds.wall_ms = bounds.wall_ms.max(wall_ms);
         let own = || events.iter().filter_map(written);
@@ -30,7 +31,7 @@ impl World {
         let touched = touched.filter_map(Record::newest).map(|stamp| stamp.time.ms()).max();
         if ms <= bounds.wall_ms.max(bounds.own_ms) + FUTURE_MS {
             bounds.own_ms = bounds.own_ms.max(ms);
-        } else if ms <= touched.unwrap_or(0).max(bounds.ahead_ms) + 1 {
+        } else if touches_more || ms <= touched.unwrap_or(0).max(bounds.ahead_ms) + 1 {
             bounds.ahead_ms = bounds.ahead_ms.max(ms);
         } else {
             let detail = format!("node {node} stamps {ms}, and its clock is at {wall_ms}");
