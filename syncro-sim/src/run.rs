@@ -18,7 +18,6 @@ const SHRINKS_MAX: usize = 2_000;
 #[derive(Clone, Debug)]
 pub struct Sim {
     writes: BoxedStrategy<Write>,
-    is_lenient: bool,
     demand: Option<Demand>,
 }
 
@@ -56,7 +55,7 @@ impl fmt::Display for Found {
 impl Default for Sim {
     /// Writes of every sort that the world itself has.
     fn default() -> Self {
-        Self { writes: writes().boxed(), is_lenient: false, demand: None }
+        Self { writes: writes().boxed(), demand: None }
     }
 }
 
@@ -64,12 +63,6 @@ impl Sim {
     /// Stories of other writes.
     pub fn of(writes: impl Strategy<Value = Write> + 'static) -> Self {
         Self { writes: writes.boxed(), ..Self::default() }
-    }
-
-    /// A story whose failure is shorter to read where sync points and receipts are not compared at once with what
-    /// they cover: a bug has to show in what becomes of records and logs.
-    pub fn lenient(self) -> Self {
-        Self { is_lenient: true, ..self }
     }
 
     pub(crate) fn demanding(self, demand: Demand) -> Self {
@@ -144,7 +137,6 @@ impl Sim {
     /// A panic is a law broken, too: whoever panics took the node down.
     fn play(&self, story: &Story, trace: &mut Trace) -> Result<Told, Failure> {
         let mut world = World::default();
-        world.is_strict = !self.is_lenient;
         world.demand = self.demand.clone();
         let played = catch_unwind(AssertUnwindSafe(|| story.play_in(world, trace)));
         played.unwrap_or_else(|panic| {

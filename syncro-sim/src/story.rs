@@ -88,11 +88,9 @@ pub struct Told {
 
 impl Story {
     /// Plays the story in a new world, and heals the world. Returns what there was to see.
-    pub fn play(&self, is_strict: bool) -> Result<BTreeSet<Sight>, Failure> {
+    pub fn play(&self) -> Result<BTreeSet<Sight>, Failure> {
         let mut trace = Trace::default();
-        let mut world = World::default();
-        world.is_strict = is_strict;
-        self.play_in(world, &mut trace).map(|told| told.seen)
+        self.play_in(World::default(), &mut trace).map(|told| told.seen)
     }
 
     /// Plays the story in a world without nodes, and leaves its trace, however it ends.

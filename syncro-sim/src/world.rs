@@ -73,9 +73,6 @@ pub struct World {
     pub nodes: Vec<TestNode>,
     pub links: Vec<Link>,
     pub ledger: Ledger,
-    /// Whether sync points and receipts are compared at once with what they cover. Off, a bug has to show
-    /// in what becomes of the records and logs.
-    pub is_strict: bool,
     /// Whether sessions of this world may end by a peer's offence: only where somebody is hostile.
     pub is_hostile: bool,
     pub now_ms: u64,
@@ -106,7 +103,6 @@ impl Default for World {
             nodes: Vec::new(),
             links: Vec::new(),
             ledger: Ledger::default(),
-            is_strict: true,
             is_hostile: false,
             now_ms: 1_000,
             chunks: None,

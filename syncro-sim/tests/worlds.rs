@@ -73,7 +73,7 @@ fn branches_that_begin_alike_stay_apart() {
         rates_ppm: [0; 2],
         chunks: None,
     };
-    story.play(true).unwrap();
+    story.play().unwrap();
 }
 
 /// The halves of one machine met, and began one and the same epoch. What one of them raised was lost.
@@ -93,7 +93,7 @@ fn halves_of_a_machine_that_have_met_raise_apart() {
         rates_ppm: [0; 2],
         chunks: None,
     };
-    met.play(true).unwrap();
+    met.play().unwrap();
     // The same, with a half that was copied once more.
     let copied_again = Story {
         nodes: 2,
@@ -111,5 +111,5 @@ fn halves_of_a_machine_that_have_met_raise_apart() {
         rates_ppm: [0; 2],
         chunks: None,
     };
-    copied_again.play(true).unwrap();
+    copied_again.play().unwrap();
 }

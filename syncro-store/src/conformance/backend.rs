@@ -69,13 +69,7 @@ pub fn a_crash_keeps_the_first_batches_and_no_others<P: Place>() {
         let place = P::new();
         let store = place.open().unwrap();
         let states = states(&history);
-        let mut durable = 0;
-        for (at, (batch, durability)) in (1..).zip(&history) {
-            store.write(batch, *durability).unwrap();
-            if *durability == Durability::Durable {
-                durable = at;
-            }
-        }
+        let durable = write_history(&store, &history);
         for crashed in place.crashes() {
             let store = crashed.open().unwrap();
             prop_assert!(states[durable..].contains(&Model::of(&store)));
@@ -489,13 +483,7 @@ pub fn opening_anew_keeps_the_first_batches_and_all_that_were_durable<P: Place>(
         let place = P::new();
         let store = place.open().unwrap();
         let states = states(&history);
-        let mut durable = 0;
-        for (at, (batch, durability)) in (1..).zip(&history) {
-            store.write(batch, *durability).unwrap();
-            if *durability == Durability::Durable {
-                durable = at;
-            }
-        }
+        let durable = write_history(&store, &history);
         store.reopen().unwrap();
         prop_assert!(states[durable..].contains(&Model::of(&store)));
         let is_refused = matches!(place.open(), Err(StoreError::Locked { .. }));
@@ -546,6 +534,18 @@ fn put(key: &str, value: &str) -> Batch {
     let mut batch = Batch::new();
     batch.put(Table::Rows, key.to_owned(), value.to_owned());
     batch
+}
+
+/// Writes a history, and returns how many of its batches are durable.
+fn write_history(store: &impl Backend, history: &[(Batch, Durability)]) -> usize {
+    let mut durable = 0;
+    for (at, (batch, durability)) in (1..).zip(history) {
+        store.write(batch, *durability).unwrap();
+        if *durability == Durability::Durable {
+            durable = at;
+        }
+    }
+    durable
 }
 
 fn read(store: &impl Backend, key: &str) -> Option<Bytes> {

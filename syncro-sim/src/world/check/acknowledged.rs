@@ -11,7 +11,7 @@ impl World {
         session: u64,
         offset: u64,
     ) -> Result<(), Failure> {
-        if !self.is_strict || self.is_hostile {
+        if self.is_hostile {
             return Ok(());
         }
         let ends = self.links.iter().map(|link| &link.ends);
