@@ -13,6 +13,9 @@ mod redb;
 #[cfg(feature = "sled")]
 mod sled;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use syncro_core::StoreError;
 
@@ -93,6 +96,26 @@ pub enum Durability {
     Durable,
 }
 
+/// What a damaged medium has left.
+pub trait Remains {
+    /// Calls with every key and value that can be found: also with those that were deleted or replaced, with
+    /// some more than once, and, by chance, with what never was a pair. Which table one is of is not told.
+    ///
+    /// `visit` says whether it knows a pair for one of its own. What lies within such a pair is its value, and is
+    /// not taken for pairs.
+    ///
+    /// # Errors
+    ///
+    /// Ends with the first error of `visit`, or if the medium cannot be read.
+    fn each(&self, visit: &mut Visit<'_>) -> Result<(), StoreError>;
+}
+
+/// Looks at a key and a value, and says whether they are what they seem.
+pub type Visit<'a> = dyn FnMut(Bytes, Bytes) -> Result<bool, StoreError> + 'a;
+
+/// Writes into an empty store what is worth to be kept of a damaged one.
+pub type Save<'a> = dyn FnMut(&dyn Remains, Arc<dyn Backend>) -> Result<(), StoreError> + 'a;
+
 /// Keeps bytes in tables: one open store of one medium.
 ///
 /// Dropping a backend closes it. Its methods may be called from several threads at once; writes
@@ -130,6 +153,8 @@ pub enum Durability {
 ///   by a read or not. [`compact`](Self::compact) changes no pair.
 /// - **B12, opening anew.** [`reopen`](Self::reopen) ends a latch (B8). It shows what opening after a crash
 ///   would: everything durable, and the first of the buffered batches, perhaps none.
+/// - **B13, salvage.** [`salvage`](Self::salvage) puts what it is given in the place of everything that was
+///   there, whole and durable, and ends a latch (B8); or it fails, and the medium is as it was.
 pub trait Backend: Send + Sync + 'static {
     /// Reads the value of one key, or `None`.
     ///
@@ -195,6 +220,20 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// Whatever opening may fail with; then the backend stays latched, and reads may fail as well.
     fn reopen(&self) -> Result<(), StoreError>;
+
+    /// Makes the medium anew of what is left on it, for a store whose medium has lost its own order (B13).
+    ///
+    /// `save` is called with whatever is found, in no order, and with an empty store to write into. It keeps
+    /// no handle on either. Nobody else can read or write meanwhile. The damaged medium is kept: the path
+    /// returned is where. `None` is for a backend that cannot do this, which does not call `save`.
+    ///
+    /// # Errors
+    ///
+    /// The error of `save`; [`StoreError::Full`] where there is no room for both; and the like.
+    fn salvage(&self, save: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
+        let _ = save;
+        Ok(None)
+    }
 
     /// Returns how many bytes the medium has room for, or `None` where nobody knows. It is a hint: others
     /// may use the room, and writing takes more than what is written.

@@ -1,6 +1,6 @@
 //! The promises of a backend as tests, for whoever writes one.
 //!
-//! [`Backend`] makes twelve numbered promises, B1 to B12, and a node relies on all of them; the
+//! [`Backend`] makes thirteen numbered promises, B1 to B13, and a node relies on all of them; the
 //! [`Store`](syncro_core::Store) that [`LogStore`](crate::LogStore) builds on it makes nine more, S1
 //! to S9. Here is a test for each, to be run on any backend by one line: [`conformance!`](crate::conformance!).
 //!
@@ -211,6 +211,8 @@ macro_rules! conformance {
                 b12 "B12, opening anew":
                     opening_anew_ends_a_latch
                     opening_anew_keeps_the_first_batches_and_all_that_were_durable;
+                b13 "B13, salvage":
+                    a_salvage_puts_what_it_is_given_in_the_place_of_all_or_changes_nothing;
                 s1 "S1, whole commits":
                     a_reader_never_sees_half_a_commit;
                 s2 "S2, read your commits":

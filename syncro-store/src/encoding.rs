@@ -31,11 +31,17 @@ pub(crate) fn put(batch: &mut Batch, table: Table, key: &[u8], content: &[u8]) {
 
 /// Checks and takes off the checksum of a value.
 pub(crate) fn unseal(table: Table, key: &[u8], sealed: &Bytes) -> Result<Bytes, StoreError> {
-    let content = sealed.get(4..).ok_or_else(|| damaged(table, key))?;
-    if sealed.get(..4) != Some(checksum(table, key, content).to_be_bytes().as_slice()) {
-        return Err(damaged(table, key));
-    }
-    Ok(sealed.slice(4..))
+    content(table, key, sealed).ok_or_else(|| damaged(table, key))
+}
+
+/// The table in which a value was put under a key, and the value.
+pub(crate) fn recognise(key: &[u8], sealed: &Bytes) -> Option<(Table, Bytes)> {
+    Table::ALL.into_iter().find_map(|table| Some((table, content(table, key, sealed)?)))
+}
+
+fn content(table: Table, key: &[u8], sealed: &Bytes) -> Option<Bytes> {
+    let (sum, content) = sealed.split_first_chunk()?;
+    (*sum == checksum(table, key, content).to_be_bytes()).then(|| sealed.slice(4..))
 }
 
 /// The error for a value that is not what was written.

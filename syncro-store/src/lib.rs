@@ -23,6 +23,7 @@ mod recover;
 mod repair;
 mod room;
 mod rows;
+mod salvage;
 mod snapshot;
 mod staging;
 mod stamps;
@@ -33,7 +34,8 @@ mod view;
 mod world;
 
 pub use backend::{
-    Backend, Batch, Durability, Fault, KEY_BYTES_MAX, Memory, MemoryDisk, Table, VALUE_BYTES_MAX,
+    Backend, Batch, Durability, Fault, KEY_BYTES_MAX, Memory, MemoryDisk, Remains, Save, Table,
+    VALUE_BYTES_MAX, Visit,
 };
 #[cfg(feature = "redb")]
 pub use backend::{Redb, RedbBuilder};

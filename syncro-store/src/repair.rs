@@ -10,7 +10,8 @@
 //! peer, both are kept, and the records are as they were. (Not so where a cloned machine has used the stamp
 //! twice, and one of the two is still there.)
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use crate::log_store::{LogStore, LogStoreBuilder, Syncer};
 use crate::migrate::{CHAIN, Chain, Damaged};
 use crate::recover;
 use crate::rows;
+use crate::salvage::{Salvaged, salvage};
 use crate::state::Shared;
 use crate::view::Look;
 
@@ -44,21 +46,26 @@ pub struct Repaired {
     pub lost: Vec<(u64, u64)>,
     /// Lost transactions of which the records had values left.
     pub rescued: u64,
+    /// Where the damaged medium is kept, if its own order was lost and a new one was made in its place.
+    pub kept: Option<PathBuf>,
 }
 
 impl LogStoreBuilder {
     /// Repairs a damaged store and opens it. What was lost comes back from the peers that have it.
     ///
     /// A store that is not damaged is the same afterwards. A repair that was cut off is to be begun again;
-    /// until then the store does not open. Keep a copy of the file. A store of an older format is made one of this
-    /// program's first, without the rows in it that are damaged.
+    /// until then the store does not open. Where the backend's own order is lost, a new store is made of what can
+    /// be found, if the backend can [look](Backend::salvage): [`Redb`](crate::Redb) can, also over a file that it
+    /// cannot [open](crate::RedbBuilder::open_damaged). Keep a copy of the file otherwise. A store of an older format
+    /// is made one of this program's first, without the rows in it that are damaged.
     ///
     /// `node` is who the node is, for a store that does not know any more.
     ///
     /// # Errors
     ///
     /// [`StoreError::Corrupt`] where the node's own row is damaged and `node` is `None`, and where the backend
-    /// itself cannot be read or written; [`StoreError::Version`] for a store of a newer format, and of
+    /// itself cannot be read or written; [`StoreError::NotAStore`] where nothing of a store is left;
+    /// [`StoreError::Full`] where there is no room for a new one; [`StoreError::Version`] for a store of a newer format, and of
     /// one that is too old to know.
     pub fn repair(
         self,
@@ -75,8 +82,38 @@ impl LogStoreBuilder {
         chain: &Chain,
     ) -> Result<(LogStore, Repaired), StoreError> {
         let backend: Arc<dyn Backend> = Arc::new(Caught::new(backend));
-        let repaired = Repair::begin(backend.clone(), node, chain)?.run()?;
+        let repaired = mend(&backend, node, chain)?;
         Ok((self.open_shared(backend)?, repaired))
+    }
+}
+
+/// Repairs in place what can be read, and salvages what the backend cannot read.
+fn mend(
+    backend: &Arc<dyn Backend>,
+    node: Option<NodeId>,
+    chain: &Chain,
+) -> Result<Repaired, StoreError> {
+    let in_place = || Repair::begin(backend.clone(), node, chain)?.run();
+    // To write to a damaged tree only spreads the damage.
+    let sound = backend.check();
+    let is_sound = sound.is_ok();
+    let damage = match sound.and_then(|()| in_place()) {
+        Err(error @ (StoreError::Corrupt { .. } | StoreError::Latched { .. })) => error,
+        done => return done,
+    };
+    match salvage(backend, node, chain)? {
+        Salvaged::Store(repaired) => Ok(repaired),
+        Salvaged::NotOffered if !is_sound => {
+            backend.reopen()?;
+            in_place()
+        }
+        Salvaged::NotOffered => Err(damage),
+        Salvaged::Nothing => Err(match damage {
+            StoreError::Corrupt { what } | StoreError::Latched { cause: what } => {
+                StoreError::NotAStore { what: format!("nothing of a store is left in it: {what}") }
+            }
+            error => error,
+        }),
     }
 }
 
@@ -96,8 +133,13 @@ impl Syncer {
         let shared = &self.shared;
         let _turn = shared.turns.for_sync();
         let (backend, mut retired) = Retired::begin(shared)?;
-        let mended = backend.reopen().and_then(|()| {
-            let repaired = Repair::begin(backend.clone(), node, &CHAIN)?.run()?;
+        // What cannot be opened any more is salvaged.
+        let reopened = match backend.reopen() {
+            Err(StoreError::Corrupt { .. } | StoreError::NotAStore { .. }) => Ok(()),
+            reopened => reopened,
+        };
+        let mended = reopened.and_then(|()| {
+            let repaired = mend(&backend, node, &CHAIN)?;
             Ok((recover::open(backend, shared.overlay_bytes, &CHAIN)?, repaired))
         });
         match mended {
@@ -143,7 +185,7 @@ impl Drop for Retired<'_> {
     }
 }
 
-struct Repair {
+pub(crate) struct Repair {
     backend: Arc<dyn Backend>,
     /// For reading records as they are.
     shared: Shared,
@@ -155,10 +197,14 @@ struct Repair {
     repaired: Repaired,
     /// Where the new log ends.
     page: OpenPage,
+    /// Whether what the peers are known to hold, and what is known of their logs, is of this very state.
+    are_peers_fitting: bool,
+    /// The transactions that the old log has twice, and whether the new one has them.
+    doubles: HashMap<Bytes, bool>,
 }
 
 impl Repair {
-    fn begin(
+    pub(crate) fn begin(
         backend: Arc<dyn Backend>,
         node: Option<NodeId>,
         chain: &Chain,
@@ -186,12 +232,19 @@ impl Repair {
             }
         };
         let shared = recover::unchecked(backend.clone());
-        let page = OpenPage::begin(Point::START);
         let repaired = Repaired::default();
-        Ok(Self { backend, shared, own, old_end, old: 0, repaired, page })
+        let (are_peers_fitting, doubles) = (true, HashMap::new());
+        let (old, page) = (0, OpenPage::begin(Point::START));
+        Ok(Self { backend, shared, own, old_end, old, repaired, page, are_peers_fitting, doubles })
     }
 
-    fn run(mut self) -> Result<Repaired, StoreError> {
+    /// Of a store that was put together of rows from several moments.
+    pub(crate) fn salvaged(self, doubles: HashSet<Bytes>) -> Self {
+        let doubles = doubles.into_iter().map(|transaction| (transaction, false)).collect();
+        Self { are_peers_fitting: false, doubles, ..self }
+    }
+
+    pub(crate) fn run(mut self) -> Result<Repaired, StoreError> {
         // With this mark the store does not open before all is done: what is in it contradicts itself.
         let mut batch = Batch::new();
         put(&mut batch, Table::Rows, key::MARK, &row::write_mark(row::UNDER_REPAIR));
@@ -203,6 +256,7 @@ impl Repair {
             self.repaired.lost.push((self.old.min(end.offset), end.offset));
         }
         let is_whole = self.repaired.lost.is_empty() && self.old_end.is_some();
+        let is_whole = is_whole && self.are_peers_fitting;
         if !is_whole {
             self.rescue()?;
         }
@@ -249,6 +303,9 @@ impl Repair {
             // Nothing was lost before it.
             if let Some(open) = OpenPage::resume(page) {
                 self.page = open;
+                for transaction in &transactions {
+                    self.is_new(transaction);
+                }
                 return Ok(());
             }
         }
@@ -265,10 +322,19 @@ impl Repair {
         self.backend.write(&batch, Durability::Buffered)
     }
 
-    fn append(&mut self, batch: &mut Batch, transaction: &Transaction) {
+    /// Takes note of a transaction, and says whether the new log does not have it yet.
+    fn is_new(&mut self, transaction: &Transaction) -> bool {
         let stamp = transaction.stamp();
         if stamp.author.node == self.own.node {
             self.own.clock = self.own.clock.max(stamp.time);
+        }
+        let is_there = self.doubles.get_mut(transaction.bytes());
+        !is_there.is_some_and(|is_there| std::mem::replace(is_there, true))
+    }
+
+    fn append(&mut self, batch: &mut Batch, transaction: &Transaction) {
+        if !self.is_new(transaction) {
+            return;
         }
         let bytes = transaction.bytes();
         if self.page.is_full_for(bytes.len()) {
@@ -372,7 +438,7 @@ impl Repair {
 }
 
 /// The transactions of a page; `None` where one of them is damaged.
-fn whole(page: &Page) -> Option<Vec<Transaction>> {
+pub(crate) fn whole(page: &Page) -> Option<Vec<Transaction>> {
     let transactions = page.transactions()?;
     transactions.map(|it| it.and_then(|(_, bytes)| Transaction::decode(bytes).ok())).collect()
 }
@@ -403,7 +469,7 @@ fn left_of(stamp: Stamp, key: &RecordKey, record: &Record) -> Scribe {
 }
 
 /// All rows of a range, under their checksums.
-fn every<'a>(
+pub(crate) fn every<'a>(
     backend: &'a Arc<dyn Backend>,
     table: Table,
     start: &[u8],

@@ -121,15 +121,16 @@ impl NodeBuilder {
     /// Repairs a damaged file, and opens the node in it.
     ///
     /// What can be read stays; what was lost comes back from the peers that have it, once they are connected.
-    /// Keep a copy of the file. See [`LogStoreBuilder::repair`](syncro_store::LogStoreBuilder::repair).
+    /// A file whose database is damaged is made anew, as large as what is in it, and the damaged one kept beside it:
+    /// [`Repaired::kept`]. See [`LogStoreBuilder::repair`](syncro_store::LogStoreBuilder::repair).
     ///
     /// # Errors
     ///
-    /// Like [`open`](Self::open), for a file that is not even a database any more, or that does not know which
-    /// node it was where no [`id`](Self::id) or [`name`](Self::name) says so.
+    /// Like [`open`](Self::open), for a file that is not there or has nothing left of a store, and for one that
+    /// does not know which node it was where no [`id`](Self::id) or [`name`](Self::name) says so.
     #[cfg(feature = "redb")]
     pub fn repair(self, path: impl AsRef<Path>) -> Result<(Node, Repaired), Error> {
-        let backend = syncro_store::Redb::open(path)?;
+        let backend = syncro_store::Redb::builder().open_damaged(path)?;
         let (store, repaired) = LogStore::builder().repair(backend, self.id_of_node())?;
         Ok((self.open_store(store)?, repaired))
     }
@@ -490,7 +491,7 @@ impl Node {
     }
 
     /// Waits until a peer is connected and every session of it has confirmed that it holds this node's
-    /// log up to an offset durably.
+    /// log up to an offset durably, however long that takes: `tokio::time::timeout` bounds it.
     ///
     /// # Errors
     ///

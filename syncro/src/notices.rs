@@ -134,7 +134,16 @@ impl fmt::Display for Notice {
             Self::StoreHasRoom => f.write_str("there is room for the store again"),
             Self::Repaired { repaired } => {
                 let lost: u64 = repaired.lost.iter().map(|(from, to)| to - from).sum();
-                write!(f, "the store was repaired: {lost} scribes of the log were lost")
+                let rescued = repaired.rescued;
+                write!(
+                    f,
+                    "the store was repaired: {lost} scribes of the log were lost, and of {rescued} \
+                     transactions the records had something left"
+                )?;
+                match &repaired.kept {
+                    None => Ok(()),
+                    Some(kept) => write!(f, "; the damaged file is {}", kept.display()),
+                }
             }
             Self::Missed(count) => write!(f, "{count} notices were missed"),
         }

@@ -59,7 +59,7 @@ const PROOFS: [Proof; 5] = [
         filter: "",
         scope: &[("SYNCRO_ROT", "100000")],
         has_more: false,
-        sums: &["rotten files"],
+        sums: &["rotten files", "repaired files"],
     },
 ];
 

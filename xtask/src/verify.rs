@@ -12,6 +12,7 @@ pub(crate) fn run(top: &Path, file: &str) -> Result<(), String> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) if status.code() == Some(1) => Err("the store is damaged".to_owned()),
+        Ok(status) if status.code() == Some(2) => Err("nothing was looked at".to_owned()),
         Ok(status) => Err(format!("`{line}` ended with {status}")),
         Err(why) => Err(format!("`{line}` did not start: {why}")),
     }

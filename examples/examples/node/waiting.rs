@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use syncro::{Node, NodeId, Recovered};
+use syncro::{Node, NodeId, Recovered, Repaired};
 use tokio::sync::mpsc;
 
 use crate::{Refusal, refusal};
@@ -42,8 +42,8 @@ pub(crate) async fn confirmed(node: &Node, name: &str, input: &mut Input) -> Res
 pub(crate) async fn repaired(node: &Node, name: &str, input: &mut Input) -> Result<Json, Refusal> {
     let mut repaired = std::pin::pin!(async {
         let Recovered { repaired, fetched } = node.repair_from(NodeId::named(name)).await?;
-        let (lost, rescued) = (repaired.lost, repaired.rescued);
-        Ok(json!({ "lost": lost, "rescued": rescued, "fetched": fetched }))
+        let Repaired { lost, rescued, kept } = repaired;
+        Ok(json!({ "lost": lost, "rescued": rescued, "fetched": fetched, "kept": kept }))
     });
     tokio::select! {
         done = &mut repaired => return done,

@@ -22,6 +22,12 @@ pub enum StoreError {
         /// The thing that is damaged, as precisely as it is known.
         what: String,
     },
+    /// What was opened is no store of this library, or has nothing left of one.
+    #[error("{what}; was another one meant? If it was a store, repair it, or restore a backup")]
+    NotAStore {
+        /// What it is.
+        what: String,
+    },
     /// The medium has no room. An open store goes on as soon as there is some.
     #[error("there is no room left for the store: free some space and try again")]
     Full,

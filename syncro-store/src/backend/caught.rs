@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use syncro_core::StoreError;
 
-use super::{Backend, Batch, Durability, Table};
+use super::{Backend, Batch, Durability, Save, Table};
 
 /// A backend whose panics are errors, the last ones that it is asked for, and that gives keys only where they
 /// belong: over damage a database may show one table's page for another's.
@@ -86,6 +87,17 @@ impl<B: Backend> Backend for Caught<B> {
     fn reopen(&self) -> Result<(), StoreError> {
         *self.panicked() = None;
         self.run(Backend::reopen)
+    }
+
+    fn salvage(&self, save: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
+        let latched = self.panicked().take();
+        let salvaged = self.run(|backend| backend.salvage(save));
+        if !matches!(salvaged, Ok(Some(_))) {
+            // What panicked is still there.
+            let mut panicked = self.panicked();
+            *panicked = panicked.take().or(latched);
+        }
+        salvaged
     }
 
     fn room(&self) -> Option<u64> {

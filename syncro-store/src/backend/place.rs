@@ -55,12 +55,14 @@ impl Place {
 
     /// It is a database, but somebody else's.
     pub(super) fn foreign(&self, what: &str) -> StoreError {
-        StoreError::Corrupt {
-            what: format!(
-                "{} is {} but no store of this library ({what}); was another one meant?",
-                self.name, self.sort
-            ),
-        }
+        let what = format!("{} is {} but no store of this library ({what})", self.name, self.sort);
+        StoreError::NotAStore { what }
+    }
+
+    /// It is something else.
+    pub(super) fn stranger(&self, what: &str) -> StoreError {
+        let what = format!("{} is no store of this library ({what})", self.name);
+        StoreError::NotAStore { what }
     }
 
     pub(super) fn io(&self, kind: io::ErrorKind, what: &str) -> StoreError {
@@ -69,12 +71,7 @@ impl Place {
 
     pub(super) fn blame_io(&self, error: &io::Error) -> StoreError {
         match error.kind() {
-            io::ErrorKind::InvalidData => StoreError::Corrupt {
-                what: format!(
-                    "{} is no store of this library ({error}); was another one meant?",
-                    self.name
-                ),
-            },
+            io::ErrorKind::InvalidData => self.stranger(&error.to_string()),
             io::ErrorKind::UnexpectedEof => self.corrupt("it has been cut short"),
             kind => self.io(kind, &error.to_string()),
         }

@@ -2,6 +2,7 @@
 
 mod blame;
 mod open;
+mod salvage;
 mod snapshot;
 mod storage;
 
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use syncro_core::StoreError;
 
 use super::place::Place;
-use super::{Backend, Batch, Durability, Table};
+use super::{Backend, Batch, Durability, Save, Table};
 pub(crate) use open::sync_directory_of;
 use snapshot::Snapshot;
 use storage::Storage;
@@ -60,15 +61,21 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 pub struct Redb {
     /// The state that reads see, opened by the first read after a write.
     snapshot: Mutex<Option<Arc<Snapshot>>>,
-    /// Gone only while closing. Written only by what must be alone with the file.
-    database: RwLock<Option<Database>>,
+    /// Written only by what must be alone with the file.
+    opened: RwLock<Opened>,
     /// Held by the one write that runs. Says what failed, once a write has or damage was met.
     latched: Mutex<Option<String>>,
-    storage: Storage,
     builder: RedbBuilder,
     /// The file, if there is one.
     path: Option<PathBuf>,
     place: Place,
+}
+
+/// A database, and what it is kept on.
+struct Opened {
+    /// None where it could not be opened, or not again. The storage is locked all the same.
+    database: Option<Database>,
+    storage: Storage,
 }
 
 impl Redb {
@@ -77,8 +84,8 @@ impl Redb {
     /// # Errors
     ///
     /// - [`StoreError::Locked`] while another handle or process has the file open.
-    /// - [`StoreError::Corrupt`] for a file that is damaged, cut short, or no store of this library;
-    ///   such a file is left as it is.
+    /// - [`StoreError::Corrupt`] for a file that is damaged or cut short, and [`StoreError::NotAStore`] for
+    ///   another program's; such a file is left as it is.
     /// - [`StoreError::Io`] if the path is a directory, if its directory does not exist, or if the
     ///   operating system refuses it; [`StoreError::Full`] if there is no room to create it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
@@ -107,14 +114,11 @@ impl Redb {
         &self,
         look_up: impl FnOnce(&Snapshot) -> Result<T, RedbError>,
     ) -> Result<T, StoreError> {
-        let found = self.place.guard(|| {
-            let database = self.database();
-            look_up(&*self.snapshot(&database)?)
-        });
+        let found = self.place.guard(|| look_up(&*self.snapshot(&self.opened())?));
         found.inspect_err(|error| {
             // Writing to a damaged tree only spreads the damage.
             if matches!(error, StoreError::Corrupt { .. }) {
-                lock(&self.latched).get_or_insert_with(|| error.to_string());
+                lock(&self.latched).get_or_insert_with(|| cause(error));
             }
         })
     }
@@ -123,23 +127,26 @@ impl Redb {
     ///
     /// It is opened under the lock: opened outside, it could be put back after a write let go of it
     /// and hide that write for ever.
-    fn snapshot(&self, database: &Option<Database>) -> Result<Arc<Snapshot>, RedbError> {
+    fn snapshot(&self, opened: &Opened) -> Result<Arc<Snapshot>, RedbError> {
         let mut current = lock(&self.snapshot);
         if let Some(snapshot) = &*current {
             return Ok(Arc::clone(snapshot));
         }
-        let snapshot = Arc::new(Snapshot::open(open(database)?)?);
+        let snapshot = Arc::new(Snapshot::open(opened.database()?)?);
         *current = Some(Arc::clone(&snapshot));
         Ok(snapshot)
     }
 
     // redb leaves its own state safe to meet again, see `Place::guard`.
-    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    fn opened(&self) -> RwLockReadGuard<'_, Opened> {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn database_alone(&self) -> RwLockWriteGuard<'_, Option<Database>> {
-        self.database.write().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until nobody reads.
+    fn opened_alone(&self) -> RwLockWriteGuard<'_, Opened> {
+        let opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        self.forget_snapshot();
+        opened
     }
 
     /// Lets go of the state that reads see: it is out of date, and an open one pins the pages that
@@ -149,8 +156,8 @@ impl Redb {
     }
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), RedbError> {
-        let database = self.database();
-        let mut transaction = open(&database)?.begin_write()?;
+        let opened = self.opened();
+        let mut transaction = opened.database()?.begin_write()?;
         transaction.set_durability(match durability {
             Durability::Buffered => RedbDurability::None,
             Durability::Durable => RedbDurability::Immediate,
@@ -174,7 +181,7 @@ impl Redb {
         }
         let written = write();
         self.forget_snapshot();
-        written.inspect_err(|error| *latched = Some(error.to_string()))
+        written.inspect_err(|error| *latched = Some(cause(error)))
     }
 
     /// Runs what must be alone with the file: nobody reads or writes meanwhile.
@@ -183,35 +190,44 @@ impl Redb {
         run: impl FnOnce(&mut Database) -> Result<T, RedbError>,
     ) -> Result<T, StoreError> {
         self.place.guard(|| {
-            let mut database = self.database_alone();
-            self.forget_snapshot();
-            run(database.as_mut().ok_or(RedbError::DatabaseClosed)?)
+            let mut opened = self.opened_alone();
+            run(opened.database.as_mut().ok_or(RedbError::DatabaseClosed)?)
         })
     }
 
     /// Closes the database, and opens what is then on the storage.
     fn open_anew(&self) -> Result<(), StoreError> {
-        let mut database = self.database_alone();
-        self.forget_snapshot();
+        let mut opened = self.opened_alone();
         // Nobody else may write in between, which is long where there is no room to open it.
-        self.storage.keep_locks();
-        if let Some(database) = database.take() {
-            open::close(database, &self.place);
-        }
-        *database = Some(self.builder.open_on(self.storage.clone(), &self.place)?);
-        self.storage.let_go_of_locks();
+        opened.close_locked(&self.place);
+        opened.database = Some(self.builder.open_on(opened.storage.clone(), &self.place)?);
+        opened.storage.let_go_of_locks();
         Ok(())
+    }
+}
+
+impl Opened {
+    fn database(&self) -> Result<&Database, RedbError> {
+        self.database.as_ref().ok_or(RedbError::DatabaseClosed)
+    }
+
+    /// Closes the database, but not the storage.
+    fn close_locked(&mut self, place: &Place) {
+        self.storage.keep_locks();
+        if let Some(database) = self.database.take() {
+            open::close(database, place);
+        }
     }
 }
 
 impl Drop for Redb {
     fn drop(&mut self) {
-        self.forget_snapshot();
-        self.storage.let_go_of_locks();
-        match self.database_alone().take() {
+        let mut opened = self.opened_alone();
+        opened.storage.let_go_of_locks();
+        match opened.database.take() {
             Some(database) => open::close(database, &self.place),
-            // It could not be opened anew, and has kept its locks.
-            None => drop(self.storage.close()),
+            // It could not be opened, and has kept its locks.
+            None => drop(opened.storage.close()),
         }
     }
 }
@@ -275,8 +291,20 @@ impl Backend for Redb {
     fn reopen(&self) -> Result<(), StoreError> {
         let mut latched = lock(&self.latched);
         let opened = self.open_anew();
-        *latched = opened.as_ref().err().map(ToString::to_string);
+        *latched = opened.as_ref().err().map(cause);
         opened
+    }
+
+    fn salvage(&self, save: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
+        let Some(path) = &self.path else {
+            return Ok(None);
+        };
+        let mut latched = lock(&self.latched);
+        let mut opened = self.opened_alone();
+        opened.close_locked(&self.place);
+        let salvaged = self.builder.salvage(path, &mut opened, save, &self.place);
+        *latched = salvaged.as_ref().err().map(cause);
+        salvaged.map(Some)
     }
 
     fn room(&self) -> Option<u64> {
@@ -317,9 +345,33 @@ impl RedbBuilder {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Redb, StoreError> {
         let path = path.as_ref();
         let place = Place::new(path.display().to_string(), SORT);
-        let (database, storage) = open::open_file(&self, path, &place)?;
-        // A program may go elsewhere, and its relative paths with it.
-        Ok(self.redb(database, storage, path::absolute(path).ok(), place))
+        let (storage, database) = open::open_file(&self, path, &place)?;
+        Ok(self.redb(Opened { database: Some(database?), storage }, Some(path), place))
+    }
+
+    /// Opens the store in a file that is there, even if the database in it is damaged and cannot be opened:
+    /// to be repaired by [`LogStoreBuilder::repair`](crate::LogStoreBuilder::repair). Until then nothing can be
+    /// read or written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redb::open`], but for damage, and for a file that is not there.
+    pub fn open_damaged(self, path: impl AsRef<Path>) -> Result<Redb, StoreError> {
+        let path = path.as_ref();
+        let place = Place::new(path.display().to_string(), SORT);
+        if let Err(error) = std::fs::metadata(path) {
+            return Err(place.blame_io(&error));
+        }
+        let (storage, database) = open::open_file(&self, path, &place)?;
+        let (database, damage) = match database {
+            Err(StoreError::Corrupt { what } | StoreError::NotAStore { what }) => {
+                (None, Some(what))
+            }
+            database => (Some(database?), None),
+        };
+        let redb = self.redb(Opened { database, storage }, Some(path), place);
+        *lock(&redb.latched) = damage;
+        Ok(redb)
     }
 
     /// Opens the store on a storage of the caller's own.
@@ -330,24 +382,18 @@ impl RedbBuilder {
     pub fn with_backend(self, storage: impl StorageBackend) -> Result<Redb, StoreError> {
         let place = Place::new("the given storage".to_owned(), SORT);
         let storage = Storage::new(storage);
-        let database = self.open_on(storage.clone(), &place)?;
-        Ok(self.redb(database, storage, None, place))
+        let database = Some(self.open_on(storage.clone(), &place)?);
+        Ok(self.redb(Opened { database, storage }, None, place))
     }
 
-    fn redb(
-        self,
-        database: Database,
-        storage: Storage,
-        path: Option<PathBuf>,
-        place: Place,
-    ) -> Redb {
+    fn redb(self, opened: Opened, path: Option<&Path>, place: Place) -> Redb {
         Redb {
             snapshot: Mutex::new(None),
-            database: RwLock::new(Some(database)),
+            opened: RwLock::new(opened),
             latched: Mutex::new(None),
-            storage,
             builder: self,
-            path,
+            // A program may go elsewhere, and its relative paths with it.
+            path: path.and_then(|path| path::absolute(path).ok()),
             place,
         }
     }
@@ -361,10 +407,6 @@ impl RedbBuilder {
         });
         open::adopt(opened?, place)
     }
-}
-
-fn open(database: &Option<Database>) -> Result<&Database, RedbError> {
-    database.as_ref().ok_or(RedbError::DatabaseClosed)
 }
 
 fn write_table(
@@ -398,6 +440,14 @@ fn write_table(
     }
     end.close()?;
     Ok(())
+}
+
+/// What failed, for the errors that come after.
+fn cause(error: &StoreError) -> String {
+    match error {
+        StoreError::Corrupt { what } => what.clone(),
+        error => error.to_string(),
+    }
 }
 
 /// What a file is that belongs to another program.

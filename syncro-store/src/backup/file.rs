@@ -33,6 +33,10 @@ impl Reader {
             let what = format!("{} exists: give the backup a name of its own", path.display());
             return Err(io::Error::new(ErrorKind::AlreadyExists, what).into());
         }
+        if path.parent().is_some_and(|parent| parent != Path::new("") && !parent.is_dir()) {
+            let what = format!("{}: its directory does not exist; create it first", path.display());
+            return Err(io::Error::new(ErrorKind::NotFound, what).into());
+        }
         let partial = Partial::begin(path)?;
         let redb = Redb::open(&partial.0)?;
         let copied = self.copy_to(&redb, progress)?;

@@ -498,6 +498,42 @@ pub fn opening_anew_keeps_the_first_batches_and_all_that_were_durable<P: Place>(
     reopened.unwrap();
 }
 
+pub fn a_salvage_puts_what_it_is_given_in_the_place_of_all_or_changes_nothing<P: Place>() {
+    let place = P::new();
+    let store = place.open().unwrap();
+    store.write(&put("old", "first"), Durability::Durable).unwrap();
+    store.write(&put("old", "second"), Durability::Durable).unwrap();
+    let mut is_found = false;
+    let failed = store.salvage(&mut |remains, fresh| {
+        remains.each(&mut |key, value| {
+            is_found |= key == "old" && value == "second";
+            Ok(true)
+        })?;
+        fresh.write(&put("new", "lost"), Durability::Durable)?;
+        Err(StoreError::Full)
+    });
+    if matches!(failed, Ok(None)) {
+        return skip("does not salvage");
+    }
+    assert!(matches!(failed, Err(StoreError::Full)) && is_found);
+    store.reopen().unwrap();
+    assert_eq!((read(&store, "old").unwrap(), read(&store, "new")), ("second".into(), None));
+
+    let kept = store.salvage(&mut |_, fresh| {
+        assert!(fresh.scan(Table::Rows, b"", None, 9)?.is_empty());
+        fresh.write(&put("new", "kept"), Durability::Buffered)
+    });
+    assert!(kept.unwrap().unwrap().exists());
+    assert!(matches!(place.open(), Err(StoreError::Locked { .. })));
+    let is_new = |store: &P::Store| {
+        assert_eq!((read(store, "old"), read(store, "new").unwrap()), (None, "kept".into()));
+    };
+    is_new(&store);
+    store.write(&put("newer", "x"), Durability::Durable).unwrap();
+    drop(store);
+    is_new(&place.open().unwrap());
+}
+
 /// Uses a store in every way that there is, whatever it answers.
 fn visit(store: &impl Backend) {
     let mut is_noticed = false;

@@ -81,6 +81,17 @@ pub(crate) fn write(
 /// Stamps for which there is room at first: what most records have.
 const FEW_STAMPS: usize = 4;
 
+/// The greatest time in a record, read without its words.
+pub(crate) fn latest(content: &Bytes) -> Option<Time> {
+    let mut input = In::new(content);
+    let mut latest = Time::default();
+    for _ in 0..input.varint()? {
+        number(&mut input)?;
+        latest = latest.max(Time::from_bits(u64::from_be_bytes(input.fixed()?)));
+    }
+    Some(latest)
+}
+
 /// Reads a record; `None` where the bytes are not one.
 pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>, StoreError> {
     let mut input = In::new(content);

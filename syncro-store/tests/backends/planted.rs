@@ -2,14 +2,17 @@
 
 use std::io::Error;
 use std::marker::PhantomData;
-use std::sync::Mutex;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::Bytes;
 use syncro_core::StoreError;
 use syncro_store::conformance::{Place, promises};
-use syncro_store::{Backend, Batch, Durability, Fault, Memory, MemoryDisk, Table};
+use syncro_store::{
+    Backend, Batch, Durability, Fault, Memory, MemoryDisk, Remains, Save, Table, Visit,
+};
 
 /// Changes what reaches a store in memory, or comes of it.
 trait Bug: Send + Sync + 'static {
@@ -23,6 +26,10 @@ trait Bug: Send + Sync + 'static {
 
     fn reopen(&self, store: &Memory) -> Result<(), StoreError> {
         store.reopen()
+    }
+
+    fn salvage(&self, _: &Memory, _: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
+        Ok(None)
     }
 
     fn new() -> Self;
@@ -83,6 +90,10 @@ impl<B: Bug> Backend for Buggy<B> {
 
     fn reopen(&self) -> Result<(), StoreError> {
         self.bug.reopen(&self.store)
+    }
+
+    fn salvage(&self, save: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
+        self.bug.salvage(&self.store, save)
     }
 }
 
@@ -220,6 +231,37 @@ impl Bug for Unopened {
     }
 }
 
+/// Puts what is salvaged beside what was there.
+struct Beside;
+
+struct Rows<'a>(&'a Memory);
+
+impl Remains for Rows<'_> {
+    fn each(&self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        for (key, value) in self.0.scan(Table::Rows, b"", None, usize::MAX)? {
+            visit(key, value)?;
+        }
+        Ok(())
+    }
+}
+
+impl Bug for Beside {
+    fn new() -> Self {
+        Self
+    }
+
+    fn salvage(&self, store: &Memory, save: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
+        let fresh = Arc::new(Memory::new());
+        save(&Rows(store), fresh.clone())?;
+        let mut batch = Batch::new();
+        for (key, value) in fresh.scan(Table::Rows, b"", None, usize::MAX)? {
+            batch.put(Table::Rows, key, value);
+        }
+        store.write(&batch, Durability::Durable)?;
+        Ok(Some(PathBuf::from(".")))
+    }
+}
+
 /// For each: the bug, the test that must find it, and what the test says.
 macro_rules! finds {
     ($($name:ident: $bug:ty, $promise:ident;)*) => {
@@ -234,6 +276,7 @@ macro_rules! finds {
 }
 
 finds! {
+    what_stays_beside_what_is_salvaged_is_found: Beside, a_salvage_puts_what_it_is_given_in_the_place_of_all_or_changes_nothing;
     half_a_batch_is_seen_by_readers: Halves, a_reader_never_sees_half_a_batch;
     half_a_batch_is_found_after_a_crash: Halves, a_crash_keeps_the_first_batches_and_no_others;
     half_a_commit_is_found_after_a_crash: HalfFlushed, a_crash_keeps_the_first_commits_and_no_others;

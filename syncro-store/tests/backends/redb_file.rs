@@ -18,12 +18,12 @@ fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let long = "a letter to a friend ".repeat(1_000);
     for text in ["dear", "dear diary", &long, "redb but not quite"] {
         fs::write(&path, text).unwrap();
-        let message = corrupt(&path);
+        let message = refused(&path);
         assert!(message.contains(path.to_str().unwrap()), "{message}");
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
     fs::write(&path, [0; 100]).unwrap();
-    corrupt(&path);
+    refused(&path);
     assert_eq!(fs::read(&path).unwrap(), [0; 100]);
 }
 
@@ -44,7 +44,7 @@ fn another_programs_database_is_refused_and_left_alone() {
     transaction.commit().unwrap();
     drop(database);
 
-    let message = corrupt(&path);
+    let message = refused(&path);
     assert!(message.contains("customers"), "{message}");
     let database = Database::create(&path).unwrap();
     let transaction = database.begin_write().unwrap();
@@ -64,7 +64,7 @@ fn tables_of_our_names_but_other_types_are_refused() {
     }
     transaction.commit().unwrap();
     drop(database);
-    corrupt(&path);
+    refused(&path);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_file_that_was_cut_short_is_damaged() {
     let whole = fs::read(&path).unwrap();
     for length in [9, 100, 320, 4_096, 8_192, whole.len() / 2, whole.len() - 1] {
         fs::write(&path, &whole[..length]).unwrap();
-        corrupt(&path);
+        refused(&path);
     }
     fs::write(&path, &whole).unwrap();
     Redb::open(&path).unwrap();
@@ -150,9 +150,11 @@ fn fresh() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-fn corrupt(path: &Path) -> String {
+fn refused(path: &Path) -> String {
     match Redb::open(path) {
-        Err(error @ StoreError::Corrupt { .. }) => error.to_string(),
+        Err(error @ (StoreError::Corrupt { .. } | StoreError::NotAStore { .. })) => {
+            error.to_string()
+        }
         other => panic!("{other:?}"),
     }
 }

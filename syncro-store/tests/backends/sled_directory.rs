@@ -20,7 +20,7 @@ fn a_directory_that_is_no_store_is_refused_and_left_alone() {
     for name in ["letter.txt", "db"] {
         let file = path.join(name);
         fs::write(&file, "dear diary").unwrap();
-        let message = corrupt(&path);
+        let message = refused(&path);
         assert!(message.contains(path.to_str().unwrap()), "{message}");
         assert!(message.contains(name), "{message}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "dear diary");
@@ -39,7 +39,7 @@ fn another_programs_database_is_refused() {
         theirs.flush().unwrap();
         drop(theirs);
         let message = until_free(|| match Sled::open(&path) {
-            Err(StoreError::Corrupt { what }) => Some(what),
+            Err(StoreError::NotAStore { what }) => Some(what),
             Err(StoreError::Locked { .. }) => None,
             other => panic!("{other:?}"),
         });
@@ -287,9 +287,11 @@ fn fresh() -> (TempDir, PathBuf) {
     (parent, path)
 }
 
-fn corrupt(path: &Path) -> String {
+fn refused(path: &Path) -> String {
     match Sled::open(path) {
-        Err(error @ StoreError::Corrupt { .. }) => error.to_string(),
+        Err(error @ (StoreError::Corrupt { .. } | StoreError::NotAStore { .. })) => {
+            error.to_string()
+        }
         other => panic!("{other:?}"),
     }
 }

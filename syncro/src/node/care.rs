@@ -37,7 +37,8 @@ impl Node {
         Ok(self.core.reader.backup(path, |_| ())?)
     }
 
-    /// Looks at everything in the node's store, and names what is damaged.
+    /// Looks at everything in the node's store, and names what is damaged. It writes what is behind, and puts the
+    /// database in order as far as it can.
     ///
     /// The node goes on meanwhile, but for the time in which the database checks itself. A node whose
     /// database is damaged stops with its next write. A long look tells its progress with
@@ -74,7 +75,7 @@ impl Node {
     /// 3. A new epoch begins, and is on the disk. From here on the node reads, writes, connects and is
     ///    connected to as before, with whatever it has. [`Notice::Repaired`](crate::Notice::Repaired) tells.
     /// 4. This call, and nobody else, waits until the peer has connected and everything that it had then is
-    ///    durable here, however long that takes.
+    ///    durable here, however long that takes: `tokio::time::timeout` bounds it.
     ///
     /// Offsets count what the log has left, so those of before mean something else after a loss: receipts are
     /// forgotten, and waits for one end. A watcher whose place in the log is still there goes on from it. One

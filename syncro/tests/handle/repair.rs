@@ -217,6 +217,83 @@ async fn a_damaged_file_is_repaired_in_place() {
     assert_eq!(again.digest().unwrap(), server.digest().unwrap());
 }
 
+/// Bends every page that leads to others, and one with data.
+fn spoil(path: &std::path::Path) {
+    let mut content = std::fs::read(path).unwrap();
+    let pages = content.chunks_mut(4096).skip(1);
+    let (mut inner, mut leaves) = (0, 0);
+    for page in pages {
+        let is_inner = page[0] == 2;
+        if is_inner || page[0] == 1 && leaves == 0 {
+            page[20] ^= 0x55;
+        }
+        inner += u32::from(is_inner);
+        leaves += u32::from(page[0] == 1);
+    }
+    assert!(inner > 0 && leaves > 0, "{inner} inner pages");
+    std::fs::write(path, content).unwrap();
+}
+
+/// The database could not be read any more, and there was no way but to begin a new file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_database_is_damaged_is_made_anew_of_what_is_left_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.redb");
+    let (server, a) = (node("server"), Node::open(&path, "a").unwrap());
+    (0..TODOS).for_each(|n| _ = a.create(&todo(&n.to_string().repeat(60))).unwrap());
+    let met = link(&a, &server);
+    converge(&a, &server).await;
+    a.close().unwrap();
+    met.ended().await;
+
+    // Found by a node that is open.
+    let a = Node::open(&path, "a").unwrap();
+    spoil(&path);
+    assert!(!a.verify().unwrap().is_sound());
+    let listening = server.listen("127.0.0.1:0").await.unwrap();
+    let connection = connected(&a, &listening);
+    let recovered = soon("it is repaired", a.repair_from(server.id())).await.unwrap();
+    let kept = recovered.repaired.kept.unwrap();
+    assert_eq!(kept, dir.path().join("a.redb.damaged"));
+    assert!(is_sound(&a));
+    a.create(&todo("later")).unwrap();
+    converge(&a, &server).await;
+    assert_eq!(a.list::<Todo>(|_| true).unwrap().len(), TODOS + 1);
+    assert!(matches!(Node::open(&path, "a"), Err(Error::Store(StoreError::Locked { .. }))));
+    a.close().unwrap();
+    soon("the session has ended", connection.close()).await;
+
+    // Found while it is closed; a scrub has made it worse.
+    spoil(&path);
+    let looked = Node::open(&path, "a").and_then(|a| a.verify());
+    assert!(!looked.is_ok_and(|verified| verified.is_sound()));
+    let (a, repaired) = Node::builder().name("a").repair(&path).unwrap();
+    assert_eq!(repaired.kept.unwrap(), dir.path().join("a.redb.damaged-2"));
+    assert!(is_sound(&a));
+    let met = link(&a, &server);
+    converge(&a, &server).await;
+    a.close().unwrap();
+    met.ended().await;
+    let again = Node::open(&path, "a").unwrap();
+    assert_eq!(again.digest().unwrap(), server.digest().unwrap());
+    let names = std::fs::read_dir(dir.path()).unwrap();
+    assert_eq!(names.count(), 3, "nothing half done is left");
+}
+
+#[test]
+fn a_file_with_nothing_of_a_store_in_it_is_left_alone_by_a_repair() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("letter.txt");
+    let letter = "Dear repair, there is nothing to be repaired here. ".repeat(1000);
+    std::fs::write(&path, &letter).unwrap();
+    let refused = Node::builder().name("a").repair(&path).unwrap_err();
+    assert!(matches!(refused, Error::Store(StoreError::NotAStore { .. })), "{refused}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), letter);
+    let missing = Node::builder().name("a").repair(dir.path().join("none"));
+    assert!(matches!(missing, Err(Error::Store(StoreError::Io(_)))), "{missing:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_of_a_store_that_is_well_changes_nothing_but_the_epoch() {
     let disk = MemoryDisk::new();
@@ -325,8 +402,13 @@ async fn calls_at_one_time_share_a_repair_during_which_nothing_is_read_or_writte
         is_waiting && has_begun
     })
     .await;
-    let (second, dropped) = (repair(), repair());
-    tokio::task::yield_now().await;
+    let dropped = repair();
+    let mut second = std::pin::pin!(a.repair_from(server.id()));
+    tokio::select! {
+        biased;
+        ended = &mut second => panic!("it did not wait: {ended:?}"),
+        () = tokio::task::yield_now() => {}
+    }
     dropped.abort();
     assert!(is_under_repair(a.create(&todo("x"))) && is_under_repair(a.list::<Todo>(|_| true)));
     assert!(is_under_repair(a.watch_all_from(a.end())));
@@ -338,7 +420,7 @@ async fn calls_at_one_time_share_a_repair_during_which_nothing_is_read_or_writte
     gate.open();
 
     let first = soon("it is repaired", first).await.unwrap().unwrap();
-    let second = soon("so it is for the other", second).await.unwrap().unwrap();
+    let second = soon("so it is for the other", second).await.unwrap();
     assert_eq!(first.repaired, second.repaired);
     assert_eq!(first.repaired.lost.len(), 1);
     let told = std::iter::from_fn(|| notices.try_next());

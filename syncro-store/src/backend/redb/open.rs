@@ -1,10 +1,13 @@
 //! From a path to a database that is ours.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use ::redb::{Database, Error as RedbError, MultimapTableHandle, ReadableDatabase, TableHandle};
+use ::redb::{
+    Database, Error as RedbError, MultimapTableHandle, ReadableDatabase, StorageBackend,
+    TableHandle,
+};
 use syncro_core::StoreError;
 
 use super::snapshot::Snapshot;
@@ -13,12 +16,16 @@ use super::{RedbBuilder, definition};
 use crate::backend::Table;
 use crate::backend::place::Place;
 
-/// Opens or creates the database in a file, and makes sure that it is a store.
+/// What becomes of a database that is opened.
+type Tried = Result<Database, StoreError>;
+
+/// Opens or creates the database in a file, and makes sure that it is a store. The file of one that is
+/// damaged stays locked as long as its storage lives.
 pub(super) fn open_file(
     builder: &RedbBuilder,
     path: &Path,
     place: &Place,
-) -> Result<(Database, Storage), StoreError> {
+) -> Result<(Storage, Tried), StoreError> {
     let directory = directory(path);
     if path.is_dir() {
         let what = "this is a directory; name a file in it";
@@ -28,12 +35,23 @@ pub(super) fn open_file(
         let what = "its directory does not exist; create it first";
         return Err(place.io(io::ErrorKind::NotFound, what));
     }
-    let opened = match open(builder, path, place) {
-        Err(StoreError::Corrupt { .. }) if reset_if_half_made(path) => open(builder, path, place),
-        opened => opened,
-    }?;
-    sync_directory_of(path).map_err(|error| place.blame_io(&error))?;
-    Ok(opened)
+    let storage = place.guard(|| {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        Storage::of_file(file).map_err(RedbError::from)
+    })?;
+    storage.keep_locks();
+    let database = match builder.open_on(storage.clone(), place) {
+        Err(StoreError::NotAStore { .. }) if reset_if_half_made(&storage) => {
+            builder.open_on(storage.clone(), place)
+        }
+        database => database,
+    };
+    if database.is_ok() {
+        storage.let_go_of_locks();
+        sync_directory_of(path).map_err(|error| place.blame_io(&error))?;
+    }
+    Ok((storage, database))
 }
 
 /// Makes sure that the database holds our tables: creates them in an empty one, refuses to touch
@@ -70,19 +88,6 @@ fn check_tables(database: &Database, place: &Place) -> Result<(), StoreError> {
     place.guard(|| create_tables(database))
 }
 
-fn open(
-    builder: &RedbBuilder,
-    path: &Path,
-    place: &Place,
-) -> Result<(Database, Storage), StoreError> {
-    let storage = place.guard(|| {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-        Storage::of_file(file).map_err(RedbError::from)
-    })?;
-    Ok((builder.open_on(storage.clone(), place)?, storage))
-}
-
 fn table_names(database: &Database) -> Result<Vec<String>, RedbError> {
     let transaction = database.begin_read()?;
     let tables = transaction.list_tables()?;
@@ -113,29 +118,27 @@ const NEW_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// redb sizes the file, writes a header without its magic number, and the magic number last. A
 /// machine that lost power in between would be refused its store for ever, for a file with nothing
 /// in it. Of the two writes the header may be all that is left.
-fn reset_if_half_made(path: &Path) -> bool {
+fn reset_if_half_made(storage: &Storage) -> bool {
     let reset = || {
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-        // Held by whoever is creating it right now.
-        file.try_lock()?;
-        let is_half_made = is_half_made(&mut file)?;
+        let is_half_made = is_half_made(storage)?;
         if is_half_made {
-            file.set_len(0)?;
+            storage.set_len(0)?;
         }
         Ok::<_, io::Error>(is_half_made)
     };
     reset().unwrap_or(false)
 }
 
-fn is_half_made(file: &mut File) -> io::Result<bool> {
-    if file.metadata()?.len() > NEW_FILE_BYTES_MAX {
+fn is_half_made(storage: &Storage) -> io::Result<bool> {
+    let length = storage.len()?;
+    if !(HEADER_BYTES as u64..=NEW_FILE_BYTES_MAX).contains(&length) {
         return Ok(false);
     }
-    let mut content = Vec::new();
-    file.take(NEW_FILE_BYTES_MAX).read_to_end(&mut content)?;
+    let mut content = vec![0; length as usize];
+    storage.read(0, &mut content)?;
     let in_header = |at: usize| (MAGIC_BYTES..HEADER_BYTES).contains(&at);
     let mut bytes = content.iter().enumerate();
-    Ok(content.len() >= HEADER_BYTES && bytes.all(|(at, byte)| *byte == 0 || in_header(at)))
+    Ok(bytes.all(|(at, byte)| *byte == 0 || in_header(at)))
 }
 
 fn directory(path: &Path) -> &Path {

@@ -132,12 +132,10 @@ fn refuse_strangers(path: &Path, place: &Place) -> Result<(), StoreError> {
     let stranger = names.iter().find(|name| !is_sleds(name));
     // sled writes its settings first. It would take any file for one that lost its settings.
     if let Some(name) = stranger.filter(|_| !holds(SETTINGS)) {
-        let what =
-            format!("it is no store of this library, and holds {name}; was another one meant?");
-        return Err(place.corrupt(&what));
+        return Err(place.stranger(&format!("it holds {name}")));
     }
     if holds(LOG) && !holds(SETTINGS) {
-        return Err(place.corrupt("it holds `db` but no `conf`; was another directory meant?"));
+        return Err(place.stranger("it holds `db` but no `conf`"));
     }
     Ok(())
 }
