@@ -56,7 +56,7 @@ impl Subject for Copies {
         let recovered = self.0.recover(image, history, states.clone(), crashes);
         let is_refused = || {
             let opened = self.0.open(&Disk::holding(image.clone()));
-            matches!(opened, Err(StoreError::Corrupt { .. }))
+            matches!(opened, Err(StoreError::Corrupt { .. } | StoreError::NotAStore { .. }))
         };
         if recovered.is_err() && *states.start() == 0 && is_refused() {
             let past = Node::new(self.0, Disk::default()).past();

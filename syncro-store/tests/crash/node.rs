@@ -284,7 +284,9 @@ impl Subject for Settings {
     ) -> Result<Recovered<History>, String> {
         let disk = Disk::holding(image.clone());
         let (store, redb) = match self.open(&disk) {
-            Err(StoreError::Corrupt { .. }) if *states.start() == 0 && opens_as_a_file(image) => {
+            Err(StoreError::Corrupt { .. } | StoreError::NotAStore { .. })
+                if *states.start() == 0 && opens_as_a_file(image) =>
+            {
                 let past = Node::new(*self, Disk::default()).past();
                 return Ok(Recovered { found: 0, past });
             }
