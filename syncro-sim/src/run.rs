@@ -9,10 +9,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::model::Demand;
 use crate::story::{Story, Told};
 use crate::swarm::{Swarm, stories, writes};
-use crate::world::{Failure, Law, Trace, World, Write};
+use crate::world::{Failure, Law, Topology, Trace, World, Write};
 
 /// Attempts at a shorter story that fails, at most.
-const SHRINKS_MAX: usize = 2_000;
+const SHRINKS_MAX: usize = 4_000;
 
 /// What is run for each seed: stories of writes, under a swarm of faults that the seed chooses.
 #[derive(Clone, Debug)]
@@ -146,28 +146,69 @@ impl Sim {
         })
     }
 
-    /// The shortest story that breaks the same law.
-    fn shrink(&self, seed: u64, mut failure: Failure) -> Found {
-        let mut tree = self.tree(seed);
-        let mut story = tree.current();
-        for _ in 0..SHRINKS_MAX {
-            if !tree.simplify() {
-                break;
-            }
-            loop {
-                let shorter = tree.current();
-                match self.play(&shorter, &mut Trace::default()) {
-                    Err(found) if found.law == failure.law => {
-                        (story, failure) = (shorter, found);
-                        break;
-                    }
-                    _ if !tree.complicate() => {
-                        return Found { seed, failure, lines: self.lines(&story), story };
-                    }
-                    _ => {}
+    /// A short story that breaks the same law.
+    fn shrink(&self, seed: u64, failure: Failure) -> Found {
+        let story = self.story(seed);
+        let mut shrinking = Shrinking { sim: self, story, failure, plays: 0 };
+        shrinking.world();
+        shrinking.ops();
+        shrinking.world();
+        let Shrinking { story, failure, .. } = shrinking;
+        Found { seed, failure, lines: self.lines(&story), story }
+    }
+}
+
+/// A story on its way to a shorter one that fails as it does.
+struct Shrinking<'a> {
+    sim: &'a Sim,
+    story: Story,
+    failure: Failure,
+    plays: usize,
+}
+
+impl Shrinking<'_> {
+    /// Leaves out what happens, in ever smaller stretches (delta debugging, Zeller and Hildebrandt 2002).
+    fn ops(&mut self) {
+        let mut length = self.story.ops.len().div_ceil(2);
+        while length > 0 {
+            let mut at = 0;
+            while at < self.story.ops.len() {
+                let mut shorter = self.story.clone();
+                let end = shorter.ops.len().min(at + length);
+                shorter.ops.drain(at..end);
+                if !self.try_out(shorter) {
+                    at += length;
                 }
             }
+            length = if length == 1 { 0 } else { length.div_ceil(2) };
         }
-        Found { seed, failure, lines: self.lines(&story), story }
+    }
+
+    /// Leaves out nodes, and what is peculiar to the world.
+    fn world(&mut self) {
+        while self.story.nodes > 2 {
+            let nodes = self.story.nodes - 1;
+            if !self.try_out(Story { nodes, ..self.story.clone() }) {
+                break;
+            }
+        }
+        self.try_out(Story { chunks: None, ..self.story.clone() });
+        self.try_out(Story { rates_ppm: [0; 2], ..self.story.clone() });
+        self.try_out(Story { topology: Topology::Line, ..self.story.clone() });
+    }
+
+    /// Takes a story if it breaks the same law.
+    fn try_out(&mut self, story: Story) -> bool {
+        self.plays += 1;
+        if self.plays > SHRINKS_MAX {
+            return false;
+        }
+        match self.sim.play(&story, &mut Trace::default()) {
+            Err(failure) if failure.law == self.failure.law => {
+                (self.story, self.failure) = (story, failure);
+                true
+            }
+            _ => false,
+        }
     }
 }

@@ -80,7 +80,7 @@ pub struct Story {
 pub struct Told {
     /// What there was to see.
     pub seen: BTreeSet<Sight>,
-    /// Inputs that engines were given.
+    /// Lines of its trace: what went into engines, stores and links, and what came of it.
     pub events: u64,
     /// Milliseconds that passed in its world.
     pub ms: u64,
@@ -98,7 +98,7 @@ impl Story {
         std::mem::swap(&mut world.trace, trace);
         let played = self.play_on(&mut world);
         std::mem::swap(&mut world.trace, trace);
-        played.map(|()| Told { seen: world.seen, events: world.events, ms: world.now_ms })
+        played.map(|()| Told { seen: world.seen, events: trace.events(), ms: world.now_ms })
     }
 
     fn play_on(&self, world: &mut World) -> Result<(), Failure> {

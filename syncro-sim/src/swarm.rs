@@ -12,6 +12,8 @@ use crate::world::{Topology, Write};
 pub struct Swarm {
     weights: [u32; Fault::ALL.len()],
     ops_max: usize,
+    /// Whether records grow large. They take most of the time that there is, so in most worlds they do not.
+    is_large: bool,
 }
 
 /// A sort of fault.
@@ -55,7 +57,7 @@ impl Fault {
 impl Default for Swarm {
     /// Everything, as often as is usual.
     fn default() -> Self {
-        Self { weights: [2; Fault::ALL.len()], ops_max: 60 }
+        Self { weights: [2; Fault::ALL.len()], ops_max: 60, is_large: true }
     }
 }
 
@@ -75,8 +77,16 @@ impl Swarm {
             2 => 2,
             _ => 6,
         });
-        let ops_max = [30, 60, 60, 150][(random() % 4) as usize];
-        Self { weights, ops_max }
+        let ops_max = [40, 100, 300, 800][(random() % 4) as usize];
+        let is_large = random() % 8 == 0;
+        Self { weights, ops_max, is_large }
+    }
+
+    fn tame(&self, write: Write) -> Write {
+        match write {
+            Write::Large { id, .. } if !self.is_large => Write::Put { id, field: 0, value: 0 },
+            write => write,
+        }
     }
 
     fn weight(&self, fault: Fault) -> u32 {
@@ -95,6 +105,7 @@ pub fn stories(swarm: Swarm, writes: BoxedStrategy<Write>) -> impl Strategy<Valu
         _ => (-30_000..30_000_i16).boxed(),
     };
     let rates = [rate.clone(), rate];
+    let writes = writes.prop_map(move |write| swarm.tame(write)).boxed();
     let ops = vec(ops(swarm, writes), 1..swarm.ops_max);
     (2..=5_u8, ops, topology, rates, chunks).prop_map(
         |(nodes, ops, topology, rates_ppm, chunks)| Story {

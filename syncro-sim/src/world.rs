@@ -18,10 +18,11 @@ mod watch;
 pub mod wire;
 mod write;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use crate::model::Demand;
 use bytes::Bytes;
+use rustc_hash::{FxHashMap, FxHashSet};
 use syncro_core::limits::ECHO_DELAY_MS;
 use syncro_core::{Author, CloseReason, Encoding, Event, Input, Now, Point, Role, SessionId};
 
@@ -49,18 +50,18 @@ const MESSAGES_MAX: usize = 50_000;
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// Every transaction that somebody proposed.
-    pub proposed: HashSet<Bytes>,
+    pub proposed: FxHashSet<Bytes>,
     /// By the point after it: the point before a transaction in some log, and the transaction.
-    pub steps: HashMap<Point, (Point, Bytes)>,
+    pub steps: FxHashMap<Point, (Point, Bytes)>,
     /// By transaction: the one before it in the log of its author when it was written; several, where halves of
     /// a cloned machine happened to write the same.
-    pub causes: HashMap<Bytes, Vec<Option<Bytes>>>,
+    pub causes: FxHashMap<Bytes, Vec<Option<Bytes>>>,
     /// The raises of tallies, by transaction.
-    pub raises: HashMap<Bytes, i64>,
+    pub raises: FxHashMap<Bytes, i64>,
     /// The raise of the transaction that is being proposed.
     pub raising: i64,
     /// Authors that a snapshot clone made two engines of.
-    pub shared: HashSet<Author>,
+    pub shared: FxHashSet<Author>,
 }
 
 /// How long a machine had been up when the world began: no two for equally long, nor do clones count alike.
@@ -88,8 +89,6 @@ pub struct World {
     pub rates_ppm: [i64; 2],
     /// Whether the write under way may touch records without changing them, which count for its stamp too.
     pub(crate) touches_more: bool,
-    /// Inputs given to engines.
-    pub(crate) events: u64,
     /// Messages delivered.
     messages: usize,
     opens: u64,
@@ -111,7 +110,6 @@ impl Default for World {
             trace: Trace::default(),
             rates_ppm: [0; 2],
             touches_more: false,
-            events: 0,
             messages: 0,
             opens: 0,
             last_session: 0,
@@ -187,7 +185,7 @@ impl World {
             return Ok(false);
         }
         let (node, session) = (end.node, end.session);
-        self.trace.note(format_args!("{bytes} bytes to {node} in {}", session.0));
+        self.trace.note(format_args!("  {bytes} bytes arrive at {node} in {}", session.0));
         end.incoming.arrive(bytes);
         loop {
             let end = &mut self.links[link].ends[side];

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES};
 use syncro_core::{Effects, Error, Event, Input, SessionId, Store, StoreError};
 
-use super::{Failure, Law, Link, Sight, TestNode, World};
+use super::{Failure, Law, Link, Sight, TestNode, World, wire};
 
 /// A crash that is going to happen between two steps of a driver.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +31,8 @@ impl World {
 
     /// Gives a node an input, and everything that follows of itself.
     pub fn try_input(&mut self, node: usize, input: Input) -> Result<Result<(), Error>, Failure> {
-        self.events += 1;
         let now = self.now(node);
+        self.note_input(node, &input);
         let is_tick = matches!(input, Input::Tick);
         let is_own = matches!(input, Input::Propose(_));
         let TestNode { engine, store, .. } = &mut self.nodes[node];
@@ -55,6 +55,33 @@ impl World {
         Ok(Ok(()))
     }
 
+    fn note_input(&mut self, node: usize, input: &Input) {
+        let trace = &mut self.trace;
+        match input {
+            Input::Receive { session, frame } => trace.note_more(
+                format_args!("  {node} receives {} bytes in {}", frame.len(), session.0),
+                || Some(wire::kind(frame)),
+            ),
+            Input::Open { session, .. } => {
+                trace.note(format_args!("  {node} opens {}", session.0));
+            }
+            Input::Lost { session } => trace.note(format_args!("  {node} loses {}", session.0)),
+            Input::Close { session, .. } => {
+                trace.note(format_args!("  {node} closes {}", session.0));
+            }
+            Input::Room { session } => {
+                trace.note(format_args!("  {node} has room in {}", session.0))
+            }
+            Input::Synced { through } => trace.note(format_args!("  {node} hears of {through}")),
+            Input::Propose(_) => trace.note(format_args!("  {node} writes")),
+            Input::Tick => {
+                let now_ms = self.now_ms;
+                trace.note(format_args!("  {node} wakes at {now_ms}"));
+            }
+            other => trace.note(format_args!("  {node}: {other:?}")),
+        }
+    }
+
     /// Carries effects out in their order. Returns the sessions whose transport has room again.
     pub fn carry_out(
         &mut self,
@@ -69,7 +96,7 @@ impl World {
                 return Ok(VecDeque::new());
             }
             let applied = self.nodes[node].store.apply(&commit);
-            self.trace.note(format_args!("{node} applies {:?}", commit.own.end));
+            self.trace.note(format_args!("  {node} applies {:?}", commit.own.end));
             if let Err(error) = applied {
                 self.fail_over(node, error)?;
                 return Ok(VecDeque::new());
@@ -114,7 +141,8 @@ impl World {
     /// Puts a message on its link. Returns whether the transport took it.
     fn send(&mut self, node: usize, session: SessionId, frame: Bytes) -> Result<bool, Failure> {
         let bytes = frame.len();
-        self.trace.note(format_args!("{node} says {bytes} bytes in {}", session.0));
+        let line = format_args!("  {node} says {bytes} bytes in {}", session.0);
+        self.trace.note_more(line, || Some(wire::kind(&frame)));
         if bytes > FRAME_BYTES_MAX {
             return Err(Law::Bounds.broken(format!("a frame of {bytes} bytes")));
         }
@@ -163,14 +191,14 @@ impl World {
         if !self.nodes[node].is_disk_bad {
             return Err(error.into());
         }
-        self.trace.note(format_args!("{node} stops: {error}"));
+        self.trace.note(format_args!("  {node} stops: {error}"));
         self.seen.insert(Sight::StoreFails);
         self.crash(node, 0)
     }
 
     /// Flushes a node's store. More may be applied before its engine [hears](Self::hear) of it.
     pub fn flush(&mut self, node: usize) -> Result<(), Failure> {
-        self.trace.note(format_args!("{node} flushes"));
+        self.trace.note(format_args!("  {node} flushes"));
         match self.nodes[node].flush() {
             Ok(()) => Ok(()),
             Err(error) => self.fail_over(node, error),

@@ -1,9 +1,9 @@
 //! A node: engine, store and disk, and beside them what the world knows of its log.
 
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use rustc_hash::{FxHashMap, FxHashSet};
 use syncro_core::{
     Commit, Config, Effects, Engine, Entry, Event, Now, Point, Store, StoreError, Transaction, View,
 };
@@ -54,14 +54,14 @@ pub struct TestNode {
     /// How often it flushed.
     pub flushes: u64,
     /// Points of peers that were found to cover nothing that is not held.
-    pub covered: HashSet<Point>,
+    pub covered: FxHashSet<Point>,
 }
 
 /// What a node's log should be.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     entries: Vec<Rc<Entry>>,
-    places: HashMap<Bytes, usize>,
+    places: FxHashMap<Bytes, usize>,
     /// How many of the entries are durable.
     durable: usize,
 }
@@ -194,7 +194,7 @@ impl TestNode {
             saved: watch.clone(),
             watch,
             flushes: 0,
-            covered: HashSet::new(),
+            covered: FxHashSet::default(),
         };
         node.check_log()?;
         Ok((node, effects))

@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hasher};
 #[derive(Debug, Default)]
 pub struct Trace {
     hasher: DefaultHasher,
+    events: u64,
     lines: Option<Vec<String>>,
 }
 
@@ -16,14 +17,28 @@ impl Trace {
         Self { lines: Some(Vec::new()), ..Self::default() }
     }
 
-    /// Adds a line.
+    /// Adds a line: something has happened.
     pub fn note(&mut self, line: fmt::Arguments<'_>) {
+        self.note_more(line, || None);
+    }
+
+    /// Adds a line, and to those that are read more than what it takes to tell it from others.
+    pub fn note_more(&mut self, line: fmt::Arguments<'_>, more: impl FnOnce() -> Option<String>) {
         // Writing into a hasher cannot fail.
         let _ = Hashed(&mut self.hasher).write_fmt(line);
         self.hasher.write_u8(b'\n');
+        self.events += 1;
         if let Some(lines) = &mut self.lines {
-            lines.push(line.to_string());
+            lines.push(match more() {
+                None => line.to_string(),
+                Some(more) => format!("{line}: {more}"),
+            });
         }
+    }
+
+    /// How many lines there were.
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
     /// The hash of the lines so far.
