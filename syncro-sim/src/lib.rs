@@ -59,6 +59,8 @@
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a simulator is a test")]
 
+#[allow(missing_docs, reason = "what becomes of bytes, the names say")]
+pub mod disk;
 mod model;
 #[cfg(all(feature = "planted", debug_assertions))]
 mod planted;
@@ -69,6 +71,7 @@ mod swarm;
 #[allow(missing_docs, reason = "for stories that are told by hand; the names say it")]
 pub mod world;
 
+pub use disk::Disk;
 pub use model::{check, check_that};
 #[cfg(all(feature = "planted", debug_assertions))]
 pub use planted::find_planted;

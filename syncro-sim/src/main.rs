@@ -11,7 +11,13 @@ use std::time::{Duration, Instant};
 use syncro_sim::{Found, Sight, Sim};
 
 /// Every how-manieth seed is played twice, to see that it is the same twice.
-const TWICE_EVERY: u64 = 16;
+const TWICE_EVERY: u64 = 50;
+
+/// Seeds of which every fault and every sight must be in some: what never happens proves nothing.
+const ALL_SEEN_IN: u64 = 2000;
+
+/// Seeds that are worth to be played again, each with the reason.
+const LISTED: &str = include_str!("../seeds.txt");
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,12 +33,18 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let is_well = match task {
         Task::Help => io::stdout().write_all(HELP.as_bytes()).is_ok(),
-        Task::Seeds { base, seeds } => run(base, |played| played < seeds),
-        Task::Hours { base, hours } => {
-            let end = Instant::now() + Duration::from_secs(60 * 60 * hours);
-            run(base, |_| Instant::now() < end)
+        Task::Seeds { base, seeds } => {
+            run(|number| (number < seeds).then(|| base.wrapping_add(number)))
         }
-        Task::Seed { seed, is_traced: false } => run(seed, |played| played < 1),
+        Task::Minutes { base, minutes } => {
+            let end = Instant::now() + Duration::from_secs(60 * minutes);
+            run(|number| (Instant::now() < end).then(|| base.wrapping_add(number)))
+        }
+        Task::Seed { seed, is_traced: false } => run(|number| (number == 0).then_some(seed)),
+        Task::Listed => {
+            let listed: Vec<u64> = listed().map(|(seed, _)| seed).collect();
+            run(|number| listed.get(usize::try_from(number).ok()?).copied())
+        }
         Task::Seed { seed, is_traced: true } => trace(seed),
         #[cfg(all(feature = "planted", debug_assertions))]
         Task::Planted => syncro_sim::find_planted(),
@@ -49,7 +61,8 @@ fn main() -> ExitCode {
 enum Task {
     Help,
     Seeds { base: u64, seeds: u64 },
-    Hours { base: u64, hours: u64 },
+    Minutes { base: u64, minutes: u64 },
+    Listed,
     Seed { seed: u64, is_traced: bool },
     Planted,
 }
@@ -67,9 +80,10 @@ impl Task {
             ["--seeds", seeds, "--base", base] => {
                 Ok(Self::Seeds { base: number(base)?, seeds: number(seeds)? })
             }
-            ["--hours", hours] => Ok(Self::Hours { base: 0, hours: number(hours)? }),
-            ["--hours", hours, "--base", base] => {
-                Ok(Self::Hours { base: number(base)?, hours: number(hours)? })
+            ["--listed"] => Ok(Self::Listed),
+            ["--minutes", minutes] => Ok(Self::Minutes { base: 0, minutes: number(minutes)? }),
+            ["--minutes", minutes, "--base", base] => {
+                Ok(Self::Minutes { base: number(base)?, minutes: number(minutes)? })
             }
             other => Err(format!("`{}` says nothing", other.join(" "))),
         }
@@ -82,21 +96,31 @@ struct Sum {
     played: u64,
     events: u64,
     ms: u64,
+    rounds: usize,
     failed: Vec<Found>,
     seen: BTreeMap<Sight, u64>,
 }
 
-/// Plays seeds from a first one on, for as long as more are wanted, on every core.
-fn run(base: u64, wants: impl Fn(u64) -> bool + Sync) -> bool {
+/// The seeds of the list, and why they are on it.
+fn listed() -> impl Iterator<Item = (u64, &'static str)> {
+    let lines = LISTED.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| {
+        let (seed, reason) = line.split_once(' ')?;
+        Some((seed.parse().ok()?, reason.trim()))
+    })
+}
+
+/// Plays seeds by their numbers, until there are none, on every core.
+fn run(seed_of: impl Fn(u64) -> Option<u64> + Sync) -> bool {
     let (next, is_over, sum) =
         (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(Sum::default()));
     let start = Instant::now();
     let play = || loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
-        if is_over.load(Ordering::Relaxed) || !wants(number) {
+        let Some(seed) = seed_of(number).filter(|_| !is_over.load(Ordering::Relaxed)) else {
             return;
-        }
-        let (sim, seed) = (Sim::default(), base.wrapping_add(number));
+        };
+        let sim = Sim::default();
         let played = match number % TWICE_EVERY {
             0 => sim.run_twice(seed),
             _ => sim.run(seed),
@@ -107,6 +131,7 @@ fn run(base: u64, wants: impl Fn(u64) -> bool + Sync) -> bool {
             Ok(passed) => {
                 sum.events += passed.told.events;
                 sum.ms += passed.told.ms;
+                sum.rounds = sum.rounds.max(passed.told.rounds);
                 passed.told.seen.into_iter().for_each(|it| *sum.seen.entry(it).or_default() += 1)
             }
             Err(found) => {
@@ -122,14 +147,29 @@ fn run(base: u64, wants: impl Fn(u64) -> bool + Sync) -> bool {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|threads| (0..cores).for_each(|_| drop(threads.spawn(play))));
     let Ok(sum) = sum.into_inner() else { return false };
-    for (sight, count) in &sum.seen {
-        eprintln!("{sight:?}: in {count} of {}", sum.played);
+    sum.tell(start.elapsed())
+}
+
+impl Sum {
+    /// Says what it has come to, and whether all is well.
+    fn tell(&self, took: Duration) -> bool {
+        let Self { played, events, rounds, failed, seen, .. } = self;
+        let counts = Sight::ALL.map(|sight| (sight, seen.get(&sight).copied().unwrap_or(0)));
+        let shown: Vec<_> = counts.iter().map(|(sight, n)| format!("{sight:?} {n}")).collect();
+        println!("in so many of the worlds: {}", shown.join(", "));
+        let years = self.ms as f64 / (365.25 * 24.0 * 60.0 * 60.0 * 1000.0);
+        let seconds = took.as_secs_f64();
+        println!(
+            "{events} events in {years:.0} simulated years and {seconds:.0} s, at rest within {rounds} rounds"
+        );
+        let missing = counts.iter().filter(|(_, n)| *n == 0 && *played >= ALL_SEEN_IN);
+        let missing: Vec<_> = missing.map(|(sight, _)| format!("{sight:?}")).collect();
+        if !missing.is_empty() {
+            println!("never seen, so nothing is proven of it: {}", missing.join(", "));
+        }
+        println!("points {}/{played} seeds", played - failed.len() as u64);
+        failed.is_empty() && missing.is_empty()
     }
-    let well = sum.played - sum.failed.len() as u64;
-    let days = sum.ms / (24 * 60 * 60 * 1000);
-    println!("{} events in {days} simulated days", sum.events);
-    println!("points {well}/{} seeds", sum.played);
-    sum.failed.is_empty()
 }
 
 /// Failures after which a run ends.
@@ -154,7 +194,8 @@ Deterministic worlds of nodes, links, disks and clocks: one seed is one world.
 Usage: syncro-sim <WHAT>
 
   --seeds N [--base B]   Play N seeds, from seed B on; the default is 0
-  --hours N [--base B]   Play seeds for N hours
+  --minutes N [--base B] Play seeds for N minutes
+  --listed               Play the seeds of syncro-sim/seeds.txt
   --seed S               Play one seed
   --seed S --trace       Show what happens in it, line by line, and nothing else on stdout;
                          where it fails, in the shortest story that fails as it does

@@ -192,6 +192,7 @@ impl Shrinking<'_> {
                 break;
             }
         }
+        self.try_out(Story { has_sectors: false, ..self.story.clone() });
         self.try_out(Story { chunks: None, ..self.story.clone() });
         self.try_out(Story { rates_ppm: [0; 2], ..self.story.clone() });
         self.try_out(Story { topology: Topology::Line, ..self.story.clone() });

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use syncro_core::Encoding;
-use syncro_store::Fault;
 
 use crate::world::{Failure, Fuse, Sight, Topology, Trace, World, Write};
 
-const YEAR_MS: i64 = 365 * 24 * 60 * 60 * 1000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+const YEAR_MS: i64 = 365 * DAY_MS as i64;
 
 /// Nodes of a world at most, clones included.
 const NODES_MAX: usize = 6;
@@ -36,6 +37,8 @@ pub enum Op {
     /// A write, and a slow flush: its peers write the same before the engine hears of it.
     Flush(u8, Write),
     Advance(u16),
+    /// Everybody is offline for some days.
+    Away(u8),
     /// Lets everybody say everything and flush it.
     Settle,
     /// A crash that keeps some commits; what is under way to peers breaks off at a byte.
@@ -67,6 +70,8 @@ pub enum Op {
 #[derive(Clone, Debug)]
 pub struct Story {
     pub nodes: u8,
+    /// Whether disks have sectors, below the database that ships.
+    pub has_sectors: bool,
     pub ops: Vec<Op>,
     pub topology: Topology,
     /// By how much clocks are too fast, in millionths, in turn.
@@ -84,6 +89,8 @@ pub struct Told {
     pub events: u64,
     /// Milliseconds that passed in its world.
     pub ms: u64,
+    /// Rounds that it took to come to rest when all had healed.
+    pub rounds: usize,
 }
 
 impl Story {
@@ -98,11 +105,17 @@ impl Story {
         std::mem::swap(&mut world.trace, trace);
         let played = self.play_on(&mut world);
         std::mem::swap(&mut world.trace, trace);
-        played.map(|()| Told { seen: world.seen, events: trace.events(), ms: world.now_ms })
+        played.map(|()| Told {
+            seen: world.seen,
+            events: trace.events(),
+            ms: world.now_ms,
+            rounds: world.rounds,
+        })
     }
 
     fn play_on(&self, world: &mut World) -> Result<(), Failure> {
         world.rates_ppm = self.rates_ppm.map(i64::from);
+        world.has_sectors = self.has_sectors;
         world.chunks = self.chunks.map(|chunks| chunks.map(index));
         for number in 0..self.nodes {
             world.add_node(&format!("node {number}"))?;
@@ -206,6 +219,11 @@ impl Op {
                 world.hear(at)?;
             }
             Self::Advance(ms) => world.advance(u64::from(*ms))?,
+            Self::Away(days) => {
+                world.cut_all()?;
+                world.seen.insert(Sight::Away);
+                world.advance(u64::from(*days) * DAY_MS)?;
+            }
             Self::Settle => {
                 give_room(world)?;
                 world.settle()?;
@@ -249,10 +267,8 @@ impl Op {
             Self::FailWrite(at, nth, is_landed) => {
                 let at = node(*at);
                 let it = &mut world.nodes[at];
-                let error = std::io::Error::other("the disk is worn out").into();
-                let fault = if *is_landed { Fault::Landed(error) } else { Fault::Once(error) };
                 it.is_disk_bad = true;
-                it.disk.fail_write(u64::from(*nth), fault);
+                it.disk.fail(u64::from(*nth), *is_landed);
             }
             Self::FullDisk(at, room) => {
                 world.seen.insert(Sight::FullDisk);

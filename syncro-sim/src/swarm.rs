@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::Union;
 
+use crate::disk::random;
 use crate::story::{Op, Story};
 use crate::world::{Topology, Write};
 
@@ -14,6 +15,8 @@ pub struct Swarm {
     ops_max: usize,
     /// Whether records grow large. They take most of the time that there is, so in most worlds they do not.
     is_large: bool,
+    /// Whether disks have sectors, below a database. That takes several times as long.
+    has_sectors: bool,
 }
 
 /// A sort of fault.
@@ -57,29 +60,23 @@ impl Fault {
 impl Default for Swarm {
     /// Everything, as often as is usual.
     fn default() -> Self {
-        Self { weights: [2; Fault::ALL.len()], ops_max: 60, is_large: true }
+        Self { weights: [2; Fault::ALL.len()], ops_max: 60, is_large: true, has_sectors: false }
     }
 }
 
 impl Swarm {
     /// What a seed says: about half of the faults, each at a rate of its own, in a story of some length.
     pub fn of(seed: u64) -> Self {
-        // SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
-        let mut state = seed;
-        let mut random = || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ (mixed >> 31)
-        };
+        let mut random = random(seed);
         let weights = [(); Fault::ALL.len()].map(|()| match random() % 4 {
             0 | 1 => 0,
             2 => 2,
             _ => 6,
         });
         let ops_max = [40, 100, 300, 800][(random() % 4) as usize];
-        let is_large = random() % 8 == 0;
-        Self { weights, ops_max, is_large }
+        let is_large = random().is_multiple_of(8);
+        let has_sectors = random().is_multiple_of(8);
+        Self { weights, ops_max, is_large, has_sectors }
     }
 
     fn tame(&self, write: Write) -> Write {
@@ -108,8 +105,9 @@ pub fn stories(swarm: Swarm, writes: BoxedStrategy<Write>) -> impl Strategy<Valu
     let writes = writes.prop_map(move |write| swarm.tame(write)).boxed();
     let ops = vec(ops(swarm, writes), 1..swarm.ops_max);
     (2..=5_u8, ops, topology, rates, chunks).prop_map(
-        |(nodes, ops, topology, rates_ppm, chunks)| Story {
+        move |(nodes, ops, topology, rates_ppm, chunks)| Story {
             nodes,
+            has_sectors: swarm.has_sectors,
             ops,
             topology,
             rates_ppm,
@@ -141,6 +139,7 @@ pub fn ops(swarm: Swarm, writes: BoxedStrategy<Write>) -> Union<BoxedStrategy<Op
         (4, at().prop_map(Op::Sync).boxed()),
         (3, (at(), writes).prop_map(|(at, write)| Op::Flush(at, write)).boxed()),
         (2, prop_oneof![0..10_u16, 150..400_u16, 14_000..65_000_u16].prop_map(Op::Advance).boxed()),
+        (1, (0..30_u8).prop_map(Op::Away).boxed()),
         (6, Just(Op::Settle).boxed()),
         (1, (at(), side()).prop_map(|(at, side)| Op::HangUp(at, side)).boxed()),
         (1, at().prop_map(Op::Restart).boxed()),

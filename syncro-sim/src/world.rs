@@ -43,6 +43,10 @@ pub use write::{Write, name, note, tally};
 /// Where wall clocks start: some day in 2024.
 pub const WALL_MS: u64 = 1_710_000_000_000;
 
+/// Rounds within which a world that has healed is at rest. Each is a message back or forth: a session begins with
+/// two, catching up takes one and its acknowledgement, and it goes from node to node.
+const ROUNDS_MAX: usize = 1000;
+
 /// More messages than any world of these tests has to say before it is at rest.
 const MESSAGES_MAX: usize = 50_000;
 
@@ -85,10 +89,14 @@ pub struct World {
     pub(crate) demand: Option<Demand>,
     /// What happened, line by line.
     pub trace: Trace,
+    /// Whether disks of new nodes have sectors, below a database.
+    pub has_sectors: bool,
     /// By how much the clocks of new nodes are too fast, in millionths, in turn.
     pub rates_ppm: [i64; 2],
     /// Whether the write under way may touch records without changing them, which count for its stamp too.
     pub(crate) touches_more: bool,
+    /// Rounds that the world took to come to rest when it had healed.
+    pub(crate) rounds: usize,
     /// Messages delivered.
     messages: usize,
     opens: u64,
@@ -108,8 +116,10 @@ impl Default for World {
             seen: BTreeSet::new(),
             demand: None,
             trace: Trace::default(),
+            has_sectors: false,
             rates_ppm: [0; 2],
             touches_more: false,
+            rounds: 0,
             messages: 0,
             opens: 0,
             last_session: 0,
@@ -307,6 +317,34 @@ impl World {
                 return Ok(());
             }
         }
+    }
+
+    /// Lets everybody say everything in rounds: what is under way arrives, whoever has news flushes it, and time
+    /// goes on a little. Returns how many it took.
+    pub(crate) fn rest(&mut self) -> Result<usize, Failure> {
+        for rounds in 0..=ROUNDS_MAX {
+            let is_idle = self.links.iter().all(Link::is_idle);
+            if is_idle && !self.nodes.iter().any(TestNode::has_news) {
+                // Some clocks are slow.
+                self.advance(2 * ECHO_DELAY_MS)?;
+                let is_idle = self.links.iter().all(Link::is_idle);
+                if is_idle && !self.nodes.iter().any(TestNode::has_news) {
+                    return Ok(rounds);
+                }
+            }
+            self.trace.note(format_args!("round {rounds}"));
+            let under_way: Vec<_> = self.links.iter().map(Link::under_way).collect();
+            for (link, bytes) in under_way.into_iter().enumerate() {
+                self.arrive(link, 0, bytes[0])?;
+                self.arrive(link, 1, bytes[1])?;
+            }
+            for node in 0..self.nodes.len() {
+                if self.nodes[node].has_news() {
+                    self.sync(node)?;
+                }
+            }
+        }
+        Err(Law::Rest.broken(format!("{ROUNDS_MAX} rounds, and no end of it")))
     }
 
     /// A chunk to each side of each link. Returns whether anything was under way.

@@ -6,33 +6,25 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::BTreeMap;
-
-use syncro_sim::{Op, Sight, Sim, Story, Topology, Write};
+use syncro_sim::{Op, Sim, Story, Topology, Write};
 
 /// Seeds of one run; the variable `SYNCRO_SEEDS` asks for more.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 200;
 
 fn seeds() -> u64 {
     let seeds = std::env::var("SYNCRO_SEEDS").ok();
     seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS)
 }
 
-/// What never happens proves nothing: every sight must be in some story.
+/// Those of a commit are played by `cargo xtask sim`, in thousands.
 #[test]
 fn whatever_happens_nodes_converge_lose_nothing_and_come_to_rest() {
-    let mut counts: BTreeMap<Sight, u64> = Sight::ALL.into_iter().map(|sight| (sight, 0)).collect();
     for seed in 0..seeds() {
-        match Sim::default().run(seed) {
-            Ok(passed) => {
-                passed.told.seen.into_iter().for_each(|it| *counts.entry(it).or_default() += 1)
-            }
-            Err(found) => panic!("{found}"),
+        if let Err(found) = Sim::default().run(seed) {
+            panic!("{found}");
         }
     }
     println!("points {0}/{0} seeds", seeds());
-    counts.retain(|_, count| *count == 0);
-    assert!(counts.is_empty(), "never seen: {counts:?}");
 }
 
 #[test]
@@ -58,6 +50,7 @@ fn branches_that_begin_alike_stay_apart() {
     let put = |node, value| Op::Write(node, Write::Put { id: 0, field: 0, value });
     let story = Story {
         nodes: 2,
+        has_sectors: false,
         ops: vec![
             Op::CloneMachine(0),
             Op::Write(2, Write::Several { id: 0, value: 0, by: 0 }),
@@ -82,6 +75,7 @@ fn halves_of_a_machine_that_have_met_raise_apart() {
     let tally = |node, by| Op::Write(node, Write::Tally { by });
     let met = Story {
         nodes: 5,
+        has_sectors: false,
         ops: vec![
             Op::CloneMachine(0),
             Op::Connect(5, 0, false),
@@ -97,6 +91,7 @@ fn halves_of_a_machine_that_have_met_raise_apart() {
     // The same, with a half that was copied once more.
     let copied_again = Story {
         nodes: 2,
+        has_sectors: false,
         ops: vec![
             Op::CloneMachine(1),
             Op::Write(2, Write::Put { id: 0, field: 0, value: 0 }),

@@ -120,9 +120,13 @@ fn doc(top: &Path) -> Result<Outcome, String> {
     )
 }
 
-/// Random worlds; the tests demand that planted bugs are found.
+/// Random worlds, others with each commit; the tests demand that planted bugs are found.
 fn sim_step(top: &Path) -> Result<Outcome, String> {
-    sim::run(top, &["--seeds", "1000"].map(str::to_owned)).map(|()| Outcome::Passed)
+    sim::run(top, &["--listed".to_owned()])?;
+    let base = sim::base_of_commit(top);
+    println!("-- fresh seeds, from {base} on");
+    let args = ["--minutes", "4", "--base", &base.to_string()].map(str::to_owned);
+    sim::run(top, &args).map(|()| Outcome::Passed)
 }
 
 /// Runs the first example as a newcomer would, and then again where it left off: a second run

@@ -81,7 +81,9 @@ impl Task {
                     Err(_) => Err(format!("`--minutes` takes a number, not `{minutes}`")),
                 },
                 ["sim", "--hours", hours] => {
-                    Ok(Self::Sim(vec!["--hours".to_owned(), (*hours).to_owned()]))
+                    let hours: u64 =
+                        hours.parse().map_err(|_| format!("`{hours}` is no number"))?;
+                    Ok(Self::Sim(vec!["--minutes".to_owned(), (60 * hours).to_string()]))
                 }
                 _ => Err("`soak` takes `store [--minutes N]` or `sim --hours N`".to_owned()),
             },

@@ -52,7 +52,7 @@ impl World {
         if matches!(topology, Topology::Ring) {
             self.connect(last, 0, Encoding::Json)?;
         }
-        self.settle()?;
+        self.rounds = self.rest()?;
         self.check_equal()?;
         self.check_quiet()?;
         for node in &self.nodes {

@@ -1,7 +1,8 @@
 //! What becomes of nodes: born, crashed, restored, cloned.
 
 use syncro_core::{Author, Commit, Config, Effects, Engine, Input, Name, NodeId, SessionId, View};
-use syncro_store::MemoryDisk;
+
+use crate::disk::Disk;
 
 use super::node::{Log, catch_up, clocks, open_store};
 use super::{Failure, Sight, TestNode, World, uptime_ms};
@@ -19,7 +20,7 @@ impl World {
             name: Name::new(name).ok(),
             seed: self.fresh_seed(),
         };
-        let (disk, log) = (MemoryDisk::new(), Log::default());
+        let (disk, log) = (Disk::new(self.has_sectors), Log::default());
         let number = self.nodes.len();
         let rate_ppm = self.rates_ppm[number % 2];
         let now = clocks(self.now_ms, rate_ppm, 0, uptime_ms(number));
@@ -54,7 +55,10 @@ impl World {
     pub fn crash_at(&mut self, node: usize, kept: usize, bytes: usize) -> Result<(), Failure> {
         let it = &mut self.nodes[node];
         it.fuse = None;
-        let (disk, log) = (it.disk.crash_keeping(kept), it.log.clone());
+        if it.disk.is_unsynced() {
+            self.seen.insert(Sight::TornDisk);
+        }
+        let (disk, log) = (it.disk.crash(kept, self.trace.hash()), it.log.clone());
         let (kept, lost) = it.unsynced.split_at(kept.min(it.unsynced.len()));
         let (kept, lost) = (kept.to_vec(), lost.to_vec());
         self.unplug(node, bytes)?;
@@ -114,7 +118,7 @@ impl World {
     fn reopen(
         &mut self,
         node: usize,
-        disk: MemoryDisk,
+        disk: Disk,
         log: Log,
         kept: &[Commit],
     ) -> Result<(), Failure> {
@@ -156,7 +160,7 @@ impl World {
         self.start_file(node, (disk.image(), log))
     }
 
-    fn start_file(&mut self, node: usize, copy: (MemoryDisk, Log)) -> Result<usize, Failure> {
+    fn start_file(&mut self, node: usize, copy: (Disk, Log)) -> Result<usize, Failure> {
         self.seen.insert(Sight::CloneFile);
         let (number, config) = (self.nodes.len(), self.anonymous());
         let TestNode { skew_ms, rate_ppm, version, .. } = self.nodes[node];

@@ -61,6 +61,14 @@ impl Link {
         self.ends.iter().all(|end| end.is_blocked || end.incoming.is_idle())
     }
 
+    /// How many bytes are under way to each side; an end counts as one.
+    pub(crate) fn under_way(&self) -> [usize; 2] {
+        [0, 1].map(|side| {
+            let incoming = &self.ends[side].incoming;
+            incoming.bytes_under_way() + usize::from(!incoming.is_idle())
+        })
+    }
+
     /// Returns whether the transport has room again.
     pub fn send(&mut self, side: usize, message: Bytes) -> bool {
         let end = &mut self.ends[side];

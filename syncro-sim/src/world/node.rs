@@ -7,7 +7,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use syncro_core::{
     Commit, Config, Effects, Engine, Entry, Event, Now, Point, Store, StoreError, Transaction, View,
 };
-use syncro_store::{LogStore, MemoryDisk};
+use syncro_store::LogStore;
+
+use crate::disk::Disk;
 
 use super::check::{Bounds, at};
 use super::watch::Watch;
@@ -20,7 +22,7 @@ pub(crate) const OVERLAY_BYTES: usize = 64 << 10;
 pub struct TestNode {
     pub engine: Engine,
     pub store: LogStore,
-    pub disk: MemoryDisk,
+    pub disk: Disk,
     pub log: Log,
     /// What was applied and not flushed.
     pub unsynced: Vec<Commit>,
@@ -29,7 +31,7 @@ pub struct TestNode {
     /// A crash that is going to happen.
     pub fuse: Option<Fuse>,
     /// A copy of the disk, and of what the log was then.
-    pub image: (MemoryDisk, Log),
+    pub image: (Disk, Log),
     pub events: Vec<Event>,
     pub wake_at: Option<u64>,
     /// By how much its wall clock is ahead of the world's.
@@ -134,8 +136,8 @@ pub(crate) fn clocks(now_ms: u64, rate_ppm: i64, skew_ms: i64, uptime_ms: u64) -
 const MILLION: i128 = 1_000_000;
 
 /// Opens the store on a disk.
-pub(crate) fn open_store(disk: &MemoryDisk) -> Result<LogStore, StoreError> {
-    LogStore::builder().overlay_bytes(OVERLAY_BYTES).open(disk.open()?)
+pub(crate) fn open_store(disk: &Disk) -> Result<LogStore, StoreError> {
+    disk.open(LogStore::builder().overlay_bytes(OVERLAY_BYTES))
 }
 
 /// Applies those of some commits that a store has not: one that was crowded has flushed some by itself.
@@ -163,7 +165,7 @@ impl TestNode {
     pub fn open(
         now: Now,
         config: Config,
-        disk: MemoryDisk,
+        disk: Disk,
         mut log: Log,
         kept: &[Commit],
     ) -> Result<(Self, Effects), Failure> {

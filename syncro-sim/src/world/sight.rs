@@ -50,6 +50,10 @@ pub enum Sight {
     FullBuffer,
     /// A write to a disk failed.
     StoreFails,
+    /// A crash tore or lost what a database had written and not synced.
+    TornDisk,
+    /// Nobody was connected for days.
+    Away,
     /// A disk had no room for something.
     FullDisk,
     /// A wall clock jumped by years.
@@ -59,7 +63,7 @@ pub enum Sight {
 }
 
 impl Sight {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -87,6 +91,8 @@ impl Sight {
         Self::Stall,
         Self::FullBuffer,
         Self::StoreFails,
+        Self::TornDisk,
+        Self::Away,
         Self::FullDisk,
         Self::Jump,
         Self::Upgrade,

@@ -6,8 +6,10 @@
 mod crash;
 #[path = "../../tests/crash/disk.rs"]
 mod disk;
-#[path = "../../tests/crash/image.rs"]
+#[path = "../../../syncro-sim/src/disk/image.rs"]
 mod image;
+#[path = "../../../syncro-sim/src/disk/operation.rs"]
+mod operation;
 #[path = "../../tests/crash/plain.rs"]
 mod plain;
 #[path = "../../tests/crash/plain_scenarios.rs"]

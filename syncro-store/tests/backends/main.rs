@@ -14,10 +14,6 @@ mod crash;
 #[path = "../crash/disk.rs"]
 #[allow(dead_code, reason = "the crash tests use the rest")]
 mod disk;
-#[cfg(feature = "redb")]
-#[path = "../crash/image.rs"]
-#[allow(dead_code, reason = "the crash tests use the rest")]
-mod image;
 mod memory;
 mod place;
 mod planted;
@@ -29,6 +25,9 @@ mod redb_crash;
 mod redb_file;
 #[cfg(feature = "sled")]
 mod sled_directory;
+
+#[cfg(feature = "redb")]
+use syncro_sim::disk::{image, operation};
 
 syncro_store::conformance!(memory_suite, crate::place::MemoryPlace);
 #[cfg(feature = "redb")]

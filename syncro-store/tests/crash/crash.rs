@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::disk::{Disk, Operation};
+use crate::disk::Disk;
 use crate::image::Image;
+use crate::operation::Operation;
 
 /// What a disk was told from the first operation to the last.
 #[derive(Debug)]

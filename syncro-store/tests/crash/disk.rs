@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::StorageBackend;
 
 use crate::image::Image;
+use crate::operation::{BLOCK_BYTES, Operation};
 
 /// A storage in memory. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
@@ -22,14 +23,6 @@ struct Operations {
     failure: Option<Failure>,
     /// Blocks that were written since the disk was made.
     blocks: BTreeSet<usize>,
-}
-
-/// What changes a disk, or makes it durable.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Operation {
-    Write { offset: usize, content: Image },
-    SetLen(usize),
-    Sync,
 }
 
 /// Which calls of a disk fail, and how.
@@ -190,56 +183,3 @@ impl StorageBackend for Disk {
         self.run(Operation::Write { offset: offset as usize, content: Image::holding(data) })
     }
 }
-
-impl Operation {
-    pub(crate) fn apply(&self, image: &mut Image) {
-        match self {
-            Self::Write { offset, content } => image.lay(*offset, content),
-            Self::SetLen(bytes) => image.set_len(*bytes),
-            Self::Sync => {}
-        }
-    }
-
-    /// The blocks that it writes to.
-    fn blocks(&self) -> impl Iterator<Item = usize> + use<> {
-        match self {
-            Self::Write { offset, content } if content.len() > 0 => {
-                offset / BLOCK_BYTES..(offset + content.len() - 1) / BLOCK_BYTES + 1
-            }
-            _ => 0..0,
-        }
-    }
-
-    pub(crate) fn is_sync(&self) -> bool {
-        matches!(self, Self::Sync)
-    }
-
-    /// Returns how many sectors it writes: what a disk writes at once. The length of a file changes at once.
-    pub(crate) fn sectors(&self) -> usize {
-        match self {
-            Self::Write { content, .. } => content.len().div_ceil(SECTOR_BYTES),
-            Self::SetLen(_) | Self::Sync => 1,
-        }
-    }
-
-    /// Does the sectors that `is_kept` says.
-    pub(crate) fn apply_sectors(&self, image: &mut Image, mut is_kept: impl FnMut(usize) -> bool) {
-        let Self::Write { offset, content } = self else {
-            if is_kept(0) {
-                self.apply(image);
-            }
-            return;
-        };
-        for at in 0..self.sectors() {
-            if is_kept(at) {
-                let within = at * SECTOR_BYTES;
-                image.write(offset + within, &content.part(within, SECTOR_BYTES));
-            }
-        }
-    }
-}
-
-pub(crate) const SECTOR_BYTES: usize = 512;
-
-/// What a file takes room by.
-const BLOCK_BYTES: usize = 4096;

@@ -22,7 +22,6 @@ mod crash;
 mod disk;
 mod history;
 #[allow(dead_code, reason = "the tests of backends use the rest")]
-mod image;
 mod io_errors;
 mod node;
 mod peer;
@@ -39,6 +38,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::backup::{Copies, copy};
+use syncro_sim::disk::{image, operation};
+
 use crate::disk::Disk;
 use crate::io_errors::fail_everywhere;
 use crate::node::{Node, Settings};

@@ -5,24 +5,29 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 /// The content of a disk. A copy costs a pointer for every piece, and a write the pieces that it touches.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Image {
+pub struct Image {
     bytes: usize,
     pieces: Vec<Arc<Piece>>,
 }
 
 impl Image {
-    pub(crate) fn holding(content: &[u8]) -> Self {
+    pub fn holding(content: &[u8]) -> Self {
         let mut image = Self::default();
         image.write(0, content);
         image
     }
 
     /// Returns its length in bytes.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.bytes
     }
 
-    pub(crate) fn to_vec(&self) -> Vec<u8> {
+    /// Returns whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    pub fn to_vec(&self) -> Vec<u8> {
         let mut content: Vec<u8> =
             self.pieces.iter().flat_map(|piece| &piece.bytes).copied().collect();
         content.truncate(self.bytes);
@@ -30,7 +35,7 @@ impl Image {
     }
 
     /// Reads what stands at an offset, if there is as much.
-    pub(crate) fn read(&self, offset: usize, out: &mut [u8]) -> bool {
+    pub fn read(&self, offset: usize, out: &mut [u8]) -> bool {
         if offset + out.len() > self.bytes {
             return false;
         }
@@ -42,7 +47,7 @@ impl Image {
     }
 
     /// Writes at an offset. What is beyond the end moves the end.
-    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
         if self.bytes < offset + bytes.len() {
             self.set_len(offset + bytes.len());
         }
@@ -54,7 +59,7 @@ impl Image {
     }
 
     /// Writes at an offset what another image holds, whose pieces it shares where they fit.
-    pub(crate) fn lay(&mut self, offset: usize, other: &Self) {
+    pub fn lay(&mut self, offset: usize, other: &Self) {
         if self.bytes < offset + other.bytes {
             self.set_len(offset + other.bytes);
         }
@@ -69,13 +74,13 @@ impl Image {
     }
 
     /// Returns the part of it that begins at an offset, of so many bytes at most.
-    pub(crate) fn part(&self, offset: usize, bytes: usize) -> Vec<u8> {
+    pub fn part(&self, offset: usize, bytes: usize) -> Vec<u8> {
         let mut part = vec![0; bytes.min(self.bytes - offset)];
         self.read(offset, &mut part);
         part
     }
 
-    pub(crate) fn set_len(&mut self, bytes: usize) {
+    pub fn set_len(&mut self, bytes: usize) {
         let whole = bytes.div_ceil(PIECE_BYTES);
         self.pieces.truncate(whole);
         let missing = whole - self.pieces.len();
@@ -90,7 +95,7 @@ impl Image {
     }
 
     /// Returns a hash of the content and its length.
-    pub(crate) fn hash(&self) -> u64 {
+    pub fn hash(&self) -> u64 {
         self.pieces.iter().fold(mix(0, self.bytes as u64), |hash, piece| mix(hash, piece.hash()))
     }
 }
