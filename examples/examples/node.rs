@@ -31,7 +31,7 @@
 //! | `peers` | an array of `{"name", "guid", "connected", "sessions", "incoming", "outgoing", "receipt"}`: scribes to come, scribes to go, the last offset confirmed or `null` |
 //! | `log [FROM]` | an array of `{"offset", "time", "ms", "node", "epoch", "scribes": [{"model", "id", "mark", "fields"}]}` from the transaction in which offset FROM lies |
 //! | `await NAME` | `true` once everything so far is durable at every connected peer of that name; it waits for one to connect; see below |
-//! | `repair NAME` | `{"lost": [[from, to]], "rescued": n, "fetched": n, "kept": null}`: the store is repaired in place, and what was lost is fetched from the peer of that name; it waits for it to connect; see below |
+//! | `repair NAME` | `{"lost": [[from, to]], "regained": n, "rescued": n, "fetched": n, "kept": null}`: the store is repaired in place, and what was lost is fetched from the peer of that name; it waits for it to connect; see below |
 //! | `help` | an array of the commands, each as it is called |
 //! | `quit` | `true`, and the node closes; so it does at the end of input |
 //!

@@ -6,6 +6,8 @@
 mod batch;
 mod caught;
 mod memory;
+#[cfg(feature = "redb")]
+mod partial;
 #[cfg(any(feature = "redb", feature = "sled"))]
 mod place;
 #[cfg(feature = "redb")]
@@ -22,6 +24,8 @@ use syncro_core::StoreError;
 pub use batch::Batch;
 pub(crate) use caught::Caught;
 pub use memory::{Fault, Memory, MemoryDisk};
+#[cfg(feature = "redb")]
+pub(crate) use partial::Partial;
 #[cfg(feature = "redb")]
 pub(crate) use redb::sync_directory_of;
 #[cfg(feature = "redb")]
@@ -106,7 +110,7 @@ pub trait Remains {
     ///
     /// # Errors
     ///
-    /// Ends with the first error of `visit`, or if the medium cannot be read.
+    /// Ends with the first error of `visit`. A part of the medium that cannot be read has nothing left.
     fn each(&self, visit: &mut Visit<'_>) -> Result<(), StoreError>;
 }
 
@@ -114,7 +118,7 @@ pub trait Remains {
 pub type Visit<'a> = dyn FnMut(Bytes, Bytes) -> Result<bool, StoreError> + 'a;
 
 /// Writes into an empty store what is worth to be kept of a damaged one.
-pub type Save<'a> = dyn FnMut(&dyn Remains, Arc<dyn Backend>) -> Result<(), StoreError> + 'a;
+pub type Save<'a> = dyn FnMut(Arc<dyn Backend>) -> Result<(), StoreError> + 'a;
 
 /// Keeps bytes in tables: one open store of one medium.
 ///
@@ -154,7 +158,8 @@ pub type Save<'a> = dyn FnMut(&dyn Remains, Arc<dyn Backend>) -> Result<(), Stor
 /// - **B12, opening anew.** [`reopen`](Self::reopen) ends a latch (B8). It shows what opening after a crash
 ///   would: everything durable, and the first of the buffered batches, perhaps none.
 /// - **B13, salvage.** [`salvage`](Self::salvage) puts what it is given in the place of everything that was
-///   there, whole and durable, and ends a latch (B8); or it fails, and the medium is as it was.
+///   there, whole and durable, and ends a latch (B8); or it fails, and the medium is as it was. Either way its
+///   lock is kept. [`remains`](Self::remains) gives every pair that was durable, if not too much is damaged.
 pub trait Backend: Send + Sync + 'static {
     /// Reads the value of one key, or `None`.
     ///
@@ -221,11 +226,17 @@ pub trait Backend: Send + Sync + 'static {
     /// Whatever opening may fail with; then the backend stays latched, and reads may fail as well.
     fn reopen(&self) -> Result<(), StoreError>;
 
-    /// Makes the medium anew of what is left on it, for a store whose medium has lost its own order (B13).
+    /// Returns what can be found on the medium beside its own order, also where that is damaged; `None` where the
+    /// backend cannot look. It only reads, also while the backend is written to.
+    fn remains(&self) -> Option<Box<dyn Remains>> {
+        None
+    }
+
+    /// Makes the medium anew, for a store whose medium has lost its own order (B13).
     ///
-    /// `save` is called with whatever is found, in no order, and with an empty store to write into. It keeps
-    /// no handle on either. Nobody else can read or write meanwhile. The damaged medium is kept: the path
-    /// returned is where. `None` is for a backend that cannot do this, which does not call `save`.
+    /// `save` is called with an empty store to write into, of which it keeps no handle. Nobody else can read or
+    /// write meanwhile. The damaged medium is kept: the path returned is where. `None` is for a backend that cannot
+    /// do this, which does not call `save`.
     ///
     /// # Errors
     ///

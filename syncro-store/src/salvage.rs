@@ -1,9 +1,9 @@
 //! Finding a store again in what a damaged medium has left of it.
 //!
 //! Everything is found under its own checksum, but from any moment: pages of the log as they were before they
-//! grew, rows that were replaced long ago. The pages are put together to the most that fits; of a record the
-//! latest state is kept, for what the log may have lost of it. The rest follows from the log. A
-//! [repair](crate::repair) then makes a store of it, before it takes the place of the damaged medium.
+//! grew, rows that were replaced long ago. The pages are put together to the most that fits. A
+//! [repair](crate::repair) then makes a store of it, with whatever else the remains have, before it takes the place of
+//! the damaged medium.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,10 +13,9 @@ use syncro_core::{Author, Digest, NodeId, OwnRow, Point, StoreError, Time, Trans
 
 use crate::backend::{Backend, Batch, Durability, Remains, Table};
 use crate::encoding::page::Page;
-use crate::encoding::{key, put, recognise, record, row, unseal};
+use crate::encoding::{key, put, recognise, row, unseal};
 use crate::migrate::Chain;
 use crate::repair::{Repair, Repaired, every, whole};
-use crate::staging::PIECE_BYTES;
 
 /// Bytes that wait to be written together.
 const WAITING_BYTES: usize = 4 << 20;
@@ -37,36 +36,39 @@ pub(crate) fn salvage(
     node: Option<NodeId>,
     chain: &Chain,
 ) -> Result<Salvaged, StoreError> {
-    let mut repaired = None;
-    let mut is_nothing = false;
-    let kept = backend.salvage(&mut |remains, fresh| {
-        let found = Found::in_all(remains)?;
-        is_nothing = found.is_nothing();
-        if is_nothing {
-            return Err(StoreError::Corrupt { what: "nothing of a store is left".to_owned() });
-        }
-        found.save(remains, &fresh)?;
-        let doubles = doubles(&fresh)?;
-        repaired = Some(Repair::begin(fresh, node, chain)?.salvaged(doubles).run()?);
-        Ok(())
-    });
-    match (kept, repaired) {
-        (Ok(kept @ Some(_)), Some(repaired)) => Ok(Salvaged::Store(Repaired { kept, ..repaired })),
-        (Err(_), _) if is_nothing => Ok(Salvaged::Nothing),
-        (Err(error), _) => Err(error),
-        (Ok(_), _) => Ok(Salvaged::NotOffered),
+    let Some(remains) = backend.remains() else {
+        return Ok(Salvaged::NotOffered);
+    };
+    let found = Found::in_all(&*remains)?;
+    if found.is_nothing() {
+        return Ok(Salvaged::Nothing);
     }
+    let mut remains = Some(remains);
+    let mut repaired = None;
+    let kept = backend.salvage(&mut |fresh| {
+        if let Some(remains) = remains.take() {
+            found.save(&*remains, node, &fresh)?;
+            let doubles = doubles(&fresh)?;
+            let repair = Repair::begin(fresh, node, chain)?.salvaged(doubles);
+            repaired = Some(repair.run(Some(remains))?);
+        }
+        Ok(())
+    })?;
+    Ok(match (kept, repaired) {
+        (Some(kept), Some(repaired)) => Salvaged::Store(Repaired { kept: Some(kept), ..repaired }),
+        _ => Salvaged::NotOffered,
+    })
 }
 
 /// What was found, but for what is large: that is looked for again when it is known what of it is wanted.
 #[derive(Default)]
 struct Found {
-    own: Option<OwnRow>,
+    /// States of the node's own row.
+    own: HashSet<Bytes>,
     /// The rows of the store and of its peers.
     rows: BTreeMap<Bytes, Bytes>,
+    /// The dictionary. Where a number had two meanings, records vouch for the one that they mean.
     names: BTreeMap<Bytes, Bytes>,
-    /// Whether one number stood for two words. Nobody knows then which of them a record means.
-    are_names_ambiguous: bool,
     pages: Vec<Leaf>,
 }
 
@@ -102,8 +104,7 @@ impl Found {
                 Table::Rows => found.row(key, content),
                 Table::Log => found.pages.extend(Leaf::of(&key, content)),
                 Table::Names => {
-                    let other = found.names.insert(key, content.clone());
-                    found.are_names_ambiguous |= other.is_some_and(|other| other != content);
+                    found.names.insert(key, content);
                 }
                 Table::Records | Table::Stamps => {}
             }
@@ -115,18 +116,12 @@ impl Found {
     }
 
     fn is_nothing(&self) -> bool {
-        self.own.is_none() && self.pages.is_empty()
+        self.own.is_empty() && self.pages.is_empty()
     }
 
     fn row(&mut self, key: Bytes, content: Bytes) {
         if key == key::OWN {
-            let Some(row) = row::read_own(&content) else {
-                return;
-            };
-            let last = self.own.take();
-            let clock = last.as_ref().map_or(row.clock, |last| last.clock.max(row.clock));
-            let further = last.filter(|last| last.end.offset > row.end.offset).unwrap_or(row);
-            self.own = Some(OwnRow { clock, ..further });
+            self.own.insert(content);
         } else if key == key::FORMAT {
             let version = |content: &Bytes| row::read_version(content);
             let last = self.rows.get(&key).and_then(version);
@@ -138,79 +133,58 @@ impl Found {
         }
     }
 
+    /// The own row: as far as any state of it says that the log went. A clock is believed where it goes with a
+    /// page that was found; beyond that it is what the transactions say.
+    fn own(&self, wanted: Option<NodeId>) -> Option<OwnRow> {
+        let rows: Vec<OwnRow> = self.own.iter().filter_map(row::read_own).collect();
+        let wanted = wanted.filter(|wanted| rows.iter().any(|row| row.node == *wanted));
+        let node = wanted.or_else(|| most_frequent(rows.iter().map(|row| row.node)))?;
+        let ends: HashSet<Point> = self.pages.iter().map(|page| page.end).collect();
+        let mine = || rows.iter().filter(|row| row.node == node);
+        let last = mine().max_by_key(|row| row.end.offset)?;
+        let clocks = mine().filter(|row| ends.contains(&row.end)).map(|row| row.clock);
+        Some(OwnRow { clock: clocks.max().unwrap_or_default(), ..last.clone() })
+    }
+
     /// Writes a store of it, which has to be repaired.
-    fn save(mut self, remains: &dyn Remains, fresh: &Arc<dyn Backend>) -> Result<(), StoreError> {
+    fn save(
+        &self,
+        remains: &dyn Remains,
+        node: Option<NodeId>,
+        fresh: &Arc<dyn Backend>,
+    ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        if let Some(own) = self.own {
-            self.rows.insert(Bytes::from_static(key::OWN), row::write_own(&own).into());
+        if let Some(own) = self.own(node) {
+            put(&mut batch, Table::Rows, key::OWN, &row::write_own(&own));
         }
         for (table, rows) in [(Table::Rows, &self.rows), (Table::Names, &self.names)] {
             for (key, content) in rows {
                 put(&mut batch, table, key, content);
             }
         }
-        fresh.write(&batch, Durability::Buffered)?;
         let pages: HashSet<Leaf> = most(&self.pages).into_iter().collect();
-        let mut waiting = Waiting { fresh, rows: BTreeMap::new(), bytes: 0 };
         remains.each(&mut |key, sealed| {
             let Some((table, content)) = recognise(&key, &sealed) else {
                 return Ok(false);
             };
-            match table {
-                Table::Log
-                    if Leaf::of(&key, content.clone()).is_some_and(|it| pages.contains(&it)) =>
-                {
-                    waiting.put(table, key, sealed)?;
+            if table == Table::Log
+                && Leaf::of(&key, content).is_some_and(|leaf| pages.contains(&leaf))
+            {
+                batch.put(table, key, sealed);
+                if batch.bytes() > WAITING_BYTES {
+                    fresh.write(&std::mem::take(&mut batch), Durability::Buffered)?;
                 }
-                // Of a record in several rows some may be of one moment and some of another.
-                Table::Records if !self.are_names_ambiguous && content.len() < PIECE_BYTES => {
-                    waiting.put_later(key, sealed)?;
-                }
-                _ => {}
             }
             Ok(true)
         })?;
-        waiting.write()
+        fresh.write(&batch, Durability::Buffered)
     }
 }
 
-/// Rows that are to be written.
-struct Waiting<'a> {
-    fresh: &'a Arc<dyn Backend>,
-    rows: BTreeMap<(Table, Bytes), Bytes>,
-    bytes: usize,
-}
-
-impl Waiting<'_> {
-    /// Puts the state of a record, unless there is a later one.
-    fn put_later(&mut self, key: Bytes, sealed: Bytes) -> Result<(), StoreError> {
-        let waiting = self.rows.get(&(Table::Records, key.clone())).cloned();
-        let last = match waiting {
-            Some(last) => Some(last),
-            None => self.fresh.get(Table::Records, &key)?,
-        };
-        let rank =
-            |sealed: &Bytes| (record::latest(&sealed.slice(4.min(sealed.len())..)), sealed.len());
-        if last.is_none_or(|last| rank(&last) < rank(&sealed)) {
-            self.put(Table::Records, key, sealed)?;
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, table: Table, key: Bytes, sealed: Bytes) -> Result<(), StoreError> {
-        self.bytes += key.len() + sealed.len();
-        self.rows.insert((table, key), sealed);
-        if self.bytes > WAITING_BYTES { self.write() } else { Ok(()) }
-    }
-
-    fn write(&mut self) -> Result<(), StoreError> {
-        let mut batch = Batch::new();
-        for ((table, key), sealed) in std::mem::take(&mut self.rows) {
-            batch.put(table, key, sealed);
-        }
-        self.bytes = 0;
-        self.fresh.write(&batch, Durability::Buffered)
-    }
+fn most_frequent<T: Ord>(all: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: BTreeMap<T, usize> = BTreeMap::new();
+    all.for_each(|it| *counts.entry(it).or_default() += 1);
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(it, _)| it)
 }
 
 /// The pages that have the most of the log together and do not overlap; of several such choices the one in which

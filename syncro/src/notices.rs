@@ -134,11 +134,11 @@ impl fmt::Display for Notice {
             Self::StoreHasRoom => f.write_str("there is room for the store again"),
             Self::Repaired { repaired } => {
                 let lost: u64 = repaired.lost.iter().map(|(from, to)| to - from).sum();
-                let rescued = repaired.rescued;
+                let Repaired { regained, rescued, .. } = repaired;
                 write!(
                     f,
-                    "the store was repaired: {lost} scribes of the log were lost, and of {rescued} \
-                     transactions the records had something left"
+                    "the store was repaired: {lost} scribes of the log were lost; {regained} transactions were \
+                     found elsewhere, and the records had something left of {rescued}"
                 )?;
                 match &repaired.kept {
                     None => Ok(()),

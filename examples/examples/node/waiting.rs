@@ -42,8 +42,10 @@ pub(crate) async fn confirmed(node: &Node, name: &str, input: &mut Input) -> Res
 pub(crate) async fn repaired(node: &Node, name: &str, input: &mut Input) -> Result<Json, Refusal> {
     let mut repaired = std::pin::pin!(async {
         let Recovered { repaired, fetched } = node.repair_from(NodeId::named(name)).await?;
-        let Repaired { lost, rescued, kept } = repaired;
-        Ok(json!({ "lost": lost, "rescued": rescued, "fetched": fetched, "kept": kept }))
+        let Repaired { lost, regained, rescued, kept } = repaired;
+        Ok(json!({
+            "lost": lost, "regained": regained, "rescued": rescued, "fetched": fetched, "kept": kept,
+        }))
     });
     tokio::select! {
         done = &mut repaired => return done,

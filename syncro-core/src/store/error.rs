@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::NodeId;
+
 /// Why a store could not do what it was asked.
 ///
 /// Every variant is the store's (or its disk's) fault, never the caller's data.
@@ -43,6 +45,14 @@ pub enum StoreError {
         oldest: u32,
         /// The newest version that this program opens.
         newest: u32,
+    },
+    /// The store to be repaired is another node's.
+    #[error("the store is that of node {found}, not of {wanted}: was another one meant?")]
+    AnotherNode {
+        /// Whose it is.
+        found: NodeId,
+        /// Whose it was said to be.
+        wanted: NodeId,
     },
     /// The store is being repaired: nothing can be read or written until that is done.
     #[error("the store is being repaired: try again when that is done")]

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use syncro_core::StoreError;
 
-use super::{Backend, Batch, Durability, Save, Table};
+use super::{Backend, Batch, Durability, Remains, Save, Table};
 
 /// A backend whose panics are errors, the last ones that it is asked for, and that gives keys only where they
 /// belong: over damage a database may show one table's page for another's.
@@ -87,6 +87,11 @@ impl<B: Backend> Backend for Caught<B> {
     fn reopen(&self) -> Result<(), StoreError> {
         *self.panicked() = None;
         self.run(Backend::reopen)
+    }
+
+    fn remains(&self) -> Option<Box<dyn Remains>> {
+        // Also after a panic: it is for what is damaged.
+        catch_unwind(AssertUnwindSafe(|| self.backend.remains())).ok().flatten()
     }
 
     fn salvage(&self, save: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {

@@ -8,7 +8,7 @@ mod storage;
 
 use std::fmt;
 use std::ops::Bound;
-use std::path::{self, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ::redb::{
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use syncro_core::StoreError;
 
 use super::place::Place;
-use super::{Backend, Batch, Durability, Save, Table};
+use super::{Backend, Batch, Durability, Remains, Save, Table};
 pub(crate) use open::sync_directory_of;
 use snapshot::Snapshot;
 use storage::Storage;
@@ -76,6 +76,14 @@ struct Opened {
     /// None where it could not be opened, or not again. The storage is locked all the same.
     database: Option<Database>,
     storage: Storage,
+    /// Whether somebody else has the storage now, with its locks.
+    is_handed_on: bool,
+}
+
+impl From<(Storage, Option<Database>)> for Opened {
+    fn from((storage, database): (Storage, Option<Database>)) -> Self {
+        Self { database, storage, is_handed_on: false }
+    }
 }
 
 impl Redb {
@@ -223,6 +231,9 @@ impl Opened {
 impl Drop for Redb {
     fn drop(&mut self) {
         let mut opened = self.opened_alone();
+        if opened.is_handed_on {
+            return;
+        }
         opened.storage.let_go_of_locks();
         match opened.database.take() {
             Some(database) => open::close(database, &self.place),
@@ -295,6 +306,10 @@ impl Backend for Redb {
         opened
     }
 
+    fn remains(&self) -> Option<Box<dyn Remains>> {
+        Some(Box::new(salvage::Leaves(self.opened().storage.clone())))
+    }
+
     fn salvage(&self, save: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
         let Some(path) = &self.path else {
             return Ok(None);
@@ -346,7 +361,7 @@ impl RedbBuilder {
         let path = path.as_ref();
         let place = Place::new(path.display().to_string(), SORT);
         let (storage, database) = open::open_file(&self, path, &place)?;
-        Ok(self.redb(Opened { database: Some(database?), storage }, Some(path), place))
+        Ok(self.redb((storage, Some(database?)).into(), Some(path), place))
     }
 
     /// Opens the store in a file that is there, even if the database in it is damaged and cannot be opened:
@@ -367,9 +382,10 @@ impl RedbBuilder {
             Err(StoreError::Corrupt { what } | StoreError::NotAStore { what }) => {
                 (None, Some(what))
             }
+            Err(error @ StoreError::Io(_)) => (None, Some(error.to_string())),
             database => (Some(database?), None),
         };
-        let redb = self.redb(Opened { database, storage }, Some(path), place);
+        let redb = self.redb((storage, database).into(), Some(path), place);
         *lock(&redb.latched) = damage;
         Ok(redb)
     }
@@ -383,7 +399,7 @@ impl RedbBuilder {
         let place = Place::new("the given storage".to_owned(), SORT);
         let storage = Storage::new(storage);
         let database = Some(self.open_on(storage.clone(), &place)?);
-        Ok(self.redb(Opened { database, storage }, None, place))
+        Ok(self.redb((storage, database).into(), None, place))
     }
 
     fn redb(self, opened: Opened, path: Option<&Path>, place: Place) -> Redb {
@@ -392,8 +408,7 @@ impl RedbBuilder {
             opened: RwLock::new(opened),
             latched: Mutex::new(None),
             builder: self,
-            // A program may go elsewhere, and its relative paths with it.
-            path: path.and_then(|path| path::absolute(path).ok()),
+            path: path.and_then(|path| open::followed(path).ok()),
             place,
         }
     }

@@ -1,15 +1,13 @@
 //! Backups in files.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use syncro_core::StoreError;
 
 use super::Copied;
-use crate::backend::{Backend, Redb};
+use crate::backend::{Backend, Partial, Redb};
 use crate::log_store::Reader;
 
 impl Reader {
@@ -37,7 +35,7 @@ impl Reader {
             let what = format!("{}: its directory does not exist; create it first", path.display());
             return Err(io::Error::new(ErrorKind::NotFound, what).into());
         }
-        let partial = Partial::begin(path)?;
+        let partial = Partial::beside(path)?;
         let redb = Redb::open(&partial.0)?;
         let copied = self.copy_to(&redb, progress)?;
         redb.compact()?;
@@ -45,30 +43,5 @@ impl Reader {
         fs::rename(&partial.0, path)?;
         crate::backend::sync_directory_of(path)?;
         Ok(copied)
-    }
-}
-
-/// A file that goes away unless it gets another name.
-struct Partial(PathBuf);
-
-impl Partial {
-    fn begin(path: &Path) -> Result<Self, StoreError> {
-        // Several may be made under one name at once: each is whole when it gets it.
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let mut name = OsString::from(path);
-        name.push(format!(".{}-{number}.partial", std::process::id()));
-        let partial = Self(name.into());
-        // Of a process that had this one's number.
-        match fs::remove_file(&partial.0) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(partial),
-        }
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
     }
 }

@@ -1,9 +1,13 @@
 //! Records: their few distinct stamps written once, names and authors by number.
 //!
 //! `number of stamps, stamps of author and time 8; created, destroyed: 0 or 1 + index of a stamp; number
-//! of registers, registers of name, shape, element, index of the stamp, value`.
+//! of registers, registers of name, shape, element, index of the stamp, value; checksum of the words, 4`.
+//!
+//! The last is a CRC-32 over the words that the numbers stand for, in their order: a record and the dictionary of
+//! another moment, in which a number had another meaning, do not go together.
 
 use bytes::Bytes;
+use crc32fast::Hasher;
 use syncro_core::{
     Author, Element, Encoded, Kind, Name, Path, Record, Register, Stamp, StoreError, Time,
 };
@@ -33,6 +37,7 @@ pub(crate) fn write(
     numbers: &mut impl Numbers,
     out: &mut Out,
 ) -> Result<(), StoreError> {
+    let mut said = Said::default();
     let marks = record.created().into_iter().chain(record.destroyed());
     let mut stamps = Vec::with_capacity(FEW_STAMPS);
     for stamp in marks.chain(record.registers().iter().map(|register| register.stamp)) {
@@ -48,6 +53,7 @@ pub(crate) fn write(
 
     out.varint(stamps.len() as u64);
     for stamp in &stamps {
+        said.author(stamp.author);
         out.varint(u64::from(numbers.author(stamp.author)?));
         out.fixed(&stamp.time.bits().to_be_bytes());
     }
@@ -56,6 +62,7 @@ pub(crate) fn write(
     }
     out.varint(record.registers().len() as u64);
     for register in record.registers() {
+        said.name(&register.path.field);
         out.varint(u64::from(numbers.name(&register.path.field)?));
         match &register.path.element {
             None => out.byte(WHOLE),
@@ -69,28 +76,41 @@ pub(crate) fn write(
             }
             Some(Element::Author(author)) => {
                 out.byte(COUNTER);
+                said.author(*author);
                 out.varint(u64::from(numbers.author(*author)?));
             }
         }
         out.varint(index(register.stamp));
         out.bytes(register.value.as_bytes());
     }
+    out.fixed(&said.sum());
     Ok(())
+}
+
+/// The words of a record.
+#[derive(Default)]
+struct Said(Hasher);
+
+impl Said {
+    fn name(&mut self, name: &Name) {
+        let name = name.as_str().as_bytes();
+        self.0.update(name);
+        // So that no two lists of words are alike.
+        self.0.update(&[name.len() as u8]);
+    }
+
+    fn author(&mut self, author: Author) {
+        self.0.update(author.node.as_bytes());
+        self.0.update(&author.epoch.0.to_be_bytes());
+    }
+
+    fn sum(self) -> [u8; 4] {
+        self.0.finalize().to_be_bytes()
+    }
 }
 
 /// Stamps for which there is room at first: what most records have.
 const FEW_STAMPS: usize = 4;
-
-/// The greatest time in a record, read without its words.
-pub(crate) fn latest(content: &Bytes) -> Option<Time> {
-    let mut input = In::new(content);
-    let mut latest = Time::default();
-    for _ in 0..input.varint()? {
-        number(&mut input)?;
-        latest = latest.max(Time::from_bits(u64::from_be_bytes(input.fixed()?)));
-    }
-    Some(latest)
-}
 
 /// Reads a record; `None` where the bytes are not one.
 pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>, StoreError> {
@@ -98,7 +118,7 @@ pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>
     let Some(count) = input.varint() else {
         return Ok(None);
     };
-    let mut stamps = Vec::new();
+    let (mut stamps, mut said) = (Vec::new(), Said::default());
     for _ in 0..count {
         let (Some(author), Some(time)) = (number(&mut input), input.fixed()) else {
             return Ok(None);
@@ -106,6 +126,7 @@ pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>
         let Some(author) = words.author(author)? else {
             return Ok(None);
         };
+        said.author(author);
         stamps.push(Stamp { time: Time::from_bits(u64::from_be_bytes(time)), author });
     }
     let mark = |input: &mut In<'_>| match input.varint()? {
@@ -120,18 +141,20 @@ pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>
     };
     let mut registers = Vec::new();
     for _ in 0..count {
-        match read_register(&mut input, &stamps, words)? {
+        match read_register(&mut input, &stamps, words, &mut said)? {
             Some(register) => registers.push(register),
             None => return Ok(None),
         }
     }
-    Ok(input.is_empty().then(|| Record::new(created, destroyed, registers)))
+    let is_whole = input.fixed() == Some(said.sum()) && input.is_empty();
+    Ok(is_whole.then(|| Record::new(created, destroyed, registers)))
 }
 
 fn read_register(
     input: &mut In<'_>,
     stamps: &[Stamp],
     words: &impl Words,
+    said: &mut Said,
 ) -> Result<Option<Register>, StoreError> {
     let (Some(name), Some(shape)) = (number(input), input.byte()) else {
         return Ok(None);
@@ -139,6 +162,7 @@ fn read_register(
     let Some(field) = words.name(name)? else {
         return Ok(None);
     };
+    said.name(&field);
     let element = match shape {
         WHOLE => None,
         ENTRY => match input.bytes().as_deref().map(std::str::from_utf8) {
@@ -156,6 +180,7 @@ fn read_register(
             let Some(author) = words.author(author)? else {
                 return Ok(None);
             };
+            said.author(author);
             Some(Element::Author(author))
         }
         _ => return Ok(None),

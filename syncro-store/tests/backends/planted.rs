@@ -28,6 +28,10 @@ trait Bug: Send + Sync + 'static {
         store.reopen()
     }
 
+    fn remains(&self, _: &Memory) -> Option<Box<dyn Remains>> {
+        None
+    }
+
     fn salvage(&self, _: &Memory, _: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
         Ok(None)
     }
@@ -90,6 +94,10 @@ impl<B: Bug> Backend for Buggy<B> {
 
     fn reopen(&self) -> Result<(), StoreError> {
         self.bug.reopen(&self.store)
+    }
+
+    fn remains(&self) -> Option<Box<dyn Remains>> {
+        self.bug.remains(&self.store)
     }
 
     fn salvage(&self, save: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
@@ -234,12 +242,12 @@ impl Bug for Unopened {
 /// Puts what is salvaged beside what was there.
 struct Beside;
 
-struct Rows<'a>(&'a Memory);
+struct Rows(Vec<(Bytes, Bytes)>);
 
-impl Remains for Rows<'_> {
+impl Remains for Rows {
     fn each(&self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        for (key, value) in self.0.scan(Table::Rows, b"", None, usize::MAX)? {
-            visit(key, value)?;
+        for (key, value) in &self.0 {
+            visit(key.clone(), value.clone())?;
         }
         Ok(())
     }
@@ -250,9 +258,13 @@ impl Bug for Beside {
         Self
     }
 
+    fn remains(&self, store: &Memory) -> Option<Box<dyn Remains>> {
+        Some(Box::new(Rows(store.scan(Table::Rows, b"", None, usize::MAX).unwrap())))
+    }
+
     fn salvage(&self, store: &Memory, save: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
         let fresh = Arc::new(Memory::new());
-        save(&Rows(store), fresh.clone())?;
+        save(fresh.clone())?;
         let mut batch = Batch::new();
         for (key, value) in fresh.scan(Table::Rows, b"", None, usize::MAX)? {
             batch.put(Table::Rows, key, value);

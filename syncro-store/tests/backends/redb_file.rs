@@ -165,3 +165,42 @@ fn io(path: &Path) -> String {
         other => panic!("{other:?}"),
     }
 }
+
+/// Bends the header, so that redb takes the file for no database, and salvages it with nothing in it.
+fn salvaged(path: &Path) -> PathBuf {
+    let mut content = fs::read(path).unwrap();
+    content[0] ^= 1;
+    fs::write(path, content).unwrap();
+    let redb = Redb::builder().open_damaged(path).unwrap();
+    assert!(matches!(redb.get(Table::Rows, b"key"), Err(StoreError::Latched { .. })));
+    let kept = redb.salvage(&mut |fresh| fresh.write(&put("key"), Durability::Buffered));
+    assert!(redb.get(Table::Rows, b"key").unwrap().is_some());
+    kept.unwrap().unwrap()
+}
+
+fn put(key: &'static str) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(Table::Rows, key, "value");
+    batch
+}
+
+/// What nobody else could read, everybody could after a salvage; and a link to a file became a file.
+#[cfg(unix)]
+#[test]
+fn a_salvaged_file_keeps_its_permissions_and_the_links_to_it() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let (directory, path) = fresh();
+    drop(Redb::open(&path).unwrap());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let link = directory.path().join("link");
+    symlink(&path, &link).unwrap();
+    let kept = salvaged(&link);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    for path in [&path, &kept] {
+        let metadata = fs::symlink_metadata(path).unwrap();
+        assert!(metadata.is_file());
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{path:?}");
+    }
+    assert_eq!(kept.parent(), path.parent().map(|it| it.canonicalize().unwrap()).as_deref());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+}

@@ -71,7 +71,7 @@ fn redb(file: &File) -> Result<Redb, StoreError> {
 }
 
 /// Everything that a store shows.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Contents {
     pub(crate) log: BTreeMap<u64, (Vec<u8>, Digest)>,
     pub(crate) models: Vec<Name>,
@@ -81,37 +81,44 @@ pub(crate) struct Contents {
 /// A store, and what is in it.
 pub(crate) struct Filled {
     pub(crate) contents: Contents,
-    /// Its file as a process leaves it that is killed.
+    /// Its file as a process leaves it that is killed after a sync.
     pub(crate) killed: Vec<u8>,
     /// Its file when it has been closed, without pages that nothing uses: those could rot for ever and harm
     /// nobody.
     pub(crate) closed: Vec<u8>,
 }
 
-pub(crate) fn filled() -> Filled {
-    let file = File::default();
-    let mut store = open(&file).unwrap();
+/// Writes records of some numbers with an engine, and syncs each. Now and then what follows from them is written
+/// behind.
+pub(crate) fn write(store: &mut LogStore, ids: std::ops::Range<i64>) {
     let config = Config { node: Some(NodeId::named("server")), ..Config::default() };
-    let (mut engine, effects) = Engine::open(Now::default(), config, &store).unwrap();
+    let wall_ms = 1_710_000_000_000 + ids.start as u64;
+    let opened = Engine::open(Now { wall_ms, monotonic_ms: 0 }, config, store);
+    let (mut engine, effects) = opened.unwrap();
     store.apply(&effects.commit.unwrap()).unwrap();
     let models = ["Todo", "Person"].map(|model| Name::new(model).unwrap());
-    let title = Name::new("title").unwrap();
-    for id in 0..RECORDS {
+    let fields = ["title", "name", "note"].map(|field| Name::new(field).unwrap());
+    for id in ids {
         let mut proposal = Proposal::default();
         let key = RecordKey { model: models[id as usize % 2].clone(), id: RecordId::Int(id) };
-        let mut fields = Fields::default();
         let text =
             syncro_core::Value::Text(format!("title {id} ").repeat(1 + id as usize * 7 % 80));
-        fields.insert(title.clone(), syncro_core::Field::Value(text.encode()));
-        proposal.create(key, &fields).unwrap();
-        let now = Now { wall_ms: 1_710_000_000_000 + id as u64, monotonic_ms: 0 };
-        let effects = engine.handle(now, Input::Propose(proposal), &store).unwrap();
+        let mut written = Fields::default();
+        let field = fields[id as usize % 3].clone();
+        written.insert(field, syncro_core::Field::Value(text.encode()));
+        proposal.create(key, &written).unwrap();
+        let now = Now { wall_ms: wall_ms + id as u64, monotonic_ms: 0 };
+        let effects = engine.handle(now, Input::Propose(proposal), store).unwrap();
         store.apply(&effects.commit.unwrap()).unwrap();
+        store.sync().unwrap();
         if id % 7 == 0 {
             store.syncer().checkpoint().unwrap();
         }
     }
-    store.syncer().checkpoint().unwrap();
+}
+
+/// Everything that a store shows.
+pub(crate) fn contents(store: &LogStore) -> Contents {
     let log = store.entries(0, usize::MAX).unwrap();
     let log = log.iter().map(|it| (it.offset, (it.transaction.bytes().to_vec(), it.digest)));
     let records = store.models().unwrap().into_iter().flat_map(|model| {
@@ -120,12 +127,16 @@ pub(crate) fn filled() -> Filled {
             .into_iter()
             .map(move |(id, record)| (RecordKey { model: model.clone(), id }, record))
     });
-    let contents = Contents {
-        log: log.collect(),
-        models: store.models().unwrap(),
-        records: records.collect(),
-    };
+    Contents { log: log.collect(), models: store.models().unwrap(), records: records.collect() }
+}
+
+pub(crate) fn filled() -> Filled {
+    let file = File::default();
+    let mut store = open(&file).unwrap();
+    write(&mut store, 0..RECORDS);
+    let contents = contents(&store);
     let killed = file.bytes();
+    store.syncer().checkpoint().unwrap();
     store.syncer().close();
     drop(store);
     redb(&file).and_then(|redb| redb.compact()).unwrap();

@@ -220,7 +220,7 @@ fn a_file_that_is_no_store_is_refused_and_left_alone() {
     let letter = "Dear Ann, this is a letter. ".repeat(1000);
     std::fs::write(&path, &letter).unwrap();
     let error = Node::open(&path, "a").unwrap_err();
-    assert!(matches!(error, Error::Store(StoreError::Corrupt { .. })), "{error}");
+    assert!(matches!(error, Error::Store(StoreError::NotAStore { .. })), "{error}");
     assert!(error.to_string().contains("letter.txt is no store"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), letter);
 

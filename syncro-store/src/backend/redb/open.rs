@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{self, Path, PathBuf};
 
 use ::redb::{
     Database, Error as RedbError, MultimapTableHandle, ReadableDatabase, StorageBackend,
@@ -53,6 +53,24 @@ pub(super) fn open_file(
     }
     Ok((storage, database))
 }
+
+/// The file that a path names: a program may go elsewhere, and its relative paths with it, and a link may be set to
+/// another file. Directories stay as they are named: links to them that the system makes up lead elsewhere in another
+/// process.
+pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path::absolute(path)?;
+    for _ in 0..LINKS_MAX {
+        match path.read_link() {
+            // A relative one counts from where it is.
+            Ok(to) => path = directory(&path).join(to),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::ErrorKind::InvalidInput.into())
+}
+
+/// Links that are followed, one after the other. Nothing is opened through more.
+const LINKS_MAX: usize = 40;
 
 /// Makes sure that the database holds our tables: creates them in an empty one, refuses to touch
 /// another program's.

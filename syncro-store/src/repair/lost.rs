@@ -1,0 +1,191 @@
+//! What the log of a damaged store does not have, as far as it can be found elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use syncro_core::{Mark, OwnRow, Record, RecordKey, Scribe, Stamp, StoreError, Transaction, View};
+
+use super::work::{every, whole};
+use crate::backend::{Backend, Remains, Table};
+use crate::encoding::page::Page;
+use crate::encoding::{key, recognise, record, row, unseal};
+use crate::staging::PIECE_BYTES;
+use crate::state::Shared;
+use crate::view::Look;
+
+/// What is not in the log. It is gathered before anything is written, which might be written over it.
+#[derive(Default)]
+pub(super) struct Lost {
+    /// Whole transactions, in the order of their stamps.
+    pub(super) found: Vec<Transaction>,
+    /// What records have left of others.
+    pub(super) left: Vec<(Stamp, Vec<Scribe>)>,
+    /// The furthest that the log is known to have gone in the epoch of its own row.
+    pub(super) end: u64,
+}
+
+/// Where to look.
+pub(super) struct Places<'a> {
+    pub(super) backend: &'a Arc<dyn Backend>,
+    /// For reading records as they are.
+    pub(super) shared: &'a Shared,
+    pub(super) own: &'a OwnRow,
+    pub(super) remains: Option<&'a dyn Remains>,
+}
+
+impl Places<'_> {
+    pub(super) fn look(&self, is_log_whole: bool) -> Result<Lost, StoreError> {
+        let (found, end) = (self.transactions()?, self.end()?);
+        let is_whole = is_log_whole && found.is_empty() && end <= self.own.end.offset;
+        let left = if is_whole { Vec::new() } else { self.records(&found)? };
+        Ok(Lost { found, left, end })
+    }
+
+    /// A database may have gone back to the commit before the last one, over damage in the last.
+    fn end(&self) -> Result<u64, StoreError> {
+        let mut end = 0;
+        self.each_remaining(Table::Rows, |key, content| {
+            let row = row::read_own(&content).filter(|_| key == key::OWN);
+            let same = |row: &OwnRow| (row.node, row.epoch) == (self.own.node, self.own.epoch);
+            if let Some(row) = row.filter(same) {
+                end = end.max(row.end.offset);
+            }
+        })?;
+        Ok(end)
+    }
+
+    /// The transactions of pages that are not the log's any more, and that it has nowhere.
+    fn transactions(&self) -> Result<Vec<Transaction>, StoreError> {
+        let mut found: HashMap<Bytes, Transaction> = HashMap::new();
+        self.each_remaining(Table::Log, |key, content| {
+            if self.is_in_log(key, &content) {
+                return;
+            }
+            let page = key::page_offset(key).map(|at| Page::new(at, content));
+            for transaction in page.and_then(|page| whole(&page)).unwrap_or_default() {
+                found.insert(transaction.bytes().clone(), transaction);
+            }
+        })?;
+        if !found.is_empty() {
+            self.each_transaction(|transaction| {
+                found.remove(transaction.bytes());
+            })?;
+        }
+        let mut found: Vec<Transaction> = found.into_values().collect();
+        found.sort_by_key(Transaction::stamp);
+        Ok(found)
+    }
+
+    /// Whether the log has a page, or what has become of it.
+    fn is_in_log(&self, key: &[u8], content: &Bytes) -> bool {
+        let current = self.backend.get(Table::Log, key).ok().flatten();
+        let current = current.and_then(|sealed| unseal(Table::Log, key, &sealed).ok());
+        current.is_some_and(|current| current.starts_with(content))
+    }
+
+    /// What records have left of the transactions that neither the log has nor anybody has found.
+    fn records(&self, found: &[Transaction]) -> Result<Vec<(Stamp, Vec<Scribe>)>, StoreError> {
+        let mut lost = BTreeSet::new();
+        self.each_record(|_, record| lost.extend(stamps(record)))?;
+        self.each_transaction(|transaction| {
+            lost.remove(&transaction.stamp());
+        })?;
+        for transaction in found {
+            lost.remove(&transaction.stamp());
+        }
+        // A record may be there in several states, each of which has something else left.
+        let mut left: BTreeMap<Stamp, BTreeMap<RecordKey, Record>> = BTreeMap::new();
+        if !lost.is_empty() {
+            self.each_record(|key, record| {
+                for stamp in stamps(record).filter(|stamp| lost.contains(stamp)) {
+                    let part = left_of(stamp, key, record).into_record(stamp);
+                    let records = left.entry(stamp).or_default();
+                    records.entry(key.clone()).or_default().merge(&part);
+                }
+            })?;
+        }
+        let left = left.into_iter().map(|(stamp, records)| {
+            let scribes = records.iter().map(|(key, record)| left_of(stamp, key, record));
+            (stamp, scribes.collect())
+        });
+        Ok(left.collect())
+    }
+
+    /// Calls with every record that can be read, in every state that is there.
+    fn each_record(&self, mut visit: impl FnMut(&RecordKey, &Record)) -> Result<(), StoreError> {
+        for rows in every(self.backend, Table::Records, key::FIRST_RECORD, None) {
+            for (key, _) in &rows? {
+                let record_key = key::read_record(key);
+                let record = record_key.as_ref().map(|key| Look::now(self.shared).record(key));
+                if let (Some(key), Some(Ok(Some(record)))) = (&record_key, record) {
+                    visit(key, &record);
+                }
+            }
+        }
+        self.each_remaining(Table::Records, |key, content| {
+            // Of a record in several rows some may be of one moment and some of another.
+            let key = key::read_record(key).filter(|_| content.len() < PIECE_BYTES);
+            let look = Look::now(self.shared);
+            let record = look.reading().and_then(|words| record::read(&content, &words));
+            if let (Some(key), Ok(Some(record))) = (key, record) {
+                visit(&key, &record);
+            }
+        })
+    }
+
+    /// Calls with every transaction of the pages of the log that are whole.
+    fn each_transaction(&self, mut visit: impl FnMut(&Transaction)) -> Result<(), StoreError> {
+        for rows in every(self.backend, Table::Log, &[], None) {
+            for (key, sealed) in &rows? {
+                let content = unseal(Table::Log, key, sealed).ok();
+                let page = key::page_offset(key).zip(content).map(|(at, page)| Page::new(at, page));
+                let transactions = page.and_then(|page| whole(&page)).unwrap_or_default();
+                transactions.iter().for_each(&mut visit);
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls with every row of a table that is found in what is left of the medium.
+    fn each_remaining(
+        &self,
+        wanted: Table,
+        mut visit: impl FnMut(&Bytes, Bytes),
+    ) -> Result<(), StoreError> {
+        let Some(remains) = self.remains else { return Ok(()) };
+        remains.each(&mut |key, sealed| {
+            let found = recognise(&key, &sealed);
+            let is_ours = found.is_some();
+            if let Some((_, content)) = found.filter(|(table, _)| *table == wanted) {
+                visit(&key, content);
+            }
+            Ok(is_ours)
+        })
+    }
+}
+
+/// The stamps of a record, each once.
+fn stamps(record: &Record) -> impl Iterator<Item = Stamp> {
+    let stamps: BTreeSet<Stamp> = record
+        .created()
+        .into_iter()
+        .chain(record.destroyed())
+        .chain(record.registers().iter().map(|register| register.stamp))
+        .collect();
+    stamps.into_iter()
+}
+
+/// What a record has left of the scribe of a stamp.
+fn left_of(stamp: Stamp, key: &RecordKey, record: &Record) -> Scribe {
+    let is = |mark: Option<Stamp>| mark == Some(stamp);
+    let mark = match (is(record.created()), is(record.destroyed())) {
+        (true, true) => Mark::Replace,
+        (true, false) => Mark::Create,
+        (false, true) => Mark::Destroy,
+        (false, false) => Mark::Update,
+    };
+    let registers = record.registers().iter().filter(|register| register.stamp == stamp);
+    let fields = registers.map(|register| (register.path.clone(), register.value.clone()));
+    Scribe { key: key.clone(), mark, fields: fields.collect() }
+}
