@@ -136,8 +136,7 @@ fn play(nodes: usize, turns: &[Turn], hub: usize) -> Result<(), Failure> {
 
 /// Ends all faults, and demands what the pairs demand.
 fn heal(world: &mut World, hub: usize) -> Result<(), Failure> {
-    world.nodes.iter_mut().for_each(|node| node.fuse = None);
-    world.cut_all()?;
+    world.end_faults()?;
     let mut forgotten: BTreeSet<_> = world.ledger.proposed.iter().cloned().collect();
     forgotten.retain(|it| !world.nodes.iter().any(|node| node.log.holds(it)));
     let (count, hub) = (world.nodes.len(), hub % world.nodes.len());

@@ -37,13 +37,7 @@ impl World {
     pub fn heal(&mut self, topology: Topology) -> Result<(), Failure> {
         let held: BTreeSet<Bytes> =
             self.nodes.iter().flat_map(|node| contents(&node.log)).collect();
-        for node in &mut self.nodes {
-            node.fuse = None;
-            node.disk.set_room(None);
-            node.is_full = false;
-            node.disk.heal();
-        }
-        self.cut_all()?;
+        self.end_faults()?;
         let last = self.nodes.len() - 1;
         for node in 0..last {
             let hub = if matches!(topology, Topology::Star) { last } else { node + 1 };
@@ -64,6 +58,17 @@ impl World {
         }
         self.check_end()?;
         self.check_silence()
+    }
+
+    /// Ends all faults and connections.
+    pub fn end_faults(&mut self) -> Result<(), Failure> {
+        for node in &mut self.nodes {
+            node.fuse = None;
+            node.disk.set_room(None);
+            node.is_full = false;
+            node.disk.heal();
+        }
+        self.cut_all()
     }
 
     /// Whether all nodes hold the same, and what follows from the transactions that they hold.
