@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| syncro_fuzz::store_value(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| syncro_sim::fuzz::store_value(input));

@@ -61,6 +61,7 @@
 
 #[allow(missing_docs, reason = "what becomes of bytes, the names say")]
 pub mod disk;
+pub mod fuzz;
 mod model;
 #[cfg(all(feature = "planted", debug_assertions))]
 mod planted;

@@ -24,7 +24,10 @@ fn main() -> ExitCode {
         Ok(Task::Ci(steps)) => ci::run(&steps, &top()),
         Ok(Task::House) => house::run(&top()),
         Ok(Task::Sim(args)) => sim::run(&top(), &args),
-        Ok(Task::Fuzz(seconds)) => fuzz::run(&top(), seconds),
+        Ok(Task::Fuzz(seconds, only)) => {
+            let fuzzed = fuzz::run(&top(), seconds, only.as_deref());
+            fuzzed.map(|skipped| skipped.iter().for_each(|why| println!("skip: {why}")))
+        }
         Ok(Task::SoakStore(minutes)) => soak::store(&top(), minutes),
         Ok(Task::Verify(file)) => verify::run(&top(), &file),
         Err(misuse) => Err(format!("{misuse}\n\n{HELP}")),
@@ -46,7 +49,7 @@ enum Task {
     /// With what the simulator is to do.
     Sim(Vec<String>),
     /// Each target for so many seconds.
-    Fuzz(u64),
+    Fuzz(u64, Option<String>),
     /// With so many minutes of random extra.
     SoakStore(u64),
     Verify(String),
@@ -67,12 +70,14 @@ impl Task {
             "house" => Err(format!("`house` takes no argument, not `{}`", rest[0])),
             "sim" => Ok(Self::Sim(rest.to_vec())),
             "fuzz" => match rest {
-                [] => Ok(Self::Fuzz(60)),
-                [flag, seconds] if flag == "--seconds" => match seconds.parse() {
-                    Ok(seconds) => Ok(Self::Fuzz(seconds)),
-                    Err(_) => Err(format!("`--seconds` takes a number, not `{seconds}`")),
-                },
-                _ => Err("`fuzz` takes `[--seconds N]`".to_owned()),
+                [] => Ok(Self::Fuzz(60, None)),
+                [flag, seconds, only @ ..] if flag == "--seconds" && only.len() < 2 => {
+                    match seconds.parse() {
+                        Ok(seconds) => Ok(Self::Fuzz(seconds, only.first().cloned())),
+                        Err(_) => Err(format!("`--seconds` takes a number, not `{seconds}`")),
+                    }
+                }
+                _ => Err("`fuzz` takes `[--seconds N [TARGET]]`".to_owned()),
             },
             "soak" => match rest.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
                 ["store"] => Ok(Self::SoakStore(0)),
@@ -117,8 +122,8 @@ Tasks:
   sim --seed S [--trace]
                 Play one of them; show what happens in it, line by line
   sim --planted Demand that every bug is found that is planted
-  fuzz [--seconds N]
-                Fuzz each target for N seconds, 60 if nobody says
+  fuzz [--seconds N [TARGET]]
+                Fuzz each target, or one, for N seconds, 60 if nobody says
   soak sim --hours N
                 Play random worlds for N hours
   soak store [--minutes N]
@@ -135,7 +140,7 @@ Steps of ci:
   doc      cargo doc --workspace --no-deps, warnings denied
   example  two_node, twice over one directory, then once with --encoding json
   sim      1,000 random worlds
-  fuzz     cargo check --manifest-path fuzz/Cargo.toml
+  fuzz     cargo xtask fuzz --seconds 10
   house    the same as `cargo xtask house`
 
 A step whose tool is not installed prints a line that starts with `skip:`.

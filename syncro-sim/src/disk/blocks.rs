@@ -32,7 +32,8 @@ struct Failure {
 }
 
 impl BlockDisk {
-    fn holding(content: Image) -> Self {
+    /// A disk whose content is durable.
+    pub fn holding(content: Image) -> Self {
         let blocks = Blocks { safe: content.clone(), content, ..Blocks::default() };
         Self(Arc::new(Mutex::new(blocks)))
     }
@@ -81,6 +82,11 @@ impl BlockDisk {
         self.blocks().room = bytes;
     }
 
+    /// What a reader sees.
+    pub fn content(&self) -> Image {
+        self.blocks().content.clone()
+    }
+
     /// Ends all faults.
     pub fn heal(&self) {
         self.blocks().failure = None;
@@ -105,7 +111,7 @@ impl Blocks {
             failure.operations_before -= 1;
         }
         let end = match &operation {
-            Operation::Write { offset, content } => offset + content.len(),
+            Operation::Write { offset, content } => offset.saturating_add(content.len()),
             Operation::SetLen(bytes) => *bytes,
             Operation::Sync => 0,
         };

@@ -36,7 +36,7 @@ impl Image {
 
     /// Reads what stands at an offset, if there is as much.
     pub fn read(&self, offset: usize, out: &mut [u8]) -> bool {
-        if offset + out.len() > self.bytes {
+        if offset.checked_add(out.len()).is_none_or(|end| end > self.bytes) {
             return false;
         }
         for (place, range) in pieces(offset, out.len()) {

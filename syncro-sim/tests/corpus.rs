@@ -1,15 +1,18 @@
 //! Replays the corpus of the fuzz targets, for which any compiler will do.
-#![cfg(feature = "redb")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "../../fuzz/src/lib.rs"]
-mod bodies;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use syncro_sim::fuzz as bodies;
+
 /// An input that grows beyond this says too many things at once.
 const INPUT_BYTES_MAX: usize = 4096;
+
+#[test]
+fn frames() {
+    replay("frames", bodies::frames);
+}
 
 #[test]
 fn json() {
