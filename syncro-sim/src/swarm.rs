@@ -74,7 +74,7 @@ impl Swarm {
             _ => 6,
         });
         let ops_max = [40, 100, 300, 800][(random() % 4) as usize];
-        let is_large = random().is_multiple_of(8);
+        let is_large = random().is_multiple_of(16);
         let has_sectors = random().is_multiple_of(8);
         Self { weights, ops_max, is_large, has_sectors }
     }

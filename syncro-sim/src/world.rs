@@ -43,9 +43,10 @@ pub use write::{Write, name, note, tally};
 /// Where wall clocks start: some day in 2024.
 pub const WALL_MS: u64 = 1_710_000_000_000;
 
-/// Rounds within which a world that has healed is at rest. Each is a message back or forth: a session begins with
-/// two, catching up takes one and its acknowledgement, and it goes from node to node.
-const ROUNDS_MAX: usize = 1000;
+/// Rounds within which a world that has healed is at rest. In each, all that is under way arrives: a session begins
+/// with two, catching up takes one and its acknowledgement another, and there are five links at most from one end to
+/// the other, along which all of it goes at once.
+const ROUNDS_MAX: usize = 32;
 
 /// More messages than any world of these tests has to say before it is at rest.
 const MESSAGES_MAX: usize = 50_000;

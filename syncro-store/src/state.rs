@@ -18,10 +18,13 @@ use crate::rows::Rows;
 use crate::stamps::Stamps;
 
 pub(crate) struct Shared {
-    /// These three are caches over the state, looked at only under its lock.
+    /// These four are caches over the state, looked at only under its lock.
     pub(crate) names: Dictionary<Name>,
     pub(crate) authors: Dictionary<Author>,
     pub(crate) stamps: Stamps,
+    /// The place in the log whose digest was last asked for, and the first offset of its page. Echoes are checked one
+    /// after the other: from here the next one is near.
+    pub(crate) last_digest: Mutex<Option<(u64, Point)>>,
     state: RwLock<State>,
     /// The snapshots that may still live. Locked only under the lock of the state.
     snapshots: Mutex<Vec<Weak<Past>>>,
@@ -88,6 +91,7 @@ impl Shared {
             names: Dictionary::new(),
             authors: Dictionary::new(),
             stamps: Stamps::default(),
+            last_digest: Mutex::default(),
             state: RwLock::new(state),
             snapshots: Mutex::default(),
             turns: Turns::default(),
@@ -174,6 +178,7 @@ impl Shared {
         self.names.renew(names);
         self.authors.renew(authors);
         self.stamps.renew(stamps);
+        *self.last_digest.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.must_reopen.store(must_reopen.into_inner(), Ordering::Relaxed);
         *state = State { generation: state.generation + 1, ..fresh };
         self.snapshots().clear();

@@ -1,6 +1,6 @@
 //! Reading a store.
 
-use std::sync::{Arc, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use bytes::Bytes;
 use syncro_core::{
@@ -207,11 +207,18 @@ impl View for Look<'_> {
             return Ok(None);
         };
         let lost = || damaged(Table::Log, &key::page(page.first()));
-        let mut walk = page.walk().ok_or_else(lost)?;
+        let mut last = self.shared.last_digest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.filter(|(first, at)| *first == page.first() && at.offset <= offset);
+        let walk = known.map_or_else(|| page.walk(), |(_, at)| page.walk_from(at));
+        let mut walk = walk.ok_or_else(lost)?;
         while walk.at().offset < offset && !walk.is_over() {
             walk.step().ok_or_else(lost)?;
         }
-        Ok((walk.at().offset == offset).then(|| walk.at().digest))
+        if walk.at().offset != offset {
+            return Ok(None);
+        }
+        *last = Some((page.first(), walk.at()));
+        Ok(Some(walk.at().digest))
     }
 
     fn held(&self, transaction: &Transaction) -> Result<Held, StoreError> {

@@ -33,6 +33,17 @@ impl Page {
         Some(Walk { rest, at: Point { offset: self.first, digest } })
     }
 
+    /// Walks over the transactions from a place on that an earlier walk has been at.
+    pub(crate) fn walk_from(&self, at: Point) -> Option<Walk<'_>> {
+        let mut walk = self.walk()?;
+        let mut offset = self.first;
+        while offset < at.offset {
+            offset += step(&mut walk.rest)?.0;
+        }
+        walk.at = at;
+        (offset == at.offset).then_some(walk)
+    }
+
     /// The page without what begins at an offset or after it, and where it ends then; `None` where it is
     /// damaged.
     pub(crate) fn up_to(&self, end: u64) -> Option<(Point, Bytes)> {
