@@ -6,8 +6,19 @@
 //!
 //! # How to run it
 //!
-//! Take this crate as a dev-dependency with the feature `conformance`, say where your stores live by
-//! implementing [`Place`], and name a module for the tests:
+//! Take this crate as a dev-dependency with the feature `conformance`:
+//!
+//! ```toml
+//! [dependencies]
+//! bytes = "1"
+//! syncro-core = "0.1"
+//! syncro-store = { version = "0.1", default-features = false }
+//!
+//! [dev-dependencies]
+//! syncro-store = { version = "0.1", default-features = false, features = ["conformance"] }
+//! ```
+//!
+//! Say where your stores live by implementing [`Place`], and name a module for the tests:
 //!
 //! ```
 //! # #[cfg(feature = "redb")]
