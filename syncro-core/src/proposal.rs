@@ -134,6 +134,11 @@ impl Proposal {
         self.changes.is_empty()
     }
 
+    /// The records that it touches, in the order in which they were first touched.
+    pub fn records(&self) -> impl Iterator<Item = &RecordKey> {
+        self.order.iter().map(AsRef::as_ref)
+    }
+
     /// Whether all that is proposed is to destroy records.
     pub fn has_only_destroys(&self) -> bool {
         self.changes.values().all(|change| change.mark == Mark::Destroy)

@@ -94,8 +94,8 @@ pub struct World {
     pub has_sectors: bool,
     /// By how much the clocks of new nodes are too fast, in millionths, in turn.
     pub rates_ppm: [i64; 2],
-    /// Whether the write under way may touch records without changing them, which count for its stamp too.
-    pub(crate) touches_more: bool,
+    /// The latest time at which a record was written that the write under way touches, changed or not.
+    pub(crate) touched_ms: u64,
     /// Rounds that the world took to come to rest when it had healed.
     pub(crate) rounds: usize,
     /// Messages delivered.
@@ -119,7 +119,7 @@ impl Default for World {
             trace: Trace::default(),
             has_sectors: false,
             rates_ppm: [0; 2],
-            touches_more: false,
+            touched_ms: 0,
             rounds: 0,
             messages: 0,
             opens: 0,

@@ -46,7 +46,8 @@ pub struct Repaired {
 impl LogStoreBuilder {
     /// Repairs a damaged store and opens it. What was lost comes back from the peers that have it.
     ///
-    /// A store that is not damaged is the same afterwards. A repair that was cut off is to be begun again;
+    /// A store that is not damaged is the same afterwards, but for what a crash had taken from it and is found again. A
+    /// repair that was cut off is to be begun again;
     /// until then the store does not open. Where the backend's own order is lost, a new store is made of what can
     /// be found, if the backend can [look](Backend::salvage): [`Redb`](crate::Redb) can, also over a file that it
     /// cannot [open](crate::RedbBuilder::open_damaged). Keep a copy of the file otherwise. A store of an older format

@@ -1,8 +1,8 @@
 //! What applications do to records.
 
 use syncro_core::{
-    Edit, Encoded, Error, Field, Fields, Input, Mark, Name, Proposal, RecordId, RecordKey, Value,
-    View,
+    Edit, Encoded, Error, Field, Fields, Input, Mark, Name, Proposal, Record, RecordId, RecordKey,
+    Value, View,
 };
 
 use super::{Failure, Law, World};
@@ -129,7 +129,6 @@ impl World {
             Write::Tally { by } | Write::Several { by, .. } => i64::from(*by),
             _ => 0,
         };
-        self.touches_more = matches!(write, Write::Several { .. } | Write::Twins { .. });
         self.propose(node, proposal)?;
         if self.opens != opens {
             // Somebody crashed over it.
@@ -152,6 +151,12 @@ impl World {
 
     /// Proposes a transaction that fits.
     pub fn propose(&mut self, node: usize, proposal: Proposal) -> Result<(), Failure> {
+        self.touched_ms = 0;
+        for key in proposal.records() {
+            let record = self.nodes[node].store.record(key)?;
+            let newest = record.as_deref().and_then(Record::newest);
+            self.touched_ms = self.touched_ms.max(newest.map_or(0, |stamp| stamp.time.ms()));
+        }
         self.try_input(node, Input::Propose(proposal))?.map_err(Failure::from)
     }
 

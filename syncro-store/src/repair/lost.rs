@@ -1,4 +1,6 @@
 //! What the log of a damaged store does not have, as far as it can be found elsewhere.
+//!
+//! Nothing leaves a log on purpose, so whatever was once in it belongs there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! No clock is led astray by another that is far ahead.
 
 use syncro_core::limits::FUTURE_MS;
-use syncro_core::{Changed, Event, Record};
+use syncro_core::{Changed, Event};
 
 use crate::world::{Failure, Law, World};
 
@@ -20,18 +20,16 @@ impl World {
     /// Whether the stamp of a local write is what its own clock, or the records that it touched, made it.
     pub(crate) fn check_clock(&mut self, node: usize, events: &[Event]) -> Result<(), Failure> {
         let wall_ms = self.now(node).wall_ms;
-        let touches_more = self.touches_more;
+        let touched_ms = self.touched_ms;
         let bounds = &mut self.nodes[node].bounds;
         bounds.wall_ms = bounds.wall_ms.max(wall_ms);
         let own = || events.iter().filter_map(written);
         let Some(ms) = own().map(|changed| changed.stamp.time.ms()).max() else {
             return Ok(());
         };
-        let touched = own().filter_map(|changed| changed.before.as_deref());
-        let touched = touched.filter_map(Record::newest).map(|stamp| stamp.time.ms()).max();
         if ms <= bounds.wall_ms.max(bounds.own_ms) + FUTURE_MS {
             bounds.own_ms = bounds.own_ms.max(ms);
-        } else if touches_more || ms <= touched.unwrap_or(0).max(bounds.ahead_ms) + 1 {
+        } else if ms <= touched_ms.max(bounds.ahead_ms) + 1 {
             bounds.ahead_ms = bounds.ahead_ms.max(ms);
         } else {
             let detail = format!("node {node} stamps {ms}, and its clock is at {wall_ms}");
