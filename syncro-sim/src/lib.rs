@@ -78,5 +78,5 @@ pub use model::{check, check_that};
 pub use planted::find_planted;
 pub use run::{Found, Passed, Sim};
 pub use story::{Op, Story, Told};
-pub use swarm::{Swarm, ops, stories, writes};
+pub use swarm::{Swarm, bulk, ops, stories, writes};
 pub use world::{Failure, Law, Sight, Topology, Trace, World, Write};

@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::model::Demand;
 use crate::story::{Story, Told};
-use crate::swarm::{Swarm, stories, writes};
+use crate::swarm::{Swarm, bulk, stories, writes};
 use crate::world::{Failure, Law, Topology, Trace, World, Write};
 
 /// Attempts at a shorter story that fails, at most.
@@ -18,6 +18,8 @@ const SHRINKS_MAX: usize = 4_000;
 #[derive(Clone, Debug)]
 pub struct Sim {
     writes: BoxedStrategy<Write>,
+    /// What fills a transport that takes nothing.
+    bulk: BoxedStrategy<Write>,
     demand: Option<Demand>,
 }
 
@@ -55,14 +57,15 @@ impl fmt::Display for Found {
 impl Default for Sim {
     /// Writes of every sort that the world itself has.
     fn default() -> Self {
-        Self { writes: writes().boxed(), demand: None }
+        Self { writes: writes().boxed(), bulk: bulk().boxed(), demand: None }
     }
 }
 
 impl Sim {
     /// Stories of other writes.
     pub fn of(writes: impl Strategy<Value = Write> + 'static) -> Self {
-        Self { writes: writes.boxed(), ..Self::default() }
+        let writes = writes.boxed();
+        Self { bulk: writes.clone(), writes, demand: None }
     }
 
     pub(crate) fn demanding(self, demand: Demand) -> Self {
@@ -127,7 +130,7 @@ impl Sim {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-        let stories = stories(Swarm::of(seed), self.writes.clone());
+        let stories = stories(Swarm::of(seed), self.writes.clone(), self.bulk.clone());
         match stories.new_tree(&mut runner) {
             Ok(tree) => tree,
             Err(reason) => panic!("the strategy of the writes gives none: {reason}"),

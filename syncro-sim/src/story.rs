@@ -18,7 +18,7 @@ const NODES_MAX: usize = 6;
 pub enum Op {
     Write(u8, Write),
     /// Several writes of one node in a row.
-    Burst(u8, u8),
+    Burst(u8, Vec<Write>),
     Connect(u8, u8, bool),
     /// Delivers some messages to one side of a link.
     Deliver(u8, bool, u8),
@@ -30,7 +30,7 @@ pub enum Op {
     Sever(u8, bool),
     HangUp(u8, bool),
     /// The transport of one side of a link has no room for what its node writes now.
-    Clog(u8, bool, u8),
+    Clog(u8, bool, Vec<Write>),
     /// All transports have room again.
     Room,
     Sync(u8),
@@ -152,10 +152,10 @@ impl Op {
             Self::Write(at, write) => {
                 world.write(node(*at), write)?;
             }
-            Self::Burst(at, count) => {
+            Self::Burst(at, writes) => {
                 let at = node(*at);
-                for value in 0..*count {
-                    world.write(at, &Write::Put { id: value % 3, field: 1, value })?;
+                for write in writes {
+                    world.write(at, write)?;
                 }
             }
             Self::Connect(a, b, is_json) => {
@@ -193,7 +193,7 @@ impl Op {
                     world.hang_up(at, usize::from(*side))?;
                 }
             }
-            Self::Clog(at, side, count) => {
+            Self::Clog(at, side, writes) => {
                 let (Some(at), side) = (link(*at), usize::from(*side)) else { return Ok(()) };
                 let end = &world.links[at].ends[side];
                 if !end.is_open {
@@ -201,8 +201,8 @@ impl Op {
                 }
                 let node = end.node;
                 world.stall(at, side, true)?;
-                for id in 0..*count {
-                    world.write(node, &Write::Large { id, kib: 56 })?;
+                for write in writes {
+                    world.write(node, write)?;
                 }
             }
             Self::Room => give_room(world)?,

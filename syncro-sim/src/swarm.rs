@@ -92,7 +92,11 @@ impl Swarm {
 }
 
 /// Stories of a swarm, whose writes are of one sort or another.
-pub fn stories(swarm: Swarm, writes: BoxedStrategy<Write>) -> impl Strategy<Value = Story> {
+pub fn stories(
+    swarm: Swarm,
+    writes: BoxedStrategy<Write>,
+    bulk: BoxedStrategy<Write>,
+) -> impl Strategy<Value = Story> {
     let topology = prop_oneof![Just(Topology::Line), Just(Topology::Ring), Just(Topology::Star)];
     // A small one and a large one: a world of small ones alone would take long.
     let chunks = (1..300_u32, 1000..100_000_u32).prop_map(|(small, large)| [small, large]);
@@ -103,7 +107,7 @@ pub fn stories(swarm: Swarm, writes: BoxedStrategy<Write>) -> impl Strategy<Valu
     };
     let rates = [rate.clone(), rate];
     let writes = writes.prop_map(move |write| swarm.tame(write)).boxed();
-    let ops = vec(ops(swarm, writes), 1..swarm.ops_max);
+    let ops = vec(ops(swarm, writes, bulk), 1..swarm.ops_max);
     (2..=5_u8, ops, topology, rates, chunks).prop_map(
         move |(nodes, ops, topology, rates_ppm, chunks)| Story {
             nodes,
@@ -116,13 +120,22 @@ pub fn stories(swarm: Swarm, writes: BoxedStrategy<Write>) -> impl Strategy<Valu
     )
 }
 
-/// What may happen in a swarm.
-pub fn ops(swarm: Swarm, writes: BoxedStrategy<Write>) -> Union<BoxedStrategy<Op>> {
+/// What may happen in a swarm: single writes, and writes that fill a transport which takes nothing.
+pub fn ops(
+    swarm: Swarm,
+    writes: BoxedStrategy<Write>,
+    bulk: BoxedStrategy<Write>,
+) -> Union<BoxedStrategy<Op>> {
     let at = any::<u8>;
     let side = any::<bool>;
     let mut ops = vec![
         (20, (at(), writes.clone()).prop_map(|(at, write)| Op::Write(at, write)).boxed()),
-        (1, (at(), 1..40_u8).prop_map(|(at, count)| Op::Burst(at, count)).boxed()),
+        (
+            1,
+            (at(), vec(writes.clone(), 1..40))
+                .prop_map(|(at, writes)| Op::Burst(at, writes))
+                .boxed(),
+        ),
         (10, (at(), at(), side()).prop_map(|(a, b, json)| Op::Connect(a, b, json)).boxed()),
         (
             12,
@@ -146,14 +159,14 @@ pub fn ops(swarm: Swarm, writes: BoxedStrategy<Write>) -> Union<BoxedStrategy<Op
     ];
     for fault in Fault::ALL {
         let weight = swarm.weight(fault);
-        ops.extend(faults(fault).into_iter().map(|(share, op)| (share * weight, op)));
+        ops.extend(faults(fault, &bulk).into_iter().map(|(share, op)| (share * weight, op)));
     }
     ops.retain(|(weight, _)| *weight > 0);
     Union::new_weighted(ops)
 }
 
 /// What a sort of fault consists of, each with its share.
-fn faults(fault: Fault) -> Vec<(u32, BoxedStrategy<Op>)> {
+fn faults(fault: Fault, bulk: &BoxedStrategy<Write>) -> Vec<(u32, BoxedStrategy<Op>)> {
     let at = any::<u8>;
     let side = any::<bool>;
     let one = |op: BoxedStrategy<Op>| vec![(1, op)];
@@ -168,8 +181,8 @@ fn faults(fault: Fault) -> Vec<(u32, BoxedStrategy<Op>)> {
             one(blocks.prop_map(|(at, side, is_blocked)| Op::Block(at, side, is_blocked)).boxed())
         }
         Fault::Slow => {
-            let clogs = (at(), side(), 3..6_u8);
-            let clogs = clogs.prop_map(|(at, side, count)| Op::Clog(at, side, count));
+            let clogs = (at(), side(), vec(bulk.clone(), 3..6));
+            let clogs = clogs.prop_map(|(at, side, writes)| Op::Clog(at, side, writes));
             vec![(1, clogs.boxed()), (1, Just(Op::Room).boxed())]
         }
         Fault::Crash => {
@@ -211,6 +224,11 @@ fn kept() -> impl Strategy<Value = u8> {
 /// Places in a stream: within a length, a short message, a long one or several.
 fn bytes() -> impl Strategy<Value = u32> {
     prop_oneof![0..8_u32, 0..500_u32, 0..120_000_u32]
+}
+
+/// Large writes of the world itself.
+pub fn bulk() -> impl Strategy<Value = Write> {
+    (0..6_u8, 50..60_u8).prop_map(|(id, kib)| Write::Large { id, kib })
 }
 
 /// Writes of every sort that the world itself has.

@@ -24,7 +24,9 @@ use crate::model::Demand;
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use syncro_core::limits::ECHO_DELAY_MS;
-use syncro_core::{Author, CloseReason, Encoding, Event, Input, Now, Point, Role, SessionId};
+use syncro_core::{
+    Author, CloseReason, Encoding, Event, Input, Now, Point, Role, SessionId, Stamp,
+};
 
 pub use check::{Topology, at, contents, states};
 pub use driver::Fuse;
@@ -61,6 +63,8 @@ pub struct Ledger {
     /// By transaction: the one before it in the log of its author when it was written; several, where halves of
     /// a cloned machine happened to write the same.
     pub causes: FxHashMap<Bytes, Vec<Option<Bytes>>>,
+    /// Every stamp that somebody issued.
+    pub issued: FxHashSet<Stamp>,
     /// The raises of tallies, by transaction.
     pub raises: FxHashMap<Bytes, i64>,
     /// The raise of the transaction that is being proposed.

@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+use proptest::prelude::*;
+use syncro_derive::ScribeModel;
 use syncro_sim::{Op, Sim, Story, Topology, Write};
 
 /// Seeds of one run; the variable `SYNCRO_SEEDS` asks for more.
@@ -107,4 +109,18 @@ fn halves_of_a_machine_that_have_met_raise_apart() {
         chunks: None,
     };
     copied_again.play().unwrap();
+}
+
+/// A model of the name of one of the world's own met records that the world itself wrote, and could not be read.
+#[test]
+fn a_world_writes_nothing_but_what_the_model_says() {
+    #[derive(ScribeModel, Clone, Debug)]
+    #[scribe(crate = "syncro_core")]
+    struct Note {
+        id: u32,
+        title: String,
+        done: bool,
+    }
+    let notes = (0..3_u32, "[a-c]{0,3}", any::<bool>());
+    syncro_sim::check(notes.prop_map(|(id, title, done)| Note { id, title, done }));
 }

@@ -12,7 +12,7 @@ use super::say;
 use super::trial::{converge, not_wedged, silence, visit_all};
 use syncro_sim::world::Machine;
 use syncro_sim::{Failure, World};
-use syncro_sim::{Op, Swarm, ops, writes};
+use syncro_sim::{Op, Swarm, bulk, ops, writes};
 
 /// For how many minutes to go on, or `all` variants without random stories.
 const MORE: &str = "SYNCRO_SOAK";
@@ -101,7 +101,7 @@ fn play_seed(seed: u64) {
 fn turns() -> impl Strategy<Value = Turn> {
     let at = any::<u8>;
     prop_oneof![
-        30 => ops(Swarm::default(), writes().boxed()).prop_map(Turn::Op),
+        30 => ops(Swarm::default(), writes().boxed(), bulk().boxed()).prop_map(Turn::Op),
         1 => at().prop_map(Turn::Copy),
         1 => (at(), any::<bool>()).prop_map(|(copy, beside)| Turn::Wake(copy, beside)),
         1 => at().prop_map(Turn::CloneImage),

@@ -10,6 +10,7 @@ mod clocks;
 mod convergence;
 mod origin;
 mod points;
+mod queues;
 mod quiet;
 mod reference;
 mod upgrades;
@@ -47,6 +48,7 @@ impl World {
             self.connect(last, 0, Encoding::Json)?;
         }
         self.rounds = self.rest()?;
+        self.check_queues()?;
         self.check_equal()?;
         self.check_quiet()?;
         for node in &self.nodes {

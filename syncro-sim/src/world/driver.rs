@@ -31,6 +31,7 @@ impl World {
 
     /// Gives a node an input, and everything that follows of itself.
     pub fn try_input(&mut self, node: usize, input: Input) -> Result<Result<(), Error>, Failure> {
+        self.check_events()?;
         let now = self.now(node);
         self.note_input(node, &input);
         let is_tick = matches!(input, Input::Tick);
@@ -46,6 +47,7 @@ impl World {
         }
         let mut rooms = self.carry_out(node, effects, is_own)?;
         while let Some(session) = rooms.pop_front() {
+            self.check_events()?;
             let now = self.now(node);
             let TestNode { engine, store, .. } = &mut self.nodes[node];
             let effects = engine.handle(now, Input::Room { session }, store);

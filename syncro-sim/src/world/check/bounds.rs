@@ -8,7 +8,18 @@ use crate::world::{Failure, Law, World};
 /// What a row takes in memory beside its content, more or less.
 const ROW_BYTES: usize = 256;
 
+/// More than happens in any world that comes to an end.
+const EVENTS_MAX: u64 = 2_000_000;
+
 impl World {
+    /// Whether there is an end of it.
+    pub(crate) fn check_events(&self) -> Result<(), Failure> {
+        if self.trace.events() < EVENTS_MAX {
+            return Ok(());
+        }
+        Err(Law::Rest.broken(format!("{EVENTS_MAX} events, and no end of it")))
+    }
+
     /// Whether a store holds no more in memory than it may: about three times its bound, in which one commit may be
     /// larger than all of it, beside what nobody has flushed.
     pub(crate) fn check_memory(&mut self, node: usize, commit: &Commit) -> Result<(), Failure> {

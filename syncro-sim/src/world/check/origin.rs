@@ -19,6 +19,11 @@ impl World {
             }
             let it = &mut self.nodes[node];
             if is_own {
+                let stamp = entry.transaction.stamp();
+                let is_first = self.ledger.issued.insert(stamp);
+                if !is_first && !self.ledger.shared.contains(&stamp.author) {
+                    return Err(Law::Origin.broken(format!("{stamp:?} was issued before")));
+                }
                 let cause = it.log.transactions().last().map(|last| last.bytes().clone());
                 self.ledger.causes.entry(bytes.clone()).or_default().push(cause);
                 self.ledger.proposed.insert(bytes.clone());
