@@ -18,9 +18,6 @@ use crate::rows::Rows;
 use crate::state::Shared;
 use crate::view::Look;
 
-/// Rows of one slice: a sync that comes in between waits for one at most.
-const SLICE_ROWS: usize = 512;
-
 /// Bytes of one slice, unless a single row has more.
 const SLICE_BYTES: usize = 1 << 20;
 
@@ -61,7 +58,7 @@ impl Checkpoint {
     /// The next slice of the rows, and whether it is the last.
     ///
     /// Names come first, since records refer to them.
-    fn slice(&mut self, rows: &Rows) -> (Batch, bool) {
+    fn slice(&mut self, rows: &Rows, rows_max: usize) -> (Batch, bool) {
         // A record in pieces must not be found half old and half new.
         let first = rows.from(Table::Records, Bound::Unbounded).next();
         let has_pieces = first.is_some_and(|(key, _)| key.as_ref() < key::FIRST_RECORD);
@@ -72,7 +69,7 @@ impl Checkpoint {
         for (table, key, value) in rest.by_ref() {
             overlay::put(&mut batch, table, key, value);
             last = Some((table, key.clone()));
-            let is_full = batch.len() >= SLICE_ROWS || batch.bytes() >= SLICE_BYTES;
+            let is_full = batch.len() >= rows_max || batch.bytes() >= SLICE_BYTES;
             if is_full && !has_pieces {
                 break;
             }
@@ -96,7 +93,8 @@ impl Shared {
                 let mut state = shared.write();
                 let backend = state.backend()?.clone();
                 state.put_open_page();
-                let is_due = begin == Begin::Now || state.behind_bytes() >= shared.overlay_bytes;
+                let is_due =
+                    begin == Begin::Now || state.behind_bytes() >= shared.bounds.overlay_bytes;
                 let begins = is_due && state.checkpoint.is_none() && state.behind_bytes() > 0;
                 let log_bytes = state.log_bytes;
                 if begins {
@@ -142,7 +140,7 @@ impl Shared {
                 };
                 (state.derived.aside().clone(), checkpoint)
             };
-            let (batch, is_last) = checkpoint.slice(&rows);
+            let (batch, is_last) = checkpoint.slice(&rows, shared.bounds.slice_rows);
             checkpoint.buffered_bytes += batch.bytes();
             let mut durability = Durability::Buffered;
             if is_last || checkpoint.buffered_bytes >= BUFFERED_BYTES {
@@ -169,7 +167,7 @@ impl Shared {
 
     /// While the log is played: writes what follows from it up to a point, if as much is behind as may be.
     pub(crate) fn checkpoint_at(&self, offset: u64) -> Result<(), StoreError> {
-        if self.read().behind_bytes() < self.overlay_bytes {
+        if self.read().behind_bytes() < self.bounds.overlay_bytes {
             return Ok(());
         }
         let digest = Look::now(self).digest_at(offset)?;

@@ -11,7 +11,7 @@ use crate::migrate::CHAIN;
 use crate::recover;
 use crate::snapshot::Snapshot;
 use crate::staging::Staging;
-use crate::state::Shared;
+use crate::state::{Bounds, Shared};
 use crate::view::Look;
 
 /// A node's store: [`Store`] for the engine that owns it, readers for everybody else.
@@ -102,7 +102,7 @@ impl Syncer {
     /// Whether as much is behind as may be: a good time to wait for the checkpoint under way to end, or for
     /// the sync that begins one.
     pub fn is_crowded(&self) -> bool {
-        self.shared.read().behind_bytes() >= self.shared.overlay_bytes
+        self.shared.read().behind_bytes() >= self.shared.bounds.overlay_bytes
     }
 
     /// Where as much is behind as may be: begins a checkpoint, with a sync, or writes twice as many bytes of
@@ -115,7 +115,7 @@ impl Syncer {
     ///
     /// Like [`sync`](Self::sync).
     pub fn make_room(&self, bytes: usize) -> Result<bool, StoreError> {
-        self.shared.make_room(self.shared.overlay_bytes, || bytes)
+        self.shared.make_room(self.shared.bounds.overlay_bytes, || bytes)
     }
 
     /// Writes everything that follows from the log behind it, and makes it durable: the next opening has
@@ -140,7 +140,7 @@ impl Syncer {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LogStoreBuilder {
-    overlay_bytes: usize,
+    bounds: Bounds,
 }
 
 impl LogStoreBuilder {
@@ -150,7 +150,14 @@ impl LogStoreBuilder {
     /// In memory there are at most about three times as many, while one checkpoint is written and more
     /// comes; about as many bytes of log are played at an opening after a crash.
     pub fn overlay_bytes(mut self, bytes: usize) -> Self {
-        self.overlay_bytes = bytes;
+        self.bounds.overlay_bytes = bytes;
+        self
+    }
+
+    /// How many rows a checkpoint writes at once, at most. Default: 512, of which a sync that comes in between
+    /// waits for some milliseconds.
+    pub fn slice_rows(mut self, rows: usize) -> Self {
+        self.bounds.slice_rows = rows.max(1);
         self
     }
 
@@ -164,7 +171,7 @@ impl LogStoreBuilder {
     }
 
     pub(crate) fn open_shared(self, backend: Arc<dyn Backend>) -> Result<LogStore, StoreError> {
-        let shared = recover::open(backend, self.overlay_bytes, &CHAIN)?;
+        let shared = recover::open(backend, self.bounds, &CHAIN)?;
         Ok(LogStore { shared: Arc::new(shared) })
     }
 }
@@ -200,7 +207,7 @@ impl LogStore {
 
     /// Starts from the defaults, to change some of them.
     pub fn builder() -> LogStoreBuilder {
-        LogStoreBuilder { overlay_bytes: OVERLAY_BYTES }
+        LogStoreBuilder { bounds: Bounds::default() }
     }
 
     /// A handle for reading.
@@ -220,7 +227,7 @@ impl LogStore {
 
 impl Store for LogStore {
     fn apply(&mut self, commit: &Commit) -> Result<(), StoreError> {
-        let bound = self.shared.overlay_bytes.saturating_mul(2);
+        let bound = self.shared.bounds.overlay_bytes.saturating_mul(2);
         match self.shared.make_room(bound, || commit.bytes()) {
             // It is held in memory, until whoever syncs is told.
             Ok(_) | Err(StoreError::Full) => {}
@@ -248,10 +255,6 @@ impl Store for LogStore {
         self.syncer().sync()
     }
 }
-
-/// Large enough that many changes of one record are one write, small enough that playing it after a crash
-/// takes a fraction of a second.
-const OVERLAY_BYTES: usize = 32 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use crate::encoding::row::Format;
 use crate::encoding::{damaged, key, row, seal, unseal};
 use crate::migrate::{Chain, Damaged};
 use crate::staging::Staging;
-use crate::state::{Shared, State};
+use crate::state::{Bounds, Shared, State};
 use crate::view::Look;
 
 /// Bytes of the log that are played at once.
@@ -21,7 +21,7 @@ const PLAYED_BYTES: usize = 4 << 20;
 
 pub(crate) fn open(
     backend: Arc<dyn Backend>,
-    overlay_bytes: usize,
+    bounds: Bounds,
     chain: &Chain,
 ) -> Result<Shared, StoreError> {
     let is_new = chain.run(&*backend, Damaged::Refused)?;
@@ -44,7 +44,7 @@ pub(crate) fn open(
         let format = seal(Table::Rows, key::FORMAT, &format);
         state.put(Table::Rows, Bytes::from_static(key::FORMAT), Some(format));
     }
-    let shared = Shared::new(state, overlay_bytes);
+    let shared = Shared::new(state, bounds);
     // Records beyond the log, or of another, would hide what is missing in them.
     if Look::now(&shared).digest_at(mark.offset)? != Some(mark.digest) {
         return Err(damaged(Table::Rows, key::MARK));
@@ -127,7 +127,7 @@ impl Played {
 
 /// A store as it is, for reading rows: nothing of it is checked, and the log has no end.
 pub(crate) fn unchecked(backend: Arc<dyn Backend>) -> Shared {
-    Shared::new(State::over(backend), usize::MAX)
+    Shared::new(State::over(backend), Bounds { overlay_bytes: usize::MAX, ..Bounds::default() })
 }
 
 fn read<T>(

@@ -146,7 +146,7 @@ impl Syncer {
         };
         let mended = reopened.and_then(|()| {
             let repaired = mend(&backend, node, &CHAIN)?;
-            Ok((recover::open(backend, shared.overlay_bytes, &CHAIN)?, repaired))
+            Ok((recover::open(backend, shared.bounds, &CHAIN)?, repaired))
         });
         match mended {
             Ok((fresh, repaired)) => {

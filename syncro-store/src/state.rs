@@ -30,10 +30,26 @@ pub(crate) struct Shared {
     snapshots: Mutex<Vec<Weak<Past>>>,
     /// Who writes to the backend.
     pub(crate) turns: Turns,
-    /// About the bytes of rows that follow from the log at which a checkpoint begins.
-    pub(crate) overlay_bytes: usize,
+    pub(crate) bounds: Bounds,
     /// Whether the backend found no room, and none to be opened anew either.
     pub(crate) must_reopen: AtomicBool,
+}
+
+/// How much is written behind the log, and in what portions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// About the bytes of rows that follow from the log at which a checkpoint begins.
+    pub(crate) overlay_bytes: usize,
+    /// Rows of one slice of a checkpoint at most: a sync that comes in between waits for one.
+    pub(crate) slice_rows: usize,
+}
+
+impl Default for Bounds {
+    /// Bytes enough that many changes of one record are one write, and so few that playing them after a crash takes
+    /// a fraction of a second; rows that take some milliseconds.
+    fn default() -> Self {
+        Self { overlay_bytes: 32 << 20, slice_rows: 512 }
+    }
 }
 
 /// What changes when a commit is applied.
@@ -86,7 +102,7 @@ impl Past {
 }
 
 impl Shared {
-    pub(crate) fn new(state: State, overlay_bytes: usize) -> Self {
+    pub(crate) fn new(state: State, bounds: Bounds) -> Self {
         Self {
             names: Dictionary::new(),
             authors: Dictionary::new(),
@@ -95,7 +111,7 @@ impl Shared {
             state: RwLock::new(state),
             snapshots: Mutex::default(),
             turns: Turns::default(),
-            overlay_bytes,
+            bounds,
             must_reopen: AtomicBool::new(false),
         }
     }

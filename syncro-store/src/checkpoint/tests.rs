@@ -3,6 +3,7 @@ use syncro_core::{Name, Store, View};
 use super::*;
 use crate::backend::{Backend, Durability, MemoryDisk};
 use crate::log_store::LogStore;
+use crate::state::Bounds;
 use crate::world::{World, contents};
 
 #[test]
@@ -158,5 +159,5 @@ fn no_write_pays_for_what_others_brought() {
         }
     }
     assert!(payments > 10, "{payments} writes made room");
-    assert!(most <= SLICE_ROWS, "one write wrote {most} rows");
+    assert!(most <= Bounds::default().slice_rows, "one write wrote {most} rows");
 }
