@@ -4,6 +4,7 @@ mod intake;
 mod own;
 mod propose;
 mod tail;
+mod usage;
 mod wakes;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::store::{Commit, PeerRow, View};
 pub(crate) use intake::{Intake, Taken};
 pub(crate) use own::Own;
 pub(crate) use tail::Tail;
+pub use usage::Usage;
 use wakes::Wakes;
 
 /// Who the node is, and the only entropy that the engine gets.
@@ -202,8 +204,8 @@ pub enum Event {
 pub struct Changed {
     /// The scribe's offset in this node's log.
     pub offset: u64,
-    /// Where in the log to go on after it: the end of the transaction for its last scribe, the start of
-    /// the transaction for the others, which will then be seen again.
+    /// Where in the log to go on, with what was made of everything before: the end of the transaction for its
+    /// last scribe, the start of the transaction for the others, which will then be seen again.
     pub resume: Point,
     /// When and by whom it was written.
     pub stamp: Stamp,

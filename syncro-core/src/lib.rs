@@ -31,7 +31,9 @@ mod value;
 pub use close::CloseReason;
 pub use digest::{Digest, Point};
 pub use encoding::{Malformed, from_json, to_json};
-pub use engine::{Changed, Config, Effects, Engine, Event, Input, Role, SessionId, SessionStatus};
+pub use engine::{
+    Changed, Config, Effects, Engine, Event, Input, Role, SessionId, SessionStatus, Usage,
+};
 pub use error::{DataError, Error, UsageError};
 pub use fields::{Field, Fields};
 pub use id::{ModelId, Name, NodeId, RecordId, RecordKey};

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::close::CloseReason;
 use crate::encoding::Malformed;
-use crate::engine::{Effects, Event, Own, Role, SessionId, SessionStatus};
+use crate::engine::{Effects, Event, Own, Role, SessionId, SessionStatus, Usage};
 use crate::id::{Name, NodeId};
 use crate::limits::{HANDSHAKE_MS, HEARTBEAT_MS, SEND_BUFFER_BYTES};
 use crate::message::{Encoding, Message};
@@ -145,6 +145,14 @@ impl Session {
 
     pub(crate) fn nonce(&self) -> u64 {
         self.nonce
+    }
+
+    /// Adds what the session keeps in memory.
+    pub(crate) fn count(&self, usage: &mut Usage) {
+        if let Phase::Open(open) = &self.phase {
+            open.push.count(usage);
+            usage.unsynced += open.pull.unsynced();
+        }
     }
 
     pub(crate) fn status(&self, own: &Own) -> Option<SessionStatus> {

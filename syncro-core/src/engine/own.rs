@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry::Occupied;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Config, Event, Intake, Role, SessionId, Tail};
+use super::{Config, Event, Intake, Role, SessionId, Tail, Usage};
 use crate::clock::Clock;
 use crate::digest::{Digest, Point};
 use crate::error::{Error, UsageError};
@@ -173,6 +173,12 @@ impl Own {
         self.author.epoch = epoch;
         self.forked = false;
         self.clock.begin_epoch();
+    }
+
+    /// What is kept here of all that the engine keeps.
+    pub(super) fn usage(&self) -> Usage {
+        let (peers, calls) = (self.peers.len(), self.calls.len());
+        Usage { peers, calls, tail_bytes: self.tail.bytes(), ..Usage::default() }
     }
 
     /// The last commit that appended to the log: once it is durable, so is everything in the log.

@@ -29,6 +29,10 @@ impl Tail {
         }
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The entries from an offset on, or `None` when they do not begin in memory.
     pub(crate) fn entries(&self, from: u64, bytes_max: usize) -> Option<Vec<Entry>> {
         let first = self.entries.binary_search_by_key(&from, |entry| entry.offset).ok()?;

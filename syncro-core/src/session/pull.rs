@@ -54,6 +54,11 @@ impl Pull {
         self.end - self.at.map_or(0, |at| at.offset.min(self.end))
     }
 
+    /// Messages received whose points are not durable yet.
+    pub(super) fn unsynced(&self) -> usize {
+        self.pending.len()
+    }
+
     /// What can be acknowledged now that the commits up to a sequence are durable.
     pub(super) fn on_synced(&mut self, through: u64) {
         while let Some((sequence, point, received)) = self.pending.front().copied() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Fault, Outbox};
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
-use crate::engine::{Effects, Own};
+use crate::engine::{Effects, Own, Usage};
 use crate::limits::{
     BATCH_BYTES, ECHO_DELAY_MS, ECHO_RUN_BYTES, ECHO_RUNS_MAX, ECHO_WORK_MAX, UNACKNOWLEDGED_MAX,
 };
@@ -80,6 +80,11 @@ impl Push {
             #[cfg(all(feature = "planted", debug_assertions))]
             peer: None,
         }
+    }
+
+    pub(super) fn count(&self, usage: &mut Usage) {
+        usage.echoes += self.echoes.len();
+        usage.unacknowledged += self.unacknowledged.len();
     }
 
     pub(super) fn receipt(&self) -> Option<u64> {
