@@ -29,8 +29,12 @@ const REPLAY_BYTES: usize = 64 << 10;
 pub struct Change<T> {
     /// The scribe's offset in this node's log.
     pub offset: u64,
-    /// Where to watch from in order to go on after this change: keep it with what was made of the change.
-    /// Within a transaction of several scribes it is the start, so that all of it is seen again.
+    /// Where to watch from in order to go on: everything before it has been told. Keep it with what was made of
+    /// that, and of nothing else.
+    ///
+    /// For the last scribe of a transaction it is the end of the transaction, and so after this change. For the
+    /// others it is the start, and what is made of them is to be kept with a later point: a crash may take back a
+    /// transaction that was not durable, and half of it would stay.
     pub resume: Point,
     /// When it was written and by whom: `stamp.author.node` is this node's for its own writes.
     pub stamp: Stamp,
