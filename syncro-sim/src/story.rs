@@ -62,6 +62,8 @@ pub enum Op {
     RoomOnDisk(u8),
     /// Nothing gets through to one side of a link, or everything again.
     Block(u8, bool, bool),
+    /// Somebody begins to read at length, and ends what he read before.
+    Look(u8),
     /// Replaces the program by its other version.
     Upgrade(u8),
 }
@@ -205,7 +207,7 @@ impl Op {
                     world.write(node, write)?;
                 }
             }
-            Self::Room => give_room(world)?,
+            Self::Room => world.give_room()?,
             Self::Sync(at) => world.sync(node(*at))?,
             Self::Flush(at, write) => {
                 let at = node(*at);
@@ -225,7 +227,7 @@ impl Op {
                 world.advance(u64::from(*days) * DAY_MS)?;
             }
             Self::Settle => {
-                give_room(world)?;
+                world.give_room()?;
                 world.settle()?;
             }
             Self::Crash(at, kept, bytes) => {
@@ -285,6 +287,10 @@ impl Op {
                     world.links[at].ends[usize::from(*side)].is_blocked = *is_blocked;
                 }
             }
+            Self::Look(at) => {
+                let at = node(*at);
+                world.nodes[at].look()?;
+            }
             Self::Upgrade(at) => {
                 let at = node(*at);
                 world.seen.insert(Sight::Upgrade);
@@ -294,12 +300,4 @@ impl Op {
         }
         Ok(())
     }
-}
-
-fn give_room(world: &mut World) -> Result<(), Failure> {
-    for link in 0..world.links.len() {
-        world.stall(link, 0, false)?;
-        world.stall(link, 1, false)?;
-    }
-    Ok(())
 }

@@ -156,6 +156,7 @@ pub fn ops(
         (6, Just(Op::Settle).boxed()),
         (1, (at(), side()).prop_map(|(at, side)| Op::HangUp(at, side)).boxed()),
         (1, at().prop_map(Op::Restart).boxed()),
+        (2, at().prop_map(Op::Look).boxed()),
     ];
     for fault in Fault::ALL {
         let weight = swarm.weight(fault);

@@ -8,6 +8,7 @@ mod driver;
 mod failure;
 mod life;
 mod link;
+mod look;
 mod node;
 mod pair;
 mod sight;
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use syncro_core::limits::ECHO_DELAY_MS;
 use syncro_core::{
-    Author, CloseReason, Encoding, Event, Input, Now, Point, Role, SessionId, Stamp,
+    Author, CloseReason, Encoding, Event, Input, NodeId, Now, Point, Role, SessionId, Stamp,
 };
 
 pub use check::{Topology, at, contents, states};
@@ -65,12 +66,16 @@ pub struct Ledger {
     pub causes: FxHashMap<Bytes, Vec<Option<Bytes>>>,
     /// Every stamp that somebody issued.
     pub issued: FxHashSet<Stamp>,
-    /// The raises of tallies, by transaction.
-    pub raises: FxHashMap<Bytes, i64>,
+    /// Authors that some engine has begun to write as.
+    pub begun: FxHashSet<Author>,
+    /// By transaction that raises the tally: what its author has raised it by, all in all.
+    pub totals: FxHashMap<Bytes, i64>,
     /// The raise of the transaction that is being proposed.
     pub raising: i64,
     /// Authors that a snapshot clone made two engines of.
     pub shared: FxHashSet<Author>,
+    /// Nodes that were set back or copied, or lost what others have.
+    pub rewound: FxHashSet<NodeId>,
 }
 
 /// How long a machine had been up when the world began: no two for equally long, nor do clones count alike.
@@ -283,6 +288,15 @@ impl World {
         }
         self.seen.insert(Sight::Stall);
         self.input(node, Input::Room { session })
+    }
+
+    /// Lets all transports take everything that they left.
+    pub fn give_room(&mut self) -> Result<(), Failure> {
+        for link in 0..self.links.len() {
+            self.stall(link, 0, false)?;
+            self.stall(link, 1, false)?;
+        }
+        Ok(())
     }
 
     /// Lets time pass; engines are woken when they asked for it.

@@ -137,6 +137,7 @@ fn play(nodes: usize, turns: &[Turn], hub: usize) -> Result<(), Failure> {
 /// Ends all faults, and demands what the pairs demand.
 fn heal(world: &mut World, hub: usize) -> Result<(), Failure> {
     world.end_faults()?;
+    world.cut_all()?;
     let mut forgotten: BTreeSet<_> = world.ledger.proposed.iter().cloned().collect();
     forgotten.retain(|it| !world.nodes.iter().any(|node| node.log.holds(it)));
     let (count, hub) = (world.nodes.len(), hub % world.nodes.len());

@@ -3,6 +3,7 @@
 mod acknowledged;
 mod application;
 mod atomicity;
+mod authors;
 mod blame;
 mod bounds;
 mod causality;
@@ -16,12 +17,16 @@ mod reference;
 mod upgrades;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use syncro_core::{Encoding, Entry, Record, RecordKey, View};
 
+pub(crate) use authors::Pen;
 pub(crate) use clocks::Bounds;
+pub(crate) use reference::check_records;
 
+use super::look::Look;
 use super::node::Log;
 use super::{Failure, Law, World, wire};
 
@@ -39,6 +44,8 @@ impl World {
         let held: BTreeSet<Bytes> =
             self.nodes.iter().flat_map(|node| contents(&node.log)).collect();
         self.end_faults()?;
+        self.check_dead()?;
+        self.cut_all()?;
         let last = self.nodes.len() - 1;
         for node in 0..last {
             let hub = if matches!(topology, Topology::Star) { last } else { node + 1 };
@@ -51,18 +58,21 @@ impl World {
         self.check_queues()?;
         self.check_equal()?;
         self.check_quiet()?;
-        for node in &self.nodes {
+        self.check_queues()?;
+        for node in &mut self.nodes {
             node.watch.check(&node.store)?;
+            node.look.take().map_or(Ok(()), Look::check)?;
         }
         let survived = contents(&self.nodes[0].log);
         if let Some(lost) = held.iter().find(|held| !survived.contains(*held)) {
             return Err(Law::Durability.broken(format!("lost by everybody: {lost:02x?}")));
         }
         self.check_end()?;
+        self.check_life_goes_on()?;
         self.check_silence()
     }
 
-    /// Ends all faults and connections.
+    /// Ends all faults but those of connections: what is dead stays dead, and has to be found.
     pub fn end_faults(&mut self) -> Result<(), Failure> {
         for node in &mut self.nodes {
             node.fuse = None;
@@ -70,13 +80,15 @@ impl World {
             node.is_full = false;
             node.disk.heal();
         }
-        self.cut_all()
+        self.give_room()
     }
 
     /// Whether all nodes hold the same, and what follows from the transactions that they hold.
     pub fn check_end(&self) -> Result<(), Failure> {
         self.check_equal()?;
-        self.check_reference()?;
+        for node in &self.nodes {
+            check_records(node.log.transactions(), &node.store)?;
+        }
         self.check_tally()?;
         self.check_application()
     }
@@ -117,9 +129,9 @@ pub fn contents(log: &Log) -> BTreeSet<Bytes> {
     log.transactions().map(|transaction| transaction.bytes().clone()).collect()
 }
 
-/// The state of every record, as bytes.
-pub fn states(view: &impl View) -> Result<BTreeMap<RecordKey, Vec<u8>>, Failure> {
-    let mut states = BTreeMap::new();
+/// Every record of a view.
+pub(crate) fn records(view: &impl View) -> Result<BTreeMap<RecordKey, Arc<Record>>, Failure> {
+    let mut all = BTreeMap::new();
     for model in view.models()? {
         let mut after = None;
         loop {
@@ -127,14 +139,19 @@ pub fn states(view: &impl View) -> Result<BTreeMap<RecordKey, Vec<u8>>, Failure>
             let Some((last, _)) = records.last() else { break };
             after = Some(last.clone());
             for (id, record) in records {
-                states.insert(RecordKey { model: model.clone(), id }, state(&record));
+                all.insert(RecordKey { model: model.clone(), id }, record);
             }
         }
     }
-    Ok(states)
+    Ok(all)
 }
 
-pub(crate) fn state(record: &Record) -> Vec<u8> {
+/// The state of every record, as bytes.
+pub fn states(view: &impl View) -> Result<BTreeMap<RecordKey, Vec<u8>>, Failure> {
+    Ok(records(view)?.into_iter().map(|(key, record)| (key, state(&record))).collect())
+}
+
+fn state(record: &Record) -> Vec<u8> {
     let mut bytes = Vec::new();
     record.write_state(&mut bytes);
     bytes

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES};
 use syncro_core::{Effects, Error, Event, Input, SessionId, Store, StoreError};
 
-use super::{Failure, Law, Link, Sight, TestNode, World, wire};
+use super::{End, Failure, Law, Link, Sight, TestNode, World, wire};
 
 /// A crash that is going to happen between two steps of a driver.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +130,10 @@ impl World {
             if let Event::Changed(changed) = &event
                 && !self.is_hostile
             {
-                self.nodes[node].watch.see(changed)?;
+                let it = &mut self.nodes[node];
+                if let Some(saved) = it.watch.see(changed)? {
+                    it.saved = saved;
+                }
             }
             self.seen.extend(Sight::of(&event));
             self.nodes[node].events.push(event);
@@ -161,6 +164,21 @@ impl World {
             self.seen.insert(Sight::FullBuffer);
         }
         Ok(took)
+    }
+
+    /// The link of a session and the node's side of it, while that is open.
+    pub(crate) fn place_of(&self, node: usize, session: SessionId) -> Option<(&Link, usize)> {
+        let is_it = |end: &End| end.is_open && end.node == node && end.session == session;
+        let sides = |link: &Link| link.ends.iter().position(is_it);
+        self.links.iter().find_map(|link| Some((link, sides(link)?)))
+    }
+
+    /// A peer was let in: what it has now the node will have when it has caught up.
+    pub(crate) fn note_opened(&mut self, node: usize, session: SessionId) {
+        let Some((link, side)) = self.place_of(node, session) else { return };
+        let peer = link.ends[1 - side].node;
+        let had = self.nodes.get(peer).map_or(0, |peer| peer.log.entries().len());
+        self.end_of(node, session, |link, side| link.ends[side].peer_had = had);
     }
 
     /// Finds the end of a link by node and session, while it is open.

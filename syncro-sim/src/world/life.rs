@@ -72,6 +72,7 @@ impl World {
             return;
         }
         self.seen.insert(Sight::CrashLoses);
+        self.note_rewound(self.nodes[node].engine.node());
         if kept.iter().any(|commit| !commit.entries.is_empty()) {
             self.seen.insert(Sight::CrashKeepsAPart);
         }
@@ -90,6 +91,7 @@ impl World {
     /// Puts the copy of the disk in place of the disk.
     pub fn restore(&mut self, node: usize) -> Result<(), Failure> {
         self.unplug(node, 0)?;
+        self.note_rewound(self.nodes[node].engine.node());
         let it = &self.nodes[node];
         let (disk, log) = it.image.clone();
         if log.entries().len() < it.log.entries().len() {
@@ -162,6 +164,7 @@ impl World {
 
     fn start_file(&mut self, node: usize, copy: (Disk, Log)) -> Result<usize, Failure> {
         self.seen.insert(Sight::CloneFile);
+        self.note_rewound(self.nodes[node].engine.node());
         let (number, config) = (self.nodes.len(), self.anonymous());
         let TestNode { skew_ms, rate_ppm, version, .. } = self.nodes[node];
         let now = clocks(self.now_ms, rate_ppm, skew_ms, uptime_ms(number));
@@ -212,6 +215,9 @@ impl World {
             saved: it.saved.clone(),
             flushes: it.flushes,
             covered: it.covered.clone(),
+            confirmed: it.confirmed.clone(),
+            pen: it.pen,
+            look: None,
         };
         let ends = self.links.iter().flat_map(|link| &link.ends);
         let open = ends.filter(|end| end.node == node && end.is_open);
@@ -238,6 +244,7 @@ impl World {
     /// A copied machine finds its connections gone. From here on, two engines have been its author.
     fn resume(&mut self, node: usize, sessions: Vec<SessionId>) -> Result<(), Failure> {
         let own = self.nodes[node].store.own()?;
+        self.note_rewound(self.nodes[node].engine.node());
         self.ledger.shared.extend(own.map(|own| Author { node: own.node, epoch: own.epoch }));
         for session in sessions {
             self.input(node, Input::Lost { session })?;

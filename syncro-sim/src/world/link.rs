@@ -27,6 +27,8 @@ pub struct End {
     pub is_blocked: bool,
     /// Bytes sent since the transport last had room.
     pub queued: usize,
+    /// How many entries the log of the other side had when it was let in here.
+    pub(crate) peer_had: usize,
     /// What the other side sends.
     pub incoming: Stream,
 }
@@ -41,6 +43,7 @@ impl End {
             is_stalled: false,
             is_blocked: false,
             queued: 0,
+            peer_had: 0,
             incoming,
         }
     }
@@ -54,6 +57,11 @@ impl Link {
     /// The messages that were sent so far, by sender, where they are kept.
     pub fn said(&self) -> &[(usize, Bytes)] {
         self.tape.as_deref().unwrap_or_default()
+    }
+
+    /// Whether nothing gets through, in one direction at least.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.is_broken || self.ends.iter().any(|end| end.is_blocked)
     }
 
     /// Whether nothing is under way that can get through.

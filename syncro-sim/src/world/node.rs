@@ -5,18 +5,23 @@ use std::rc::Rc;
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use syncro_core::{
-    Commit, Config, Effects, Engine, Entry, Event, Now, Point, Store, StoreError, Transaction, View,
+    Commit, Config, Effects, Engine, Entry, Event, NodeId, Now, Point, Store, StoreError, Time,
+    Transaction, View,
 };
 use syncro_store::LogStore;
 
 use crate::disk::Disk;
 
-use super::check::{Bounds, at};
+use super::check::{Bounds, Pen, at};
+use super::look::Look;
 use super::watch::Watch;
 use super::{Failure, Fuse, Law, WALL_MS};
 
 /// What stores hold behind their logs at most: so little that checkpoints are usual.
 pub(crate) const OVERLAY_BYTES: usize = 64 << 10;
+
+/// Rows that a checkpoint writes at once: so few that most checkpoints take several writes.
+const SLICE_ROWS: usize = 4;
 
 #[derive(Debug)]
 pub struct TestNode {
@@ -57,6 +62,12 @@ pub struct TestNode {
     pub flushes: u64,
     /// Points of peers that were found to cover nothing that is not held.
     pub covered: FxHashSet<Point>,
+    /// By peer: up to which offset of the log it was found to hold what the node says that it holds.
+    pub(crate) confirmed: FxHashMap<NodeId, u64>,
+    /// Whom it writes as.
+    pub(crate) pen: Pen,
+    /// Somebody who reads at length, and is to see one moment all the while.
+    pub(crate) look: Option<Look>,
 }
 
 /// What a node's log should be.
@@ -64,6 +75,8 @@ pub struct TestNode {
 pub struct Log {
     entries: Vec<Rc<Entry>>,
     places: FxHashMap<Bytes, usize>,
+    /// By entry: the latest time up to it that the node's clock had to follow.
+    followed: Vec<Time>,
     /// How many of the entries are durable.
     durable: usize,
 }
@@ -71,6 +84,17 @@ pub struct Log {
 impl Log {
     pub fn entries(&self) -> &[Rc<Entry>] {
         &self.entries
+    }
+
+    /// The entries from an offset on, at which one begins.
+    pub(crate) fn entries_from(&self, offset: u64) -> &[Rc<Entry>] {
+        let first = self.entries.partition_point(|entry| entry.offset < offset);
+        &self.entries[first..]
+    }
+
+    /// What the node's clock had to follow.
+    pub(crate) fn followed(&self) -> Time {
+        self.followed.last().copied().unwrap_or_default()
     }
 
     pub fn transactions(&self) -> impl Iterator<Item = &Transaction> {
@@ -89,7 +113,8 @@ impl Log {
         self.entries.last().map_or(Point::START, |entry| entry.end())
     }
 
-    pub fn push(&mut self, entry: &Entry) -> Result<(), Failure> {
+    /// Adds an entry, up to which the node's clock had to follow a time.
+    pub(crate) fn push(&mut self, entry: &Entry, followed: Time) -> Result<(), Failure> {
         let place = self.entries.len();
         if self.places.insert(entry.transaction.bytes().clone(), place).is_some() {
             return Err(Law::Origin.broken(format!("{} is in the log twice", at(entry))));
@@ -102,6 +127,7 @@ impl Log {
             )));
         }
         self.entries.push(Rc::new(entry.clone()));
+        self.followed.push(followed);
         Ok(())
     }
 
@@ -120,6 +146,7 @@ impl Log {
             return Err(Law::Durability.broken(format!("lost, though it was durable: {lost}")));
         }
         self.entries.truncate(left);
+        self.followed.truncate(left);
         self.places.retain(|_, place| *place < left);
         self.durable = left;
         Ok(())
@@ -137,7 +164,7 @@ const MILLION: i128 = 1_000_000;
 
 /// Opens the store on a disk.
 pub(crate) fn open_store(disk: &Disk) -> Result<LogStore, StoreError> {
-    disk.open(LogStore::builder().overlay_bytes(OVERLAY_BYTES))
+    disk.open(LogStore::builder().overlay_bytes(OVERLAY_BYTES).slice_rows(SLICE_ROWS))
 }
 
 /// Applies those of some commits that a store has not: one that was crowded has flushed some by itself.
@@ -197,6 +224,9 @@ impl TestNode {
             watch,
             flushes: 0,
             covered: FxHashSet::default(),
+            confirmed: FxHashMap::default(),
+            pen: Pen::default(),
+            look: None,
         };
         node.check_log()?;
         Ok((node, effects))
@@ -219,7 +249,9 @@ impl TestNode {
         self.is_full = !unless_full(is_flushed)?;
         if !self.is_full {
             self.log.durable = self.log.entries.len();
-            self.saved = self.watch.clone();
+            if self.flushes.is_multiple_of(2) {
+                self.saved = self.watch.clone();
+            }
             let last = self.unsynced.drain(..).next_back();
             self.flushed = last.map(|commit| commit.sequence).or(self.flushed);
         }

@@ -1,12 +1,16 @@
 //! An application that watches its node's changes, and remembers how far it has seen them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use syncro_core::{Changed, Point, RecordKey, View};
+use syncro_core::{Changed, Point, Record, RecordKey, View};
 use syncro_store::LogStore;
 
-use super::check::{state, states};
+use super::check::records;
 use super::{Failure, Law};
+
+/// Every how-manieth change its application writes down how far it is.
+const SAVED_EVERY: u64 = 5;
 
 /// What it makes of the changes: every record, as the last change left it.
 #[derive(Clone, Debug)]
@@ -15,17 +19,18 @@ pub struct Watch {
     next: u64,
     /// Where to go on.
     resume: Point,
-    records: BTreeMap<RecordKey, Vec<u8>>,
+    records: BTreeMap<RecordKey, Arc<Record>>,
 }
 
 impl Watch {
     /// Begins with a list of everything.
     pub(crate) fn list(store: &LogStore) -> Result<Self, Failure> {
         let resume = store.own()?.map_or(Point::START, |own| own.end);
-        Ok(Self { next: resume.offset, resume, records: states(store)? })
+        Ok(Self { next: resume.offset, resume, records: records(store)? })
     }
 
-    /// Goes on where it was when it was last written down; from a list, where the log has lost that point.
+    /// Goes on where it was when it was last written down, and merges by itself what has changed since; from a list,
+    /// where the log has lost that point.
     pub(crate) fn resume(mut self, store: &LogStore) -> Result<Self, Failure> {
         if store.digest_at(self.resume.offset)? != Some(self.resume.digest) {
             return Self::list(store);
@@ -40,34 +45,40 @@ impl Watch {
                     return Err(missed(self.next, entry.offset));
                 }
                 self.next = entry.end().offset;
+                let stamp = entry.transaction.stamp();
                 for scribe in entry.transaction.scribes() {
-                    let record = store.record(&scribe.key)?.unwrap_or_default();
-                    self.records.insert(scribe.key.clone(), state(&record));
+                    let record = self.records.entry(scribe.key.clone()).or_default();
+                    Arc::make_mut(record).merge(&scribe.as_record(stamp));
                 }
             }
         }
         Ok(self)
     }
 
-    pub(crate) fn see(&mut self, changed: &Changed) -> Result<(), Failure> {
+    /// Takes a change in. Returns what is written down of it, once in a while: what was made of everything before a
+    /// point, and the point.
+    pub(crate) fn see(&mut self, changed: &Changed) -> Result<Option<Self>, Failure> {
         if changed.offset != self.next {
             return Err(missed(self.next, changed.offset));
         }
-        let before = changed.before.as_ref().map(|record| state(record));
-        if self.records.get(&changed.key) != before.as_ref() {
+        if self.records.get(&changed.key) != changed.before.as_ref() {
             let detail =
                 format!("{} was not before the change as it was after the last", changed.key);
             return Err(Law::Watch.broken(detail));
         }
+        let is_due = self.next.is_multiple_of(SAVED_EVERY);
+        let begins = changed.resume.offset == changed.offset;
+        let before = (is_due && begins).then(|| Self { resume: changed.resume, ..self.clone() });
         self.next += 1;
         self.resume = changed.resume;
-        self.records.insert(changed.key.clone(), state(&changed.after));
-        Ok(())
+        self.records.insert(changed.key.clone(), changed.after.clone());
+        let is_whole = changed.resume.offset == self.next;
+        Ok(before.or_else(|| (is_due && is_whole).then(|| self.clone())))
     }
 
     /// What was seen must be what a query shows.
     pub(crate) fn check(&self, store: &LogStore) -> Result<(), Failure> {
-        let shown = states(store)?;
+        let shown = records(store)?;
         if self.records == shown {
             return Ok(());
         }

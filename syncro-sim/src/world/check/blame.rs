@@ -1,11 +1,11 @@
 //! Nobody is blamed for what he did not do.
 
-use syncro_core::{CloseReason, Event};
+use syncro_core::{Author, CloseReason, Event};
 
 use crate::world::{Failure, Law, World};
 
 impl World {
-    pub(crate) fn check_event(&self, node: usize, event: &Event) -> Result<(), Failure> {
+    pub(crate) fn check_event(&mut self, node: usize, event: &Event) -> Result<(), Failure> {
         match event {
             Event::Closed { reason, by_peer, detail, .. } if !self.is_hostile => {
                 let is_fair = matches!(
@@ -22,6 +22,12 @@ impl World {
                 }
                 Ok(())
             }
+            Event::Opened { session, peer, epoch, .. } => {
+                self.note_met(node, Author { node: *peer, epoch: *epoch });
+                self.note_opened(node, *session);
+                Ok(())
+            }
+            Event::CaughtUp { session, .. } => self.check_caught_up(node, *session),
             Event::Receipt { session, offset, .. } => self.check_receipt(node, session.0, *offset),
             _ => Ok(()),
         }

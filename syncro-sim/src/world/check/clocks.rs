@@ -1,7 +1,7 @@
-//! No clock is led astray by another that is far ahead.
+//! Stamps follow what their author knew, and no clock is led astray by another that is far ahead.
 
 use syncro_core::limits::FUTURE_MS;
-use syncro_core::{Changed, Event};
+use syncro_core::{Changed, Event, Time};
 
 use crate::world::{Failure, Law, World};
 
@@ -36,6 +36,21 @@ impl World {
             return Err(Law::Clocks.broken(detail));
         }
         Ok(())
+    }
+
+    /// The time up to which a node's clock follows its log when an entry of that time is put there: that of the
+    /// entry, unless it is far ahead. What is written must be later than what was followed, and than the wall clock.
+    pub(crate) fn followed(&self, node: usize, time: Time, is_own: bool) -> Result<Time, Failure> {
+        let (log, wall_ms) = (&self.nodes[node].log, self.now(node).wall_ms);
+        let before = log.followed();
+        if is_own && (time <= before || time.ms() < wall_ms) {
+            let detail = format!(
+                "node {node} stamps {time:?} at {wall_ms}, when it has followed {before:?}"
+            );
+            return Err(Law::Clocks.broken(detail));
+        }
+        let reference_ms = if is_own { wall_ms.max(before.ms()) } else { wall_ms };
+        Ok(if time.ms() > reference_ms + FUTURE_MS { before } else { before.max(time) })
     }
 }
 

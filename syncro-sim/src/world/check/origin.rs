@@ -12,11 +12,13 @@ impl World {
         commit: &Commit,
         is_own: bool,
     ) -> Result<(), Failure> {
+        self.check_author(node, commit, is_own)?;
         for entry in &commit.entries {
             let bytes = entry.transaction.bytes().clone();
             if !is_own {
                 self.check_cause(node, entry)?;
             }
+            let followed = self.followed(node, entry.transaction.stamp().time, is_own)?;
             let it = &mut self.nodes[node];
             if is_own {
                 let stamp = entry.transaction.stamp();
@@ -27,12 +29,11 @@ impl World {
                 let cause = it.log.transactions().last().map(|last| last.bytes().clone());
                 self.ledger.causes.entry(bytes.clone()).or_default().push(cause);
                 self.ledger.proposed.insert(bytes.clone());
-                self.ledger.raises.insert(bytes.clone(), std::mem::take(&mut self.ledger.raising));
             } else if !self.is_hostile && !self.ledger.proposed.contains(&bytes) {
                 return Err(Law::Origin.broken(format!("nobody wrote {}", at(entry))));
             }
             self.ledger.steps.insert(entry.end(), (it.log.end(), bytes));
-            it.log.push(entry)?;
+            it.log.push(entry, followed)?;
         }
         let end = self.nodes[node].log.end();
         if commit.own.end != end {

@@ -1,7 +1,8 @@
-//! A sync point covers only what is in the store.
+//! A sync point covers only what is in the store, and what a peer is said to hold it holds.
 
-use syncro_core::{Point, View};
+use syncro_core::{NodeId, PeerRow, Point, View};
 
+use super::at;
 use crate::world::{Failure, Law, World};
 
 impl World {
@@ -10,8 +11,9 @@ impl World {
         if self.is_hostile {
             return Ok(());
         }
-        let it = &mut self.nodes[node];
-        for (_, row) in it.store.peers()? {
+        for (peer, row) in self.nodes[node].store.peers()? {
+            self.check_held(node, peer, &row)?;
+            let it = &mut self.nodes[node];
             for rung in row.ladder.rungs() {
                 let mut at = rung.point;
                 let mut passed = Vec::new();
@@ -28,6 +30,30 @@ impl World {
                     at = *before;
                 }
                 it.covered.extend(passed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a peer that was never set back, nor copied, holds what the node's row says that it holds.
+    fn check_held(&mut self, node: usize, peer: NodeId, row: &PeerRow) -> Result<(), Failure> {
+        let end = self.nodes[node].log.end();
+        if row.held > end {
+            let detail = format!("node {node} says that {peer} holds {:?} of {end:?}", row.held);
+            return Err(Law::Points.broken(detail));
+        }
+        if self.ledger.rewound.contains(&peer) {
+            return Ok(());
+        }
+        let Some(other) = self.nodes.iter().position(|other| other.engine.node() == peer) else {
+            return Ok(());
+        };
+        let from = self.nodes[node].confirmed.insert(peer, row.held.offset).unwrap_or(0);
+        for entry in self.nodes[node].log.entries_from(from) {
+            let is_held = self.nodes[other].log.holds(entry.transaction.bytes());
+            if entry.offset < row.held.offset && !is_held {
+                let detail = format!("node {node} says that node {other} holds {}", at(entry));
+                return Err(Law::Points.broken(detail));
             }
         }
         Ok(())

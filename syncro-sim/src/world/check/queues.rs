@@ -1,14 +1,23 @@
-//! At rest nothing waits, and everybody knows it of his peers.
+//! At rest nothing waits, everybody knows it of his peers, and nobody was given up who is there.
+
+use std::collections::BTreeSet;
+
+use syncro_core::limits::HEARTBEAT_MS;
+use syncro_core::{Event, SessionId, Usage};
 
 use crate::world::{Failure, Law, World};
+
+/// For how long nobody may go unheard before the other side gives him up, in eighths of a heartbeat: two heartbeats,
+/// and some for clocks that are slow.
+const EIGHTHS: usize = 18;
 
 impl World {
     /// Whether every open session has taken in all that its peer has, and holds the receipt for all of its own log.
     pub(crate) fn check_queues(&self) -> Result<(), Failure> {
-        for end in self.links.iter().flat_map(|link| &link.ends).filter(|end| end.is_open) {
+        for end in self.links.iter().flat_map(|link| &link.ends) {
             let node = &self.nodes[end.node];
             let status = node.engine.sessions().find(|status| status.session == end.session);
-            let Some(status) = status else {
+            let Some(status) = status.filter(|_| end.is_open) else {
                 let detail = format!("session {} of node {} is not open", end.session.0, end.node);
                 return Err(Law::Rest.broken(detail));
             };
@@ -16,7 +25,63 @@ impl World {
             if (status.incoming, status.outgoing, status.receipt) != all {
                 return Err(Law::Rest.broken(format!("at rest, node {} has {status:?}", end.node)));
             }
+            let caught_up = node.events.iter().filter(|event| is_caught_up(event, end.session));
+            let times = caught_up.count();
+            if times != 1 {
+                let detail = format!("node {} has caught up {times} times in {status:?}", end.node);
+                return Err(Law::Rest.broken(detail));
+            }
+        }
+        self.check_usage()
+    }
+
+    /// Whether no engine keeps in memory what nobody needs at rest.
+    fn check_usage(&self) -> Result<(), Failure> {
+        for (number, node) in self.nodes.iter().enumerate() {
+            let peers: BTreeSet<_> = node.engine.sessions().map(|status| status.peer).collect();
+            let usage = node.engine.usage();
+            let sessions = node.engine.sessions().count();
+            let least = Usage { sessions, peers: peers.len(), ..Usage::default() };
+            if (Usage { tail_bytes: 0, ..usage }) != least {
+                return Err(Law::Bounds.broken(format!("at rest, node {number} keeps {usage:?}")));
+            }
         }
         Ok(())
     }
+
+    /// Lets clocks find out which connections are dead, and demands that they have.
+    pub(crate) fn check_dead(&mut self) -> Result<(), Failure> {
+        for _ in 0..EIGHTHS {
+            self.advance(HEARTBEAT_MS / 8)?;
+            self.settle()?;
+        }
+        for link in self.links.iter().filter(|link| link.is_dead()) {
+            if let Some(end) = link.ends.iter().find(|end| end.is_open) {
+                let detail = format!("node {} still waits in session {}", end.node, end.session.0);
+                return Err(Law::Rest.broken(detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a node has what its peer had when it was let in.
+    pub(crate) fn check_caught_up(&self, node: usize, session: SessionId) -> Result<(), Failure> {
+        let Some((link, side)) = self.place_of(node, session) else { return Ok(()) };
+        let [end, peer] = [&link.ends[side], &link.ends[1 - side]];
+        if !peer.is_open {
+            return Ok(());
+        }
+        let entries = self.nodes[peer.node].log.entries().iter().take(end.peer_had);
+        for entry in entries {
+            if !self.nodes[node].log.holds(entry.transaction.bytes()) {
+                let detail = format!("node {node} has caught up without {}", super::at(entry));
+                return Err(Law::Points.broken(detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_caught_up(event: &Event, session: SessionId) -> bool {
+    matches!(event, Event::CaughtUp { session: of, .. } if *of == session)
 }

@@ -1,87 +1,167 @@
 //! Records are what a small model of our own makes of the transactions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use syncro_core::{Author, Element, Encoded, Path, RecordKey, Stamp, View};
+use syncro_core::{
+    Author, Element, Encoded, Field, Fields, Name, Path, Record, RecordKey, Stamp, Transaction,
+    View,
+};
 
+use super::records;
 use crate::world::write::tally;
 use crate::world::{Failure, Law, World};
 
-impl World {
-    /// Whether the records are what a simple model makes of the transactions: the greatest create, the
-    /// greatest destroy, and of each register the greatest write since.
-    pub(crate) fn check_reference(&self) -> Result<(), Failure> {
-        let node = &self.nodes[0];
-        let scribes = || {
-            node.log.transactions().flat_map(|transaction| {
-                transaction.scribes().iter().map(move |scribe| (transaction.stamp(), scribe))
-            })
-        };
-        let mut marks: BTreeMap<RecordKey, [Option<Stamp>; 2]> = BTreeMap::new();
-        for (stamp, scribe) in scribes() {
-            let [created, destroyed] = marks.entry(scribe.key.clone()).or_default();
-            if scribe.mark.creates() {
-                *created = (*created).max(Some(stamp));
-            }
-            if scribe.mark.destroys() {
-                *destroyed = (*destroyed).max(Some(stamp));
+/// What is known of one record: the greatest create, the greatest destroy, and of each register the greatest write.
+#[derive(Debug, Default)]
+struct Known {
+    created: Option<Stamp>,
+    destroyed: Option<Stamp>,
+    registers: BTreeMap<Path, (Stamp, Encoded)>,
+}
+
+impl Known {
+    /// Whether it was created, and not destroyed since.
+    fn is_alive(&self) -> bool {
+        self.created.is_some() && self.created >= self.destroyed
+    }
+
+    /// What it has of what is not older than the last destroy.
+    fn left(&self) -> impl Iterator<Item = (&Path, Stamp, &Encoded)> {
+        let all = self.registers.iter().map(|(path, (stamp, value))| (path, *stamp, value));
+        all.filter(|(_, stamp, _)| Some(*stamp) >= self.destroyed)
+    }
+
+    /// What people see: of each field the shape that was written last.
+    fn shown(&self) -> BTreeMap<Name, Field> {
+        let mut last: BTreeMap<&Name, (Stamp, &Path)> = BTreeMap::new();
+        for (path, stamp, _) in self.left().filter(|_| self.is_alive()) {
+            let place = last.entry(&path.field).or_insert((stamp, path));
+            if stamp > place.0 {
+                *place = (stamp, path);
             }
         }
-        let mut registers: BTreeMap<(RecordKey, Path), (Stamp, Encoded)> = BTreeMap::new();
-        for (stamp, scribe) in scribes() {
-            if marks[&scribe.key][1] > Some(stamp) {
-                continue;
+        let fields = last.into_iter();
+        fields.map(|(name, (_, path))| (name.clone(), self.field(path))).collect()
+    }
+
+    /// A field, in the shape of one of its paths.
+    fn field(&self, shape: &Path) -> Field {
+        let parts = || self.left().filter(|(path, ..)| path.field == shape.field);
+        let present = || parts().filter(|(.., value)| !value.is_nil());
+        match &shape.element {
+            None => {
+                let whole = parts().find(|(path, ..)| path.element.is_none());
+                Field::Value(whole.map_or(Encoded::NIL, |(.., value)| value.clone()))
+            }
+            Some(Element::Entry(_)) => {
+                let mut entries = BTreeMap::new();
+                for (path, _, value) in present() {
+                    if let Some(Element::Entry(key)) = &path.element {
+                        entries.insert(key.to_string(), value.clone());
+                    }
+                }
+                Field::Map(entries)
+            }
+            Some(Element::Member(_)) => {
+                let mut members = BTreeSet::new();
+                for (path, ..) in present() {
+                    if let Some(Element::Member(member)) = &path.element {
+                        members.insert(member.clone());
+                    }
+                }
+                Field::Set(members)
+            }
+            Some(Element::Author(_)) => {
+                let of_authors =
+                    present().filter(|(path, ..)| matches!(path.element, Some(Element::Author(_))));
+                let parts = of_authors.filter_map(|(.., value)| value.to::<i64>().ok());
+                let sum: i128 = parts.map(i128::from).sum();
+                let most = i128::from(i64::MAX);
+                Field::Counter(i64::try_from(sum.clamp(-most - 1, most)).unwrap())
+            }
+        }
+    }
+
+    /// Whether a record is this.
+    fn is(&self, record: &Record) -> bool {
+        let registers = record.registers().iter();
+        let registers = registers.map(|register| (&register.path, register.stamp, &register.value));
+        let created = self.created.filter(|_| self.is_alive());
+        let fields = Fields::of(record);
+        let fields = fields.iter().map(|(name, field)| (name.clone(), field.clone()));
+        registers.eq(self.left())
+            && record.is_alive() == self.is_alive()
+            && (record.created(), record.destroyed()) == (created, self.destroyed)
+            && fields.collect::<BTreeMap<_, _>>() == self.shown()
+    }
+}
+
+/// What a simple model makes of transactions.
+fn model<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> BTreeMap<RecordKey, Known> {
+    let mut all: BTreeMap<RecordKey, Known> = BTreeMap::new();
+    for transaction in transactions {
+        let stamp = transaction.stamp();
+        for scribe in transaction.scribes() {
+            let known = all.entry(scribe.key.clone()).or_default();
+            if scribe.mark.creates() {
+                known.created = known.created.max(Some(stamp));
+            }
+            if scribe.mark.destroys() {
+                known.destroyed = known.destroyed.max(Some(stamp));
             }
             for (path, value) in &scribe.fields {
                 let write = (stamp, value.clone());
-                let place = (scribe.key.clone(), path.clone());
-                let greatest = registers.entry(place).or_insert_with(|| write.clone());
+                let greatest = known.registers.entry(path.clone()).or_insert_with(|| write.clone());
                 *greatest = write.max(greatest.clone());
             }
         }
-        for (key, [created, destroyed]) in marks {
-            let record = node.store.record(&key)?.unwrap_or_default();
-            let found: Vec<_> = record
-                .registers()
-                .iter()
-                .map(|register| (&register.path, register.stamp, &register.value))
-                .collect();
-            let from = (key.clone(), found.first().map(|(path, ..)| (*path).clone()));
-            let expected: Vec<_> = registers
-                .iter()
-                .filter(|((of, _), _)| *of == key)
-                .map(|((_, path), (stamp, value))| (path, *stamp, value))
-                .collect();
-            let is_alive = created.is_some() && created >= destroyed;
-            if found != expected || record.is_alive() != is_alive {
-                let detail = format!("{from:?} is {found:?}, expected {expected:?}");
-                return Err(Law::Reference.broken(detail));
-            }
-        }
-        Ok(())
     }
+    all
+}
 
-    /// Whether each author's part of the tally is the sum of its raises. An author that a snapshot clone
-    /// made two of is the stated exception.
+/// Whether the records of a view are what a simple model makes of the transactions in its log, no more and no less.
+pub(crate) fn check_records<'a>(
+    transactions: impl Iterator<Item = &'a Transaction>,
+    view: &impl View,
+) -> Result<(), Failure> {
+    let (expected, found) = (model(transactions), records(view)?);
+    let unknown = Arc::new(Record::default());
+    for key in expected.keys().chain(found.keys()) {
+        let (known, record) = (expected.get(key), found.get(key).unwrap_or(&unknown));
+        if !known.is_some_and(|known| known.is(record)) {
+            let detail = format!("{key} is {record:?}, expected {known:?}");
+            return Err(Law::Reference.broken(detail));
+        }
+    }
+    Ok(())
+}
+
+impl World {
+    /// Whether each author's part of the tally is what it has raised it by when it last raised it. Of the halves of a
+    /// machine that share an author, and may have raised it at one moment, it is what one of them has.
     pub(crate) fn check_tally(&self) -> Result<(), Failure> {
         let node = &self.nodes[0];
-        let mut sums: HashMap<Author, i64> = HashMap::new();
+        let mut last: HashMap<Author, (Stamp, Vec<i64>)> = HashMap::new();
         for transaction in node.log.transactions() {
-            let by = self.ledger.raises.get(transaction.bytes()).copied().unwrap_or(0);
-            *sums.entry(transaction.stamp().author).or_default() += by;
+            let Some(total) = self.ledger.totals.get(transaction.bytes()) else { continue };
+            let stamp = transaction.stamp();
+            let (newest, totals) = last.entry(stamp.author).or_insert((stamp, Vec::new()));
+            if stamp > *newest {
+                (*newest, *totals) = (stamp, Vec::new());
+            }
+            if stamp == *newest {
+                totals.push(*total);
+            }
         }
         let record = node.store.record(&tally())?.unwrap_or_default();
-        for (author, sum) in sums {
-            if self.ledger.shared.contains(&author) {
-                continue;
-            }
-            let shown = record
-                .registers()
-                .iter()
-                .find(|register| register.path.element == Some(Element::Author(author)));
+        for (author, (_, totals)) in last {
+            let of_author = |path: &Path| path.element == Some(Element::Author(author));
+            let shown = record.registers().iter().find(|register| of_author(&register.path));
             let shown = shown.map_or(0, |register| register.value.to::<i64>().unwrap());
-            if shown != sum {
-                let detail = format!("{author:?} raised by {sum} in all, and {shown} is shown");
+            if !totals.contains(&shown) {
+                let detail =
+                    format!("{author:?} raised by {totals:?} in all, and {shown} is shown");
                 return Err(Law::Counters.broken(detail));
             }
         }
