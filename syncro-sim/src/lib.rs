@@ -29,8 +29,9 @@
 //! # todos_converge();
 //! ```
 //!
-//! It checks everything below, and that every record reads as an instance again. [`check_that`] demands more of
-//! them: what any merge must keep.
+//! It checks everything below, and that every record reads as an instance again, through the `read` and `write` of
+//! your model. [`check_that`] demands more of them: what any merge must keep. [`check_versions`] puts two versions of
+//! a model into one world.
 //!
 //! # What happens
 //!
@@ -73,7 +74,7 @@ mod swarm;
 pub mod world;
 
 pub use disk::Disk;
-pub use model::{check, check_that};
+pub use model::{check, check_that, check_versions};
 #[cfg(all(feature = "planted", debug_assertions))]
 pub use planted::find_planted;
 pub use run::{Found, Passed, Sim};

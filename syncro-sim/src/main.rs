@@ -38,7 +38,9 @@ fn main() -> ExitCode {
         }
         Task::Minutes { base, minutes } => {
             let end = Instant::now() + Duration::from_secs(60 * minutes);
-            run(|number| (Instant::now() < end).then(|| base.wrapping_add(number)))
+            // What is in few worlds is in some of these.
+            let is_due = |number| number < ALL_SEEN_IN || Instant::now() < end;
+            run(|number| is_due(number).then(|| base.wrapping_add(number)))
         }
         Task::Seed { seed, is_traced: false } => run(|number| (number == 0).then_some(seed)),
         Task::Listed => {
@@ -194,7 +196,7 @@ Deterministic worlds of nodes, links, disks and clocks: one seed is one world.
 Usage: syncro-sim <WHAT>
 
   --seeds N [--base B]   Play N seeds, from seed B on; the default is 0
-  --minutes N [--base B] Play seeds for N minutes
+  --minutes N [--base B] Play seeds for N minutes, and 2,000 at least
   --listed               Play the seeds of syncro-sim/seeds.txt
   --seed S               Play one seed
   --seed S --trace       Show what happens in it, line by line, and nothing else on stdout;

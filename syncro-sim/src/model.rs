@@ -3,10 +3,12 @@
 use std::env;
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 
 use proptest::prelude::*;
 use syncro_core::{
-    DataError, Fields, FieldsReader, FieldsWriter, ModelId, Name, RecordKey, ScribeModel, View,
+    DataError, Edit, Fields, FieldsReader, FieldsWriter, ModelId, Name, RecordId, RecordKey,
+    ScribeModel, View,
 };
 use syncro_store::LogStore;
 
@@ -47,26 +49,82 @@ pub fn check_that<M: ScribeModel + fmt::Debug + 'static>(
     instances: impl Strategy<Value = M> + 'static,
     holds: impl Fn(&[M]) -> Result<(), String> + Send + Sync + 'static,
 ) {
-    let demand = Demand(Arc::new(move |store: &LogStore| {
-        let instances: Vec<M> = all(store).map_err(|error| error.to_string())?;
-        holds(&instances)
-    }));
-    let sim = Sim::of(writes(instances)).demanding(demand);
+    run(writes(instances), move |store| holds(&all(store, same_again)?));
+}
+
+/// Like [`check`], for two versions of a model, of one name, in one world: nodes run one or the other, and are
+/// replaced while others are not. Both must read every record, whoever wrote it, and neither may change the fields
+/// that only the other knows.
+///
+/// ```
+/// # use proptest::prelude::*;
+/// # use syncro_derive::ScribeModel;
+/// #[derive(ScribeModel, Clone, Debug)]
+/// # #[scribe(crate = "syncro_core")]
+/// #[scribe(model = "todo")]
+/// struct Old { id: u32, title: String }
+///
+/// #[derive(ScribeModel, Clone, Debug)]
+/// # #[scribe(crate = "syncro_core")]
+/// #[scribe(model = "todo")]
+/// struct New { id: u32, title: String, #[scribe(default)] due: Option<i64> }
+///
+/// let old = (0..3_u32, "[a-c]{0,3}").prop_map(|(id, title)| Old { id, title });
+/// let new = (0..3_u32, "[a-c]{0,3}", any::<Option<i64>>());
+/// syncro_sim::check_versions(old, new.prop_map(|(id, title, due)| New { id, title, due }));
+/// ```
+///
+/// # Panics
+///
+/// Like [`check`].
+#[track_caller]
+pub fn check_versions<Old, New>(
+    old: impl Strategy<Value = Old> + 'static,
+    new: impl Strategy<Value = New> + 'static,
+) where
+    Old: ScribeModel + fmt::Debug + 'static,
+    New: ScribeModel + fmt::Debug + 'static,
+{
+    assert_eq!(Old::MODEL, New::MODEL, "two versions of a model have one name");
+    let both = (writes(old), writes(new));
+    let both = both.prop_map(|(old, new)| Write::Either(Box::new([old, new])));
+    run(both, |store| {
+        all(store, instance::<Old>)?;
+        all(store, instance::<New>).map(drop)
+    });
+}
+
+/// Runs the seeds that the environment asks for.
+#[track_caller]
+fn run(
+    writes: impl Strategy<Value = Write> + 'static,
+    holds: impl Fn(&LogStore) -> Result<(), String> + Send + Sync + 'static,
+) {
+    let sim = Sim::of(writes).demanding(Demand(Arc::new(holds)));
     let (first, seeds) = match number("SYNCRO_SEED") {
         Some(seed) => (seed, 1),
         None => (0, number("SYNCRO_SEEDS").unwrap_or(SEEDS)),
     };
     for seed in first..first + seeds {
         if let Err(found) = sim.run(seed) {
-            panic!(
-                "{found}\nto see it again: SYNCRO_SEED={seed} cargo test, and the name of this test"
-            );
+            panic!("{found}\nto see it again: {}", command(seed));
         }
     }
 }
 
 fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok()?.parse().ok()
+}
+
+/// What plays a seed again. Cargo says which package is tested, and the thread of a test has its name.
+fn command(seed: u64) -> String {
+    let package = env::var("CARGO_PKG_NAME").map(|name| format!(" --package {name}"));
+    let test = thread::current()
+        .name()
+        .filter(|name| *name != "main")
+        .map(|name| format!(" {name} -- --exact"));
+    let (package, test) = (package.unwrap_or_default(), test.unwrap_or_default());
+    format!("SYNCRO_SEED={seed} cargo test{package}{test}")
 }
 
 /// What an application does to instances.
@@ -85,23 +143,46 @@ fn writes<M: ScribeModel + fmt::Debug + 'static>(
     })
 }
 
-/// Every instance that is alive. Each must read as one, and say the same when it is written again.
-fn all<M: ScribeModel + fmt::Debug>(store: &LogStore) -> Result<Vec<M>, syncro_core::Error> {
-    let (model, mut all, mut after) = (Name::new(M::MODEL)?, Vec::new(), None);
+/// Every instance that is alive, as a function reads it.
+fn all<M: ScribeModel>(
+    store: &LogStore,
+    read: impl Fn(&RecordId, &Fields) -> Result<M, String>,
+) -> Result<Vec<M>, String> {
+    let model = Name::new(M::MODEL).map_err(|error| error.to_string())?;
+    let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let records = store.records(&model, after.as_ref(), READ_AT_ONCE)?;
+        let records = store.records(&model, after.as_ref(), READ_AT_ONCE);
+        let records = records.map_err(|error| error.to_string())?;
         let Some((last, _)) = records.last() else {
             return Ok(all);
         };
         after = Some(last.clone());
         for (id, record) in records.iter().filter(|(_, record)| record.is_alive()) {
-            let fields = Fields::of(record);
-            let instance: M = FieldsReader::instance(id, &fields)?;
-            let edits = FieldsWriter::fields_of(&instance)?.edits_from(&fields)?;
-            assert!(edits.is_empty(), "{instance:?}, read and written again, changes {edits:?}");
-            all.push(instance);
+            let read = read(id, &Fields::of(record));
+            all.push(read.map_err(|what| format!("{} {id}: {what}", M::MODEL))?);
         }
     }
+}
+
+/// A record as an instance.
+fn instance<M: ScribeModel>(id: &RecordId, fields: &Fields) -> Result<M, String> {
+    FieldsReader::instance(id, fields).map_err(|error| error.to_string())
+}
+
+/// A record as an instance, which says the same when it is written again.
+fn same_again<M: ScribeModel + fmt::Debug>(id: &RecordId, fields: &Fields) -> Result<M, String> {
+    let instance: M = instance(id, fields)?;
+    let written = FieldsWriter::fields_of(&instance).and_then(|written| written.edits_from(fields));
+    let mut edits = written.map_err(|error| error.to_string())?;
+    // A field that is not there is nil.
+    edits.retain(|edit| match edit {
+        Edit::Write(path, value) => !value.is_nil() || fields.get(path.field.as_str()).is_some(),
+        _ => true,
+    });
+    if edits.is_empty() {
+        return Ok(instance);
+    }
+    Err(format!("{instance:?}, read and written again, changes {edits:?}"))
 }
 
 /// What an application demands of every node at rest.

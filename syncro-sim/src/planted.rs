@@ -7,9 +7,34 @@ use std::time::Instant;
 use syncro_core::planted::{Planted, plant};
 
 use crate::run::Sim;
+use crate::world::Law;
 
 /// Seeds within which each bug must be found.
 const SEEDS_MAX: u64 = 20_000;
+
+/// The laws that a bug breaks, one of which is the first to be seen broken.
+fn laws(planted: Planted) -> &'static [Law] {
+    match planted {
+        Planted::LineageAlone => &[Law::Points, Law::Silence, Law::Causality, Law::Convergence],
+        Planted::SecondParked => &[Law::Causality, Law::Convergence, Law::Points, Law::Rest],
+        Planted::EchoByNode => &[Law::Causality, Law::Convergence, Law::Points],
+        Planted::StampDigest => &[Law::Points, Law::Convergence],
+        Planted::OnePoint => &[Law::Silence],
+        Planted::AckBeforeFlush => &[Law::Durability],
+        Planted::PointBeforeData => &[Law::Points],
+        Planted::SkipLast => &[Law::Points, Law::Causality],
+        Planted::EpochReused => &[Law::Origin],
+        Planted::FutureMovesClock => &[Law::Clocks],
+        // The peer sees that it misses something.
+        Planted::UnknownIsNothing => &[Law::Blame],
+        Planted::MarkAhead => &[Law::Watch, Law::Reference],
+        // What is lost, or a store in which something is missing.
+        Planted::FlushForgotten => &[Law::Durability, Law::Blame],
+        Planted::TieByArrival => &[Law::Convergence, Law::Reference],
+        Planted::UpdateRevives => &[Law::Reference],
+        Planted::HalfTransaction => &[Law::Atomicity],
+    }
+}
 
 /// Plants one bug after the other, and returns whether each was found. Prints how many seeds it took.
 pub fn find_planted() -> bool {
@@ -37,10 +62,17 @@ pub fn find_planted() -> bool {
             continue;
         }
         plant(Some(planted));
-        let failure = Sim::default().first_failure(seed).map(|failure| failure.to_string());
+        let failure = Sim::default().first_failure(seed);
         plant(None);
-        println!("{planted:?}: seed {seed}, {seconds:.1} s: {}", failure.unwrap_or_default());
-        found += 1;
+        let Some(failure) = failure else { continue };
+        println!("{planted:?}: seed {seed}, {seconds:.1} s: {failure}");
+        if !laws(planted).contains(&failure.law) {
+            println!("{planted:?}: it breaks {:?}, and another law is broken", laws(planted));
+        } else if let Some(failure) = Sim::default().first_failure(seed) {
+            println!("{planted:?}: seed {seed} fails without it, too: {failure}");
+        } else {
+            found += 1;
+        }
     }
     println!("points {found}/{} planted bugs", Planted::ALL.len());
     found == Planted::ALL.len()

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -13,6 +14,9 @@ use crate::world::{Failure, Law, Topology, Trace, World, Write};
 
 /// Attempts at a shorter story that fails, at most.
 const SHRINKS_MAX: usize = 4_000;
+
+/// How long they may take: a story of half an hour is of no use to anybody, shrunk or not.
+const SHRINKING_MAX: Duration = Duration::from_secs(120);
 
 /// What is run for each seed: stories of writes, under a swarm of faults that the seed chooses.
 #[derive(Clone, Debug)]
@@ -152,10 +156,12 @@ impl Sim {
     /// A short story that breaks the same law.
     fn shrink(&self, seed: u64, failure: Failure) -> Found {
         let story = self.story(seed);
-        let mut shrinking = Shrinking { sim: self, story, failure, plays: 0 };
+        let end = Instant::now() + SHRINKING_MAX;
+        let mut shrinking = Shrinking { sim: self, story, failure, plays: 0, end };
         shrinking.world();
         shrinking.ops();
         shrinking.world();
+        shrinking.writes();
         let Shrinking { story, failure, .. } = shrinking;
         Found { seed, failure, lines: self.lines(&story), story }
     }
@@ -167,6 +173,7 @@ struct Shrinking<'a> {
     story: Story,
     failure: Failure,
     plays: usize,
+    end: Instant,
 }
 
 impl Shrinking<'_> {
@@ -201,10 +208,25 @@ impl Shrinking<'_> {
         self.try_out(Story { topology: Topology::Line, ..self.story.clone() });
     }
 
+    /// Lets there be as few different writes as it takes.
+    fn writes(&mut self) {
+        for at in 1..self.story.ops.len() {
+            for earlier in 0..at {
+                let Some(write) = self.story.ops[earlier].write().cloned() else { continue };
+                let mut plainer = self.story.clone();
+                let Some(place) = plainer.ops[at].write_mut() else { break };
+                *place = write;
+                if self.try_out(plainer) {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Takes a story if it breaks the same law.
     fn try_out(&mut self, story: Story) -> bool {
         self.plays += 1;
-        if self.plays > SHRINKS_MAX {
+        if self.plays > SHRINKS_MAX || Instant::now() >= self.end {
             return false;
         }
         match self.sim.play(&story, &mut Trace::default()) {

@@ -50,6 +50,8 @@ pub enum Op {
     Restore(u8),
     CloneFile(u8),
     CloneMachine(u8),
+    /// A machine is copied while it runs, and both halves write at once, which is at one moment of their clocks.
+    Split(u8, Write, Write),
     /// Sets a wall clock off by minutes.
     Skew(u8, i8),
     /// Sets a wall clock by so many years, from where it is.
@@ -144,6 +146,21 @@ fn index(number: u32) -> usize {
 }
 
 impl Op {
+    /// What is written, where that is one write of one node.
+    pub(crate) fn write(&self) -> Option<&Write> {
+        match self {
+            Self::Write(_, write) | Self::Flush(_, write) => Some(write),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn write_mut(&mut self) -> Option<&mut Write> {
+        match self {
+            Self::Write(_, write) | Self::Flush(_, write) => Some(write),
+            _ => None,
+        }
+    }
+
     pub fn happen(&self, world: &mut World) -> Result<(), Failure> {
         let node = |number: u8| usize::from(number) % world.nodes.len();
         let link = |number: u8| {
@@ -187,6 +204,9 @@ impl Op {
             }
             Self::Sever(at, side) => {
                 if let Some(at) = link(*at) {
+                    if world.links[at].ends.iter().all(|end| end.is_open) {
+                        world.seen.insert(Sight::HalfOpen);
+                    }
                     world.sever(at, usize::from(*side))?;
                 }
             }
@@ -254,6 +274,14 @@ impl Op {
                     world.clone_machine(node(*at))?;
                 }
             }
+            Self::Split(at, here, there) => {
+                if world.nodes.len() < NODES_MAX {
+                    let at = node(*at);
+                    let half = world.clone_machine(at)?;
+                    world.write(at, here)?;
+                    world.write(half, there)?;
+                }
+            }
             Self::Skew(at, minutes) => {
                 let at = node(*at);
                 world.nodes[at].skew_ms = i64::from(*minutes) * 60_000;
@@ -273,7 +301,6 @@ impl Op {
                 it.disk.fail(u64::from(*nth), *is_landed);
             }
             Self::FullDisk(at, room) => {
-                world.seen.insert(Sight::FullDisk);
                 let at = node(*at);
                 world.nodes[at].disk.set_room(Some(u64::from(*room)));
             }
@@ -288,8 +315,7 @@ impl Op {
                 }
             }
             Self::Look(at) => {
-                let at = node(*at);
-                world.nodes[at].look()?;
+                world.look(node(*at))?;
             }
             Self::Upgrade(at) => {
                 let at = node(*at);

@@ -150,7 +150,7 @@ pub fn ops(
                 .boxed(),
         ),
         (4, at().prop_map(Op::Sync).boxed()),
-        (3, (at(), writes).prop_map(|(at, write)| Op::Flush(at, write)).boxed()),
+        (3, (at(), writes.clone()).prop_map(|(at, write)| Op::Flush(at, write)).boxed()),
         (2, prop_oneof![0..10_u16, 150..400_u16, 14_000..65_000_u16].prop_map(Op::Advance).boxed()),
         (1, (0..30_u8).prop_map(Op::Away).boxed()),
         (6, Just(Op::Settle).boxed()),
@@ -160,14 +160,20 @@ pub fn ops(
     ];
     for fault in Fault::ALL {
         let weight = swarm.weight(fault);
-        ops.extend(faults(fault, &bulk).into_iter().map(|(share, op)| (share * weight, op)));
+        ops.extend(
+            faults(fault, &writes, &bulk).into_iter().map(|(share, op)| (share * weight, op)),
+        );
     }
     ops.retain(|(weight, _)| *weight > 0);
     Union::new_weighted(ops)
 }
 
 /// What a sort of fault consists of, each with its share.
-fn faults(fault: Fault, bulk: &BoxedStrategy<Write>) -> Vec<(u32, BoxedStrategy<Op>)> {
+fn faults(
+    fault: Fault,
+    writes: &BoxedStrategy<Write>,
+    bulk: &BoxedStrategy<Write>,
+) -> Vec<(u32, BoxedStrategy<Op>)> {
     let at = any::<u8>;
     let side = any::<bool>;
     let one = |op: BoxedStrategy<Op>| vec![(1, op)];
@@ -199,7 +205,11 @@ fn faults(fault: Fault, bulk: &BoxedStrategy<Write>) -> Vec<(u32, BoxedStrategy<
             vec![(1, at().prop_map(Op::KeepImage).boxed()), (1, at().prop_map(Op::Restore).boxed())]
         }
         Fault::FileClone => one(at().prop_map(Op::CloneFile).boxed()),
-        Fault::MachineClone => one(at().prop_map(Op::CloneMachine).boxed()),
+        Fault::MachineClone => {
+            let split = (at(), writes.clone(), writes.clone());
+            let split = split.prop_map(|(at, here, there)| Op::Split(at, here, there));
+            vec![(1, at().prop_map(Op::CloneMachine).boxed()), (1, split.boxed())]
+        }
         Fault::Clock => {
             one((at(), any::<i8>()).prop_map(|(at, minutes)| Op::Skew(at, minutes)).boxed())
         }

@@ -201,7 +201,11 @@ impl World {
     /// Lets so many bytes arrive at one side of a link, in one chunk. Returns whether anything was under way.
     pub fn arrive(&mut self, link: usize, side: usize, bytes: usize) -> Result<bool, Failure> {
         let end = &mut self.links[link].ends[side];
-        if bytes == 0 || end.node == STRANGER || end.is_blocked || end.incoming.is_idle() {
+        if bytes == 0 || end.node == STRANGER || end.incoming.is_idle() {
+            return Ok(false);
+        }
+        if end.is_blocked {
+            self.seen.insert(Sight::Blocked);
             return Ok(false);
         }
         let (node, session) = (end.node, end.session);

@@ -105,7 +105,7 @@ impl Shared {
             };
             let batch = overlay::batch(&rows);
             #[cfg(all(feature = "planted", debug_assertions))]
-            let batch = crate::planted::batch(&*backend, batch, mark)?;
+            let batch = crate::planted::batch(shared, &*backend, batch, mark);
             let written = shared.write_where_room(&*backend, &batch, Durability::Durable);
             #[cfg(all(feature = "planted", debug_assertions))]
             let written = crate::planted::written(&*backend, written);

@@ -5,6 +5,7 @@ use syncro_core::{Commit, Point, StoreError};
 
 use crate::backend::{Backend, Batch, Durability, Table};
 use crate::encoding::{self, key, row};
+use crate::state::Shared;
 
 /// A commit without its last record.
 pub(crate) fn halved(commit: &Commit) -> Commit {
@@ -17,10 +18,11 @@ pub(crate) fn halved(commit: &Commit) -> Commit {
 
 /// What a sync writes: with the mark of the checkpoint that begins, or after the points of peers.
 pub(crate) fn batch(
+    shared: &Shared,
     backend: &dyn Backend,
     mut batch: Batch,
     mark: Option<Point>,
-) -> Result<Batch, StoreError> {
+) -> Batch {
     if let Some(mark) = mark
         && is_planted(Planted::MarkAhead)
     {
@@ -36,9 +38,10 @@ pub(crate) fn batch(
                 points.put(table, at.clone(), value.clone());
             }
         }
-        backend.write(&points, Durability::Durable)?;
+        // Where this fails, so does what follows.
+        let _ = shared.write_where_room(backend, &points, Durability::Durable);
     }
-    Ok(batch)
+    batch
 }
 
 /// What a flush that failed comes to.

@@ -20,6 +20,8 @@ struct Blocks {
     content: Image,
     unsynced: Vec<Operation>,
     failure: Option<Failure>,
+    /// Whether the last operation that failed was a sync.
+    has_failed_sync: bool,
     /// By how many bytes the file may grow, if there is a limit.
     room: Option<u64>,
 }
@@ -54,6 +56,11 @@ impl BlockDisk {
                 Self::holding(image)
             }
         }
+    }
+
+    /// Whether the last operation that failed was a sync.
+    pub(crate) fn has_failed_sync(&self) -> bool {
+        self.blocks().has_failed_sync
     }
 
     /// Whether a crash may lose or tear anything.
@@ -102,6 +109,7 @@ impl Blocks {
         if let Some(failure) = &mut self.failure {
             if failure.operations_before == 0 {
                 let is_landed = failure.is_landed;
+                self.has_failed_sync = operation.is_sync();
                 self.failure = None;
                 if is_landed {
                     self.keep(operation);

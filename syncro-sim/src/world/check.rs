@@ -26,7 +26,6 @@ pub(crate) use authors::Pen;
 pub(crate) use clocks::Bounds;
 pub(crate) use reference::check_records;
 
-use super::look::Look;
 use super::node::Log;
 use super::{Failure, Law, World, wire};
 
@@ -54,14 +53,16 @@ impl World {
         if matches!(topology, Topology::Ring) {
             self.connect(last, 0, Encoding::Json)?;
         }
+        self.forbid_echoes();
         self.rounds = self.rest()?;
         self.check_queues()?;
         self.check_equal()?;
         self.check_quiet()?;
         self.check_queues()?;
-        for node in &mut self.nodes {
-            node.watch.check(&node.store)?;
-            node.look.take().map_or(Ok(()), Look::check)?;
+        for node in 0..self.nodes.len() {
+            let it = &self.nodes[node];
+            it.watch.check(&it.store)?;
+            self.end_look(node)?;
         }
         let survived = contents(&self.nodes[0].log);
         if let Some(lost) = held.iter().find(|held| !survived.contains(*held)) {

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES};
 use syncro_core::{Effects, Error, Event, Input, SessionId, Store, StoreError};
 
+use crate::disk::Disk;
+
 use super::{End, Failure, Law, Link, Sight, TestNode, World, wire};
 
 /// A crash that is going to happen between two steps of a driver.
@@ -134,6 +136,7 @@ impl World {
                 if let Some(saved) = it.watch.see(changed)? {
                     it.saved = saved;
                 }
+                self.note_came(node, changed);
             }
             self.seen.extend(Sight::of(&event));
             self.nodes[node].events.push(event);
@@ -148,6 +151,8 @@ impl World {
         let bytes = frame.len();
         let line = format_args!("  {node} says {bytes} bytes in {}", session.0);
         self.trace.note_more(line, || Some(wire::kind(&frame)));
+        self.trace.note_bytes(&frame);
+        self.check_echo(node, session, &frame)?;
         if bytes > FRAME_BYTES_MAX {
             return Err(Law::Bounds.broken(format!("a frame of {bytes} bytes")));
         }
@@ -182,7 +187,7 @@ impl World {
     }
 
     /// Finds the end of a link by node and session, while it is open.
-    fn end_of<T>(
+    pub(crate) fn end_of<T>(
         &mut self,
         node: usize,
         session: SessionId,
@@ -212,7 +217,12 @@ impl World {
             return Err(error.into());
         }
         self.trace.note(format_args!("  {node} stops: {error}"));
-        self.seen.insert(Sight::StoreFails);
+        let it = &self.nodes[node];
+        self.seen.insert(match &it.disk {
+            Disk::Batches(_) => Sight::StoreFails,
+            Disk::Blocks(disk) if disk.has_failed_sync() => Sight::SyncFails,
+            Disk::Blocks(_) => Sight::SectorsFail,
+        });
         self.crash(node, 0)
     }
 
@@ -220,7 +230,14 @@ impl World {
     pub fn flush(&mut self, node: usize) -> Result<(), Failure> {
         self.trace.note(format_args!("  {node} flushes"));
         match self.nodes[node].flush() {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                let it = &self.nodes[node];
+                self.seen.extend(it.is_full.then(|| match &it.disk {
+                    Disk::Batches(_) => Sight::FullDisk,
+                    Disk::Blocks(_) => Sight::FullSectors,
+                }));
+                Ok(())
+            }
             Err(error) => self.fail_over(node, error),
         }
     }

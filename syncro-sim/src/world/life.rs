@@ -55,10 +55,14 @@ impl World {
     pub fn crash_at(&mut self, node: usize, kept: usize, bytes: usize) -> Result<(), Failure> {
         let it = &mut self.nodes[node];
         it.fuse = None;
-        if it.disk.is_unsynced() {
+        let luck = self.trace.hash();
+        if it.disk.tears(luck) {
             self.seen.insert(Sight::TornDisk);
         }
-        let (disk, log) = (it.disk.crash(kept, self.trace.hash()), it.log.clone());
+        if it.store.syncer().is_writing_behind() {
+            self.seen.insert(Sight::CrashInCheckpoint);
+        }
+        let (disk, log) = (it.disk.crash(kept, luck), it.log.clone());
         let (kept, lost) = it.unsynced.split_at(kept.min(it.unsynced.len()));
         let (kept, lost) = (kept.to_vec(), lost.to_vec());
         self.unplug(node, bytes)?;
@@ -85,7 +89,16 @@ impl World {
     /// Flushes, closes and opens again.
     pub fn restart(&mut self, node: usize) -> Result<(), Failure> {
         self.sync(node)?;
-        self.crash(node, 0)
+        let it = &mut self.nodes[node];
+        let (Disk::Blocks(disk), true) = (&it.disk, it.unsynced.is_empty()) else {
+            return self.crash(node, 0);
+        };
+        // A database writes to its file when it is closed.
+        let (disk, log) = (disk.clone(), it.log.clone());
+        it.store.syncer().close();
+        self.seen.insert(Sight::CleanClose);
+        self.unplug(node, 0)?;
+        self.reopen(node, Disk::Blocks(disk.fork()), log, &[])
     }
 
     /// Puts the copy of the disk in place of the disk.
@@ -131,7 +144,9 @@ impl World {
         (opened.rate_ppm, opened.version) = (before.rate_ppm, before.version);
         opened.largest_commit = before.largest_commit;
         opened.bounds = before.bounds;
-        opened.watch = before.saved.clone().resume(&opened.store)?;
+        let (watch, how) = before.saved.clone().resume(&opened.store)?;
+        opened.watch = watch;
+        self.seen.extend(how);
         opened.watch.check(&opened.store)?;
         opened.saved = opened.watch.clone();
         opened.flushes = before.flushes;

@@ -1,6 +1,7 @@
 //! A connection between two nodes: a stream of bytes in each direction.
 
 use bytes::Bytes;
+use rustc_hash::FxHashSet;
 use syncro_core::SessionId;
 
 use super::stream::Stream;
@@ -29,6 +30,8 @@ pub struct End {
     pub queued: usize,
     /// How many entries the log of the other side had when it was let in here.
     pub(crate) peer_had: usize,
+    /// Transactions that came to the node in this session, while anybody asks.
+    pub(crate) came: Option<FxHashSet<String>>,
     /// What the other side sends.
     pub incoming: Stream,
 }
@@ -44,6 +47,7 @@ impl End {
             is_blocked: false,
             queued: 0,
             peer_had: 0,
+            came: None,
             incoming,
         }
     }

@@ -6,7 +6,7 @@ use syncro_core::RecordKey;
 use syncro_store::Snapshot;
 
 use super::check::states;
-use super::{Failure, Law, TestNode};
+use super::{Failure, Law, Sight, World};
 
 /// A snapshot, and what there was when it was taken.
 #[derive(Clone, Debug)]
@@ -15,19 +15,29 @@ pub(crate) struct Look {
     states: BTreeMap<RecordKey, Vec<u8>>,
 }
 
-impl TestNode {
-    /// Ends a look at the records, and begins another.
-    pub(crate) fn look(&mut self) -> Result<(), Failure> {
-        self.look.take().map_or(Ok(()), Look::check)?;
-        let states = states(&self.store)?;
-        self.look = Some(Look { snapshot: self.store.reader().snapshot(), states });
+impl World {
+    /// Ends a look at the records of a node, and begins another.
+    pub(crate) fn look(&mut self, node: usize) -> Result<(), Failure> {
+        self.end_look(node)?;
+        let it = &mut self.nodes[node];
+        let states = states(&it.store)?;
+        it.look = Some(Look { snapshot: it.store.reader().snapshot(), states });
         Ok(())
+    }
+
+    /// Ends a look at the records of a node, if there is one.
+    pub(crate) fn end_look(&mut self, node: usize) -> Result<(), Failure> {
+        let Some(look) = self.nodes[node].look.take() else { return Ok(()) };
+        if states(&self.nodes[node].store)? != look.states {
+            self.seen.insert(Sight::LongLook);
+        }
+        look.check()
     }
 }
 
 impl Look {
     /// Whether the snapshot is still what there was.
-    pub(crate) fn check(self) -> Result<(), Failure> {
+    fn check(&self) -> Result<(), Failure> {
         if states(&self.snapshot)? == self.states {
             return Ok(());
         }

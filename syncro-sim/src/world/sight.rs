@@ -48,22 +48,46 @@ pub enum Sight {
     Stall,
     /// So much waited for room that nothing more was sent.
     FullBuffer,
-    /// A write to a disk failed.
+    /// A write of a batch failed.
     StoreFails,
-    /// A crash tore or lost what a database had written and not synced.
+    /// A crash kept some of the sectors that a database had written and not synced.
     TornDisk,
     /// Nobody was connected for days.
     Away,
-    /// A disk had no room for something.
+    /// A disk had no room for a batch.
     FullDisk,
     /// A wall clock jumped by years.
     Jump,
     /// A program was replaced by another version.
     Upgrade,
+    /// A peer was given up because it never said who it is.
+    HandshakeTimeout,
+    /// Bytes did not get through, without anybody's noticing.
+    Blocked,
+    /// A connection was gone for one side only.
+    HalfOpen,
+    /// A write to a disk of sectors failed.
+    SectorsFail,
+    /// A sync of a disk of sectors failed.
+    SyncFails,
+    /// A disk of sectors had no room for something.
+    FullSectors,
+    /// A node crashed between two writes of a checkpoint.
+    CrashInCheckpoint,
+    /// A watcher went on after changes that it had not seen.
+    Resumed,
+    /// A watcher's point was lost in a crash, and it began with a list.
+    Relisted,
+    /// A reader kept to one moment while others wrote.
+    LongLook,
+    /// An engine that was not alone as its author became another.
+    NewEpoch,
+    /// A store on a disk of sectors was closed, and opened again.
+    CleanClose,
 }
 
 impl Sight {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 44] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -96,6 +120,18 @@ impl Sight {
         Self::FullDisk,
         Self::Jump,
         Self::Upgrade,
+        Self::HandshakeTimeout,
+        Self::Blocked,
+        Self::HalfOpen,
+        Self::SectorsFail,
+        Self::SyncFails,
+        Self::FullSectors,
+        Self::CrashInCheckpoint,
+        Self::Resumed,
+        Self::Relisted,
+        Self::LongLook,
+        Self::NewEpoch,
+        Self::CleanClose,
     ];
 
     pub(crate) fn of(event: &Event) -> Option<Self> {
@@ -104,6 +140,9 @@ impl Sight {
             Event::Forked { .. } => Some(Self::Forked),
             Event::FutureStamp { .. } => Some(Self::FutureStamp),
             Event::Closed { reason: CloseReason::Silent, .. } => Some(Self::Silent),
+            Event::Closed { reason: CloseReason::HandshakeTimeout, .. } => {
+                Some(Self::HandshakeTimeout)
+            }
             _ => None,
         }
     }

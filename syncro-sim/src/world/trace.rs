@@ -36,6 +36,11 @@ impl Trace {
         }
     }
 
+    /// Adds bytes to the hash alone: what a message says, which its line does not.
+    pub fn note_bytes(&mut self, bytes: &[u8]) {
+        self.hasher.write(bytes);
+    }
+
     /// How many lines there were.
     pub fn events(&self) -> u64 {
         self.events

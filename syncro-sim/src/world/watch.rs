@@ -7,7 +7,7 @@ use syncro_core::{Changed, Point, Record, RecordKey, View};
 use syncro_store::LogStore;
 
 use super::check::records;
-use super::{Failure, Law};
+use super::{Failure, Law, Sight};
 
 /// Every how-manieth change its application writes down how far it is.
 const SAVED_EVERY: u64 = 5;
@@ -31,11 +31,12 @@ impl Watch {
 
     /// Goes on where it was when it was last written down, and merges by itself what has changed since; from a list,
     /// where the log has lost that point.
-    pub(crate) fn resume(mut self, store: &LogStore) -> Result<Self, Failure> {
+    pub(crate) fn resume(mut self, store: &LogStore) -> Result<(Self, Option<Sight>), Failure> {
         if store.digest_at(self.resume.offset)? != Some(self.resume.digest) {
-            return Self::list(store);
+            return Ok((Self::list(store)?, Some(Sight::Relisted)));
         }
         self.next = self.resume.offset;
+        let from = self.next;
         loop {
             let entries = store.entries(self.next, 4096)?;
             let Some(last) = entries.last() else { break };
@@ -52,7 +53,8 @@ impl Watch {
                 }
             }
         }
-        Ok(self)
+        let has_missed = (self.next > from).then_some(Sight::Resumed);
+        Ok((self, has_missed))
     }
 
     /// Takes a change in. Returns what is written down of it, once in a while: what was made of everything before a

@@ -19,11 +19,17 @@ pub fn kind(frame: &Bytes) -> String {
     read(frame)["type"].as_str().unwrap().to_owned()
 }
 
+/// The transactions that a message carries, as [`item`] shows them.
+pub fn items(frame: &Bytes) -> Vec<Value> {
+    let mut message = read(frame);
+    let Value::Array(mut items) = message["transactions"].take() else { return Vec::new() };
+    items.retain(|item| item.as_array().is_some_and(|item| item.len() == 4));
+    items
+}
+
 /// How many transactions a message carries.
 pub fn transactions(frame: &Bytes) -> usize {
-    let message = read(frame);
-    let Some(items) = message["transactions"].as_array() else { return 0 };
-    items.iter().filter(|item| item.as_array().is_some_and(|item| item.len() == 4)).count()
+    items(frame).len()
 }
 
 /// How many transactions one side of a link has sent.

@@ -65,6 +65,8 @@ pub enum Write {
         key: RecordKey,
         fields: Fields,
     },
+    /// What one version of a program writes, or the other, whichever the node runs.
+    Either(Box<[Write; 2]>),
     /// Destroys a record of an application.
     Drop {
         key: RecordKey,
@@ -121,10 +123,8 @@ impl World {
         let mut wanted: Vec<(RecordKey, Name, Value)> = Vec::new();
         let (opens, before) = (self.opens, self.nodes[node].log.entries().len());
         self.draft(node, write, &mut proposal, &mut wanted)?;
-        let unknown = match write {
-            Write::Card { id, .. } => self.unknown(node, &card(*id))?,
-            _ => Vec::new(),
-        };
+        let saved = self.saved(node, write);
+        let unknown = saved.as_ref().map(|saved| self.unknown(node, saved)).transpose()?;
         self.ledger.raising = match write {
             Write::Tally { by } | Write::Several { by, .. } => i64::from(*by),
             _ => 0,
@@ -143,8 +143,8 @@ impl World {
                 return Err(Law::Reference.broken(detail));
             }
         }
-        if let Write::Card { id, .. } = write {
-            self.check_unknown(node, &card(*id), unknown)?;
+        if let Some((saved, unknown)) = saved.zip(unknown) {
+            self.check_unknown(node, &saved, unknown)?;
         }
         Ok(self.nodes[node].log.entries().len() > before)
     }
@@ -235,6 +235,10 @@ impl World {
                 self.save(node, card(id), &fields, proposal)?;
             }
             Write::Save { key, fields } => self.save(node, key, &fields, proposal)?,
+            Write::Either(writes) => {
+                let write = &writes[usize::from(self.nodes[node].version % 2)];
+                self.draft(node, write, proposal, wanted)?;
+            }
             Write::Drop { key } => {
                 if is_alive(&key)? {
                     proposal.destroy(key).unwrap();

@@ -9,6 +9,7 @@ use crate::backend::{Fault, MemoryDisk};
 use crate::encoding::{seal, unseal};
 use crate::log_store::LogStore;
 use crate::recover;
+use crate::state::Bounds;
 use crate::world::{World, contents, todo};
 
 /// From a format 0 with the same rows, every byte of which is the other way round. Twice is once too often.
@@ -69,7 +70,7 @@ fn aged(disk: &MemoryDisk) -> MemoryDisk {
 }
 
 fn open(disk: &MemoryDisk, chain: &Chain) -> Result<LogStore, StoreError> {
-    let shared = recover::open(Arc::new(disk.open()?), usize::MAX, chain)?;
+    let shared = recover::open(Arc::new(disk.open()?), Bounds::default(), chain)?;
     Ok(LogStore { shared: Arc::new(shared) })
 }
 

@@ -2,7 +2,7 @@
 
 use syncro_core::{Author, Commit, NodeId};
 
-use crate::world::{Failure, Law, World, Write};
+use crate::world::{Failure, Law, Sight, World, Write};
 
 /// Whom an engine writes as.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +25,9 @@ impl World {
         let author = Author { node: commit.own.node, epoch: commit.own.epoch };
         let pen = &mut self.nodes[node].pen;
         if pen.author != Some(author) {
+            if pen.is_shared {
+                self.seen.insert(Sight::NewEpoch);
+            }
             *pen = Pen { author: Some(author), ..Pen::default() };
             if !self.ledger.begun.insert(author) {
                 return Err(

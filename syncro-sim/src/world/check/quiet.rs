@@ -1,6 +1,9 @@
 //! Who has nothing to say says nothing.
 
+use bytes::Bytes;
+use rustc_hash::FxHashSet;
 use syncro_core::limits::HEARTBEAT_MS;
+use syncro_core::{Changed, SessionId};
 
 use super::encoding;
 use crate::world::{Failure, Law, World, wire};
@@ -33,6 +36,49 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// From now on nobody may send back what has come in the same session.
+    pub(crate) fn forbid_echoes(&mut self) {
+        for end in self.links.iter_mut().flat_map(|link| &mut link.ends) {
+            end.came = Some(FxHashSet::default());
+        }
+    }
+
+    /// A change has come to a node in a session.
+    pub(crate) fn note_came(&mut self, node: usize, changed: &Changed) {
+        let Some(session) = changed.session else { return };
+        let Some((link, side)) = self.place_of(node, session) else { return };
+        if link.ends[side].came.is_none() {
+            return;
+        }
+        let rest = self.nodes[node].log.entries_from(changed.offset);
+        let Some(entry) = rest.first().filter(|entry| entry.offset == changed.offset) else {
+            return;
+        };
+        let item = wire::item(&entry.transaction).to_string();
+        self.end_of(node, session, |link, side| {
+            link.ends[side].came.get_or_insert_default().insert(item);
+        });
+    }
+
+    /// Whether a message brings nothing back to where it came from.
+    pub(crate) fn check_echo(
+        &self,
+        node: usize,
+        session: SessionId,
+        frame: &Bytes,
+    ) -> Result<(), Failure> {
+        let came =
+            self.place_of(node, session).and_then(|(link, side)| link.ends[side].came.as_ref());
+        let Some(came) = came.filter(|came| !came.is_empty()) else { return Ok(()) };
+        match wire::items(frame).into_iter().find(|item| came.contains(&item.to_string())) {
+            None => Ok(()),
+            Some(item) => {
+                let detail = format!("node {node} sends {item} back in session {}", session.0);
+                Err(Law::Silence.broken(detail))
+            }
+        }
     }
 
     /// Whether peers that have met say nothing new when they meet again.
