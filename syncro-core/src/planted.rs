@@ -46,11 +46,19 @@ pub enum Planted {
     UpdateRevives,
     /// Showing a transaction without the last of its records.
     HalfTransaction,
+    /// Writing on as an author that somebody else writes as, too.
+    ForkIgnored,
+    /// Opening with a clock that knows nothing of the life before.
+    ClockForgotten,
+    /// Sending back to a peer what came from it.
+    EchoesForgotten,
+    /// Letting a snapshot see what was written after it.
+    SnapshotMoves,
 }
 
 impl Planted {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::LineageAlone,
         Self::SecondParked,
         Self::EchoByNode,
@@ -67,6 +75,10 @@ impl Planted {
         Self::TieByArrival,
         Self::UpdateRevives,
         Self::HalfTransaction,
+        Self::ForkIgnored,
+        Self::ClockForgotten,
+        Self::EchoesForgotten,
+        Self::SnapshotMoves,
     ];
 }
 

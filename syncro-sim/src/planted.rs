@@ -32,7 +32,10 @@ fn laws(planted: Planted) -> &'static [Law] {
         Planted::FlushForgotten => &[Law::Durability, Law::Blame],
         Planted::TieByArrival => &[Law::Convergence, Law::Reference],
         Planted::UpdateRevives => &[Law::Reference],
-        Planted::HalfTransaction => &[Law::Atomicity],
+        Planted::HalfTransaction | Planted::SnapshotMoves => &[Law::Atomicity],
+        Planted::ForkIgnored => &[Law::Origin],
+        Planted::ClockForgotten => &[Law::Clocks],
+        Planted::EchoesForgotten => &[Law::Silence],
     }
 }
 

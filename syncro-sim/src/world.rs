@@ -30,6 +30,7 @@ use syncro_core::{
 };
 
 pub use check::{Topology, at, contents, states};
+pub(crate) use check::{check_records, records};
 pub use driver::Fuse;
 pub use failure::{Failure, Law};
 pub use life::Machine;

@@ -61,6 +61,11 @@ impl Own {
         };
         let before = row.as_ref().map_or(Epoch(0), |row| row.epoch);
         let (used, end) = row.map_or((Time::default(), Point::START), |row| (row.clock, row.end));
+        #[cfg(all(feature = "planted", debug_assertions))]
+        let used = match crate::planted::is_planted(crate::planted::Planted::ClockForgotten) {
+            true => Time::default(),
+            false => used,
+        };
         let mut own = Self {
             author: Author { node, epoch: before },
             name: config.name,
@@ -117,6 +122,10 @@ impl Own {
     /// epoch, so that two clones of one machine, and of one seed, mint different ones.
     pub(crate) fn note_fork(&mut self, evidence: &[u8]) -> Option<Event> {
         self.entropy = self.entropy.then(evidence);
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if crate::planted::is_planted(crate::planted::Planted::ForkIgnored) {
+            return None;
+        }
         if std::mem::replace(&mut self.forked, true) {
             return None;
         }

@@ -12,6 +12,8 @@ use syncro_core::{
 };
 use syncro_store::{Backend, Batch, Durability, LogStore, MemoryDisk, Table};
 
+use crate::world::{check_records, records};
+
 /// Where wall clocks start: some day in 2024.
 const WALL_MS: u64 = 1_710_000_000_000;
 
@@ -146,40 +148,24 @@ impl Contents {
                 (entry.offset, bytes, stamp, entry.digest)
             }));
         }
-        let mut records = BTreeMap::new();
-        for model in view.models()? {
-            let mut after = None;
-            loop {
-                let found = view.records(&model, after.as_ref(), 3)?;
-                let Some((last, _)) = found.last() else { break };
-                after = Some(last.clone());
-                records.extend(
-                    found
-                        .into_iter()
-                        .map(|(id, record)| (RecordKey { model: model.clone(), id }, record)),
-                );
-            }
-        }
+        let records = records(view)?;
         Ok(Self { own: view.own()?, peers: view.peers()?, log, records })
     }
 
-    /// Demands that offsets and digests are dense, and that the records are those of the log.
+    /// Demands that offsets and digests are dense, and that the records are what the reference model makes of the log.
     fn assert_follows_from_log(&self, end: Point) {
         let mut at = Point::START;
-        let mut records: BTreeMap<RecordKey, Record> = BTreeMap::new();
+        let mut transactions = Vec::new();
         for (offset, bytes, stamp, digest) in &self.log {
             let read = Transaction::decode(bytes.clone()).unwrap();
             assert_eq!((at.offset, read.stamp()), (*offset, *stamp));
             at = at.then(read.len(), bytes);
             assert_eq!(at.digest, *digest);
-            for scribe in read.scribes() {
-                records.entry(scribe.key.clone()).or_default().merge(&scribe.as_record(*stamp));
-            }
+            transactions.push(read);
         }
         assert_eq!(at, end, "the log ends where the engine says");
         assert_eq!(self.own.as_ref().map(|own| own.end), Some(end));
-        let found = self.records.iter().map(|(key, record)| (key.clone(), (**record).clone()));
-        assert_eq!(found.collect::<BTreeMap<_, _>>(), records);
+        check_records(transactions.iter(), &self.records).unwrap_or_else(|what| panic!("{what}"));
     }
 }
 

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{Encoding, Entry, Record, RecordKey, View};
+use syncro_core::{Encoding, Entry, Record, RecordKey, StoreError, View};
 
 pub(crate) use authors::Pen;
 pub(crate) use clocks::Bounds;
@@ -88,7 +88,7 @@ impl World {
     pub fn check_end(&self) -> Result<(), Failure> {
         self.check_equal()?;
         for node in &self.nodes {
-            check_records(node.log.transactions(), &node.store)?;
+            check_records(node.log.transactions(), &records(&node.store)?)?;
         }
         self.check_tally()?;
         self.check_application()
@@ -131,7 +131,7 @@ pub fn contents(log: &Log) -> BTreeSet<Bytes> {
 }
 
 /// Every record of a view.
-pub(crate) fn records(view: &impl View) -> Result<BTreeMap<RecordKey, Arc<Record>>, Failure> {
+pub(crate) fn records(view: &impl View) -> Result<BTreeMap<RecordKey, Arc<Record>>, StoreError> {
     let mut all = BTreeMap::new();
     for model in view.models()? {
         let mut after = None;

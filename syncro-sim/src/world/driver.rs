@@ -112,6 +112,7 @@ impl World {
                 return Ok(VecDeque::new());
             }
         }
+        self.note_came(node, &events);
         let mut left = sends.len();
         for (session, frame) in sends {
             if self.send(node, session, frame)? && !rooms.contains(&session) {
@@ -136,7 +137,6 @@ impl World {
                 if let Some(saved) = it.watch.see(changed)? {
                     it.saved = saved;
                 }
-                self.note_came(node, changed);
             }
             self.seen.extend(Sight::of(&event));
             self.nodes[node].events.push(event);
@@ -232,10 +232,11 @@ impl World {
         match self.nodes[node].flush() {
             Ok(()) => {
                 let it = &self.nodes[node];
-                self.seen.extend(it.is_full.then(|| match &it.disk {
+                let sight = match &it.disk {
                     Disk::Batches(_) => Sight::FullDisk,
                     Disk::Blocks(_) => Sight::FullSectors,
-                }));
+                };
+                self.seen.extend(it.is_full.then_some(sight));
                 Ok(())
             }
             Err(error) => self.fail_over(node, error),

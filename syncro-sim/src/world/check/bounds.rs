@@ -1,6 +1,7 @@
 //! Memory and messages have limits.
 
 use syncro_core::Commit;
+use syncro_core::limits::TAIL_BYTES_MAX;
 
 use crate::world::node::OVERLAY_BYTES;
 use crate::world::{Failure, Law, World};
@@ -29,6 +30,12 @@ impl World {
             commit.bytes() + ROW_BYTES * (commit.records.len() + scribes.sum::<usize>())
         };
         let it = &mut self.nodes[node];
+        let (tail_bytes, added) = (it.engine.usage().tail_bytes, &commit.entries);
+        let added = added.iter().map(|entry| entry.transaction.bytes().len()).sum::<usize>();
+        if tail_bytes > TAIL_BYTES_MAX.max(added) {
+            let detail = format!("the engine of node {node} keeps {tail_bytes} bytes of its log");
+            return Err(Law::Bounds.broken(detail));
+        }
         it.largest_commit = it.largest_commit.max(cost(commit));
         let unsynced = it.unsynced.iter().map(cost).sum::<usize>();
         let bytes = it.store.syncer().unwritten_bytes();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use syncro_core::limits::HEARTBEAT_MS;
 use syncro_core::{Event, SessionId, Usage};
 
+use super::at;
 use crate::world::{Failure, Law, World};
 
 /// For how long nobody may go unheard before the other side gives him up, in eighths of a heartbeat: two heartbeats,
@@ -64,7 +65,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether a node has what its peer had when it was let in.
+    /// Whether a node has what its peer had when it was let in, and the peer what the node says that it has.
     pub(crate) fn check_caught_up(&self, node: usize, session: SessionId) -> Result<(), Failure> {
         let Some((link, side)) = self.place_of(node, session) else { return Ok(()) };
         let [end, peer] = [&link.ends[side], &link.ends[1 - side]];
@@ -74,7 +75,19 @@ impl World {
         let entries = self.nodes[peer.node].log.entries().iter().take(end.peer_had);
         for entry in entries {
             if !self.nodes[node].log.holds(entry.transaction.bytes()) {
-                let detail = format!("node {node} has caught up without {}", super::at(entry));
+                let detail = format!("node {node} has caught up without {}", at(entry));
+                return Err(Law::Points.broken(detail));
+            }
+        }
+        let mut sessions = self.nodes[node].engine.sessions();
+        let Some(status) = sessions.find(|status| status.session == session) else {
+            return Ok(());
+        };
+        let log = &self.nodes[node].log;
+        let held = log.end().offset - status.outgoing;
+        for entry in log.entries().iter().take_while(|entry| entry.offset < held) {
+            if !self.nodes[peer.node].log.holds(entry.transaction.bytes()) {
+                let detail = format!("node {node} says that {} holds {}", peer.node, at(entry));
                 return Err(Law::Points.broken(detail));
             }
         }

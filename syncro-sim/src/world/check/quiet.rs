@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rustc_hash::FxHashSet;
 use syncro_core::limits::HEARTBEAT_MS;
-use syncro_core::{Changed, SessionId};
+use syncro_core::{Changed, Event, SessionId};
 
 use super::encoding;
 use crate::world::{Failure, Law, World, wire};
@@ -45,21 +45,22 @@ impl World {
         }
     }
 
-    /// A change has come to a node in a session.
-    pub(crate) fn note_came(&mut self, node: usize, changed: &Changed) {
-        let Some(session) = changed.session else { return };
-        let Some((link, side)) = self.place_of(node, session) else { return };
-        if link.ends[side].came.is_none() {
-            return;
+    /// What has come to a node in its sessions.
+    pub(crate) fn note_came(&mut self, node: usize, events: &[Event]) {
+        for event in events {
+            let Event::Changed(Changed { offset, session: Some(session), .. }) = event else {
+                continue;
+            };
+            let place = self.place_of(node, *session);
+            let is_asked = place.is_some_and(|(link, side)| link.ends[side].came.is_some());
+            let rest = self.nodes[node].log.entries_from(*offset);
+            let begins = rest.first().filter(|entry| is_asked && entry.offset == *offset);
+            let Some(entry) = begins else { continue };
+            let item = wire::item(&entry.transaction).to_string();
+            self.end_of(node, *session, |link, side| {
+                link.ends[side].came.get_or_insert_default().insert(item);
+            });
         }
-        let rest = self.nodes[node].log.entries_from(changed.offset);
-        let Some(entry) = rest.first().filter(|entry| entry.offset == changed.offset) else {
-            return;
-        };
-        let item = wire::item(&entry.transaction).to_string();
-        self.end_of(node, session, |link, side| {
-            link.ends[side].came.get_or_insert_default().insert(item);
-        });
     }
 
     /// Whether a message brings nothing back to where it came from.
