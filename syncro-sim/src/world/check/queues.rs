@@ -69,7 +69,7 @@ impl World {
     pub(crate) fn check_caught_up(&self, node: usize, session: SessionId) -> Result<(), Failure> {
         let Some((link, side)) = self.place_of(node, session) else { return Ok(()) };
         let [end, peer] = [&link.ends[side], &link.ends[1 - side]];
-        if !peer.is_open {
+        if !peer.is_open || self.is_hostile {
             return Ok(());
         }
         let entries = self.nodes[peer.node].log.entries().iter().take(end.peer_had);
