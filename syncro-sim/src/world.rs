@@ -19,17 +19,18 @@ mod watch;
 pub mod wire;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::model::Demand;
 use bytes::Bytes;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use syncro_core::limits::ECHO_DELAY_MS;
 use syncro_core::{
     Author, CloseReason, Encoding, Event, Input, NodeId, Now, Point, Role, SessionId, Stamp,
 };
 
-pub use check::{Topology, at, contents, states};
+pub use check::{Topology, at, states};
 pub(crate) use check::{check_records, records};
 pub use driver::Fuse;
 pub use failure::{Failure, Law};
@@ -55,22 +56,38 @@ const ROUNDS_MAX: usize = 32;
 /// More messages than any world of these tests has to say before it is at rest.
 const MESSAGES_MAX: usize = 50_000;
 
+/// What is known of transactions, by their bytes.
+pub type ByBytes<T> = HashMap<Bytes, T, BuildHasherDefault<Beginning>>;
+
+/// Hashes how long something is, and how it begins: transactions begin with their stamps.
+#[derive(Clone, Default)]
+pub struct Beginning(FxHasher);
+
+impl Hasher for Beginning {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(&bytes[..bytes.len().min(64)]);
+        self.0.write_usize(bytes.len());
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+}
+
 /// What happened in a world so far, seen from outside of it.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Every transaction that somebody proposed.
-    pub proposed: FxHashSet<Bytes>,
     /// By the point after it: the point before a transaction in some log, and the transaction.
     pub steps: FxHashMap<Point, (Point, Bytes)>,
-    /// By transaction: the one before it in the log of its author when it was written; several, where halves of
-    /// a cloned machine happened to write the same.
-    pub causes: FxHashMap<Bytes, Vec<Option<Bytes>>>,
+    /// By transaction that somebody wrote: the one before it in the log of its author then; several, where halves
+    /// of a cloned machine happened to write the same.
+    pub causes: ByBytes<Vec<Option<Bytes>>>,
     /// Every stamp that somebody issued.
     pub issued: FxHashSet<Stamp>,
     /// Authors that some engine has begun to write as.
     pub begun: FxHashSet<Author>,
     /// By transaction that raises the tally: what its author has raised it by, all in all.
-    pub totals: FxHashMap<Bytes, i64>,
+    pub totals: ByBytes<i64>,
     /// The raise of the transaction that is being proposed.
     pub raising: i64,
     /// Authors that a snapshot clone made two engines of.

@@ -138,7 +138,7 @@ fn play(nodes: usize, turns: &[Turn], hub: usize) -> Result<(), Failure> {
 fn heal(world: &mut World, hub: usize) -> Result<(), Failure> {
     world.end_faults()?;
     world.cut_all()?;
-    let mut forgotten: BTreeSet<_> = world.ledger.proposed.iter().cloned().collect();
+    let mut forgotten: BTreeSet<_> = world.ledger.causes.keys().cloned().collect();
     forgotten.retain(|it| !world.nodes.iter().any(|node| node.log.holds(it)));
     let (count, hub) = (world.nodes.len(), hub % world.nodes.len());
     let star: Vec<_> = (0..count).filter(|node| *node != hub).map(|node| (node, hub)).collect();

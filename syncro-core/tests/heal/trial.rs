@@ -107,7 +107,7 @@ impl Trial {
             (Copied::SetBack, Some(machine)) => world.set_back(subject, machine)?,
             _ => world.restore(subject)?,
         }
-        let mut forgotten: BTreeSet<_> = world.ledger.proposed.iter().cloned().collect();
+        let mut forgotten: BTreeSet<_> = world.ledger.causes.keys().cloned().collect();
         forgotten.retain(|it| !world.nodes.iter().any(|node| node.log.holds(it)));
         let is_behind = halves.iter().any(|half| {
             let TestNode { engine, log, .. } = &world.nodes[*half];
@@ -159,7 +159,7 @@ pub(super) fn converge(
     route: &[(usize, usize)],
     forgotten: &BTreeSet<Bytes>,
 ) -> Result<(), Failure> {
-    let mut expected: BTreeSet<_> = world.ledger.proposed.iter().cloned().collect();
+    let mut expected: BTreeSet<_> = world.ledger.causes.keys().cloned().collect();
     expected.retain(|transaction| !forgotten.contains(transaction));
     let holds_all = |node: &TestNode| {
         // No log has anything twice.

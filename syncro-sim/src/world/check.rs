@@ -16,18 +16,16 @@ mod quiet;
 mod reference;
 mod upgrades;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use syncro_core::{Encoding, Entry, Record, RecordKey, StoreError, View};
 
 pub(crate) use authors::Pen;
 pub(crate) use clocks::Bounds;
 pub(crate) use reference::check_records;
 
-use super::node::Log;
-use super::{Failure, Law, World, wire};
+use super::{ByBytes, Failure, Law, World, wire};
 
 /// How nodes are connected to heal a world.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +38,8 @@ pub enum Topology {
 impl World {
     /// Ends all faults, lets everybody talk, and demands what must be true then.
     pub fn heal(&mut self, topology: Topology) -> Result<(), Failure> {
-        let held: BTreeSet<Bytes> =
-            self.nodes.iter().flat_map(|node| contents(&node.log)).collect();
+        let all = self.nodes.iter().flat_map(|node| node.log.transactions());
+        let held: ByBytes<()> = all.map(|held| (held.bytes().clone(), ())).collect();
         self.end_faults()?;
         self.check_dead()?;
         self.cut_all()?;
@@ -56,7 +54,7 @@ impl World {
         self.forbid_echoes();
         self.rounds = self.rest()?;
         self.check_queues()?;
-        self.check_equal()?;
+        self.check_same_transactions()?;
         self.check_quiet()?;
         self.check_queues()?;
         for node in 0..self.nodes.len() {
@@ -64,12 +62,11 @@ impl World {
             it.watch.check(&it.store)?;
             self.end_look(node)?;
         }
-        let survived = contents(&self.nodes[0].log);
-        if let Some(lost) = held.iter().find(|held| !survived.contains(*held)) {
+        if let Some(lost) = held.keys().find(|held| !self.nodes[0].log.holds(held)) {
             return Err(Law::Durability.broken(format!("lost by everybody: {lost:02x?}")));
         }
-        self.check_end()?;
         self.check_life_goes_on()?;
+        self.check_end()?;
         self.check_silence()
     }
 
@@ -123,11 +120,6 @@ pub fn at(entry: &Entry) -> String {
 
 fn encoding(number: usize) -> Encoding {
     if number.is_multiple_of(3) { Encoding::Json } else { Encoding::MessagePack }
-}
-
-/// The transactions of a log as a set.
-pub fn contents(log: &Log) -> BTreeSet<Bytes> {
-    log.transactions().map(|transaction| transaction.bytes().clone()).collect()
 }
 
 /// Every record of a view.

@@ -28,6 +28,8 @@ pub struct End {
     pub is_blocked: bool,
     /// Bytes sent since the transport last had room.
     pub queued: usize,
+    /// Up to where the other side is known to hold the node's log durably.
+    pub(crate) receipt: u64,
     /// How many entries the log of the other side had when it was let in here.
     pub(crate) peer_had: usize,
     /// Transactions that came to the node in this session, while anybody asks.
@@ -46,6 +48,7 @@ impl End {
             is_stalled: false,
             is_blocked: false,
             queued: 0,
+            receipt: 0,
             peer_had: 0,
             came: None,
             incoming,

@@ -15,7 +15,7 @@ use crate::disk::Disk;
 use super::check::{Bounds, Pen, at};
 use super::look::Look;
 use super::watch::Watch;
-use super::{Failure, Fuse, Law, WALL_MS};
+use super::{ByBytes, Failure, Fuse, Law, WALL_MS};
 
 /// What stores hold behind their logs at most: so little that checkpoints are usual.
 pub(crate) const OVERLAY_BYTES: usize = 64 << 10;
@@ -74,7 +74,7 @@ pub struct TestNode {
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     entries: Vec<Rc<Entry>>,
-    places: FxHashMap<Bytes, usize>,
+    places: ByBytes<usize>,
     /// By entry: the latest time up to it that the node's clock had to follow.
     followed: Vec<Time>,
     /// How many of the entries are durable.

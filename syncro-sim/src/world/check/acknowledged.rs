@@ -1,27 +1,30 @@
 //! Nothing that was acknowledged is lost.
 
+use syncro_core::SessionId;
+
 use super::at;
-use crate::world::{Failure, Law, World};
+use crate::world::{End, Failure, Law, World};
 
 impl World {
-    /// Whether a peer holds durably what it says that it holds durably.
+    /// Whether a peer holds durably what it says that it holds durably. What it has said before was checked then, and
+    /// is not lost by it since.
     pub(crate) fn check_receipt(
-        &self,
+        &mut self,
         node: usize,
-        session: u64,
+        session: SessionId,
         offset: u64,
     ) -> Result<(), Failure> {
-        if self.is_hostile {
-            return Ok(());
-        }
-        let ends = self.links.iter().map(|link| &link.ends);
-        let Some(ends) = ends.into_iter().find(|ends| ends[0].session.0 == session) else {
+        let ends = self.links.iter_mut().map(|link| &mut link.ends);
+        let is_it = |ends: &&mut [_; 2]| ends.iter().any(|end: &End| end.session == session);
+        let Some(ends) = ends.into_iter().find(is_it).filter(|_| !self.is_hostile) else {
             return Ok(());
         };
-        let peer = if ends[0].node == node { ends[1].node } else { ends[0].node };
-        for entry in self.nodes[node].log.entries() {
-            let is_held = self.nodes[peer].log.holds_durably(entry.transaction.bytes());
-            if entry.offset < offset && !is_held {
+        let side = usize::from(ends[0].node != node);
+        let peer = ends[1 - side].node;
+        let from = std::mem::replace(&mut ends[side].receipt, offset);
+        let entries = self.nodes[node].log.entries_from(from).iter();
+        for entry in entries.take_while(|entry| entry.offset < offset) {
+            if !self.nodes[peer].log.holds_durably(entry.transaction.bytes()) {
                 let detail =
                     format!("node {peer} acknowledged {offset} and has not flushed {}", at(entry));
                 return Err(Law::Durability.broken(detail));

@@ -28,7 +28,7 @@ impl World {
                 Ok(())
             }
             Event::CaughtUp { session, .. } => self.check_caught_up(node, *session),
-            Event::Receipt { session, offset, .. } => self.check_receipt(node, session.0, *offset),
+            Event::Receipt { session, offset, .. } => self.check_receipt(node, *session, *offset),
             _ => Ok(()),
         }
     }

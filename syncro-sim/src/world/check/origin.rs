@@ -28,8 +28,7 @@ impl World {
                 }
                 let cause = it.log.transactions().last().map(|last| last.bytes().clone());
                 self.ledger.causes.entry(bytes.clone()).or_default().push(cause);
-                self.ledger.proposed.insert(bytes.clone());
-            } else if !self.is_hostile && !self.ledger.proposed.contains(&bytes) {
+            } else if !self.is_hostile && !self.ledger.causes.contains_key(&bytes) {
                 return Err(Law::Origin.broken(format!("nobody wrote {}", at(entry))));
             }
             self.ledger.steps.insert(entry.end(), (it.log.end(), bytes));

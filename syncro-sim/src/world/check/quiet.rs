@@ -95,6 +95,6 @@ impl World {
                 }
             }
         }
-        self.check_equal()
+        self.check_same_transactions()
     }
 }
