@@ -26,7 +26,7 @@ use crate::recover;
 use crate::salvage::{Salvaged, salvage};
 use crate::state::Shared;
 
-pub(crate) use work::{Repair, every, whole};
+pub(crate) use work::{Repair, each_page, whole};
 
 /// What a repair found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use syncro_core::{Author, Digest, NodeId, OwnRow, Point, StoreError, Time, Trans
 
 use crate::backend::{Backend, Batch, Durability, Remains, Table};
 use crate::encoding::page::Page;
-use crate::encoding::{key, put, recognise, row, unseal};
+use crate::encoding::{key, put, recognise, row};
 use crate::migrate::Chain;
-use crate::repair::{Repair, Repaired, every, whole};
+use crate::repair::{Repair, Repaired, each_page, whole};
 
 /// Bytes that wait to be written together.
 const WAITING_BYTES: usize = 4 << 20;
@@ -84,12 +84,8 @@ impl Leaf {
     fn of(key: &[u8], content: Bytes) -> Option<Self> {
         let page = Page::new(key::page_offset(key)?, content);
         whole(&page)?;
-        let mut walk = page.walk()?;
-        let before = walk.at().digest;
-        while !walk.is_over() {
-            walk.step()?;
-        }
-        Some(Self { first: page.first(), before, end: walk.at() })
+        let (begins, end) = page.ends()?;
+        Some(Self { first: page.first(), before: begins.digest, end })
     }
 }
 
@@ -216,14 +212,10 @@ fn most(pages: &[Leaf]) -> Vec<Leaf> {
 /// The transactions that a log has twice: in a gap there may be pages of another life, when it had other offsets.
 fn doubles(fresh: &Arc<dyn Backend>) -> Result<HashSet<Bytes>, StoreError> {
     let each = |visit: &mut dyn FnMut(Transaction)| -> Result<(), StoreError> {
-        for rows in every(fresh, Table::Log, &[], None) {
-            for (key, sealed) in &rows? {
-                let content = unseal(Table::Log, key, sealed)?;
-                let page = Page::new(key::page_offset(key).unwrap_or_default(), content);
-                whole(&page).unwrap_or_default().into_iter().for_each(&mut *visit);
-            }
-        }
-        Ok(())
+        each_page(fresh, |_, page| {
+            whole(&page?).unwrap_or_default().into_iter().for_each(&mut *visit);
+            Ok(())
+        })
     };
     // An author's transactions come in the order of their times, but for those of cloned machines.
     let mut last: HashMap<Author, Time> = HashMap::new();

@@ -56,6 +56,16 @@ impl Page {
         Some((cut.end, cut.out.0.into()))
     }
 
+    /// Where in the log it begins, and where it ends; `None` where it is damaged.
+    pub(crate) fn ends(&self) -> Option<(Point, Point)> {
+        let mut walk = self.walk()?;
+        let begins = walk.at();
+        while !walk.is_over() {
+            walk.step()?;
+        }
+        Some((begins, walk.at()))
+    }
+
     /// The transactions, each with its offset, without digests. `None` stands for damage, and is the last.
     pub(crate) fn transactions(&self) -> Option<impl Iterator<Item = Option<(u64, Bytes)>>> {
         let mut rest = In::new(&self.content);
@@ -130,11 +140,8 @@ impl OpenPage {
 
     /// Goes on with the last page of a store; `None` where it is damaged.
     pub(crate) fn resume(page: &Page) -> Option<Self> {
-        let mut walk = page.walk()?;
-        while !walk.is_over() {
-            walk.step()?;
-        }
-        Some(Self { first: page.first, end: walk.at(), out: Out(page.content.to_vec()) })
+        let (_, end) = page.ends()?;
+        Some(Self { first: page.first, end, out: Out(page.content.to_vec()) })
     }
 
     /// Whether a transaction of so many bytes belongs on the next page.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use syncro_core::{Mark, OwnRow, Record, RecordKey, Scribe, Stamp, StoreError, Transaction, View};
 
-use super::work::{every, whole};
+use super::work::{each_page, every, whole};
 use crate::backend::{Backend, Remains, Table};
 use crate::encoding::page::Page;
 use crate::encoding::{key, recognise, record, row, unseal};
@@ -38,36 +38,30 @@ pub(super) struct Places<'a> {
 
 impl Places<'_> {
     pub(super) fn look(&self, is_log_whole: bool) -> Result<Lost, StoreError> {
-        let (found, end) = (self.transactions()?, self.end()?);
+        let (found, end) = self.log()?;
         let is_whole = is_log_whole && found.is_empty() && end <= self.own.end.offset;
         let left = if is_whole { Vec::new() } else { self.records(&found)? };
         Ok(Lost { found, left, end })
     }
 
-    /// A database may have gone back to the commit before the last one, over damage in the last.
-    fn end(&self) -> Result<u64, StoreError> {
-        let mut end = 0;
-        self.each_remaining(Table::Rows, |key, content| {
-            let row = row::read_own(&content).filter(|_| key == key::OWN);
-            let same = |row: &OwnRow| (row.node, row.epoch) == (self.own.node, self.own.epoch);
-            if let Some(row) = row.filter(same) {
-                end = end.max(row.end.offset);
-            }
-        })?;
-        Ok(end)
-    }
-
-    /// The transactions of pages that are not the log's any more, and that it has nowhere.
-    fn transactions(&self) -> Result<Vec<Transaction>, StoreError> {
+    /// The transactions of pages that are not the log's any more, and that it has nowhere; and the furthest that the
+    /// log has gone, for a database may have gone back to the commit before the last one, over damage in the last.
+    fn log(&self) -> Result<(Vec<Transaction>, u64), StoreError> {
         let mut found: HashMap<Bytes, Transaction> = HashMap::new();
-        self.each_remaining(Table::Log, |key, content| {
-            if self.is_in_log(key, &content) {
-                return;
+        let mut end = 0;
+        self.each_remaining(|table, key, content| match table {
+            Table::Log if !self.is_in_log(key, &content) => {
+                let page = key::page_offset(key).map(|at| Page::new(at, content));
+                for transaction in page.and_then(|page| whole(&page)).unwrap_or_default() {
+                    found.insert(transaction.bytes().clone(), transaction);
+                }
             }
-            let page = key::page_offset(key).map(|at| Page::new(at, content));
-            for transaction in page.and_then(|page| whole(&page)).unwrap_or_default() {
-                found.insert(transaction.bytes().clone(), transaction);
+            Table::Rows if key == key::OWN => {
+                let same = |row: &OwnRow| (row.node, row.epoch) == (self.own.node, self.own.epoch);
+                let row = row::read_own(&content).filter(same);
+                end = end.max(row.map_or(0, |row| row.end.offset));
             }
+            _ => {}
         })?;
         if !found.is_empty() {
             self.each_transaction(|transaction| {
@@ -76,7 +70,7 @@ impl Places<'_> {
         }
         let mut found: Vec<Transaction> = found.into_values().collect();
         found.sort_by_key(Transaction::stamp);
-        Ok(found)
+        Ok((found, end))
     }
 
     /// Whether the log has a page, or what has become of it.
@@ -125,9 +119,13 @@ impl Places<'_> {
                 }
             }
         }
-        self.each_remaining(Table::Records, |key, content| {
+        self.each_remaining(|table, key, content| {
             // Of a record in several rows some may be of one moment and some of another.
-            let key = key::read_record(key).filter(|_| content.len() < PIECE_BYTES);
+            let is_whole = table == Table::Records && content.len() < PIECE_BYTES;
+            let key = key::read_record(key).filter(|_| is_whole);
+            if key.is_none() {
+                return;
+            }
             let look = Look::now(self.shared);
             let record = look.reading().and_then(|words| record::read(&content, &words));
             if let (Some(key), Ok(Some(record))) = (key, record) {
@@ -138,29 +136,24 @@ impl Places<'_> {
 
     /// Calls with every transaction of the pages of the log that are whole.
     fn each_transaction(&self, mut visit: impl FnMut(&Transaction)) -> Result<(), StoreError> {
-        for rows in every(self.backend, Table::Log, &[], None) {
-            for (key, sealed) in &rows? {
-                let content = unseal(Table::Log, key, sealed).ok();
-                let page = key::page_offset(key).zip(content).map(|(at, page)| Page::new(at, page));
-                let transactions = page.and_then(|page| whole(&page)).unwrap_or_default();
-                transactions.iter().for_each(&mut visit);
-            }
-        }
-        Ok(())
+        each_page(self.backend, |_, page| {
+            let transactions = page.ok().and_then(|page| whole(&page)).unwrap_or_default();
+            transactions.iter().for_each(&mut visit);
+            Ok(())
+        })
     }
 
-    /// Calls with every row of a table that is found in what is left of the medium.
+    /// Calls with every row that is found in what is left of the medium.
     fn each_remaining(
         &self,
-        wanted: Table,
-        mut visit: impl FnMut(&Bytes, Bytes),
+        mut visit: impl FnMut(Table, &Bytes, Bytes),
     ) -> Result<(), StoreError> {
         let Some(remains) = self.remains else { return Ok(()) };
         remains.each(&mut |key, sealed| {
             let found = recognise(&key, &sealed);
             let is_ours = found.is_some();
-            if let Some((_, content)) = found.filter(|(table, _)| *table == wanted) {
-                visit(&key, content);
+            if let Some((table, content)) = found {
+                visit(table, &key, content);
             }
             Ok(is_ours)
         })

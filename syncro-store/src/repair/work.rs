@@ -11,7 +11,7 @@ use super::lost::{Lost, Places};
 use crate::backend::{Backend, Batch, Durability, Remains, Table};
 use crate::encoding::page::{OpenPage, Page};
 use crate::encoding::row::Format;
-use crate::encoding::{FORMAT_VERSION, key, put, row, unseal};
+use crate::encoding::{FORMAT_VERSION, damaged, key, put, row, unseal};
 use crate::migrate::{Chain, Damaged};
 use crate::recover;
 use crate::rows;
@@ -126,22 +126,14 @@ impl Repair {
 
     /// Whether the log goes from its beginning to its end without a gap.
     fn is_log_whole(&self) -> Result<bool, StoreError> {
-        let mut at = Point::START;
-        for rows in every(&self.backend, Table::Log, &[], None) {
-            for (key, sealed) in &rows? {
-                let content = unseal(Table::Log, key, sealed).ok();
-                let page = key::page_offset(key).zip(content).map(|(at, page)| Page::new(at, page));
-                let Some(page) = page.filter(|page| whole(page).is_some()) else {
-                    return Ok(false);
-                };
-                let (begins, ends) = (page.walk().map(|walk| walk.at()), OpenPage::resume(&page));
-                if begins != Some(at) {
-                    return Ok(false);
-                }
-                at = ends.map_or(at, |page| page.end());
-            }
-        }
-        Ok(self.old_end == Some(at))
+        let mut at = Some(Point::START);
+        each_page(&self.backend, |_, page| {
+            let page = page.ok().filter(|page| whole(page).is_some());
+            let next = page.and_then(|page| page.ends()).filter(|(begins, _)| Some(*begins) == at);
+            at = next.map(|(_, ends)| ends);
+            Ok(())
+        })?;
+        Ok(at.is_some() && self.old_end == at)
     }
 
     /// Appends what the log does not have.
@@ -167,14 +159,7 @@ impl Repair {
 
     /// Closes the gaps of the log. Each step is one batch, so that nothing is lost or doubled in between.
     fn log(&mut self) -> Result<(), StoreError> {
-        for rows in every(&self.backend.clone(), Table::Log, &[], None) {
-            for (key, sealed) in &rows? {
-                let whole = unseal(Table::Log, key, sealed).ok();
-                let page = key::page_offset(key).zip(whole).map(|(at, page)| Page::new(at, page));
-                self.page(key, page.as_ref())?;
-            }
-        }
-        Ok(())
+        each_page(&self.backend.clone(), |key, page| self.page(key, page.ok().as_ref()))
     }
 
     /// Takes the next page of the old log over.
@@ -281,6 +266,21 @@ impl Repair {
 pub(crate) fn whole(page: &Page) -> Option<Vec<Transaction>> {
     let transactions = page.transactions()?;
     transactions.map(|it| it.and_then(|(_, bytes)| Transaction::decode(bytes).ok())).collect()
+}
+
+/// Calls with the key of every page of the log, and the page, or why it cannot be one.
+pub(crate) fn each_page(
+    backend: &Arc<dyn Backend>,
+    mut visit: impl FnMut(&Bytes, Result<Page, StoreError>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    for rows in every(backend, Table::Log, &[], None) {
+        for (key, sealed) in &rows? {
+            let first = key::page_offset(key).ok_or_else(|| damaged(Table::Log, key));
+            let content = unseal(Table::Log, key, sealed);
+            visit(key, first.and_then(|first| Ok(Page::new(first, content?))))?;
+        }
+    }
+    Ok(())
 }
 
 /// All rows of a range, under their checksums.

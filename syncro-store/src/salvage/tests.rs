@@ -5,6 +5,7 @@ use syncro_core::{Name, View};
 
 use super::*;
 use crate::backend::{MemoryDisk, Visit};
+use crate::encoding::unseal;
 use crate::log_store::LogStore;
 use crate::migrate::CHAIN;
 use crate::world::World;
