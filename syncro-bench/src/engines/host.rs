@@ -1,0 +1,228 @@
+//! Syncro below its handle: engine and store on one thread, and messages handed over in memory.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use syncro_core::{
+    Config, Edit, Effects, Encoded, Encoding, Engine, Event, Fields, FieldsWriter, Input, Name,
+    NodeId, Now, Proposal, RecordId, RecordKey, Role, ScribeModel, SessionId, Store,
+};
+use syncro_store::{LogStore, LogStoreBuilder, Redb};
+
+use super::syncro::contents;
+use crate::workload::{self, Change, Contents, Todo};
+
+/// Bytes before each frame on a stream.
+const PREFIX_BYTES: usize = 4;
+
+/// Received bytes after which a host syncs its store and acknowledges: half of what a peer may send ahead.
+const SYNC_BYTES: usize = 2 << 20;
+
+/// 2026-01-01.
+const WALL_MS: u64 = 1_767_225_600_000;
+
+/// A node driven by hand.
+pub struct Host {
+    pub engine: Engine,
+    pub store: LogStore,
+    started: Instant,
+    /// The sequence of the last commit that is not synced, and whether it has anything of the log.
+    applied: Option<u64>,
+    has_entries: bool,
+    received_bytes: usize,
+    /// Up to where the peer has confirmed that it holds this log durably.
+    receipt: u64,
+}
+
+impl Host {
+    /// Opens a node in a file, over redb.
+    pub fn open(path: &Path, name: &str) -> Self {
+        Self::open_with(LogStore::builder(), path, name)
+    }
+
+    pub fn open_with(builder: LogStoreBuilder, path: &Path, name: &str) -> Self {
+        let mut store = builder.open(Redb::open(path).unwrap()).unwrap();
+        let started = Instant::now();
+        let config = Config {
+            node: Some(NodeId::named(name)),
+            name: Some(Name::new(name).unwrap()),
+            seed: std::array::from_fn(|_| fastrand::u8(..)),
+        };
+        let (engine, effects) = Engine::open(now(started), config, &store).unwrap();
+        store.apply(&effects.commit.expect("an epoch begins")).unwrap();
+        store.sync().unwrap();
+        Self {
+            engine,
+            store,
+            started,
+            applied: None,
+            has_entries: false,
+            received_bytes: 0,
+            receipt: 0,
+        }
+    }
+
+    /// One change, in one transaction.
+    pub fn apply(&mut self, change: &Change) {
+        self.input(Input::Propose(proposal(change)));
+    }
+
+    /// Makes everything durable. Without a session nobody is told.
+    pub fn sync(&mut self) -> Effects {
+        self.received_bytes = 0;
+        let Some(through) = self.applied.take() else { return Effects::default() };
+        self.has_entries = false;
+        self.store.sync().unwrap();
+        self.input(Input::Synced { through })
+    }
+
+    /// Writes records and indexes behind the log.
+    pub fn checkpoint(&mut self) {
+        let _ = self.sync();
+        self.store.syncer().checkpoint().unwrap();
+    }
+
+    pub fn contents(&self) -> Contents {
+        contents(&self.store.reader().snapshot())
+    }
+
+    fn input(&mut self, input: Input) -> Effects {
+        let now = now(self.started);
+        let mut effects = self.engine.handle(now, input, &self.store).unwrap();
+        if let Some(commit) = effects.commit.take() {
+            self.store.apply(&commit).unwrap();
+            self.applied = Some(commit.sequence);
+            self.has_entries |= !commit.entries.is_empty();
+        }
+        for event in &effects.events {
+            match event {
+                Event::Receipt { offset, .. } => self.receipt = *offset,
+                Event::Closed { reason, .. } => {
+                    assert_eq!(*reason, syncro_core::CloseReason::Done);
+                }
+                _ => {}
+            }
+        }
+        effects
+    }
+}
+
+/// A session between two hosts, until each holds durably what the other has, and knows so.
+///
+/// Returns the bytes of all messages, with their length prefixes. Afterwards the session is closed; what is
+/// said then is not counted. What waits for a timer waits.
+pub fn sync(first: &mut Host, second: &mut Host) -> u64 {
+    let session = SessionId(first.started.elapsed().as_nanos() as u64);
+    let mut link = Link { session, hosts: [first, second], inboxes: Default::default(), bytes: 0 };
+    link.hosts.iter_mut().for_each(|host| host.receipt = 0);
+    link.input(1, Input::Open { session, role: Role::Accept });
+    link.input(0, Input::Open { session, role: Role::Dial(Encoding::MessagePack) });
+    loop {
+        while link.deliver(0) | link.deliver(1) {}
+        if link.sync(0) | link.sync(1) {
+            continue;
+        }
+        if link.is_done() {
+            break;
+        }
+        // Only a timer is left: what is sent with some delay.
+        std::thread::sleep(Duration::from_micros(50));
+        link.input(0, Input::Tick);
+        link.input(1, Input::Tick);
+        assert!(link.hosts[0].started.elapsed().as_secs() < 3600, "the hosts do not converge");
+    }
+    let bytes = link.bytes;
+    for host in [first, second] {
+        let _ = host.input(Input::Lost { session });
+    }
+    bytes
+}
+
+struct Link<'a> {
+    session: SessionId,
+    hosts: [&'a mut Host; 2],
+    inboxes: [VecDeque<Bytes>; 2],
+    bytes: u64,
+}
+
+impl Link<'_> {
+    fn input(&mut self, at: usize, input: Input) {
+        let effects = self.hosts[at].input(input);
+        self.carry_out(at, effects);
+    }
+
+    fn carry_out(&mut self, at: usize, effects: Effects) {
+        assert!(effects.closes.is_empty(), "{:?}", effects.closes);
+        let has_sent = !effects.sends.is_empty();
+        for (_, frame) in effects.sends {
+            self.bytes += (frame.len() + PREFIX_BYTES) as u64;
+            self.inboxes[1 - at].push_back(frame);
+        }
+        if has_sent {
+            self.input(at, Input::Room { session: self.session });
+        }
+    }
+
+    /// Delivers the oldest message, and syncs when much has come. Returns whether there was one.
+    fn deliver(&mut self, at: usize) -> bool {
+        let Some(frame) = self.inboxes[at].pop_front() else { return false };
+        self.hosts[at].received_bytes += frame.len();
+        self.input(at, Input::Receive { session: self.session, frame });
+        if self.hosts[at].received_bytes >= SYNC_BYTES {
+            self.sync(at);
+        }
+        true
+    }
+
+    /// Syncs if any transaction is not durable; a sync point that moved can wait for the next time.
+    fn sync(&mut self, at: usize) -> bool {
+        if !self.hosts[at].has_entries {
+            return false;
+        }
+        let effects = self.hosts[at].sync();
+        self.carry_out(at, effects);
+        true
+    }
+
+    /// Whether each side knows that the other holds everything, and nobody has anything to say.
+    fn is_done(&self) -> bool {
+        let knows = |host: &Host| {
+            let mut sessions = host.engine.sessions();
+            sessions.any(|it| it.session == self.session && it.incoming == 0 && it.outgoing == 0)
+        };
+        self.inboxes.iter().all(VecDeque::is_empty) && self.hosts.iter().all(|host| knows(host))
+    }
+}
+
+fn now(started: Instant) -> Now {
+    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or_default();
+    Now { wall_ms: WALL_MS + ms, monotonic_ms: ms }
+}
+
+/// The transaction of a change, as the handle would make it.
+pub fn proposal(change: &Change) -> Proposal {
+    let key = |id: &str| RecordKey {
+        model: Name::new(Todo::MODEL).unwrap(),
+        id: RecordId::text(id).unwrap(),
+    };
+    let mut proposal = Proposal::default();
+    match change {
+        Change::Create(todo) => {
+            let fields: Fields = FieldsWriter::fields_of(todo).unwrap();
+            proposal.create(key(&todo.id), &fields).unwrap();
+        }
+        Change::Update(id, edit) => {
+            let (field, value) = match edit {
+                workload::Edit::Title(title) => ("title", Encoded::of(title)),
+                workload::Edit::Priority(priority) => ("priority", Encoded::of(priority)),
+                workload::Edit::Updated(updated) => ("updated", Encoded::of(updated)),
+            };
+            let edit = Edit::value(Name::new(field).unwrap(), value.unwrap());
+            proposal.update(key(id), vec![edit]).unwrap();
+        }
+        Change::Destroy(id) => proposal.destroy(key(id)).unwrap(),
+    }
+    proposal
+}

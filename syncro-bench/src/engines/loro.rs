@@ -1,0 +1,128 @@
+//! loro: `get_map` and `insert_container`, version vector and `export` of updates.
+
+use ::loro::{Container, ExportMode, LoroDoc, LoroMap, LoroValue, ValueOrContainer, VersionVector};
+
+use super::{Document, Exchange};
+use crate::workload::{Change, Contents, Edit, Todo};
+
+pub struct Loro {
+    doc: LoroDoc,
+    todos: LoroMap,
+    /// What was exported last.
+    exported: VersionVector,
+}
+
+impl Document for Loro {
+    type Link = ();
+
+    fn new(_: bool) -> Self {
+        Self::of(LoroDoc::new())
+    }
+
+    fn load(bytes: &[u8]) -> Self {
+        let doc = LoroDoc::new();
+        doc.import(bytes).unwrap();
+        Self::of(doc)
+    }
+
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Create(todo) => {
+                let map = self.todos.insert_container(&todo.id, LoroMap::new()).unwrap();
+                map.insert("title", todo.title.as_str()).unwrap();
+                map.insert("done", todo.done).unwrap();
+                map.insert("priority", todo.priority).unwrap();
+                map.insert("updated", todo.updated).unwrap();
+            }
+            Change::Update(id, edit) => {
+                let map = self.map(id).expect("the record is there");
+                match edit {
+                    Edit::Title(title) => map.insert("title", title.as_str()),
+                    Edit::Priority(priority) => map.insert("priority", *priority),
+                    Edit::Updated(updated) => map.insert("updated", *updated),
+                }
+                .unwrap();
+            }
+            Change::Destroy(id) => self.todos.delete(id).unwrap(),
+        }
+        self.doc.commit();
+    }
+
+    fn take_update(&mut self) -> Vec<u8> {
+        let update = self.doc.export(ExportMode::updates(&self.exported)).unwrap();
+        self.exported = self.doc.oplog_vv();
+        update
+    }
+
+    fn receive(&mut self, update: &[u8]) {
+        self.doc.import(update).unwrap();
+    }
+
+    fn sync(first: &mut Self, second: &mut Self, (): &mut (), is_mutual: bool) -> Exchange {
+        let mut exchange = Exchange::default();
+        exchange.received[1] = pull(second, first, &mut exchange.bytes);
+        if is_mutual {
+            exchange.received[0] = pull(first, second, &mut exchange.bytes);
+        }
+        exchange
+    }
+
+    fn compact(&mut self) -> Vec<u8> {
+        self.doc.export(ExportMode::Snapshot).unwrap()
+    }
+
+    fn get(&self, id: &str) -> Option<Todo> {
+        Some(todo(id, &self.map(id)?))
+    }
+
+    fn contents(&self) -> Contents {
+        let mut contents = Contents::default();
+        for id in self.todos.keys() {
+            contents.add(&self.get(&id).expect("the record is there"));
+        }
+        contents
+    }
+}
+
+impl Loro {
+    fn of(doc: LoroDoc) -> Self {
+        let todos = doc.get_map("todos");
+        let exported = doc.oplog_vv();
+        Self { doc, todos, exported }
+    }
+
+    fn map(&self, id: &str) -> Option<LoroMap> {
+        match self.todos.get(id)? {
+            ValueOrContainer::Container(Container::Map(map)) => Some(map),
+            _ => None,
+        }
+    }
+}
+
+/// One takes in what it lacks of another; returns it.
+fn pull(to: &mut Loro, from: &mut Loro, bytes: &mut u64) -> Vec<u8> {
+    let known = to.doc.oplog_vv().encode();
+    let known_there = VersionVector::decode(&known).unwrap();
+    let update = from.doc.export(ExportMode::updates(&known_there)).unwrap();
+    to.doc.import(&update).unwrap();
+    *bytes += (known.len() + update.len()) as u64;
+    update
+}
+
+fn todo(id: &str, map: &LoroMap) -> Todo {
+    let value = |name: &str| match map.get(name) {
+        Some(ValueOrContainer::Value(value)) => value,
+        _ => panic!("{name} of {id} is missing"),
+    };
+    let number = |name: &str| match value(name) {
+        LoroValue::I64(number) => number,
+        other => panic!("{name} of {id} is {other:?}"),
+    };
+    Todo {
+        id: id.to_owned(),
+        title: value("title").as_string().unwrap().to_string(),
+        done: *value("done").as_bool().unwrap(),
+        priority: number("priority"),
+        updated: number("updated"),
+    }
+}

@@ -1,0 +1,149 @@
+//! What Syncro does in a second, beside what others do: see `docs/performance.md`.
+
+mod cases;
+mod engines;
+mod measure;
+mod report;
+mod workload;
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use cases::{FAMILIES, Family, Setting};
+use engines::Peer;
+use measure::{Sample, median};
+use report::Measured;
+
+const HELP: &str = "\
+syncro-bench: one workload, for Syncro and its peers, in one run
+
+  --case C         only this case; may be given several times
+  --n N            records (100000); some cases take a fixed part or a multiple of them
+  --peers A,B      only these: syncro, automerge, loro, yrs, limit
+  --repetitions R  of each case; the median counts
+  --json           lines of JSON in place of a table
+  --list           the names of all cases";
+
+struct Options {
+    cases: Vec<String>,
+    n: usize,
+    peers: Vec<Peer>,
+    repetitions: Option<usize>,
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match parse(&args) {
+        Ok(Some(options)) => {
+            run(&options);
+            ExitCode::SUCCESS
+        }
+        Ok(None) => ExitCode::SUCCESS,
+        Err(misuse) => {
+            eprintln!("{misuse}\n\n{HELP}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(args: &[String]) -> Result<Option<Options>, String> {
+    let mut options = Options {
+        cases: Vec::new(),
+        n: 100_000,
+        peers: Peer::ALL.to_vec(),
+        repetitions: None,
+        json: false,
+    };
+    let mut args = args.iter().map(String::as_str);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("`{arg}` takes a value"));
+        let number = |text: &str| {
+            text.replace('_', "").parse().map_err(|_| format!("`{text}` is no number"))
+        };
+        match arg {
+            "--case" => {
+                let name = value()?;
+                let mut cases = FAMILIES.iter().flat_map(|family| family.cases);
+                if cases.all(|case| case.name != name) {
+                    return Err(format!("there is no case `{name}`"));
+                }
+                options.cases.push(name.to_owned());
+            }
+            "--n" => options.n = number(value()?)?,
+            "--repetitions" => options.repetitions = Some(number(value()?)?),
+            "--peers" => {
+                let named = value()?.split(',').map(|name| {
+                    Peer::named(name).ok_or_else(|| format!("there is no peer `{name}`"))
+                });
+                options.peers = named.collect::<Result<_, _>>()?;
+            }
+            "--json" => options.json = true,
+            "--list" => {
+                for case in FAMILIES.iter().flat_map(|family| family.cases) {
+                    println!("{}", case.name);
+                }
+                return Ok(None);
+            }
+            "--help" => {
+                println!("{HELP}");
+                return Ok(None);
+            }
+            _ => return Err(format!("`{arg}` is not understood")),
+        }
+    }
+    Ok(Some(options))
+}
+
+fn run(options: &Options) {
+    if !options.json {
+        println!("{}\n{}", report::head(), report::rule());
+    }
+    for family in FAMILIES {
+        for measured in measure_family(family, options) {
+            if options.json {
+                print!("{}", measured.json());
+            } else {
+                println!("{}", report::line(&measured));
+            }
+        }
+    }
+}
+
+/// Runs every repetition of every peer, each time in another order: what one leaves on the heap slows the next.
+fn measure_family(family: &Family, options: &Options) -> Vec<Measured> {
+    let is_wanted =
+        |name: &str| options.cases.is_empty() || options.cases.iter().any(|it| it == name);
+    let wanted: Vec<_> = family.cases.iter().filter(|case| is_wanted(case.name)).collect();
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let peers: Vec<Peer> =
+        family.peers.iter().copied().filter(|peer| options.peers.contains(peer)).collect();
+    let mut samples: HashMap<(&str, &str), Vec<Sample>> = HashMap::new();
+    for repetition in 0..options.repetitions.unwrap_or(family.repetitions) {
+        for turn in 0..peers.len() {
+            let peer = peers[(turn + repetition) % peers.len()];
+            let dir = tempfile::tempdir().unwrap();
+            let setting = Setting {
+                n: options.n,
+                dir: dir.path().to_owned(),
+                wanted: wanted.iter().map(|case| case.name).collect(),
+            };
+            for (case, sample) in (family.run)(peer, &setting) {
+                samples.entry((case, peer.name())).or_default().push(sample);
+            }
+        }
+    }
+    let measured = wanted.into_iter().map(|case| {
+        let of = |peer: &Peer| {
+            let taken = samples.remove(&(case.name, peer.name())).unwrap_or_default();
+            Some((*peer, median(taken)?))
+        };
+        Measured { case: *case, n: options.n, samples: peers.iter().filter_map(of).collect() }
+    });
+    // `of` takes samples out, case by case.
+    let mut all = Vec::new();
+    measured.for_each(|one| all.push(one));
+    all
+}
