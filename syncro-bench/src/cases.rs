@@ -2,6 +2,8 @@
 
 pub mod durable;
 pub mod local;
+pub mod rest;
+pub mod sync;
 
 use std::path::{Path, PathBuf};
 
@@ -80,8 +82,22 @@ impl Setting {
 }
 
 /// Every family, in the order in which they are run and shown.
-pub const FAMILIES: &[Family] =
-    &[local::W1, local::U1, durable::EACH, durable::HUNDRED, durable::THOUSAND, durable::SUSTAINED];
+pub const FAMILIES: &[Family] = &[
+    local::W1,
+    local::U1,
+    durable::EACH,
+    durable::HUNDRED,
+    durable::THOUSAND,
+    durable::SUSTAINED,
+    sync::COLD,
+    sync::FEW,
+    sync::FEW_OF_FEWER,
+    sync::FEW_OF_MANY,
+    sync::BOTH,
+    rest::O1,
+    rest::M1,
+    rest::L1,
+];
 
 const fn case(name: &'static str, metric: Metric, goal: Goal) -> Case {
     Case { name, metric, goal }

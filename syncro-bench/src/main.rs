@@ -34,6 +34,11 @@ struct Options {
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("--child", rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest))
+    {
+        cases::rest::child(rest);
+        return ExitCode::SUCCESS;
+    }
     match parse(&args) {
         Ok(Some(options)) => {
             run(&options);

@@ -62,7 +62,7 @@ impl Document for Automerge {
         self.doc.load_incremental(update).unwrap();
     }
 
-    fn sync(first: &mut Self, second: &mut Self, link: &mut Link, _: bool) -> Exchange {
+    fn sync(first: &mut Self, second: &mut Self, link: &mut Link, is_mutual: bool) -> Exchange {
         let mut states = match &link.0 {
             Some(saved) => saved.each_ref().map(|state| State::decode(state).unwrap()),
             None => [State::new(), State::new()],
@@ -77,7 +77,8 @@ impl Document for Automerge {
             }
         }
         link.0 = Some(states.map(|state| state.encode()));
-        let received = [first, second].map(|side| side.doc.save_incremental());
+        let at_first = if is_mutual { first.doc.save_incremental() } else { Vec::new() };
+        let received = [at_first, second.doc.save_incremental()];
         Exchange { bytes, received }
     }
 

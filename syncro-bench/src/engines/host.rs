@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use syncro_core::{
-    Config, Edit, Effects, Encoded, Encoding, Engine, Event, Fields, FieldsWriter, Input, Name,
-    NodeId, Now, Proposal, RecordId, RecordKey, Role, ScribeModel, SessionId, Store,
+    CloseReason, Config, Edit, Effects, Encoded, Encoding, Engine, Event, Fields, FieldsWriter,
+    Input, Name, NodeId, Now, Proposal, RecordId, RecordKey, Role, ScribeModel, SessionId, Store,
 };
 use syncro_store::{LogStore, LogStoreBuilder, Redb};
 
@@ -99,8 +99,8 @@ impl Host {
         for event in &effects.events {
             match event {
                 Event::Receipt { offset, .. } => self.receipt = *offset,
-                Event::Closed { reason, .. } => {
-                    assert_eq!(*reason, syncro_core::CloseReason::Done);
+                Event::Closed { reason, detail, .. } => {
+                    assert_eq!(*reason, CloseReason::Lost, "{detail}");
                 }
                 _ => {}
             }
