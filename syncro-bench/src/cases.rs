@@ -1,6 +1,8 @@
 //! The cases: what is timed, who takes part, and what Syncro is to reach.
 
 pub mod durable;
+pub mod fanout;
+pub mod live;
 pub mod local;
 pub mod rest;
 pub mod sync;
@@ -97,6 +99,8 @@ pub const FAMILIES: &[Family] = &[
     rest::O1,
     rest::M1,
     rest::L1,
+    live::P1,
+    fanout::FANOUT,
 ];
 
 const fn case(name: &'static str, metric: Metric, goal: Goal) -> Case {

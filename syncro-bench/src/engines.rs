@@ -8,6 +8,7 @@ pub mod yrs;
 
 use std::fs::File;
 use std::io::Write;
+use std::iter;
 use std::path::Path;
 
 use crate::workload::{Change, Contents, Todo};
@@ -92,7 +93,23 @@ pub trait Document: Sized {
     fn contents(&self) -> Contents;
 }
 
-/// A file to which updates are appended: length, then bytes.
+/// Appends a piece of bytes after its length.
+pub fn push_piece(pieces: &mut Vec<u8>, piece: &[u8]) {
+    pieces.extend_from_slice(&(piece.len() as u32).to_le_bytes());
+    pieces.extend_from_slice(piece);
+}
+
+/// The pieces of what [`push_piece`] made.
+pub fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    iter::from_fn(move || {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let (piece, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        bytes = rest;
+        Some(piece)
+    })
+}
+
+/// A file to which updates are appended.
 pub struct Journal {
     file: File,
     pending: Vec<u8>,
@@ -105,7 +122,6 @@ impl Journal {
     }
 
     pub fn push(&mut self, update: &[u8]) {
-        self.pending.extend_from_slice(&(update.len() as u32).to_le_bytes());
         self.pending.extend_from_slice(update);
     }
 

@@ -1,22 +1,37 @@
-//! loro: `get_map` and `insert_container`, version vector and `export` of updates.
+//! loro: `get_map` and `insert_container`, `subscribe_local_update`, version vector and `export` of updates.
 
-use ::loro::{Container, ExportMode, LoroDoc, LoroMap, LoroValue, ValueOrContainer, VersionVector};
+use std::mem;
+use std::sync::{Arc, Mutex};
 
-use super::{Document, Exchange};
+use ::loro::{
+    Container, ExportMode, LoroDoc, LoroMap, LoroValue, Subscription, ValueOrContainer,
+    VersionVector,
+};
+
+use super::{Document, Exchange, pieces, push_piece};
 use crate::workload::{Change, Contents, Edit, Todo};
 
 pub struct Loro {
     doc: LoroDoc,
     todos: LoroMap,
-    /// What was exported last.
-    exported: VersionVector,
+    updates: Arc<Mutex<Vec<u8>>>,
+    /// Records as long as it lives.
+    _recording: Option<Subscription>,
 }
 
 impl Document for Loro {
     type Link = ();
 
-    fn new(_: bool) -> Self {
-        Self::of(LoroDoc::new())
+    fn new(is_recording: bool) -> Self {
+        let mut this = Self::of(LoroDoc::new());
+        if is_recording {
+            let updates = this.updates.clone();
+            this._recording = Some(this.doc.subscribe_local_update(Box::new(move |update| {
+                push_piece(&mut updates.lock().unwrap(), update);
+                true
+            })));
+        }
+        this
     }
 
     fn load(bytes: &[u8]) -> Self {
@@ -49,13 +64,11 @@ impl Document for Loro {
     }
 
     fn take_update(&mut self) -> Vec<u8> {
-        let update = self.doc.export(ExportMode::updates(&self.exported)).unwrap();
-        self.exported = self.doc.oplog_vv();
-        update
+        mem::take(&mut self.updates.lock().unwrap())
     }
 
     fn receive(&mut self, update: &[u8]) {
-        self.doc.import(update).unwrap();
+        pieces(update).for_each(|one| drop(self.doc.import(one).unwrap()));
     }
 
     fn sync(first: &mut Self, second: &mut Self, (): &mut (), is_mutual: bool) -> Exchange {
@@ -87,8 +100,7 @@ impl Document for Loro {
 impl Loro {
     fn of(doc: LoroDoc) -> Self {
         let todos = doc.get_map("todos");
-        let exported = doc.oplog_vv();
-        Self { doc, todos, exported }
+        Self { doc, todos, updates: Arc::default(), _recording: None }
     }
 
     fn map(&self, id: &str) -> Option<LoroMap> {

@@ -8,7 +8,7 @@ use yrs::updates::decoder::Decode;
 use yrs::updates::encoder::Encode;
 use yrs::{Any, Doc, Map, MapPrelim, MapRef, Out, ReadTxn, StateVector, Transact, Update};
 
-use super::{Document, Exchange};
+use super::{Document, Exchange, pieces, push_piece};
 use crate::workload::{Change, Contents, Edit, Todo};
 
 pub struct Yrs {
@@ -27,9 +27,7 @@ impl Document for Yrs {
         if is_recording {
             let updates = updates.clone();
             let record = move |_: &yrs::TransactionMut, event: &yrs::UpdateEvent| {
-                let mut updates = updates.lock().unwrap();
-                updates.extend_from_slice(&(event.update.len() as u32).to_le_bytes());
-                updates.extend_from_slice(&event.update);
+                push_piece(&mut updates.lock().unwrap(), &event.update);
             };
             doc.observe_update_v1("record", record).unwrap();
         }
@@ -74,12 +72,8 @@ impl Document for Yrs {
         mem::take(&mut self.updates.lock().unwrap())
     }
 
-    fn receive(&mut self, mut update: &[u8]) {
-        while let Some((length, rest)) = update.split_first_chunk() {
-            let (one, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
-            self.apply_update(one);
-            update = rest;
-        }
+    fn receive(&mut self, update: &[u8]) {
+        pieces(update).for_each(|one| self.apply_update(one));
     }
 
     fn sync(first: &mut Self, second: &mut Self, (): &mut (), is_mutual: bool) -> Exchange {
