@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Family, Goal, Metric, SEED, Samples, Setting, case};
 use crate::engines::automerge::Automerge;
-use crate::engines::host::{self, Host};
+use crate::engines::host::{Host, Link};
 use crate::engines::loro::Loro;
 use crate::engines::yrs::Yrs;
 use crate::engines::{Document, Journal, Peer};
@@ -80,7 +80,9 @@ fn cold_syncro(setting: &Setting, changes: &[Change], contents: Contents) -> Sam
     changes.iter().for_each(|change| first.apply(change));
     first.checkpoint();
     let mut second = Host::open(&setting.path("second.redb"), "second");
-    let (mut durable, bytes) = Sample::of(changes.len(), || host::sync(&mut first, &mut second));
+    let mut link = Link::new(&mut first, &mut second);
+    let (mut durable, bytes) = Sample::of(changes.len(), || link.sync());
+    link.close();
     let (behind, ()) = Sample::of(changes.len(), || second.checkpoint());
     durable.bytes = bytes;
     let mut records = durable;
@@ -123,18 +125,27 @@ fn few_syncro(setting: &Setting, creates: &[Change], workload: &mut Workload) ->
     creates.iter().for_each(|change| first.apply(change));
     first.checkpoint();
     let mut second = Host::open(&setting.path("second.redb"), "second");
-    host::sync(&mut first, &mut second);
+    meet(&mut first, &mut second);
     second.checkpoint();
     let samples = iter::repeat_with(|| {
         workload.updates(CHANGES).iter().for_each(|change| first.apply(change));
         // The changes are durable where they were made before anybody is told.
         let _ = first.sync();
-        let (mut sample, bytes) = Sample::of(1, || host::sync(&mut first, &mut second));
+        let mut link = Link::new(&mut first, &mut second);
+        let (mut sample, bytes) = Sample::of(1, || link.sync());
+        link.close();
         sample.bytes = bytes;
         assert_eq!([first.contents(), second.contents()], [workload.contents(); 2]);
         sample
     });
     median(samples.take(ROUNDS).collect()).expect("there are rounds")
+}
+
+/// A session before anything is timed.
+fn meet(first: &mut Host, second: &mut Host) {
+    let mut link = Link::new(first, second);
+    link.sync();
+    link.close();
 }
 
 fn few_document<D: Document>(
@@ -211,13 +222,15 @@ fn both_syncro(setting: &Setting, apart: &Apart) -> Sample {
     let mut first = Host::open(&path("first.redb"), "first");
     apart.creates.iter().for_each(|change| first.apply(change));
     let mut second = Host::open(&path("second.redb"), "second");
-    host::sync(&mut first, &mut second);
+    meet(&mut first, &mut second);
     for (host, changes) in [&mut first, &mut second].into_iter().zip(&apart.changes) {
         changes.iter().for_each(|change| host.apply(change));
         host.checkpoint();
     }
     let ops = apart.changes.iter().map(Vec::len).sum();
-    let (mut sample, bytes) = Sample::of(ops, || host::sync(&mut first, &mut second));
+    let mut link = Link::new(&mut first, &mut second);
+    let (mut sample, bytes) = Sample::of(ops, || link.sync());
+    link.close();
     sample.bytes = bytes;
     assert_equal(first.contents(), second.contents(), apart);
     sample

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use syncro_core::limits::ECHO_DELAY_MS;
 use syncro_core::{
     CloseReason, Config, Edit, Effects, Encoded, Encoding, Engine, Event, Fields, FieldsWriter,
     Input, Name, NodeId, Now, Proposal, RecordId, RecordKey, Role, ScribeModel, SessionId, Store,
@@ -32,8 +34,6 @@ pub struct Host {
     applied: Option<u64>,
     has_entries: bool,
     received_bytes: usize,
-    /// Up to where the peer has confirmed that it holds this log durably.
-    receipt: u64,
 }
 
 impl Host {
@@ -53,15 +53,7 @@ impl Host {
         let (engine, effects) = Engine::open(now(started), config, &store).unwrap();
         store.apply(&effects.commit.expect("an epoch begins")).unwrap();
         store.sync().unwrap();
-        Self {
-            engine,
-            store,
-            started,
-            applied: None,
-            has_entries: false,
-            received_bytes: 0,
-            receipt: 0,
-        }
+        Self { engine, store, started, applied: None, has_entries: false, received_bytes: 0 }
     }
 
     /// One change, in one transaction.
@@ -97,57 +89,70 @@ impl Host {
             self.has_entries |= !commit.entries.is_empty();
         }
         for event in &effects.events {
-            match event {
-                Event::Receipt { offset, .. } => self.receipt = *offset,
-                Event::Closed { reason, detail, .. } => {
-                    assert_eq!(*reason, CloseReason::Lost, "{detail}");
-                }
-                _ => {}
+            if let Event::Closed { reason, detail, .. } = event {
+                assert_eq!(*reason, CloseReason::Lost, "{detail}");
             }
         }
         effects
     }
 }
 
-/// A session between two hosts, until each holds durably what the other has, and knows so.
-///
-/// Returns the bytes of all messages, with their length prefixes. Afterwards the session is closed; what is
-/// said then is not counted. What waits for a timer waits.
-pub fn sync(first: &mut Host, second: &mut Host) -> u64 {
-    let session = SessionId(first.started.elapsed().as_nanos() as u64);
-    let mut link = Link { session, hosts: [first, second], inboxes: Default::default(), bytes: 0 };
-    link.hosts.iter_mut().for_each(|host| host.receipt = 0);
-    link.input(1, Input::Open { session, role: Role::Accept });
-    link.input(0, Input::Open { session, role: Role::Dial(Encoding::MessagePack) });
-    loop {
-        while link.deliver(0) | link.deliver(1) {}
-        if link.sync(0) | link.sync(1) {
-            continue;
-        }
-        if link.is_done() {
-            break;
-        }
-        // Only a timer is left: what is sent with some delay.
-        std::thread::sleep(Duration::from_micros(50));
-        link.input(0, Input::Tick);
-        link.input(1, Input::Tick);
-        assert!(link.hosts[0].started.elapsed().as_secs() < 3600, "the hosts do not converge");
-    }
-    let bytes = link.bytes;
-    for host in [first, second] {
-        let _ = host.input(Input::Lost { session });
-    }
-    bytes
-}
-
-struct Link<'a> {
+/// A session between two hosts.
+pub struct Link<'a> {
     session: SessionId,
     hosts: [&'a mut Host; 2],
     inboxes: [VecDeque<Bytes>; 2],
-    bytes: u64,
+    /// Bytes of all messages, with their length prefixes.
+    pub bytes: u64,
 }
 
-impl Link<'_> {
+impl<'a> Link<'a> {
+    pub fn new(first: &'a mut Host, second: &'a mut Host) -> Self {
+        let session = SessionId(first.started.elapsed().as_nanos() as u64);
+        Self { session, hosts: [first, second], inboxes: Default::default(), bytes: 0 }
+    }
+
+    /// Shakes hands and goes on until each holds durably what the other has, and both know so. Returns the
+    /// bytes of all messages up to here.
+    pub fn sync(&mut self) -> u64 {
+        self.input(1, Input::Open { session: self.session, role: Role::Accept });
+        let role = Role::Dial(Encoding::MessagePack);
+        self.input(0, Input::Open { session: self.session, role });
+        self.exchange();
+        while !self.is_done() {
+            // Only a timer is left: what is sent with some delay.
+            self.wait(1);
+        }
+        self.bytes
+    }
+
+    /// Lets the two say what can wait, as they do in a session that stays open, and ends it.
+    pub fn close(mut self) {
+        self.wait(2 * ECHO_DELAY_MS);
+        assert!(self.is_done());
+        for host in &mut self.hosts {
+            let _ = host.input(Input::Lost { session: self.session });
+            let _ = host.sync();
+        }
+    }
+
+    /// Delivers and syncs until neither has anything to say.
+    fn exchange(&mut self) {
+        loop {
+            while self.deliver(0) | self.deliver(1) {}
+            if !(self.sync_at(0) | self.sync_at(1)) {
+                return;
+            }
+        }
+    }
+
+    fn wait(&mut self, ms: u64) {
+        thread::sleep(Duration::from_millis(ms));
+        self.input(0, Input::Tick);
+        self.input(1, Input::Tick);
+        self.exchange();
+    }
+
     fn input(&mut self, at: usize, input: Input) {
         let effects = self.hosts[at].input(input);
         self.carry_out(at, effects);
@@ -171,13 +176,13 @@ impl Link<'_> {
         self.hosts[at].received_bytes += frame.len();
         self.input(at, Input::Receive { session: self.session, frame });
         if self.hosts[at].received_bytes >= SYNC_BYTES {
-            self.sync(at);
+            self.sync_at(at);
         }
         true
     }
 
     /// Syncs if any transaction is not durable; a sync point that moved can wait for the next time.
-    fn sync(&mut self, at: usize) -> bool {
+    fn sync_at(&mut self, at: usize) -> bool {
         if !self.hosts[at].has_entries {
             return false;
         }
