@@ -1,18 +1,14 @@
 //! What Syncro does in a second, beside what others do: see `docs/performance.md`.
 
-mod cases;
-mod engines;
-mod measure;
-mod report;
-mod workload;
-
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cases::{FAMILIES, Family, Setting};
-use engines::Peer;
-use measure::{Sample, median};
-use report::Measured;
+use syncro_bench::cases::{self, FAMILIES, Family, Setting};
+use syncro_bench::engines::Peer;
+use syncro_bench::measure::{Sample, median};
+use syncro_bench::plot;
+use syncro_bench::report::{self, Measured};
 
 const HELP: &str = "\
 syncro-bench: one workload, for Syncro and its peers, in one run
@@ -22,6 +18,7 @@ syncro-bench: one workload, for Syncro and its peers, in one run
   --peers A,B      only these: syncro, automerge, loro, yrs, limit
   --repetitions R  of each case; the median counts
   --json           lines of JSON in place of a table
+  --plot FILE.svg  draws it, too
   --list           the names of all cases";
 
 struct Options {
@@ -30,6 +27,7 @@ struct Options {
     peers: Vec<Peer>,
     repetitions: Option<usize>,
     json: bool,
+    plot: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -40,10 +38,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match parse(&args) {
-        Ok(Some(options)) => {
-            run(&options);
-            ExitCode::SUCCESS
-        }
+        Ok(Some(options)) => match run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Ok(None) => ExitCode::SUCCESS,
         Err(misuse) => {
             eprintln!("{misuse}\n\n{HELP}");
@@ -59,6 +60,7 @@ fn parse(args: &[String]) -> Result<Option<Options>, String> {
         peers: Peer::ALL.to_vec(),
         repetitions: None,
         json: false,
+        plot: None,
     };
     let mut args = args.iter().map(String::as_str);
     while let Some(arg) = args.next() {
@@ -84,6 +86,7 @@ fn parse(args: &[String]) -> Result<Option<Options>, String> {
                 options.peers = named.collect::<Result<_, _>>()?;
             }
             "--json" => options.json = true,
+            "--plot" => options.plot = Some(value()?.into()),
             "--list" => {
                 for case in FAMILIES.iter().flat_map(|family| family.cases) {
                     println!("{}", case.name);
@@ -100,10 +103,11 @@ fn parse(args: &[String]) -> Result<Option<Options>, String> {
     Ok(Some(options))
 }
 
-fn run(options: &Options) {
+fn run(options: &Options) -> std::io::Result<()> {
     if !options.json {
         println!("{}\n{}", report::head(), report::rule());
     }
+    let mut all = Vec::new();
     for family in FAMILIES {
         for measured in measure_family(family, options) {
             if options.json {
@@ -111,7 +115,12 @@ fn run(options: &Options) {
             } else {
                 println!("{}", report::line(&measured));
             }
+            all.push(measured);
         }
+    }
+    match &options.plot {
+        Some(file) => std::fs::write(file, plot::svg(&all)),
+        None => Ok(()),
     }
 }
 
@@ -140,15 +149,14 @@ fn measure_family(family: &Family, options: &Options) -> Vec<Measured> {
             }
         }
     }
-    let measured = wanted.into_iter().map(|case| {
+    let mut measured = Vec::new();
+    for case in wanted {
         let of = |peer: &Peer| {
             let taken = samples.remove(&(case.name, peer.name())).unwrap_or_default();
             Some((*peer, median(taken)?))
         };
-        Measured { case: *case, n: options.n, samples: peers.iter().filter_map(of).collect() }
-    });
-    // `of` takes samples out, case by case.
-    let mut all = Vec::new();
-    measured.for_each(|one| all.push(one));
-    all
+        let samples = peers.iter().filter_map(of).collect();
+        measured.push(Measured { case: *case, n: options.n, samples });
+    }
+    measured
 }

@@ -3,6 +3,7 @@
 //! It needs Rust and nothing else. A tool that is not installed costs a printed `skip` line,
 //! never a silent pass.
 
+mod bench;
 mod ci;
 mod fuzz;
 mod house;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
             print!("{HELP}");
             Ok(())
         }
+        Ok(Task::Bench(args)) => bench::run(&top(), &args),
         Ok(Task::Ci(steps)) => ci::run(&steps, &top()),
         Ok(Task::House) => house::run(&top()),
         Ok(Task::Sim(args)) => sim::run(&top(), &args),
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
 
 #[derive(Debug)]
 enum Task {
+    /// With what the benchmark is to do.
+    Bench(Vec<String>),
     Ci(Vec<&'static ci::Step>),
     Help,
     House,
@@ -64,6 +68,7 @@ impl Task {
             return Ok(Self::Help);
         }
         match task.as_str() {
+            "bench" => Ok(Self::Bench(rest.to_vec())),
             "ci" => Ok(Self::Ci(ci::Step::chosen(rest)?)),
             "help" | "--help" | "-h" => Ok(Self::Help),
             "house" if rest.is_empty() => Ok(Self::House),
@@ -116,6 +121,10 @@ Usage: cargo xtask <TASK>
 
 Tasks:
   ci [STEP]...  Run every step below in this order, or only those named; stop at the first failure
+  bench [OPTION]...
+                Measure Syncro beside its peers, in a workspace of its own; `--list` names the cases
+  bench --instructions
+                Count the instructions of the hot paths, with valgrind, and hold them against their limits
   house         Check the tree: long files, unfinished code, dead links, machine paths
   sim --seeds N [--base B]
                 Play N random worlds; `sim --help` says what else there is
@@ -190,6 +199,14 @@ mod tests {
         for line in ["", "help", "--help", "-h", "ci --help", "house -h"] {
             assert!(matches!(parse(line), Ok(Task::Help)), "{line}");
         }
+    }
+
+    #[test]
+    fn what_bench_is_to_do_is_not_read_here() {
+        let Ok(Task::Bench(args)) = parse("bench --case W1 --n 1000") else {
+            panic!("`bench` is a task");
+        };
+        assert_eq!(args, ["--case", "W1", "--n", "1000"]);
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use syncro_core::limits::ECHO_DELAY_MS;
 use syncro_core::{
-    CloseReason, Config, Edit, Effects, Encoded, Encoding, Engine, Event, Fields, FieldsWriter,
-    Input, Name, NodeId, Now, Proposal, RecordId, RecordKey, Role, ScribeModel, SessionId, Store,
+    CloseReason, Commit, Config, Edit, Effects, Encoded, Encoding, Engine, Event, Fields,
+    FieldsWriter, Input, Name, NodeId, Now, Proposal, RecordId, RecordKey, Role, ScribeModel,
+    SessionId, Store,
 };
-use syncro_store::{LogStore, LogStoreBuilder, Redb};
+use syncro_store::{Backend, LogStore, LogStoreBuilder, Redb};
 
 use super::syncro::contents;
 use crate::workload::{self, Change, Contents, Todo};
@@ -34,6 +35,8 @@ pub struct Host {
     applied: Option<u64>,
     has_entries: bool,
     received_bytes: usize,
+    /// What began the epoch.
+    pub opening: Commit,
 }
 
 impl Host {
@@ -43,7 +46,12 @@ impl Host {
     }
 
     pub fn open_with(builder: LogStoreBuilder, path: &Path, name: &str) -> Self {
-        let mut store = builder.open(Redb::open(path).unwrap()).unwrap();
+        Self::over(builder, Redb::open(path).unwrap(), name)
+    }
+
+    /// Opens a node over any backend.
+    pub fn over(builder: LogStoreBuilder, backend: impl Backend, name: &str) -> Self {
+        let mut store = builder.open(backend).unwrap();
         let started = Instant::now();
         let config = Config {
             node: Some(NodeId::named(name)),
@@ -51,14 +59,28 @@ impl Host {
             seed: std::array::from_fn(|_| fastrand::u8(..)),
         };
         let (engine, effects) = Engine::open(now(started), config, &store).unwrap();
-        store.apply(&effects.commit.expect("an epoch begins")).unwrap();
+        let opening = effects.commit.expect("an epoch begins");
+        store.apply(&opening).unwrap();
         store.sync().unwrap();
-        Self { engine, store, started, applied: None, has_entries: false, received_bytes: 0 }
+        Self {
+            engine,
+            store,
+            started,
+            applied: None,
+            has_entries: false,
+            received_bytes: 0,
+            opening,
+        }
     }
 
     /// One change, in one transaction.
     pub fn apply(&mut self, change: &Change) {
-        self.input(Input::Propose(proposal(change)));
+        let _ = self.propose(change);
+    }
+
+    /// Like [`apply`](Self::apply), and returns what came of it.
+    pub fn propose(&mut self, change: &Change) -> Effects {
+        self.input(Input::Propose(proposal(change)))
     }
 
     /// Makes everything durable. Without a session nobody is told.
@@ -80,11 +102,12 @@ impl Host {
         contents(&self.store.reader().snapshot())
     }
 
-    fn input(&mut self, input: Input) -> Effects {
+    /// Handles an input, and applies what follows.
+    pub fn input(&mut self, input: Input) -> Effects {
         let now = now(self.started);
-        let mut effects = self.engine.handle(now, input, &self.store).unwrap();
-        if let Some(commit) = effects.commit.take() {
-            self.store.apply(&commit).unwrap();
+        let effects = self.engine.handle(now, input, &self.store).unwrap();
+        if let Some(commit) = &effects.commit {
+            self.store.apply(commit).unwrap();
             self.applied = Some(commit.sequence);
             self.has_entries |= !commit.entries.is_empty();
         }
@@ -208,10 +231,6 @@ fn now(started: Instant) -> Now {
 
 /// The transaction of a change, as the handle would make it.
 pub fn proposal(change: &Change) -> Proposal {
-    let key = |id: &str| RecordKey {
-        model: Name::new(Todo::MODEL).unwrap(),
-        id: RecordId::text(id).unwrap(),
-    };
     let mut proposal = Proposal::default();
     match change {
         Change::Create(todo) => {
@@ -230,4 +249,9 @@ pub fn proposal(change: &Change) -> Proposal {
         Change::Destroy(id) => proposal.destroy(key(id)).unwrap(),
     }
     proposal
+}
+
+/// The key of a record.
+pub fn key(id: &str) -> RecordKey {
+    RecordKey { model: Name::new(Todo::MODEL).unwrap(), id: RecordId::text(id).unwrap() }
 }
