@@ -56,6 +56,8 @@ pub enum Goal {
 pub struct Family {
     pub cases: &'static [Case],
     pub peers: &'static [Peer],
+    /// How many records there are for each that is asked for: some cases are about fewer or more.
+    pub scale: f64,
     /// One repetition of one peer: a sample of each case that it takes part in.
     pub run: fn(Peer, &Setting) -> Samples,
     /// Repetitions, unless somebody says otherwise.

@@ -134,13 +134,14 @@ fn measure_family(family: &Family, options: &Options) -> Vec<Measured> {
     }
     let peers: Vec<Peer> =
         family.peers.iter().copied().filter(|peer| options.peers.contains(peer)).collect();
+    let n = (options.n as f64 * family.scale) as usize;
     let mut samples: HashMap<(&str, &str), Vec<Sample>> = HashMap::new();
     for repetition in 0..options.repetitions.unwrap_or(family.repetitions) {
         for turn in 0..peers.len() {
             let peer = peers[(turn + repetition) % peers.len()];
             let dir = tempfile::tempdir().unwrap();
             let setting = Setting {
-                n: options.n,
+                n,
                 dir: dir.path().to_owned(),
                 wanted: wanted.iter().map(|case| case.name).collect(),
             };
@@ -156,7 +157,7 @@ fn measure_family(family: &Family, options: &Options) -> Vec<Measured> {
             Some((*peer, median(taken)?))
         };
         let samples = peers.iter().filter_map(of).collect();
-        measured.push(Measured { case: *case, n: options.n, samples });
+        measured.push(Measured { case: *case, n, samples });
     }
     measured
 }

@@ -20,6 +20,7 @@ const CHANGE_BYTES: usize = 119;
 pub const EACH: Family = Family {
     cases: &[case("W2-1", Metric::Rate, Goal::Limit(0.9))],
     peers: &Peer::ALL,
+    scale: 1.0,
     // A hundredth: every one of them waits for the disk.
     run: |peer, setting| run(peer, setting, "W2-1", (setting.n / 100).max(1), 1),
     repetitions: 5,
@@ -28,6 +29,7 @@ pub const EACH: Family = Family {
 pub const HUNDRED: Family = Family {
     cases: &[case("W2-100", Metric::Rate, Goal::Yrs(1.3))],
     peers: &Peer::ALL,
+    scale: 1.0,
     run: |peer, setting| run(peer, setting, "W2-100", setting.n, 100),
     repetitions: 3,
 };
@@ -35,6 +37,7 @@ pub const HUNDRED: Family = Family {
 pub const THOUSAND: Family = Family {
     cases: &[case("W2-1000", Metric::Rate, Goal::Yrs(2.2))],
     peers: &Peer::ALL,
+    scale: 1.0,
     run: |peer, setting| run(peer, setting, "W2-1000", setting.n, 1000),
     repetitions: 3,
 };
@@ -43,7 +46,8 @@ pub const THOUSAND: Family = Family {
 pub const SUSTAINED: Family = Family {
     cases: &[case("W2-100-sustained", Metric::Rate, Goal::Yrs(0.9))],
     peers: &[Peer::Syncro, Peer::Loro, Peer::Yrs, Peer::Limit],
-    run: |peer, setting| run(peer, setting, "W2-100-sustained", setting.n * 5, 100),
+    scale: 5.0,
+    run: |peer, setting| run(peer, setting, "W2-100-sustained", setting.n, 100),
     repetitions: 3,
 };
 

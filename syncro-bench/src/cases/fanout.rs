@@ -30,6 +30,7 @@ use crate::workload::{Change, Workload};
 pub const FANOUT: Family = Family {
     cases: &[case("fanout", Metric::Rate, Goal::Figure(300_000.0))],
     peers: &Peer::ALL,
+    scale: 1.0,
     run,
     repetitions: 3,
 };

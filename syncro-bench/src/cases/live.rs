@@ -29,6 +29,7 @@ pub const P1: Family = Family {
         case("P1-pipelined", Metric::Rate, Goal::Yrs(1.7)),
     ],
     peers: &Peer::ALL,
+    scale: 1.0,
     run,
     repetitions: 3,
 };

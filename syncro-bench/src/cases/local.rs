@@ -18,6 +18,7 @@ pub const W1: Family = Family {
         case("W1-memory", Metric::Rate, Goal::Yrs(2.5)),
     ],
     peers: &Peer::ALL,
+    scale: 1.0,
     run: |peer, setting| run(peer, setting, Kind::Creates),
     repetitions: 3,
 };
@@ -28,6 +29,7 @@ pub const U1: Family = Family {
         case("U1-memory", Metric::Rate, Goal::Yrs(2.5)),
     ],
     peers: &Peer::ALL,
+    scale: 1.0,
     run: |peer, setting| run(peer, setting, Kind::Updates),
     repetitions: 3,
 };

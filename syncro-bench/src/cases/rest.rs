@@ -28,6 +28,7 @@ pub const L1: Family = Family {
         case("L1-compacted", Metric::BytesEach, Goal::None),
     ],
     peers: EVERYBODY,
+    scale: 1.0,
     run: at_rest,
     repetitions: 1,
 };
@@ -38,6 +39,7 @@ pub const O1: Family = Family {
         case("O1-unapplied", Metric::Time, Goal::Best(5.0)),
     ],
     peers: EVERYBODY,
+    scale: 1.0,
     run: |peer, setting| opened(peer, setting, "open", ["O1", "O1-unapplied"]),
     repetitions: 3,
 };
@@ -45,6 +47,7 @@ pub const O1: Family = Family {
 pub const M1: Family = Family {
     cases: &[case("M1", Metric::Memory, Goal::Best(5.0))],
     peers: EVERYBODY,
+    scale: 1.0,
     run: |peer, setting| opened(peer, setting, "read", ["M1", ""]),
     repetitions: 3,
 };

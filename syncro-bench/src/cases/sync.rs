@@ -21,6 +21,7 @@ pub const COLD: Family = Family {
         case("S1-bytes", Metric::Bytes, Goal::Yrs(1.25)),
     ],
     peers: EVERYBODY,
+    scale: 1.0,
     run: cold,
     repetitions: 3,
 };
@@ -31,6 +32,7 @@ pub const FEW: Family = Family {
         case("S2-bytes", Metric::Bytes, Goal::Yrs(0.83)),
     ],
     peers: EVERYBODY,
+    scale: 1.0,
     run: |peer, setting| few(peer, setting, setting.n, ["S2", "S2-bytes"]),
     repetitions: 3,
 };
@@ -38,7 +40,8 @@ pub const FEW: Family = Family {
 pub const FEW_OF_FEWER: Family = Family {
     cases: &[case("S2-10k", Metric::Time, Goal::None)],
     peers: EVERYBODY,
-    run: |peer, setting| few(peer, setting, setting.n / 10, ["S2-10k", ""]),
+    scale: 0.1,
+    run: |peer, setting| few(peer, setting, setting.n, ["S2-10k", ""]),
     repetitions: 3,
 };
 
@@ -46,13 +49,15 @@ pub const FEW_OF_FEWER: Family = Family {
 pub const FEW_OF_MANY: Family = Family {
     cases: &[case("S2-1M", Metric::Time, Goal::Yrs(70.0))],
     peers: &[Peer::Syncro, Peer::Loro, Peer::Yrs],
-    run: |peer, setting| few(peer, setting, setting.n * 10, ["S2-1M", ""]),
+    scale: 10.0,
+    run: |peer, setting| few(peer, setting, setting.n, ["S2-1M", ""]),
     repetitions: 1,
 };
 
 pub const BOTH: Family = Family {
     cases: &[case("S3", Metric::Time, Goal::Yrs(1.7))],
     peers: EVERYBODY,
+    scale: 1.0,
     run: both,
     repetitions: 5,
 };
