@@ -24,7 +24,7 @@ use crate::engines::loro::Loro;
 use crate::engines::syncro::Syncro;
 use crate::engines::yrs::Yrs;
 use crate::engines::{Document, Peer};
-use crate::measure::{Sample, peak_rss_bytes};
+use crate::measure::{Sample, forget_peak, peak_rss_bytes};
 use crate::workload::{Change, Workload};
 
 pub const FANOUT: Family = Family {
@@ -39,6 +39,7 @@ pub const FANOUT: Family = Family {
 const MARK: &str = "fan-out: ";
 
 fn run(peer: Peer, setting: &Setting) -> Samples {
+    forget_peak();
     let sessions = (setting.n / 100).clamp(2, 1000);
     let mut changes = Workload::new(SEED).creates((setting.n / 100).max(10));
     for change in &mut changes {

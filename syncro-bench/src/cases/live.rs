@@ -15,7 +15,7 @@ use crate::engines::automerge::Automerge;
 use crate::engines::loro::Loro;
 use crate::engines::yrs::Yrs;
 use crate::engines::{Document, Peer};
-use crate::measure::{Sample, peak_rss_bytes, pin, quantile};
+use crate::measure::{Sample, forget_peak, peak_rss_bytes, pin, quantile};
 use crate::workload::{Change, Contents, Workload};
 
 mod nodes;
@@ -67,6 +67,7 @@ struct Figures {
 }
 
 fn run(peer: Peer, setting: &Setting) -> Samples {
+    forget_peak();
     let mut workload = Workload::new(SEED);
     let held = (setting.n / 10).max(10);
     let plan = Plan {
