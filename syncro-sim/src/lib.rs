@@ -13,7 +13,7 @@
 //! use proptest::prelude::*;
 //! use syncro_derive::ScribeModel;
 //!
-//! #[derive(ScribeModel, Clone, Debug)]
+//! #[derive(ScribeModel, Debug, PartialEq)]
 //! #[scribe(crate = "syncro_core")] // not needed where the crate `syncro` is there
 //! struct Todo {
 //!     id: u32,
@@ -29,8 +29,8 @@
 //! # todos_converge();
 //! ```
 //!
-//! It checks everything below, and that every record reads as an instance again, through the `read` and `write` of
-//! your model. [`check_that`] demands more of them: what any merge must keep. [`check_versions`] puts two versions of
+//! It checks everything below, and that every record reads as an instance again, and every instance as itself, through
+//! the `read` and `write` of your model. [`check_that`] demands more of them: what any merge must keep. [`check_versions`] puts two versions of
 //! a model into one world.
 //!
 //! # What happens

@@ -137,7 +137,7 @@ fn run(seed_of: impl Fn(u64) -> Option<u64> + Sync) -> bool {
                 passed.told.seen.into_iter().for_each(|it| *sum.seen.entry(it).or_default() += 1)
             }
             Err(found) => {
-                eprintln!("{found}\nto see it again: cargo xtask sim --seed {seed} --trace");
+                eprintln!("{found}");
                 sum.failed.push(*found);
                 is_over.store(sum.failed.len() >= FAILURES_MAX, Ordering::Relaxed);
             }
@@ -180,7 +180,7 @@ const FAILURES_MAX: usize = 5;
 /// Shows what happens in the story of a seed; where it fails, in the shortest one that does.
 fn trace(seed: u64) -> bool {
     let sim = Sim::default();
-    let (lines, is_well) = match sim.run(seed) {
+    let (lines, is_well) = match sim.run_twice(seed) {
         Ok(_) => (sim.lines(&sim.story(seed)), true),
         Err(found) => (found.lines, false),
     };

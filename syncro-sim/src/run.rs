@@ -2,21 +2,20 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
 
 use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::model::Demand;
-use crate::story::{Story, Told};
+use crate::story::{Op, Story, Told};
 use crate::swarm::{Swarm, bulk, stories, writes};
 use crate::world::{Failure, Law, Topology, Trace, World, Write};
 
 /// Attempts at a shorter story that fails, at most.
 const SHRINKS_MAX: usize = 4_000;
 
-/// How long they may take: a story of half an hour is of no use to anybody, shrunk or not.
-const SHRINKING_MAX: Duration = Duration::from_secs(120);
+/// Events of all of them together at most: some minutes' worth.
+const SHRUNK_EVENTS_MAX: u64 = 30_000_000;
 
 /// What is run for each seed: stories of writes, under a swarm of faults that the seed chooses.
 #[derive(Clone, Debug)]
@@ -25,6 +24,8 @@ pub struct Sim {
     /// What fills a transport that takes nothing.
     bulk: BoxedStrategy<Write>,
     demand: Option<Demand>,
+    /// What plays a seed again.
+    command: fn(u64) -> String,
 }
 
 /// A seed that ended well.
@@ -47,6 +48,8 @@ pub struct Found {
     pub story: Story,
     /// What happens in it.
     pub lines: Vec<String>,
+    /// What plays it again.
+    pub command: String,
 }
 
 impl fmt::Display for Found {
@@ -54,14 +57,16 @@ impl fmt::Display for Found {
         for line in &self.lines {
             writeln!(f, "  {line}")?;
         }
-        write!(f, "seed {}: {}", self.seed, self.failure)
+        writeln!(f, "seed {}: {}", self.seed, self.failure)?;
+        write!(f, "to see it again: {}", self.command)
     }
 }
 
 impl Default for Sim {
     /// Writes of every sort that the world itself has.
     fn default() -> Self {
-        Self { writes: writes().boxed(), bulk: bulk().boxed(), demand: None }
+        let command = |seed| format!("cargo xtask sim --seed {seed} --trace");
+        Self { writes: writes().boxed(), bulk: bulk().boxed(), demand: None, command }
     }
 }
 
@@ -69,11 +74,12 @@ impl Sim {
     /// Stories of other writes.
     pub fn of(writes: impl Strategy<Value = Write> + 'static) -> Self {
         let writes = writes.boxed();
-        Self { bulk: writes.clone(), writes, demand: None }
+        Self { bulk: writes.clone(), writes, ..Self::default() }
     }
 
-    pub(crate) fn demanding(self, demand: Demand) -> Self {
-        Self { demand: Some(demand), ..self }
+    /// With demands of an application's own, and what plays a seed of it again.
+    pub(crate) fn demanding(self, demand: Demand, command: fn(u64) -> String) -> Self {
+        Self { demand: Some(demand), command, ..self }
     }
 
     /// Plays the story of a seed.
@@ -83,7 +89,13 @@ impl Sim {
     /// The law that was broken, with the shortest story that breaks it. Finding that takes many times as long
     /// as playing it.
     pub fn run(&self, seed: u64) -> Result<Passed, Box<Found>> {
-        let (story, mut trace) = (self.tree(seed).current(), Trace::default());
+        let mut trace = Trace::default();
+        // What makes the writes may be an application's.
+        let story = catch_unwind(AssertUnwindSafe(|| self.story(seed)));
+        let story = story.map_err(|panic| {
+            let failure = Failure::of_panic(&*panic);
+            Box::new(self.found(seed, failure, Story::default()))
+        })?;
         match self.play(&story, &mut trace) {
             Ok(told) => Ok(Passed { hash: trace.hash(), told }),
             Err(failure) => Err(Box::new(self.shrink(seed, failure))),
@@ -104,7 +116,7 @@ impl Sim {
         let detail = format!("traces {:x} and {:x}", passed.hash, again.hash);
         let failure = Law::Determinism.broken(detail);
         let story = self.story(seed);
-        Err(Box::new(Found { seed, failure, lines: self.lines(&story), story }))
+        Err(Box::new(self.found(seed, failure, story)))
     }
 
     /// The first failure of a seed, unshrunk.
@@ -141,29 +153,29 @@ impl Sim {
         }
     }
 
-    /// A panic is a law broken, too: whoever panics took the node down.
     fn play(&self, story: &Story, trace: &mut Trace) -> Result<Told, Failure> {
         let mut world = World::default();
         world.demand = self.demand.clone();
-        let played = catch_unwind(AssertUnwindSafe(|| story.play_in(world, trace)));
-        played.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(Law::Panic.broken(text.unwrap_or_default()))
-        })
+        story.play_in(world, trace)
     }
 
     /// A short story that breaks the same law.
     fn shrink(&self, seed: u64, failure: Failure) -> Found {
         let story = self.story(seed);
-        let end = Instant::now() + SHRINKING_MAX;
-        let mut shrinking = Shrinking { sim: self, story, failure, plays: 0, end };
+        let mut shrinking = Shrinking { sim: self, story, failure, plays: 0, events: 0 };
         shrinking.world();
+        shrinking.ops();
+        shrinking.bursts();
         shrinking.ops();
         shrinking.world();
         shrinking.writes();
         let Shrinking { story, failure, .. } = shrinking;
-        Found { seed, failure, lines: self.lines(&story), story }
+        self.found(seed, failure, story)
+    }
+
+    fn found(&self, seed: u64, failure: Failure, story: Story) -> Found {
+        let (lines, command) = (self.lines(&story), (self.command)(seed));
+        Found { seed, failure, story, lines, command }
     }
 }
 
@@ -173,7 +185,7 @@ struct Shrinking<'a> {
     story: Story,
     failure: Failure,
     plays: usize,
-    end: Instant,
+    events: u64,
 }
 
 impl Shrinking<'_> {
@@ -208,6 +220,12 @@ impl Shrinking<'_> {
         self.try_out(Story { topology: Topology::Line, ..self.story.clone() });
     }
 
+    /// Lets the writes of a burst happen one by one, to be left out one by one.
+    fn bursts(&mut self) {
+        let ops = self.story.ops.iter().flat_map(Op::apart).collect();
+        self.try_out(Story { ops, ..self.story.clone() });
+    }
+
     /// Lets there be as few different writes as it takes.
     fn writes(&mut self) {
         for at in 1..self.story.ops.len() {
@@ -226,10 +244,13 @@ impl Shrinking<'_> {
     /// Takes a story if it breaks the same law.
     fn try_out(&mut self, story: Story) -> bool {
         self.plays += 1;
-        if self.plays > SHRINKS_MAX || Instant::now() >= self.end {
+        if self.plays > SHRINKS_MAX || self.events > SHRUNK_EVENTS_MAX {
             return false;
         }
-        match self.sim.play(&story, &mut Trace::default()) {
+        let mut trace = Trace::default();
+        let played = self.sim.play(&story, &mut trace);
+        self.events += trace.events();
+        match played {
             Err(failure) if failure.law == self.failure.law => {
                 (self.story, self.failure) = (story, failure);
                 true

@@ -1,6 +1,7 @@
 //! What can happen to a world, and a random succession of it.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use syncro_core::Encoding;
 
@@ -71,7 +72,7 @@ pub enum Op {
 }
 
 /// A world's whole fate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Story {
     pub nodes: u8,
     /// Whether disks have sectors, below the database that ships.
@@ -107,8 +108,10 @@ impl Story {
     /// Plays the story in a world without nodes, and leaves its trace, however it ends.
     pub fn play_in(&self, mut world: World, trace: &mut Trace) -> Result<Told, Failure> {
         std::mem::swap(&mut world.trace, trace);
-        let played = self.play_on(&mut world);
+        // A panic is a law broken, too: whoever panics took the node down.
+        let played = catch_unwind(AssertUnwindSafe(|| self.play_on(&mut world)));
         std::mem::swap(&mut world.trace, trace);
+        let played = played.unwrap_or_else(|panic| Err(Failure::of_panic(&*panic)));
         played.map(|()| Told {
             seen: world.seen,
             events: trace.events(),
@@ -119,6 +122,7 @@ impl Story {
 
     fn play_on(&self, world: &mut World) -> Result<(), Failure> {
         world.rates_ppm = self.rates_ppm.map(i64::from);
+        world.seen.extend((self.rates_ppm[0] != self.rates_ppm[1]).then_some(Sight::Rates));
         world.has_sectors = self.has_sectors;
         world.chunks = self.chunks.map(|chunks| chunks.map(index));
         for number in 0..self.nodes {
@@ -146,6 +150,16 @@ fn index(number: u32) -> usize {
 }
 
 impl Op {
+    /// The same, one write after the other where there are several.
+    pub(crate) fn apart(&self) -> Vec<Self> {
+        match self {
+            Self::Burst(at, writes) => {
+                writes.iter().map(|write| Self::Write(*at, write.clone())).collect()
+            }
+            op => vec![op.clone()],
+        }
+    }
+
     /// What is written, where that is one write of one node.
     pub(crate) fn write(&self) -> Option<&Write> {
         match self {
@@ -182,6 +196,9 @@ impl Op {
                 let encoding = if *is_json { Encoding::Json } else { Encoding::MessagePack };
                 if a != b && world.links.len() < 12 {
                     world.seen.insert(if *is_json { Sight::Json } else { Sight::MessagePack });
+                    if world.peers(a).contains(&b) {
+                        world.seen.insert(Sight::TwoLinks);
+                    }
                     world.connect(a, b, encoding)?;
                 }
             }
@@ -285,14 +302,17 @@ impl Op {
             Self::Skew(at, minutes) => {
                 let at = node(*at);
                 world.nodes[at].skew_ms = i64::from(*minutes) * 60_000;
+                world.seen.extend((*minutes != 0).then_some(Sight::Skew));
             }
             Self::Jump(at, years) => {
                 let at = node(*at);
                 let it = &mut world.nodes[at];
+                let before_ms = it.skew_ms;
                 it.skew_ms += i64::from(*years) * YEAR_MS;
                 // Stamps end with the year 2200, and began with 1970.
                 it.skew_ms = it.skew_ms.clamp(-50 * YEAR_MS, 150 * YEAR_MS);
-                world.seen.insert(Sight::Jump);
+                let has_jumped = it.skew_ms.abs_diff(before_ms) >= YEAR_MS.unsigned_abs();
+                world.seen.extend(has_jumped.then_some(Sight::Jump));
             }
             Self::FailWrite(at, nth, is_landed) => {
                 let at = node(*at);

@@ -114,7 +114,7 @@ fn halves_of_a_machine_that_have_met_raise_apart() {
 /// A model of the name of one of the world's own met records that the world itself wrote, and could not be read.
 #[test]
 fn a_world_writes_nothing_but_what_the_model_says() {
-    #[derive(ScribeModel, Clone, Debug)]
+    #[derive(ScribeModel, Debug, PartialEq)]
     #[scribe(crate = "syncro_core")]
     struct Note {
         id: u32,

@@ -123,10 +123,7 @@ fn doc(top: &Path) -> Result<Outcome, String> {
 /// Random worlds, others with each commit; the tests demand that planted bugs are found.
 fn sim_step(top: &Path) -> Result<Outcome, String> {
     sim::run(top, &["--listed".to_owned()])?;
-    let base = sim::base_of_commit(top);
-    println!("-- fresh seeds, from {base} on");
-    let args = ["--minutes", "4", "--base", &base.to_string()].map(str::to_owned);
-    sim::run(top, &args).map(|()| Outcome::Passed)
+    sim::fresh(top, 4).map(|()| Outcome::Passed)
 }
 
 /// Runs the first example as a newcomer would, and then again where it left off: a second run

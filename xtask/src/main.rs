@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             let fuzzed = fuzz::run(&top(), seconds, only.as_deref());
             fuzzed.map(|skipped| skipped.iter().for_each(|why| println!("skip: {why}")))
         }
+        Ok(Task::SoakSim(hours)) => sim::fresh(&top(), 60 * hours),
         Ok(Task::SoakStore(minutes)) => soak::store(&top(), minutes),
         Ok(Task::Verify(file)) => verify::run(&top(), &file),
         Err(misuse) => Err(format!("{misuse}\n\n{HELP}")),
@@ -56,6 +57,8 @@ enum Task {
     Fuzz(u64, Option<String>),
     /// With so many minutes of random extra.
     SoakStore(u64),
+    /// With how many hours.
+    SoakSim(u64),
     Verify(String),
 }
 
@@ -93,7 +96,7 @@ impl Task {
                 ["sim", "--hours", hours] => {
                     let hours: u64 =
                         hours.parse().map_err(|_| format!("`{hours}` is no number"))?;
-                    Ok(Self::Sim(vec!["--minutes".to_owned(), (60 * hours).to_string()]))
+                    Ok(Self::SoakSim(hours))
                 }
                 _ => Err("`soak` takes `store [--minutes N]` or `sim --hours N`".to_owned()),
             },
@@ -134,7 +137,7 @@ Tasks:
   fuzz [--seconds N [TARGET]]
                 Fuzz each target, or one, for N seconds, 60 if nobody says
   soak sim --hours N
-                Play random worlds for N hours
+                Play random worlds for N hours, others with each commit
   soak store [--minutes N]
                 Prove the store by enumeration, side by side; go on at random for N minutes
   verify FILE   Look at everything in a store, and print what is damaged
@@ -148,7 +151,7 @@ Steps of ci:
   clippy   cargo clippy --workspace --all-targets -- -D warnings
   doc      cargo doc --workspace --no-deps, warnings denied
   example  two_node, twice over one directory, then once with --encoding json
-  sim      1,000 random worlds
+  sim      random worlds: the listed ones, and four minutes of others
   fuzz     cargo xtask fuzz --seconds 10
   house    the same as `cargo xtask house`
 

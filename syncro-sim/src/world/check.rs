@@ -28,8 +28,9 @@ pub(crate) use reference::check_records;
 use super::{ByBytes, Failure, Law, World, wire};
 
 /// How nodes are connected to heal a world.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum Topology {
+    #[default]
     Line,
     Ring,
     Star,
@@ -54,7 +55,7 @@ impl World {
         self.forbid_echoes();
         self.rounds = self.rest()?;
         self.check_queues()?;
-        self.check_same_transactions()?;
+        self.check_end()?;
         self.check_quiet()?;
         self.check_queues()?;
         for node in 0..self.nodes.len() {
@@ -66,7 +67,8 @@ impl World {
             return Err(Law::Durability.broken(format!("lost by everybody: {lost:02x?}")));
         }
         self.check_life_goes_on()?;
-        self.check_end()?;
+        self.check_equal()?;
+        self.check_tally()?;
         self.check_silence()
     }
 
@@ -77,6 +79,7 @@ impl World {
             node.disk.set_room(None);
             node.is_full = false;
             node.disk.heal();
+            node.is_disk_bad = false;
         }
         self.give_room()
     }

@@ -1,5 +1,6 @@
 //! What can go wrong in a world, as a value: the property runs with bugs planted, too.
 
+use std::any::Any;
 use std::fmt;
 
 use syncro_core::{Error, StoreError};
@@ -48,6 +49,15 @@ pub enum Law {
 impl Law {
     pub fn broken(self, detail: impl Into<String>) -> Failure {
         Failure { law: self, detail: detail.into() }
+    }
+}
+
+impl Failure {
+    /// What a panic is.
+    pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Law::Panic.broken(text.unwrap_or_default())
     }
 }
 

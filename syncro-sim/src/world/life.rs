@@ -53,8 +53,9 @@ impl World {
     /// Pulls the plug, and what is under way to peers breaks off at a byte, as for
     /// [`cut_at`](Self::cut_at).
     pub fn crash_at(&mut self, node: usize, kept: usize, bytes: usize) -> Result<(), Failure> {
+        self.nodes[node].fuse = None;
+        self.trace.note(format_args!("  {node} crashes"));
         let it = &mut self.nodes[node];
-        it.fuse = None;
         let luck = self.trace.hash();
         if it.disk.tears(luck) {
             self.seen.insert(Sight::TornDisk);
@@ -104,6 +105,7 @@ impl World {
     /// Puts the copy of the disk in place of the disk.
     pub fn restore(&mut self, node: usize) -> Result<(), Failure> {
         self.unplug(node, 0)?;
+        self.trace.note(format_args!("  {node} is restored"));
         self.note_rewound(self.nodes[node].engine.node());
         let it = &self.nodes[node];
         let (disk, log) = it.image.clone();
@@ -190,13 +192,15 @@ impl World {
         clone.bounds = self.nodes[node].bounds;
         clone.keep_image();
         self.nodes.push(clone);
+        self.trace.note(format_args!("  {number} begins on a copy of {node}'s disk"));
         self.begin(number, effects)?;
         Ok(number)
     }
 
     /// Copies the machine while it runs, memory and disk. The copy finds its connections gone.
     pub fn clone_machine(&mut self, node: usize) -> Result<usize, Failure> {
-        let copy = self.copy_machine(node)?;
+        let (copy, number) = (self.copy_machine(node)?, self.nodes.len());
+        self.trace.note(format_args!("  {number} goes on as a copy of {node}"));
         self.wake(copy)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use syncro_core::RecordKey;
+use syncro_core::{Point, RecordKey, View};
 use syncro_store::Snapshot;
 
 use super::check::states;
@@ -13,6 +13,8 @@ use super::{Failure, Law, Sight, World};
 pub(crate) struct Look {
     snapshot: Snapshot,
     states: BTreeMap<RecordKey, Vec<u8>>,
+    /// Where the log ended.
+    end: Point,
 }
 
 impl World {
@@ -21,7 +23,8 @@ impl World {
         self.end_look(node)?;
         let it = &mut self.nodes[node];
         let states = states(&it.store)?;
-        it.look = Some(Look { snapshot: it.store.reader().snapshot(), states });
+        let end = it.log.end();
+        it.look = Some(Look { snapshot: it.store.reader().snapshot(), states, end });
         Ok(())
     }
 
@@ -38,7 +41,11 @@ impl World {
 impl Look {
     /// Whether the snapshot is still what there was.
     fn check(&self) -> Result<(), Failure> {
-        if states(&self.snapshot)? == self.states {
+        let Point { offset, digest } = self.end;
+        let ends_here = self.snapshot.digest_at(offset)? == Some(digest)
+            && self.snapshot.digest_at(offset + 1)?.is_none()
+            && self.snapshot.entries(offset, 1)?.is_empty();
+        if ends_here && states(&self.snapshot)? == self.states {
             return Ok(());
         }
         Err(Law::Atomicity.broken("a snapshot shows what was written after it was taken"))

@@ -92,6 +92,12 @@ impl Log {
         &self.entries[first..]
     }
 
+    /// The entry that has the scribe at an offset.
+    pub(crate) fn entry_at(&self, offset: u64) -> Option<&Entry> {
+        let next = self.entries.partition_point(|entry| entry.offset <= offset);
+        self.entries.get(next.checked_sub(1)?).map(Rc::as_ref)
+    }
+
     /// What the node's clock had to follow.
     pub(crate) fn followed(&self) -> Time {
         self.followed.last().copied().unwrap_or_default()

@@ -84,10 +84,16 @@ pub enum Sight {
     NewEpoch,
     /// A store on a disk of sectors was closed, and opened again.
     CleanClose,
+    /// Two nodes had several connections at once.
+    TwoLinks,
+    /// A wall clock was wrong by minutes.
+    Skew,
+    /// Some clocks were faster than others.
+    Rates,
 }
 
 impl Sight {
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 47] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -132,6 +138,9 @@ impl Sight {
         Self::LongLook,
         Self::NewEpoch,
         Self::CleanClose,
+        Self::TwoLinks,
+        Self::Skew,
+        Self::Rates,
     ];
 
     pub(crate) fn of(event: &Event) -> Option<Self> {

@@ -7,6 +7,7 @@ use syncro_core::{Changed, Point, Record, RecordKey, View};
 use syncro_store::LogStore;
 
 use super::check::records;
+use super::node::Log;
 use super::{Failure, Law, Sight};
 
 /// Every how-manieth change its application writes down how far it is.
@@ -59,7 +60,8 @@ impl Watch {
 
     /// Takes a change in. Returns what is written down of it, once in a while: what was made of everything before a
     /// point, and the point.
-    pub(crate) fn see(&mut self, changed: &Changed) -> Result<Option<Self>, Failure> {
+    pub(crate) fn see(&mut self, changed: &Changed, log: &Log) -> Result<Option<Self>, Failure> {
+        check_told(changed, log)?;
         if changed.offset != self.next {
             return Err(missed(self.next, changed.offset));
         }
@@ -88,6 +90,21 @@ impl Watch {
         let key = self.records.keys().chain(shown.keys()).find(differs);
         Err(Law::Watch.broken(format!("watched and queried, {key:?} is not the same")))
     }
+}
+
+/// Whether a change is what the log has at its offset.
+fn check_told(changed: &Changed, log: &Log) -> Result<(), Failure> {
+    let entry = log.entry_at(changed.offset);
+    let scribe = entry.and_then(|entry| {
+        let place = usize::try_from(changed.offset - entry.offset).ok()?;
+        Some((entry.transaction.stamp(), entry.transaction.scribes().get(place)?))
+    });
+    if scribe.is_some_and(|(stamp, scribe)| {
+        (stamp, &scribe.key, scribe.mark) == (changed.stamp, &changed.key, changed.mark)
+    }) {
+        return Ok(());
+    }
+    Err(Law::Watch.broken(format!("{changed:?} is told, and {scribe:?} was played")))
 }
 
 fn missed(next: u64, found: u64) -> Failure {

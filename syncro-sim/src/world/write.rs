@@ -96,12 +96,13 @@ pub(crate) fn card_fields(version: u8) -> [&'static str; 2] {
 
 /// The key of the tally.
 pub fn tally() -> RecordKey {
-    RecordKey { model: name("tally"), id: RecordId::Int(0) }
+    RecordKey { model: name("sim tally"), id: RecordId::Int(0) }
 }
 
 /// The keys of the two records that always agree.
 pub(crate) fn twins() -> [RecordKey; 2] {
-    ["left", "right"].map(|id| RecordKey { model: name("twin"), id: RecordId::text(id).unwrap() })
+    ["left", "right"]
+        .map(|id| RecordKey { model: name("sim twin"), id: RecordId::text(id).unwrap() })
 }
 
 pub fn name(text: &str) -> Name {

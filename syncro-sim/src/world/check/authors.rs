@@ -64,10 +64,6 @@ impl World {
     /// Lets everybody write, when all are connected and have heard what was written before: each must come to all
     /// others, and they must be authors of their own.
     pub(crate) fn check_life_goes_on(&mut self) -> Result<(), Failure> {
-        if self.demand.is_some() {
-            // An application's world has nothing in it but what is the application's.
-            return Ok(());
-        }
         for node in (0..self.nodes.len()).chain(0..self.nodes.len()) {
             self.write(node, &Write::Tally { by: 1 })?;
             self.settle()?;
