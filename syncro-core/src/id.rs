@@ -2,8 +2,8 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
 
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::encoding::msgpack::Writer;
@@ -60,7 +60,7 @@ impl fmt::Debug for NodeId {
 
 /// The name of a model or a field: 1 to 255 bytes of text, cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Arc<str>);
+pub struct Name(SmolStr);
 
 impl Name {
     /// Checks and takes a name.

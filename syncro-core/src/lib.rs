@@ -17,7 +17,6 @@ mod ladder;
 pub mod limits;
 mod message;
 mod model;
-mod names;
 #[cfg(all(feature = "planted", debug_assertions))]
 pub mod planted;
 mod proposal;
@@ -40,7 +39,6 @@ pub use id::{ModelId, Name, NodeId, RecordId, RecordKey};
 pub use ladder::{Ladder, Rung};
 pub use message::{Encoding, PROTOCOL_VERSION};
 pub use model::{FieldsReader, FieldsWriter, ScribeModel};
-pub use names::Names;
 pub use proposal::{Edit, Proposal};
 pub use record::{Element, Kind, Path, Record, Register};
 pub use scribe::{Mark, Scribe, Transaction};

@@ -1,5 +1,6 @@
 //! What a field can hold.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -29,14 +30,24 @@ impl Encoded {
     ///
     /// Says in words why serde or the limits refuse the value.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
-        let bytes = rmp_serde::to_vec_named(value).map_err(|error| error.to_string())?;
-        Self::checked(&bytes).map_err(|error| error.to_string())
+        // Taken out, for a value may encode others while it is encoded.
+        let mut bytes = SCRATCH.take();
+        bytes.clear();
+        let written = rmp_serde::encode::write_named(&mut bytes, value);
+        let encoded = match written {
+            Ok(()) => Self::checked(&bytes).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        bytes.truncate(SCRATCH_BYTES_MAX);
+        bytes.shrink_to(SCRATCH_BYTES_MAX);
+        SCRATCH.set(bytes);
+        encoded
     }
 
     /// Checks one encoded value and brings it into canonical form.
     pub(crate) fn checked(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        let encoded = Self::read(&mut reader, Bytes::copy_from_slice)?;
+        let encoded = Self::read(&mut reader, shared)?;
         reader.finish()?;
         Ok(encoded)
     }
@@ -103,6 +114,33 @@ impl Encoded {
         let mut writer = Writer::default();
         writer.int(int);
         Self(writer.0.into())
+    }
+}
+
+/// What the scratch space of a thread keeps when it is not in use.
+const SCRATCH_BYTES_MAX: usize = 4096;
+
+thread_local! {
+    /// Where values are encoded before they are as long as they will be.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Every byte once: nil, booleans and small integers are one byte long, and need no memory of their own.
+static BYTES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        bytes[byte] = byte as u8;
+        byte += 1;
+    }
+    bytes
+};
+
+/// A copy of a value.
+fn shared(slice: &[u8]) -> Bytes {
+    match slice {
+        [byte] => Bytes::from_static(std::slice::from_ref(&BYTES[usize::from(*byte)])),
+        slice => Bytes::copy_from_slice(slice),
     }
 }
 

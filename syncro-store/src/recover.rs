@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{Author, Name, Names, OwnRow, Point, StoreError, Transaction, View};
+use syncro_core::{Author, Name, OwnRow, Point, StoreError, Transaction, View};
 
 use crate::backend::{Backend, Table};
 use crate::changes::Changes;
@@ -55,10 +55,9 @@ pub(crate) fn open(
 
 /// Plays a stretch of the log. Merging is idempotent, so what was played before does no harm.
 fn play(shared: &Shared, mut from: u64, end: u64) -> Result<(), StoreError> {
-    let mut names = Names::default();
     while from < end {
         let mut staging = Staging::new(shared);
-        let played = Played::read(&mut staging, &mut names, from, end)?;
+        let played = Played::read(&mut staging, from, end)?;
         for (key, changes) in played.changes.sorted().records() {
             staging.changed(key, changes)?;
         }
@@ -79,12 +78,7 @@ struct Played {
 
 impl Played {
     /// Reads as much as is played at once.
-    fn read(
-        staging: &mut Staging<'_>,
-        names: &mut Names,
-        from: u64,
-        end: u64,
-    ) -> Result<Self, StoreError> {
+    fn read(staging: &mut Staging<'_>, from: u64, end: u64) -> Result<Self, StoreError> {
         let mut played = Self { end: from, bytes: 0, changes: Changes::default() };
         while played.end < end && played.bytes < PLAYED_BYTES {
             let lost = || damaged(Table::Log, &key::page(played.end));
@@ -97,8 +91,7 @@ impl Played {
                     return Err(lost());
                 }
                 if offset == played.end {
-                    let transaction =
-                        Transaction::decode_among(bytes, names).map_err(|_| lost())?;
+                    let transaction = Transaction::decode(bytes).map_err(|_| lost())?;
                     staging.played(transaction.stamp(), offset, page.first())?;
                     played.transaction(transaction, staging)?;
                 }

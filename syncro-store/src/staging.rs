@@ -12,6 +12,9 @@ use crate::encoding::{Out, damaged, key, record, seal};
 use crate::state::{Shared, State};
 use crate::view::Reading;
 
+/// Room for a record at first: what most take.
+const WRITTEN_BYTES: usize = 512;
+
 /// Bytes of a record in one row: far below what a backend takes, and more than nearly all records have.
 pub(crate) const PIECE_BYTES: usize = 4 << 20;
 
@@ -52,7 +55,7 @@ impl<'a> Staging<'a> {
             next_name,
             next_author,
             has_pieces,
-            written: Vec::new(),
+            written: Vec::with_capacity(WRITTEN_BYTES),
         }
     }
 

@@ -14,7 +14,6 @@ use crate::limits::{
     ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX, MESSAGE_SCRIBES_MAX,
     MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX,
 };
-use crate::names::Names;
 use crate::scribe::Transaction;
 use crate::stamp::{Epoch, Time};
 
@@ -209,7 +208,7 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
 fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     let mut reader = parts.get("transactions")?;
     let count = reader.array()?;
-    let (mut items, mut names) = (Vec::new(), Names::default());
+    let mut items = Vec::new();
     let (mut echoes, mut scribes, mut bytes) = (0, 0, 0);
     for _ in 0..count {
         let mut ahead = reader.clone();
@@ -222,7 +221,7 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
             items.push(Item::Echo { offset, scribes });
             reader = ahead;
         } else {
-            let transaction = Transaction::read(&mut reader, &mut names)?;
+            let transaction = Transaction::read(&mut reader)?;
             scribes += transaction.scribes().len();
             bytes += transaction.bytes().len();
             if scribes > MESSAGE_SCRIBES_MAX || bytes > MESSAGE_TRANSACTIONS_BYTES_MAX {

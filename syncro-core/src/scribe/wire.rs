@@ -15,7 +15,6 @@ use crate::limits::{
     MEMBER_BYTES_MAX, MESSAGE_DEPTH_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX,
     TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX,
 };
-use crate::names::Names;
 use crate::record::{Element, Kind, Path};
 use crate::stamp::{Author, Epoch, Stamp, Time};
 use crate::value::Encoded;
@@ -54,21 +53,12 @@ impl Transaction {
     ///
     /// [`Malformed`] for bytes that no node would have written.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
-        Self::decode_among(bytes, &mut Names::default())
-    }
-
-    /// Like [`decode`](Self::decode), for one of many: its names are those met in the others.
-    ///
-    /// # Errors
-    ///
-    /// Like [`decode`](Self::decode).
-    pub fn decode_among(bytes: Bytes, names: &mut Names) -> Result<Self, Malformed> {
         if bytes.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
         let mut reader = Reader::new(&bytes);
         let stamp = read_stamp(&mut reader)?;
-        let mut input = Input { reader: &mut reader, bytes: &bytes, author: stamp.author, names };
+        let mut input = Input { reader: &mut reader, bytes: &bytes, author: stamp.author };
         let scribes = input.scribes()?;
         reader.finish()?;
         if reader.is_canonical() {
@@ -92,12 +82,12 @@ impl Transaction {
 
     /// Reads the next transaction of a message into memory of its own: what is kept of a message may be a
     /// small part of it.
-    pub(crate) fn read(reader: &mut Reader<'_>, names: &mut Names) -> Result<Self, Malformed> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let slice = reader.value(MESSAGE_DEPTH_MAX)?;
         if slice.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
-        Self::decode_among(Bytes::copy_from_slice(slice), names)
+        Self::decode(Bytes::copy_from_slice(slice))
     }
 }
 
@@ -167,7 +157,6 @@ struct Input<'a, 'b> {
     /// The whole, whose memory values share.
     bytes: &'a Bytes,
     author: Author,
-    names: &'b mut Names,
 }
 
 impl Input<'_, '_> {
@@ -240,7 +229,7 @@ impl Input<'_, '_> {
 
     fn path(&mut self) -> Result<Path, Malformed> {
         let parts = match self.reader.head()? {
-            Head::Text(field) => return Ok(Path::field(self.name_of(field)?)),
+            Head::Text(field) => return Ok(Path::field(name(field)?)),
             Head::Array(parts) => parts,
             _ => return Err(Malformed::Expected("a path")),
         };
@@ -295,12 +284,12 @@ impl Input<'_, '_> {
 
     fn name(&mut self) -> Result<Name, Malformed> {
         let text = self.reader.text()?;
-        self.name_of(text)
+        name(text)
     }
+}
 
-    fn name_of(&mut self, text: &str) -> Result<Name, Malformed> {
-        self.names.name(text).map_err(|_| Malformed::Limit("a name"))
-    }
+fn name(text: &str) -> Result<Name, Malformed> {
+    Name::new(text).map_err(|_| Malformed::Limit("a name"))
 }
 
 /// Scribes, and fields of a scribe, for which there is room before they are read: what input claims to hold

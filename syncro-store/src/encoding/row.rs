@@ -50,7 +50,7 @@ pub(crate) fn read_format(content: &Bytes) -> Option<Format> {
 
 /// `node 16, epoch 8, clock 8, offset 8, digest 16`.
 pub(crate) fn write_own(row: &OwnRow) -> Vec<u8> {
-    let mut out = Out::default();
+    let mut out = Out(Vec::with_capacity(16 + 8 + 8 + 8 + 16));
     out.fixed(row.node.as_bytes());
     out.fixed(&row.epoch.0.to_be_bytes());
     out.fixed(&row.clock.bits().to_be_bytes());
