@@ -199,11 +199,11 @@ impl Proposal {
     }
 
     /// A record as it would be after this proposal, for reading one's own writes before they are made.
-    pub fn preview(&self, key: &RecordKey, base: &Record) -> Record {
-        let mut record = base.clone();
+    pub fn preview(&self, key: &RecordKey, base: Arc<Record>) -> Arc<Record> {
         let Some(change) = self.changes.get(key) else {
-            return record;
+            return base;
         };
+        let mut record = Arc::unwrap_or_clone(base);
         let stamp = Stamp::PROVISIONAL;
         let writes = change.writes.iter().map(|(path, value)| (path.clone(), value.clone()));
         let raises = change
@@ -217,7 +217,7 @@ impl Proposal {
             change.mark.destroys().then_some(stamp),
             registers,
         ));
-        record
+        Arc::new(record)
     }
 
     /// The changes in the order in which their records were first touched.

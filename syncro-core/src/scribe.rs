@@ -59,16 +59,20 @@ pub struct Scribe {
 impl Scribe {
     /// The scribe as a record that knows nothing else: to play a scribe is to merge this.
     pub fn as_record(&self, stamp: Stamp) -> Record {
-        self.clone().into_record(stamp)
+        self.record_of(stamp, self.fields.iter().cloned())
     }
 
     /// Like [`as_record`](Self::as_record), of a scribe that is not needed any more.
-    pub fn into_record(self, stamp: Stamp) -> Record {
-        let registers = self.fields.into_iter();
+    pub fn into_record(mut self, stamp: Stamp) -> Record {
+        let fields = std::mem::take(&mut self.fields);
+        self.record_of(stamp, fields.into_iter())
+    }
+
+    fn record_of(&self, stamp: Stamp, fields: impl Iterator<Item = (Path, Encoded)>) -> Record {
         Record::new(
             self.mark.creates().then_some(stamp),
             self.mark.destroys().then_some(stamp),
-            registers.map(|(path, value)| Register { path, stamp, value }).collect(),
+            fields.map(|(path, value)| Register { path, stamp, value }).collect(),
         )
     }
 }

@@ -1,5 +1,7 @@
 //! Several changes that happen together or not at all.
 
+use std::sync::Arc;
+
 use syncro_core::{
     DataError, Edit, Fields, FieldsReader, FieldsWriter, ModelId, Name, Proposal, Record,
     RecordKey, ScribeModel, UsageError, View,
@@ -38,7 +40,7 @@ impl Draft {
     /// [`Error::Data`] when the record does not fit the type; [`Error::Store`] when it cannot be read.
     pub fn get<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<M>, Error> {
         let key = key_of::<M>(id)?;
-        instance(&key, &self.record(&key)?)
+        instance(&key, self.record(&key)?.as_ref())
     }
 
     /// Creates a record.
@@ -73,7 +75,7 @@ impl Draft {
             return Err(UsageError::IdChanged { key, id }.into());
         }
         let edits = FieldsWriter::fields_of(&changed)?.edits_from(&before)?;
-        self.update_record(key, edits)
+        Ok(self.proposal.update(key, edits)?)
     }
 
     /// Creates a record, or changes the one that is there to be like this one. Fields that the type does
@@ -87,10 +89,10 @@ impl Draft {
         let fields = FieldsWriter::fields_of(instance)?;
         let record = self.record(&key)?;
         if !record.is_alive() {
-            return self.create_record(key, &fields);
+            return Ok(self.proposal.create(key, &fields)?);
         }
         let edits = fields.edits_from(&Fields::of(&record))?;
-        self.update_record(key, edits)
+        Ok(self.proposal.update(key, edits)?)
     }
 
     /// Destroys a record.
@@ -148,9 +150,9 @@ impl Draft {
         Ok(self.proposal.destroy(key)?)
     }
 
-    fn record(&self, key: &RecordKey) -> Result<Record, Error> {
-        let base = self.reader.record(key)?;
-        Ok(self.proposal.preview(key, base.as_deref().unwrap_or(&Record::default())))
+    fn record(&self, key: &RecordKey) -> Result<Arc<Record>, Error> {
+        let base = self.reader.record(key)?.unwrap_or_default();
+        Ok(self.proposal.preview(key, base))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Taking transactions into the log and playing them, before anything is decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Changed, Event, SessionId};
@@ -20,8 +20,8 @@ pub(crate) struct Intake {
     pub(crate) entries: Vec<Entry>,
     pub(crate) records: BTreeMap<RecordKey, Arc<Record>>,
     pub(crate) events: Vec<Event>,
-    /// Places of the entries above, by stamp and content.
-    places: BTreeMap<(Stamp, Digest), usize>,
+    /// Places of the entries above that came from a peer, by stamp.
+    places: BTreeSet<(Stamp, usize)>,
 }
 
 /// What became of a transaction.
@@ -40,7 +40,7 @@ impl Intake {
             entries: Vec::new(),
             records: BTreeMap::new(),
             events: Vec::new(),
-            places: BTreeMap::new(),
+            places: BTreeSet::new(),
         }
     }
 
@@ -53,19 +53,21 @@ impl Intake {
         session: SessionId,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
-        let (stamp, content) = (transaction.stamp(), transaction.content_hash());
-        if let Some(place) = self.places.get(&(stamp, content)) {
-            let Entry { offset, digest, .. } = self.entries[*place];
-            return Ok(Taken::Held { offset, digest });
-        }
-        let collides = match view.held(transaction)? {
-            Held::Same { offset, digest } => return Ok(Taken::Held { offset, digest }),
-            Held::Others => true,
-            Held::No => {
-                let alike = (stamp, Digest([0; 16]))..=(stamp, Digest([0xff; 16]));
-                self.places.range(alike).next().is_some()
+        let stamp = transaction.stamp();
+        let alike = self.places.range((stamp, 0)..=(stamp, usize::MAX));
+        let mut collides = false;
+        for entry in alike.map(|(_, place)| &self.entries[*place]) {
+            if entry.transaction.bytes() == transaction.bytes() {
+                let Entry { offset, digest, .. } = *entry;
+                return Ok(Taken::Held { offset, digest });
             }
-        };
+            collides = true;
+        }
+        match view.held(transaction)? {
+            Held::Same { offset, digest } => return Ok(Taken::Held { offset, digest }),
+            Held::Others => collides = true,
+            Held::No => {}
+        }
         #[cfg(all(feature = "planted", debug_assertions))]
         if collides && crate::planted::is_planted(crate::planted::Planted::SecondParked) {
             return Ok(Taken::Held { offset: self.end.offset, digest: Digest::EMPTY });
@@ -73,6 +75,7 @@ impl Intake {
         if collides {
             self.events.push(Event::Collision { stamp });
         }
+        self.places.insert((stamp, self.entries.len()));
         self.append(transaction.clone(), Some(session), view)
     }
 
@@ -88,9 +91,15 @@ impl Intake {
         let stamp = transaction.stamp();
         for (offset, scribe) in (start.offset..).zip(transaction.scribes()) {
             let before = self.record(&scribe.key, view)?;
-            let mut after = before.as_deref().cloned().unwrap_or_default();
-            after.merge(&scribe.as_record(stamp));
-            let after = Arc::new(after);
+            let change = scribe.as_record(stamp);
+            let after = Arc::new(match before.as_deref() {
+                None => change,
+                Some(before) => {
+                    let mut after = before.clone();
+                    after.merge(&change);
+                    after
+                }
+            });
             self.records.insert(scribe.key.clone(), after.clone());
             self.events.push(Event::Changed(Changed {
                 offset,
@@ -104,7 +113,6 @@ impl Intake {
             }));
         }
         self.end = end;
-        self.places.insert((stamp, transaction.content_hash()), self.entries.len());
         self.entries.push(Entry { offset: start.offset, transaction, digest: end.digest });
         Ok(Taken::New { offset: start.offset, digest: end.digest })
     }

@@ -1,5 +1,7 @@
 //! How the registers of a record show as fields, and how fields become edits.
 
+use std::sync::Arc;
+
 use proptest::collection::{btree_map, btree_set};
 use proptest::prelude::*;
 
@@ -319,7 +321,7 @@ fn instance() -> impl Strategy<Value = Fields> {
 fn after(proposals: &[Proposal], key: &RecordKey) -> Fields {
     let mut record = Record::default();
     for (time, proposal) in (1..).zip(proposals) {
-        let preview = proposal.preview(key, &record);
+        let preview = proposal.preview(key, Arc::new(record));
         let restamp = |stamp: Stamp| match stamp == Stamp::PROVISIONAL {
             true => at(time),
             false => stamp,

@@ -205,7 +205,7 @@ fn record(time: Time, plain: &[(&str, i64)], total: i64) -> Record {
 }
 
 fn shown(proposal: &Proposal, base: &Record) -> Option<Vec<(String, Value)>> {
-    let record = proposal.preview(&key(1), base);
+    let record = proposal.preview(&key(1), Arc::new(base.clone()));
     let fields = Fields::of(&record).to_values().into_iter().collect();
     record.is_alive().then_some(fields)
 }
@@ -223,7 +223,8 @@ fn one_sees_ones_own_writes_and_raises_before_they_are_recorded() {
     proposal.update(key(1), vec![write("f", 2), raise("n", 5)]).unwrap();
     proposal.update(key(1), vec![raise("n", -7)]).unwrap();
     assert_eq!(shown(&proposal, &base), values(&[("f", 2), ("g", 1), ("n", 8)]));
-    assert_eq!(proposal.preview(&key(2), &base), base, "another record is as it was");
+    let base = Arc::new(base);
+    assert_eq!(proposal.preview(&key(2), base.clone()), base, "another record is as it was");
 }
 
 #[test]

@@ -397,7 +397,7 @@ proptest! {
                 // What the proposal or the record refuses is not part of the story.
                 let is_alive = |proposal: &Proposal| {
                     let record = desk.records.0.get(&key(id)).cloned().unwrap_or_default();
-                    proposal.preview(&key(id), &record).is_alive()
+                    proposal.preview(&key(id), record).is_alive()
                 };
                 match (mark, is_alive(&proposal)) {
                     (0, true) => proposal.destroy(key(id)).unwrap(),
@@ -410,7 +410,7 @@ proptest! {
             }
             let previews = [1, 2].map(|id| {
                 let record = desk.records.0.get(&key(id)).cloned().unwrap_or_default();
-                visible(&proposal.preview(&key(id), &record))
+                visible(&proposal.preview(&key(id), record))
             });
             prop_assert!(desk.propose(proposal).is_ok());
             let recorded = [1, 2].map(|id| {
