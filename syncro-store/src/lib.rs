@@ -12,6 +12,7 @@ mod checkpoint;
 pub mod conformance;
 mod dictionary;
 mod encoding;
+mod last_record;
 mod log_store;
 #[cfg(test)]
 mod many_authors;

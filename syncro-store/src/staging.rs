@@ -168,6 +168,7 @@ impl<'a> Staging<'a> {
             remembering.iter().for_each(|past| past.keep(&before));
         }
         // From here on nothing fails.
+        self.shared.last_record.forget();
         for (entry, author) in entries.iter().zip(&self.appended) {
             self.state.append(entry);
             let page = self.state.open_page.first();

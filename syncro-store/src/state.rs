@@ -13,6 +13,7 @@ use crate::checkpoint::{Checkpoint, Turns};
 use crate::dictionary::Dictionary;
 use crate::encoding::page::{OpenPage, Page};
 use crate::encoding::{damaged, key, seal, unseal};
+use crate::last_record::LastRecord;
 use crate::overlay::{self, Overlay};
 use crate::rows::Rows;
 use crate::stamps::Stamps;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     /// The place in the log whose digest was last asked for, and the first offset of its page. Echoes are checked one
     /// after the other: from here the next one is near.
     pub(crate) last_digest: Mutex<Option<(u64, Point)>>,
+    pub(crate) last_record: LastRecord,
     state: RwLock<State>,
     /// The snapshots that may still live. Locked only under the lock of the state.
     snapshots: Mutex<Vec<Weak<Past>>>,
@@ -112,6 +114,7 @@ impl Shared {
             authors: Dictionary::new(),
             stamps: Stamps::default(),
             last_digest: Mutex::default(),
+            last_record: LastRecord::default(),
             state: RwLock::new(state),
             snapshots: Mutex::default(),
             turns: Turns::default(),
@@ -199,6 +202,7 @@ impl Shared {
         self.authors.renew(authors);
         self.stamps.renew(stamps);
         *self.last_digest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.last_record.forget();
         self.must_reopen.store(must_reopen.into_inner(), Ordering::Relaxed);
         *state = State { generation: state.generation + 1, ..fresh };
         self.snapshots().clear();

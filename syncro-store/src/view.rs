@@ -133,7 +133,17 @@ impl View for Look<'_> {
     }
 
     fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
-        Ok(self.reading()?.record(&key::record(key))?.map(Arc::new))
+        let reading = self.reading()?;
+        if self.past.is_none()
+            && let Some(known) = self.shared.last_record.get(key)
+        {
+            return Ok(known);
+        }
+        let record = reading.record(&key::record(key))?.map(Arc::new);
+        if self.past.is_none() {
+            self.shared.last_record.set(key, &record);
+        }
+        Ok(record)
     }
 
     fn records(
