@@ -56,6 +56,24 @@ pub struct Exchange {
     pub received: [Vec<u8>; 2],
 }
 
+impl Exchange {
+    /// One that consists of pulls: the second replica takes in what it lacks of the first, and, if it is mutual, the
+    /// other way round. A pull counts the bytes of its messages, and returns what has to be persisted.
+    fn by<D>(
+        pull: impl Fn(&mut D, &mut D, &mut u64) -> Vec<u8>,
+        first: &mut D,
+        second: &mut D,
+        is_mutual: bool,
+    ) -> Self {
+        let mut exchange = Self::default();
+        exchange.received[1] = pull(second, first, &mut exchange.bytes);
+        if is_mutual {
+            exchange.received[0] = pull(first, second, &mut exchange.bytes);
+        }
+        exchange
+    }
+}
+
 /// A document with all records: a root map of one map for each record.
 pub trait Document: Sized {
     /// What is kept of an earlier exchange with the same replica.

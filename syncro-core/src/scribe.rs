@@ -4,7 +4,6 @@ mod wire;
 
 use bytes::Bytes;
 
-use crate::digest::Digest;
 use crate::id::RecordKey;
 use crate::record::{Path, Record, Register};
 use crate::stamp::Stamp;
@@ -59,22 +58,21 @@ pub struct Scribe {
 impl Scribe {
     /// The scribe as a record that knows nothing else: to play a scribe is to merge this.
     pub fn as_record(&self, stamp: Stamp) -> Record {
-        self.record_of(stamp, self.fields.iter().cloned())
+        record_of(self.mark, stamp, self.fields.iter().cloned())
     }
 
     /// Like [`as_record`](Self::as_record), of a scribe that is not needed any more.
-    pub fn into_record(mut self, stamp: Stamp) -> Record {
-        let fields = std::mem::take(&mut self.fields);
-        self.record_of(stamp, fields.into_iter())
+    pub fn into_record(self, stamp: Stamp) -> Record {
+        record_of(self.mark, stamp, self.fields.into_iter())
     }
+}
 
-    fn record_of(&self, stamp: Stamp, fields: impl Iterator<Item = (Path, Encoded)>) -> Record {
-        Record::new(
-            self.mark.creates().then_some(stamp),
-            self.mark.destroys().then_some(stamp),
-            fields.map(|(path, value)| Register { path, stamp, value }).collect(),
-        )
-    }
+fn record_of(mark: Mark, stamp: Stamp, fields: impl Iterator<Item = (Path, Encoded)>) -> Record {
+    Record::new(
+        mark.creates().then_some(stamp),
+        mark.destroys().then_some(stamp),
+        fields.map(|(path, value)| Register { path, stamp, value }).collect(),
+    )
 }
 
 /// One or more scribes under one stamp, at most one per record: the unit of atomicity, of the log and of
@@ -111,11 +109,6 @@ impl Transaction {
     /// Never: a transaction has a scribe.
     pub fn is_empty(&self) -> bool {
         self.scribes.is_empty()
-    }
-
-    /// A hash of the canonical encoding: with the stamp, what identifies the transaction.
-    pub fn content_hash(&self) -> Digest {
-        Digest::EMPTY.then(&self.bytes)
     }
 
     /// The canonical encoding.

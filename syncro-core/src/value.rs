@@ -32,13 +32,12 @@ impl Encoded {
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
         // Taken out, for a value may encode others while it is encoded.
         let mut bytes = SCRATCH.take();
-        bytes.clear();
         let written = rmp_serde::encode::write_named(&mut bytes, value);
         let encoded = match written {
             Ok(()) => Self::checked(&bytes).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        bytes.truncate(SCRATCH_BYTES_MAX);
+        bytes.clear();
         bytes.shrink_to(SCRATCH_BYTES_MAX);
         SCRATCH.set(bytes);
         encoded

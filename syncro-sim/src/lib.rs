@@ -30,8 +30,8 @@
 //! ```
 //!
 //! It checks everything below, and that every record reads as an instance again, and every instance as itself, through
-//! the `read` and `write` of your model. [`check_that`] demands more of them: what any merge must keep. [`check_versions`] puts two versions of
-//! a model into one world.
+//! the `read` and `write` of your model. [`check_that`] demands more of them: what any merge must keep.
+//! [`check_versions`] puts two versions of a model into one world.
 //!
 //! # What happens
 //!

@@ -10,18 +10,15 @@ use std::thread;
 use proptest::prelude::*;
 use syncro_core::{
     DataError, Edit, Fields, FieldsReader, FieldsWriter, ModelId, Name, RecordId, RecordKey,
-    ScribeModel, View,
+    ScribeModel,
 };
 use syncro_store::LogStore;
 
 use crate::run::Sim;
-use crate::world::{Failure, Write};
+use crate::world::{Failure, Write, records};
 
 /// Seeds that are run, unless the variable `SYNCRO_SEEDS` asks for others.
 const SEEDS: u64 = 50;
-
-/// Records read at once.
-const READ_AT_ONCE: usize = 64;
 
 /// Puts a model of yours through the world: nodes that save and destroy instances of it under faults, heal, and
 /// must end with the same records, each of which reads as an instance again.
@@ -191,20 +188,13 @@ fn all<M: ScribeModel>(
     store: &LogStore,
     read: impl Fn(&RecordId, &Fields) -> Result<M, String>,
 ) -> Result<Vec<M>, String> {
-    let model = Name::new(M::MODEL).map_err(|error| error.to_string())?;
-    let (mut all, mut after) = (Vec::new(), None);
-    loop {
-        let records = store.records(&model, after.as_ref(), READ_AT_ONCE);
-        let records = records.map_err(|error| error.to_string())?;
-        let Some((last, _)) = records.last() else {
-            return Ok(all);
-        };
-        after = Some(last.clone());
-        for (id, record) in records.iter().filter(|(_, record)| record.is_alive()) {
-            let read = read(id, &Fields::of(record));
-            all.push(read.map_err(|what| format!("{} {id}: {what}", M::MODEL))?);
-        }
-    }
+    let records = records(store).map_err(|error| error.to_string())?;
+    let alive =
+        records.iter().filter(|(key, record)| key.model.as_str() == M::MODEL && record.is_alive());
+    let instances = alive.map(|(RecordKey { id, .. }, record)| {
+        read(id, &Fields::of(record)).map_err(|what| format!("{} {id}: {what}", M::MODEL))
+    });
+    instances.collect()
 }
 
 /// A record as an instance.

@@ -230,8 +230,8 @@ impl Shrinking<'_> {
     fn writes(&mut self) {
         for at in 1..self.story.ops.len() {
             for earlier in 0..at {
-                let Some(write) = self.story.ops[earlier].write().cloned() else { continue };
                 let mut plainer = self.story.clone();
+                let Some(write) = plainer.ops[earlier].write_mut().cloned() else { continue };
                 let Some(place) = plainer.ops[at].write_mut() else { break };
                 *place = write;
                 if self.try_out(plainer) {

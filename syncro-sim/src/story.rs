@@ -161,13 +161,6 @@ impl Op {
     }
 
     /// What is written, where that is one write of one node.
-    pub(crate) fn write(&self) -> Option<&Write> {
-        match self {
-            Self::Write(_, write) | Self::Flush(_, write) => Some(write),
-            _ => None,
-        }
-    }
-
     pub(crate) fn write_mut(&mut self) -> Option<&mut Write> {
         match self {
             Self::Write(_, write) | Self::Flush(_, write) => Some(write),

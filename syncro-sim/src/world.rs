@@ -354,22 +354,25 @@ impl World {
             }
             // Some clocks are slow.
             self.advance(2 * ECHO_DELAY_MS)?;
-            if self.links.iter().all(Link::is_idle) && !self.nodes.iter().any(TestNode::has_news) {
+            if self.is_at_rest() {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether nothing is under way, and nobody has anything to flush.
+    fn is_at_rest(&self) -> bool {
+        self.links.iter().all(Link::is_idle) && !self.nodes.iter().any(TestNode::has_news)
     }
 
     /// Lets everybody say everything in rounds: what is under way arrives, whoever has news flushes it, and time
     /// goes on a little. Returns how many it took.
     pub(crate) fn rest(&mut self) -> Result<usize, Failure> {
         for rounds in 0..=ROUNDS_MAX {
-            let is_idle = self.links.iter().all(Link::is_idle);
-            if is_idle && !self.nodes.iter().any(TestNode::has_news) {
+            if self.is_at_rest() {
                 // Some clocks are slow.
                 self.advance(2 * ECHO_DELAY_MS)?;
-                let is_idle = self.links.iter().all(Link::is_idle);
-                if is_idle && !self.nodes.iter().any(TestNode::has_news) {
+                if self.is_at_rest() {
                     return Ok(rounds);
                 }
             }

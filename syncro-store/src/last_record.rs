@@ -3,7 +3,7 @@
 //! A write reads its record again and again: the draft shows it, the engine checks the change against it and merges
 //! the change into it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use syncro_core::{Record, RecordKey};
 
@@ -18,13 +18,9 @@ pub(crate) struct LastRecord(Mutex<Known>);
 type Known = Option<(RecordKey, Option<Arc<Record>>)>;
 
 impl LastRecord {
-    /// What is known of a key, unless somebody else looks just now.
+    /// What is known of a key.
     pub(crate) fn get(&self, key: &RecordKey) -> Option<Option<Arc<Record>>> {
-        let last = match self.0.try_lock() {
-            Ok(last) => last,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        let last = self.lock();
         let (_, record) = last.as_ref().filter(|(known, _)| known == key)?;
         Some(record.clone())
     }

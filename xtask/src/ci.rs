@@ -184,8 +184,10 @@ fn carry_out(command: &mut Command) -> Result<Outcome, String> {
     }
 }
 
-fn answers(command: &mut Command) -> bool {
+/// Whether a tool is there: it says something about itself.
+pub(crate) fn answers(command: &mut Command) -> bool {
     command
+        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, thread};
 
-use crate::ci::{Scratch, cargo, command_line};
+use crate::ci::{Scratch, answers, cargo, command_line};
 
 /// What an input may cost in seconds, beyond which it counts as a failure.
 const SECONDS_MAX: &str = "-timeout=20";
@@ -132,11 +132,7 @@ fn fuzz(
 /// The C++ compiler to build with: the one that the environment names, else the first that is
 /// there. Build scripts look for `c++` alone, and some machines have only `g++`.
 fn cxx() -> Option<OsString> {
-    let is_there = |name: &&str| {
-        let mut version = Command::new(name);
-        let version = version.arg("--version").stdin(Stdio::null()).output();
-        version.is_ok_and(|output| output.status.success())
-    };
+    let is_there = |name: &&str| answers(Command::new(name).arg("--version"));
     let named = env::var_os("CXX").filter(|named| !named.is_empty());
     named.or_else(|| ["c++", "g++", "clang++"].into_iter().find(is_there).map(OsString::from))
 }

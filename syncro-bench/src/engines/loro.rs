@@ -72,12 +72,7 @@ impl Document for Loro {
     }
 
     fn sync(first: &mut Self, second: &mut Self, (): &mut (), is_mutual: bool) -> Exchange {
-        let mut exchange = Exchange::default();
-        exchange.received[1] = pull(second, first, &mut exchange.bytes);
-        if is_mutual {
-            exchange.received[0] = pull(first, second, &mut exchange.bytes);
-        }
-        exchange
+        Exchange::by(pull, first, second, is_mutual)
     }
 
     fn compact(&mut self) -> Vec<u8> {

@@ -175,37 +175,36 @@ impl World {
         Ok(took)
     }
 
+    /// The number of the link of a session, and the node's side of it, while that is open.
+    fn number_of(&self, node: usize, session: SessionId) -> Option<(usize, usize)> {
+        let is_it = |end: &End| end.is_open && end.node == node && end.session == session;
+        let sides = self.links.iter().map(|link| link.ends.iter().position(is_it)).enumerate();
+        sides.filter_map(|(link, side)| Some((link, side?))).next()
+    }
+
     /// The link of a session and the node's side of it, while that is open.
     pub(crate) fn place_of(&self, node: usize, session: SessionId) -> Option<(&Link, usize)> {
-        let is_it = |end: &End| end.is_open && end.node == node && end.session == session;
-        let sides = |link: &Link| link.ends.iter().position(is_it);
-        self.links.iter().find_map(|link| Some((link, sides(link)?)))
+        let (link, side) = self.number_of(node, session)?;
+        Some((&self.links[link], side))
     }
 
-    /// A peer was let in: what it has now the node will have when it has caught up.
-    pub(crate) fn note_opened(&mut self, node: usize, session: SessionId) {
-        let Some((link, side)) = self.place_of(node, session) else { return };
-        let peer = link.ends[1 - side].node;
-        let had = self.nodes.get(peer).map_or(0, |peer| peer.log.entries().len());
-        self.end_of(node, session, |link, side| link.ends[side].peer_had = had);
-    }
-
-    /// Finds the end of a link by node and session, while it is open.
+    /// Changes the link of a session and the node's side of it, while that is open.
     pub(crate) fn end_of<T>(
         &mut self,
         node: usize,
         session: SessionId,
         then: impl FnOnce(&mut Link, usize) -> T,
     ) -> Option<T> {
-        for link in &mut self.links {
-            for side in 0..2 {
-                let end = &link.ends[side];
-                if end.is_open && end.node == node && end.session == session {
-                    return Some(then(link, side));
-                }
-            }
-        }
-        None
+        let (link, side) = self.number_of(node, session)?;
+        Some(then(&mut self.links[link], side))
+    }
+
+    /// A peer was let in: what it has now the node will have when it has caught up.
+    pub(crate) fn note_opened(&mut self, node: usize, session: SessionId) {
+        let Some((link, side)) = self.place_of(node, session) else { return };
+        let peer = link.ends[1 - side].node;
+        let end = self.nodes.get(peer).map_or(0, |peer| peer.log.end().offset);
+        self.end_of(node, session, |link, side| link.ends[side].peer_end = end);
     }
 
     /// Flushes a node's store, and says so to its engine; of a flush before, it hears first.

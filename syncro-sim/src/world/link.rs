@@ -30,8 +30,8 @@ pub struct End {
     pub queued: usize,
     /// Up to where the other side is known to hold the node's log durably.
     pub(crate) receipt: u64,
-    /// How many entries the log of the other side had when it was let in here.
-    pub(crate) peer_had: usize,
+    /// Where the log of the other side ended when it was let in here.
+    pub(crate) peer_end: u64,
     /// Transactions that came to the node in this session, while anybody asks.
     pub(crate) came: Option<FxHashSet<String>>,
     /// What the other side sends.
@@ -49,7 +49,7 @@ impl End {
             is_blocked: false,
             queued: 0,
             receipt: 0,
-            peer_had: 0,
+            peer_end: 0,
             came: None,
             incoming,
         }

@@ -1,12 +1,13 @@
 //! A node: engine, store and disk, and beside them what the world knows of its log.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use syncro_core::{
-    Commit, Config, Effects, Engine, Entry, Event, NodeId, Now, Point, Store, StoreError, Time,
-    Transaction, View,
+    Commit, Config, Effects, Engine, Entry, Event, NodeId, Now, Point, SessionId, SessionStatus,
+    Store, StoreError, Time, Transaction, View,
 };
 use syncro_store::LogStore;
 
@@ -84,6 +85,17 @@ pub struct Log {
 impl Log {
     pub fn entries(&self) -> &[Rc<Entry>] {
         &self.entries
+    }
+
+    /// The first of the entries from an offset on, at which one begins, up to another whose transaction is not had.
+    pub(crate) fn first_without(
+        &self,
+        offsets: Range<u64>,
+        has: impl Fn(&Bytes) -> bool,
+    ) -> Option<&Entry> {
+        let entries = self.entries_from(offsets.start).iter().map(Rc::as_ref);
+        let mut entries = entries.take_while(|entry| entry.offset < offsets.end);
+        entries.find(|entry| !has(entry.transaction.bytes()))
     }
 
     /// The entries from an offset on, at which one begins.
@@ -280,6 +292,11 @@ impl TestNode {
         let rate = MILLION + i128::from(self.rate_ppm);
         let world = (own * MILLION + rate - 1).div_euclid(rate);
         u64::try_from(world).unwrap_or(u64::MAX)
+    }
+
+    /// How far the peer of a session is, while it is open.
+    pub(crate) fn status(&self, session: SessionId) -> Option<SessionStatus> {
+        self.engine.sessions().find(|status| status.session == session)
     }
 
     /// Whether anything has to be flushed, or the engine to hear of it.

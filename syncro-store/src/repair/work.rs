@@ -128,7 +128,7 @@ impl Repair {
     fn is_log_whole(&self) -> Result<bool, StoreError> {
         let mut at = Some(Point::START);
         each_page(&self.backend, |_, page| {
-            let page = page.ok().filter(|page| whole(page).is_some());
+            let page = page.ok().filter(|page| at.is_some() && whole(page).is_some());
             let next = page.and_then(|page| page.ends()).filter(|(begins, _)| Some(*begins) == at);
             at = next.map(|(_, ends)| ends);
             Ok(())

@@ -1,5 +1,6 @@
 //! Nothing that was acknowledged is lost.
 
+use bytes::Bytes;
 use syncro_core::SessionId;
 
 use super::at;
@@ -22,14 +23,11 @@ impl World {
         let side = usize::from(ends[0].node != node);
         let peer = ends[1 - side].node;
         let from = std::mem::replace(&mut ends[side].receipt, offset);
-        let entries = self.nodes[node].log.entries_from(from).iter();
-        for entry in entries.take_while(|entry| entry.offset < offset) {
-            if !self.nodes[peer].log.holds_durably(entry.transaction.bytes()) {
-                let detail =
-                    format!("node {peer} acknowledged {offset} and has not flushed {}", at(entry));
-                return Err(Law::Durability.broken(detail));
-            }
-        }
-        Ok(())
+        let has = |held: &Bytes| self.nodes[peer].log.holds_durably(held);
+        let Some(entry) = self.nodes[node].log.first_without(from..offset, has) else {
+            return Ok(());
+        };
+        let detail = format!("node {peer} acknowledged {offset} and has not flushed {}", at(entry));
+        Err(Law::Durability.broken(detail))
     }
 }

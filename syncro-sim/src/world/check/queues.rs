@@ -17,8 +17,7 @@ impl World {
     pub(crate) fn check_queues(&self) -> Result<(), Failure> {
         for end in self.links.iter().flat_map(|link| &link.ends) {
             let node = &self.nodes[end.node];
-            let status = node.engine.sessions().find(|status| status.session == end.session);
-            let Some(status) = status.filter(|_| end.is_open) else {
+            let Some(status) = node.status(end.session).filter(|_| end.is_open) else {
                 let detail = format!("session {} of node {} is not open", end.session.0, end.node);
                 return Err(Law::Rest.broken(detail));
             };
@@ -72,24 +71,16 @@ impl World {
         if !peer.is_open || self.is_hostile {
             return Ok(());
         }
-        let entries = self.nodes[peer.node].log.entries().iter().take(end.peer_had);
-        for entry in entries {
-            if !self.nodes[node].log.holds(entry.transaction.bytes()) {
-                let detail = format!("node {node} has caught up without {}", at(entry));
-                return Err(Law::Points.broken(detail));
-            }
+        let [log, theirs] = [node, peer.node].map(|number| &self.nodes[number].log);
+        if let Some(entry) = theirs.first_without(0..end.peer_end, |it| log.holds(it)) {
+            let detail = format!("node {node} has caught up without {}", at(entry));
+            return Err(Law::Points.broken(detail));
         }
-        let mut sessions = self.nodes[node].engine.sessions();
-        let Some(status) = sessions.find(|status| status.session == session) else {
-            return Ok(());
-        };
-        let log = &self.nodes[node].log;
+        let Some(status) = self.nodes[node].status(session) else { return Ok(()) };
         let held = log.end().offset - status.outgoing;
-        for entry in log.entries().iter().take_while(|entry| entry.offset < held) {
-            if !self.nodes[peer.node].log.holds(entry.transaction.bytes()) {
-                let detail = format!("node {node} says that {} holds {}", peer.node, at(entry));
-                return Err(Law::Points.broken(detail));
-            }
+        if let Some(entry) = log.first_without(0..held, |it| theirs.holds(it)) {
+            let detail = format!("node {node} says that {} holds {}", peer.node, at(entry));
+            return Err(Law::Points.broken(detail));
         }
         Ok(())
     }
