@@ -465,7 +465,9 @@ impl Shell<'_> {
             let entries = self.node.log(next, 1 << 20)?;
             let Some(last) = entries.last() else { return Ok(Json::Array(shown)) };
             next = last.end().offset;
-            shown.extend(entries.iter().filter(|entry| entry.end().offset > from).map(entry));
+            for found in entries.iter().filter(|entry| entry.end().offset > from) {
+                shown.push(entry(found)?);
+            }
         }
     }
 }
@@ -591,9 +593,9 @@ fn event(change: Change<Fields>) -> Json {
     })
 }
 
-fn entry(entry: &Entry) -> Json {
+fn entry(entry: &Entry) -> Result<Json, Error> {
     let stamp = entry.transaction.stamp();
-    let scribes = entry.transaction.scribes().iter().map(|scribe| {
+    let scribes = entry.scribes()?.into_iter().map(|scribe| {
         let fields = scribe.fields.iter().map(|(path, value)| (path.to_string(), value));
         let fields = fields.map(|(path, value): (String, &Encoded)| (path, plain(&value.decode())));
         json!({
@@ -603,14 +605,14 @@ fn entry(entry: &Entry) -> Json {
             "fields": fields.collect::<serde_json::Map<_, _>>(),
         })
     });
-    json!({
+    Ok(json!({
         "offset": entry.offset,
         "time": stamp.time.bits(),
         "ms": stamp.time.ms(),
         "node": stamp.author.node.to_string(),
         "epoch": format!("{:016x}", stamp.author.epoch.0),
         "scribes": scribes.collect::<Vec<_>>(),
-    })
+    }))
 }
 
 /// Prints one line, and flushes it: scripts wait for it.

@@ -104,7 +104,7 @@ fn merge() -> Box<dyn FnMut(usize)> {
         .map(|change| {
             let base = record(&host, change);
             let update = transaction(&mut host, change);
-            (base, update.scribes()[0].as_record(update.stamp()))
+            (base, update.scribes().unwrap().remove(0).into_record(update.stamp()).1)
         })
         .collect();
     Box::new(move |at| {
@@ -119,7 +119,8 @@ fn decode() -> Box<dyn FnMut(usize)> {
     let (_, _, transactions) = filled();
     let bytes: Vec<Bytes> = transactions.iter().map(|it| it.bytes().clone()).collect();
     Box::new(move |at| {
-        let decoded = Transaction::decode(bytes[at % bytes.len()].clone()).unwrap();
+        let (decoded, scribes) = Transaction::decode(bytes[at % bytes.len()].clone()).unwrap();
+        black_box(scribes);
         black_box(Point::START.then(decoded.len(), decoded.bytes()));
     })
 }

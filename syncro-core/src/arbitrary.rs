@@ -153,7 +153,7 @@ pub(crate) fn transaction() -> impl Strategy<Value = Transaction> {
     });
     (0..Time::END.bits(), author(), scribes).prop_map(|(time, author, scribes)| {
         let time = Time::from_bits(time);
-        Transaction::new(Stamp { time, author }, scribes)
+        Transaction::new(Stamp { time, author }, &scribes)
     })
 }
 
@@ -163,16 +163,22 @@ pub(crate) fn point() -> impl Strategy<Value = Point> {
         .prop_map(|(offset, digest)| Point { offset, digest: Digest(digest) })
 }
 
+/// A transaction in a message, as it is read.
+pub(crate) fn item(transaction: Transaction) -> Item {
+    let scribes = transaction.scribes().unwrap_or_default();
+    Item::Transaction(transaction, scribes)
+}
+
 /// A message of each type.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
-    let item = prop_oneof![
-        transaction().prop_map(Item::Transaction),
+    let items = prop_oneof![
+        transaction().prop_map(item),
         (any::<u64>(), any::<u64>()).prop_map(|(offset, scribes)| Item::Echo { offset, scribes }),
     ];
     prop_oneof![
         2 => hello().prop_map(Message::Hello),
         1 => vec(point(), 0..4).prop_map(|ladder| Message::Sync { ladder }),
-        4 => (point(), point(), any::<u64>(), vec(item, 0..4)).prop_map(|(from, to, end, items)| {
+        4 => (point(), point(), any::<u64>(), vec(items, 0..4)).prop_map(|(from, to, end, items)| {
             Message::Scribes(Scribes { from, to, end, items })
         }),
         1 => (point(), any::<u64>()).prop_map(|(point, credit)| Message::Ack { point, credit }),

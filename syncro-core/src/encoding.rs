@@ -5,6 +5,7 @@
 
 pub(crate) mod json;
 pub(crate) mod msgpack;
+pub(crate) mod scratch;
 
 pub use json::{from_json, to_json};
 pub use msgpack::Malformed;

@@ -6,7 +6,6 @@ use crate::error::DataError;
 use crate::id::{Name, abridged};
 use crate::proposal::Edit;
 use crate::record::{Element, Record};
-use crate::stamp::Stamp;
 use crate::value::{Encoded, Value};
 
 /// One field, in the shape that its registers give it.
@@ -26,7 +25,10 @@ pub enum Field {
 ///
 /// A type reads itself from these and writes itself to these; what it does not know stays in the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fields(BTreeMap<Name, Field>);
+pub struct Fields(
+    /// In name order, one per name.
+    Vec<(Name, Field)>,
+);
 
 impl Fields {
     /// The visible fields of a record: none unless it is alive.
@@ -34,42 +36,48 @@ impl Fields {
     /// Where registers of several shapes share a field name, as two versions of a program may leave them,
     /// the shape of the youngest register shows.
     pub fn of(record: &Record) -> Self {
-        let mut fields: BTreeMap<Name, (Stamp, Field)> = BTreeMap::new();
         let registers = record.registers();
+        let mut fields: Vec<(Name, Field)> = Vec::with_capacity(registers.len());
+        let mut newest = None;
         for run in
             registers.chunk_by(|a, b| a.path.field == b.path.field && a.path.has_shape_of(&b.path))
         {
             let Some(first) = run.first().filter(|_| record.is_alive()) else {
                 continue;
             };
-            let Some(stamp) = run.iter().map(|register| register.stamp).max() else {
-                continue;
-            };
-            let field = field_of(run);
-            let name = first.path.field.clone();
-            match fields.get(&name) {
-                Some((other, _)) if *other >= stamp => {}
-                _ => {
-                    fields.insert(name, (stamp, field));
-                }
+            let stamp = run.iter().map(|register| register.stamp).max();
+            // Shapes of one field are neighbours.
+            match fields.last_mut().filter(|(name, _)| *name == first.path.field) {
+                Some(_) if newest >= stamp => continue,
+                Some((_, field)) => *field = field_of(run),
+                None => fields.push((first.path.field.clone(), field_of(run))),
             }
+            newest = stamp;
         }
-        Self(fields.into_iter().map(|(name, (_, field))| (name, field)).collect())
+        Self(fields)
     }
 
     /// The field of a name.
     pub fn get(&self, name: &str) -> Option<&Field> {
-        self.0.get(name)
+        let place = self.place(name).ok()?;
+        self.0.get(place).map(|(_, field)| field)
     }
 
     /// Sets a field.
     pub fn insert(&mut self, name: Name, field: Field) {
-        self.0.insert(name, field);
+        match self.place(name.as_str()) {
+            Ok(place) => self.0[place].1 = field,
+            Err(place) => self.0.insert(place, (name, field)),
+        }
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| known.as_str().cmp(name))
     }
 
     /// The fields in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &Field)> {
-        self.0.iter()
+        self.0.iter().map(|(name, field)| (name, field))
     }
 
     /// Whether there is no field.
@@ -105,6 +113,15 @@ impl Fields {
         shown.collect()
     }
 
+    pub(crate) fn with_capacity(fields: usize) -> Self {
+        Self(Vec::with_capacity(fields))
+    }
+
+    /// How many fields there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The edits that turn `base` into these fields. Fields that are only in `base` stay as they are.
     ///
     /// # Errors
@@ -112,12 +129,22 @@ impl Fields {
     /// [`DataError`] for entries, members and counters outside their limits.
     pub fn edits_from(&self, base: &Self) -> Result<Vec<Edit>, DataError> {
         let mut edits = Vec::new();
+        self.edit_from(base, &mut |edit| edits.push(edit))?;
+        Ok(edits)
+    }
+
+    /// Calls with the edits that turn `base` into these fields.
+    pub(crate) fn edit_from(
+        &self,
+        base: &Self,
+        take: &mut impl FnMut(Edit),
+    ) -> Result<(), DataError> {
         for (name, field) in &self.0 {
-            let before = base.0.get(name);
+            let before = base.get(name.as_str());
             match field {
                 Field::Value(value) => {
                     if before != Some(field) {
-                        edits.push(Edit::value(name.clone(), value.clone()));
+                        take(Edit::value(name.clone(), value.clone()));
                     }
                 }
                 Field::Set(members) => {
@@ -127,10 +154,10 @@ impl Fields {
                         _ => &empty,
                     };
                     for member in members.difference(before) {
-                        edits.push(Edit::add(name.clone(), member.clone())?);
+                        take(Edit::add(name.clone(), member.clone())?);
                     }
                     for member in before.difference(members) {
-                        edits.push(Edit::remove(name.clone(), member.clone())?);
+                        take(Edit::remove(name.clone(), member.clone())?);
                     }
                 }
                 Field::Map(entries) => {
@@ -145,11 +172,11 @@ impl Fields {
                                 let field = name.to_string();
                                 return Err(DataError::NilEntry { field, key: abridged(key) });
                             }
-                            edits.push(Edit::entry(name.clone(), key, value.clone())?);
+                            take(Edit::entry(name.clone(), key, value.clone())?);
                         }
                     }
                     for key in before.keys().filter(|key| !entries.contains_key(*key)) {
-                        edits.push(Edit::entry(name.clone(), key, Encoded::NIL)?);
+                        take(Edit::entry(name.clone(), key, Encoded::NIL)?);
                     }
                 }
                 Field::Counter(sum) => {
@@ -161,12 +188,12 @@ impl Fields {
                     let by =
                         by.ok_or_else(|| DataError::CounterOverflow { field: name.to_string() })?;
                     if by != 0 {
-                        edits.push(Edit::Raise { field: name.clone(), by });
+                        take(Edit::Raise { field: name.clone(), by });
                     }
                 }
             }
         }
-        Ok(edits)
+        Ok(())
     }
 }
 

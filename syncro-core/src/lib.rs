@@ -25,6 +25,7 @@ mod scribe;
 mod session;
 mod stamp;
 mod store;
+mod touched;
 mod value;
 
 pub use close::CloseReason;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::id::{Name, NodeId};
-use crate::scribe::Transaction;
+use crate::scribe::{Scribe, Transaction};
 use crate::stamp::{Epoch, Time};
 
 /// The version of the protocol that this library speaks.
@@ -94,11 +94,9 @@ pub(crate) struct Scribes {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    Transaction(Transaction),
+    /// A transaction, and what it changes, where that has been read.
+    Transaction(Transaction, Vec<Scribe>),
     /// The transactions that the receiver has in its own log at `offset`, `scribes` scribes of them: they
     /// came from there in this session, or the sender saw that both have them.
-    Echo {
-        offset: u64,
-        scribes: u64,
-    },
+    Echo { offset: u64, scribes: u64 },
 }

@@ -58,6 +58,9 @@ pub trait ScribeModel: Sized {
     fn read(id: Self::Id, fields: &FieldsReader<'_>) -> Result<Self, DataError>;
 }
 
+/// Fields for which there is room at first: what most types have.
+const FEW_FIELDS: usize = 8;
+
 /// Takes the fields of an instance, by name and kind.
 #[derive(Debug, Default)]
 pub struct FieldsWriter {
@@ -71,7 +74,7 @@ impl FieldsWriter {
     ///
     /// [`DataError`], naming the field that cannot be recorded.
     pub fn fields_of<M: ScribeModel>(instance: &M) -> Result<Fields, DataError> {
-        let mut writer = Self::default();
+        let mut writer = Self { fields: Fields::with_capacity(FEW_FIELDS) };
         instance.write(&mut writer)?;
         Ok(writer.fields)
     }

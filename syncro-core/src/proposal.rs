@@ -1,5 +1,6 @@
 //! A local transaction before the engine has stamped it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::limits::{MEMBER_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::record::{Element, Kind, Path, Record, Register};
 use crate::scribe::Mark;
 use crate::stamp::Stamp;
+use crate::touched::Touched;
 use crate::value::Encoded;
 
 /// A wish about one field, or one part of a field.
@@ -73,15 +75,27 @@ impl Edit {
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) mark: Mark,
-    /// The values to write, by path.
-    pub(crate) writes: BTreeMap<Path, Encoded>,
+    /// The values to write, as they were said.
+    said: Vec<(Path, Encoded)>,
     /// The counters to raise.
     pub(crate) raises: BTreeMap<Name, i64>,
 }
 
 impl Change {
     fn new(mark: Mark) -> Self {
-        Self { mark, writes: BTreeMap::new(), raises: BTreeMap::new() }
+        Self { mark, said: Vec::new(), raises: BTreeMap::new() }
+    }
+
+    /// The values to write in path order, one per path: the last one counts.
+    pub(crate) fn writes(&self) -> Cow<'_, [(Path, Encoded)]> {
+        if self.said.is_sorted_by(|(one, _), (other, _)| one < other) {
+            return Cow::Borrowed(&self.said);
+        }
+        let mut writes = self.said.clone();
+        writes.reverse();
+        writes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        writes.dedup_by(|(other, _), (kept, _)| other == kept);
+        Cow::Owned(writes)
     }
 
     /// Takes all edits or, after an error, none.
@@ -97,11 +111,21 @@ impl Change {
             }
         }
         self.raises.extend(raises);
-        self.writes.extend(edits.into_iter().filter_map(|edit| match edit {
+        self.said.extend(edits.into_iter().filter_map(|edit| match edit {
             Edit::Write(path, value) => Some((path, value)),
             Edit::Raise { .. } => None,
         }));
         Ok(())
+    }
+
+    /// Takes an edit of a record that is created: there is one for each part of a field.
+    fn take(&mut self, edit: Edit) {
+        match edit {
+            Edit::Write(path, value) => self.said.push((path, value)),
+            Edit::Raise { field, by } => {
+                self.raises.insert(field, by);
+            }
+        }
     }
 }
 
@@ -123,25 +147,24 @@ impl Change {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Proposal {
-    /// The records in the order in which they were first touched.
-    order: Vec<Arc<RecordKey>>,
-    changes: BTreeMap<Arc<RecordKey>, Change>,
+    /// Nothing in place of a change that was taken back.
+    changes: Touched<Option<Change>>,
 }
 
 impl Proposal {
     /// Whether nothing is proposed.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.changes().next().is_none()
     }
 
     /// The records that it touches, in the order in which they were first touched.
     pub fn records(&self) -> impl Iterator<Item = &RecordKey> {
-        self.order.iter().map(AsRef::as_ref)
+        self.changes().map(|(key, _)| key)
     }
 
     /// Whether all that is proposed is to destroy records.
     pub fn has_only_destroys(&self) -> bool {
-        self.changes.values().all(|change| change.mark == Mark::Destroy)
+        self.changes().all(|(_, change)| change.mark == Mark::Destroy)
     }
 
     /// Creates a record that is not alive.
@@ -151,14 +174,14 @@ impl Proposal {
     /// [`DataError::Exists`] when this proposal touched it before, other than by destroying it. Whether
     /// it is alive in the store shows when the engine takes the proposal.
     pub fn create(&mut self, key: RecordKey, fields: &Fields) -> Result<(), DataError> {
-        let edits = fields.edits_from(&Fields::default())?;
-        let mark = match self.changes.get(&key).map(|change| change.mark) {
+        let mark = match self.change(&key).map(|change| change.mark) {
             None => Mark::Create,
             Some(Mark::Destroy) => Mark::Replace,
             Some(_) => return Err(DataError::Exists { key }),
         };
         let mut change = Change::new(mark);
-        change.edit(edits)?;
+        change.said.reserve(fields.len());
+        fields.edit_from(&Fields::default(), &mut |edit| change.take(edit))?;
         self.put(key, change);
         Ok(())
     }
@@ -169,7 +192,7 @@ impl Proposal {
     ///
     /// [`DataError::Missing`] when this proposal destroys it.
     pub fn update(&mut self, key: RecordKey, edits: Vec<Edit>) -> Result<(), DataError> {
-        if let Some(change) = self.changes.get_mut(&key) {
+        if let Some(Some(change)) = self.changes.get_mut(&key) {
             return match change.mark {
                 Mark::Destroy => Err(DataError::Missing { key }),
                 _ => change.edit(edits),
@@ -187,11 +210,12 @@ impl Proposal {
     ///
     /// [`DataError::Missing`] when this proposal destroys it already.
     pub fn destroy(&mut self, key: RecordKey) -> Result<(), DataError> {
-        match self.changes.get(&key).map(|change| change.mark) {
+        match self.change(&key).map(|change| change.mark) {
             Some(Mark::Destroy) => return Err(DataError::Missing { key }),
             Some(Mark::Create) => {
-                self.changes.remove(&key);
-                self.order.retain(|other| **other != key);
+                if let Some(change) = self.changes.get_mut(&key) {
+                    *change = None;
+                }
             }
             _ => self.put(key, Change::new(Mark::Destroy)),
         }
@@ -199,13 +223,13 @@ impl Proposal {
     }
 
     /// A record as it would be after this proposal, for reading one's own writes before they are made.
-    pub fn preview(&self, key: &RecordKey, base: Arc<Record>) -> Arc<Record> {
-        let Some(change) = self.changes.get(key) else {
+    pub fn preview(&self, key: &RecordKey, base: Option<Arc<Record>>) -> Option<Arc<Record>> {
+        let Some(change) = self.change(key) else {
             return base;
         };
-        let mut record = Arc::unwrap_or_clone(base);
+        let mut record = base.map(Arc::unwrap_or_clone).unwrap_or_default();
         let stamp = Stamp::PROVISIONAL;
-        let writes = change.writes.iter().map(|(path, value)| (path.clone(), value.clone()));
+        let writes = change.writes().into_owned().into_iter();
         let raises = change
             .raises
             .iter()
@@ -217,18 +241,22 @@ impl Proposal {
             change.mark.destroys().then_some(stamp),
             registers,
         ));
-        Arc::new(record)
+        Some(Arc::new(record))
     }
 
     /// The changes in the order in which their records were first touched.
     pub(crate) fn changes(&self) -> impl Iterator<Item = (&RecordKey, &Change)> {
-        self.order.iter().filter_map(|key| Some((&**key, self.changes.get(key)?)))
+        self.changes.iter().filter_map(|(key, change)| Some((key, change.as_ref()?)))
+    }
+
+    fn change(&self, key: &RecordKey) -> Option<&Change> {
+        self.changes.get(key)?.as_ref()
     }
 
     fn put(&mut self, key: RecordKey, change: Change) {
-        let key = Arc::new(key);
-        if self.changes.insert(key.clone(), change).is_none() {
-            self.order.push(key);
+        match self.changes.get_mut(&key) {
+            Some(known) => *known = Some(change),
+            None => self.changes.push(key, Some(change)),
         }
     }
 }

@@ -57,31 +57,26 @@ pub struct Scribe {
 
 impl Scribe {
     /// The scribe as a record that knows nothing else: to play a scribe is to merge this.
-    pub fn as_record(&self, stamp: Stamp) -> Record {
-        record_of(self.mark, stamp, self.fields.iter().cloned())
+    pub fn into_record(self, stamp: Stamp) -> (RecordKey, Record) {
+        let Self { key, mark, fields } = self;
+        let record = Record::new(
+            mark.creates().then_some(stamp),
+            mark.destroys().then_some(stamp),
+            fields.into_iter().map(|(path, value)| Register { path, stamp, value }).collect(),
+        );
+        (key, record)
     }
-
-    /// Like [`as_record`](Self::as_record), of a scribe that is not needed any more.
-    pub fn into_record(self, stamp: Stamp) -> Record {
-        record_of(self.mark, stamp, self.fields.into_iter())
-    }
-}
-
-fn record_of(mark: Mark, stamp: Stamp, fields: impl Iterator<Item = (Path, Encoded)>) -> Record {
-    Record::new(
-        mark.creates().then_some(stamp),
-        mark.destroys().then_some(stamp),
-        fields.map(|(path, value)| Register { path, stamp, value }).collect(),
-    )
 }
 
 /// One or more scribes under one stamp, at most one per record: the unit of atomicity, of the log and of
 /// replication. Identified by stamp *and* content.
+///
+/// It is its canonical encoding, which is what the log holds, digests run over and peers are sent; clones share
+/// the memory. What it changes is [read](Self::scribes) from that when somebody wants to know.
 #[derive(Clone, Debug)]
 pub struct Transaction {
     stamp: Stamp,
-    scribes: Vec<Scribe>,
-    /// The canonical encoding, which is what the log holds and digests run over.
+    scribes: u32,
     bytes: Bytes,
 }
 
@@ -91,24 +86,14 @@ impl Transaction {
         self.stamp
     }
 
-    /// What it changes.
-    pub fn scribes(&self) -> &[Scribe] {
-        &self.scribes
-    }
-
-    /// What it changes, of a transaction that is not needed any more.
-    pub fn into_scribes(self) -> Vec<Scribe> {
-        self.scribes
-    }
-
     /// The offsets that it fills in a log.
     pub fn len(&self) -> u64 {
-        self.scribes.len() as u64
+        u64::from(self.scribes)
     }
 
     /// Never: a transaction has a scribe.
     pub fn is_empty(&self) -> bool {
-        self.scribes.is_empty()
+        self.scribes == 0
     }
 
     /// The canonical encoding.

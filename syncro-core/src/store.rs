@@ -13,7 +13,7 @@ use crate::digest::{Digest, Point};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::ladder::Ladder;
 use crate::record::Record;
-use crate::scribe::Transaction;
+use crate::scribe::{Scribe, Transaction};
 use crate::stamp::{Epoch, Time};
 
 /// A transaction at its place in a node's log.
@@ -31,6 +31,18 @@ impl Entry {
     /// The place in the log after this entry.
     pub fn end(&self) -> Point {
         Point { offset: self.offset + self.transaction.len(), digest: self.digest }
+    }
+
+    /// What the transaction changes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`] for an entry that the log cannot have taken in, in spite of its checksums.
+    pub fn scribes(&self) -> Result<Vec<Scribe>, StoreError> {
+        self.transaction.scribes().map_err(|error| {
+            let what = format!("the transaction at offset {} of the log: {error}", self.offset);
+            StoreError::Corrupt { what }
+        })
     }
 }
 

@@ -1,28 +1,55 @@
 //! What a field can hold.
 
-use std::cell::Cell;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::encoding::json;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
+use crate::encoding::{json, scratch};
 use crate::limits::VALUE_DEPTH_MAX;
 
 /// A value in its canonical MessagePack encoding, checked and cheap to clone.
 ///
 /// Two values are equal when their bytes are; the order of the bytes decides ties between equal stamps.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Encoded(Bytes);
+#[derive(Clone)]
+pub struct Encoded(Repr);
+
+/// Most values are short, and then need no memory of their own.
+#[derive(Clone)]
+enum Repr {
+    Short { length: u8, bytes: [u8; SHORT_MAX] },
+    Long(Bytes),
+}
+
+/// What fits beside a tag in the 40 bytes that the long form takes in any case; a UUID as text does.
+const SHORT_MAX: usize = 38;
 
 impl Encoded {
     /// The encoding of nil, which as an element means "absent".
-    pub const NIL: Self = Self(Bytes::from_static(&[0xc0]));
+    pub const NIL: Self = Self::byte(0xc0);
     /// The encoding of true, which a set holds for each of its members.
-    pub const TRUE: Self = Self(Bytes::from_static(&[0xc3]));
+    pub const TRUE: Self = Self::byte(0xc3);
+
+    const fn byte(byte: u8) -> Self {
+        let mut bytes = [0; SHORT_MAX];
+        bytes[0] = byte;
+        Self(Repr::Short { length: 1, bytes })
+    }
+
+    /// Takes a canonical value; a long one becomes shared bytes.
+    fn new(slice: &[u8], keep: impl FnOnce(&[u8]) -> Bytes) -> Self {
+        if slice.len() > SHORT_MAX {
+            return Self(Repr::Long(keep(slice)));
+        }
+        let mut bytes = [0; SHORT_MAX];
+        bytes[..slice.len()].copy_from_slice(slice);
+        Self(Repr::Short { length: slice.len() as u8, bytes })
+    }
 
     /// Encodes anything that serde can serialise into the values of MessagePack.
     ///
@@ -30,65 +57,66 @@ impl Encoded {
     ///
     /// Says in words why serde or the limits refuse the value.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
-        // Taken out, for a value may encode others while it is encoded.
-        let mut bytes = SCRATCH.take();
+        let mut bytes = scratch::take();
         let written = rmp_serde::encode::write_named(&mut bytes, value);
         let encoded = match written {
             Ok(()) => Self::checked(&bytes).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        bytes.clear();
-        bytes.shrink_to(SCRATCH_BYTES_MAX);
-        SCRATCH.set(bytes);
+        scratch::give_back(bytes);
         encoded
     }
 
     /// Checks one encoded value and brings it into canonical form.
     pub(crate) fn checked(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        let encoded = Self::read(&mut reader, shared)?;
+        let encoded = Self::read(&mut reader, Bytes::copy_from_slice)?;
         reader.finish()?;
         Ok(encoded)
     }
 
-    /// Reads one value; `keep` turns its slice into shared bytes.
-    pub(crate) fn read<'a>(
-        reader: &mut Reader<'a>,
-        keep: impl FnOnce(&'a [u8]) -> Bytes,
+    /// Reads one value; `keep` turns its slice into shared bytes, if it is long.
+    pub(crate) fn read(
+        reader: &mut Reader<'_>,
+        keep: impl FnOnce(&[u8]) -> Bytes,
     ) -> Result<Self, Malformed> {
         let (slice, is_canonical) = reader.value_and_form(VALUE_DEPTH_MAX)?;
         if is_canonical {
-            return Ok(Self(keep(slice)));
+            return Ok(Self::new(slice, keep));
         }
         let mut reader = Reader::new(slice);
         Ok(Value::read(&mut reader, VALUE_DEPTH_MAX)?.encode())
     }
 
-    /// Takes bytes that are known to be one canonical value, from this node's own store.
-    pub fn trusted(bytes: Bytes) -> Self {
-        Self(bytes)
+    /// Takes a piece of some bytes that is known to be one canonical value, from this node's own store. A long one
+    /// shares their memory, and keeps all of it alive.
+    pub fn trusted(value: &[u8], whole: &Bytes) -> Self {
+        Self::new(value, |value| whole.slice_ref(value))
     }
 
     /// Returns the encoded bytes.
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.0
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Repr::Long(bytes) => bytes,
+        }
     }
 
     /// Whether the bytes are what they should be: one value in canonical form, within the depth.
     pub(crate) fn is_canonical(&self) -> bool {
-        let mut reader = Reader::new(&self.0);
+        let mut reader = Reader::new(self.as_bytes());
         reader.value(VALUE_DEPTH_MAX).is_ok() && reader.is_canonical() && reader.finish().is_ok()
     }
 
     /// Whether this is nil.
     pub fn is_nil(&self) -> bool {
-        *self == Self::NIL
+        self.as_bytes() == [0xc0]
     }
 
     /// Decodes to a tree.
     pub fn decode(&self) -> Value {
         // Checked when it was made: nil stands in for what cannot be.
-        Value::read(&mut Reader::new(&self.0), VALUE_DEPTH_MAX).unwrap_or(Value::Nil)
+        Value::read(&mut Reader::new(self.as_bytes()), VALUE_DEPTH_MAX).unwrap_or(Value::Nil)
     }
 
     /// Decodes to a type.
@@ -97,12 +125,12 @@ impl Encoded {
     ///
     /// Says in words why the value does not fit.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, String> {
-        rmp_serde::from_slice(&self.0).map_err(|error| error.to_string())
+        rmp_serde::from_slice(self.as_bytes()).map_err(|error| error.to_string())
     }
 
     /// The integer that this is, if it is one in the range of `i64`.
     pub(crate) fn as_i64(&self) -> Option<i64> {
-        match Reader::new(&self.0).head() {
+        match Reader::new(self.as_bytes()).head() {
             Ok(Head::Int(int)) => i64::try_from(int).ok(),
             _ => None,
         }
@@ -112,42 +140,41 @@ impl Encoded {
     pub(crate) fn int(int: i64) -> Self {
         let mut writer = Writer::default();
         writer.int(int);
-        Self(writer.0.into())
+        Self::new(&writer.0, Bytes::copy_from_slice)
     }
 }
 
-/// What the scratch space of a thread keeps when it is not in use.
-const SCRATCH_BYTES_MAX: usize = 4096;
-
-thread_local! {
-    /// Where values are encoded before they are as long as they will be.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+impl PartialEq for Encoded {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
 }
 
-/// Every byte once: nil, booleans and small integers are one byte long, and need no memory of their own.
-static BYTES: [u8; 256] = {
-    let mut bytes = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        bytes[byte] = byte as u8;
-        byte += 1;
-    }
-    bytes
-};
+impl Eq for Encoded {}
 
-/// A copy of a value.
-fn shared(slice: &[u8]) -> Bytes {
-    match slice {
-        [byte] => Bytes::from_static(std::slice::from_ref(&BYTES[usize::from(*byte)])),
-        slice => Bytes::copy_from_slice(slice),
+impl PartialOrd for Encoded {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Encoded {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Encoded {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
 impl fmt::Debug for Encoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match json::to_json(&self.0) {
+        match json::to_json(self.as_bytes()) {
             Ok(text) => f.write_str(&String::from_utf8_lossy(&text)),
-            Err(_) => write!(f, "{:02x?}", &self.0[..]),
+            Err(_) => write!(f, "{:02x?}", self.as_bytes()),
         }
     }
 }
@@ -179,7 +206,7 @@ impl Value {
     pub fn encode(&self) -> Encoded {
         let mut writer = Writer::default();
         self.write(&mut writer);
-        Encoded(writer.0.into())
+        Encoded::new(&writer.0, Bytes::copy_from_slice)
     }
 
     /// Reads the protocol's JSON: bytes, large integers and special floats are tagged

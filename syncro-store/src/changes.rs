@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use syncro_core::{Scribe, Stamp, StoreError};
 
-use crate::encoding::record::{self, Numbers};
+use crate::encoding::record::{self, Gathered, Numbers};
 use crate::encoding::{Out, key};
+use crate::rows::{leading, shared_prefix};
 
 /// Scribes in little memory, each as the row of a record of which nothing else is known.
 ///
@@ -15,6 +16,7 @@ pub(crate) struct Changes {
     /// Key and content of one change after the other.
     memory: Out,
     changes: Vec<Change>,
+    gathered: Gathered,
 }
 
 /// Where a change is.
@@ -36,24 +38,22 @@ impl Changes {
         numbers: &mut impl Numbers,
     ) -> Result<(), StoreError> {
         let key = self.memory.0.len();
-        key::write_record(&scribe.key, &mut self.memory);
+        let (record_key, record) = scribe.into_record(stamp);
+        key::write_record(&record_key, &mut self.memory);
         let content = self.memory.0.len();
-        record::write(&scribe.into_record(stamp), numbers, &mut self.memory)?;
+        record::write(&record, numbers, &mut self.memory, &mut self.gathered)?;
         self.changes.push(Change { order: 0, key, content, end: self.memory.0.len() });
         Ok(())
     }
 
     /// Sorts the changes by their records.
     pub(crate) fn sorted(self) -> SortedChanges {
-        let Self { memory, mut changes } = self;
+        let Self { memory, mut changes, .. } = self;
         let memory = Bytes::from(memory.0);
         let key = |change: &Change| &memory[change.key..change.content];
         let shared = shared_prefix(changes.iter().map(key));
         for change in &mut changes {
-            let mut order = [0; 8];
-            let rest = key(change).iter().skip(shared);
-            order.iter_mut().zip(rest).for_each(|(order, byte)| *order = *byte);
-            change.order = u64::from_be_bytes(order);
+            change.order = leading(&key(change)[shared..]);
         }
         changes.sort_unstable_by(|one, other| {
             one.order.cmp(&other.order).then_with(|| key(one).cmp(key(other)))
@@ -81,15 +81,6 @@ impl SortedChanges {
             Some((key(changes.first()?), contents))
         })
     }
-}
-
-/// How many bytes all keys begin with.
-fn shared_prefix<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> usize {
-    let first = keys.next().unwrap_or_default();
-    keys.fold(first.len(), |shared, key| {
-        let alike = first.iter().zip(key).take(shared);
-        alike.take_while(|(one, other)| one == other).count()
-    })
 }
 
 #[cfg(test)]
@@ -147,7 +138,7 @@ mod tests {
                 let stamp = Stamp { time: Time::from_bits(time), author: AUTHOR };
                 let bytes = key::record(&record_key);
                 let scribe = Scribe { key: record_key, mark: Mark::Create, fields: Vec::new() };
-                expected.entry(bytes).or_default().merge(&scribe.as_record(stamp));
+                expected.entry(bytes).or_default().merge(&scribe.clone().into_record(stamp).1);
                 changes.push(scribe, stamp, &mut Nobody).unwrap();
             }
             let sorted = changes.sorted();

@@ -1,6 +1,6 @@
 //! Names and authors by number: each is written once per store, however many records it is in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -55,12 +55,12 @@ pub(crate) struct Dictionary<W> {
 #[derive(Debug)]
 struct Cache<W> {
     numbers: HashMap<W, u32>,
-    words: HashMap<u32, W>,
+    words: BTreeMap<u32, W>,
 }
 
 impl<W: Word> Dictionary<W> {
     pub(crate) fn new() -> Self {
-        let cache = Cache { numbers: HashMap::new(), words: HashMap::new() };
+        let cache = Cache { numbers: HashMap::new(), words: BTreeMap::new() };
         Self { cache: Mutex::new(cache) }
     }
 

@@ -9,7 +9,7 @@ pub(crate) mod record;
 pub(crate) mod row;
 
 use bytes::Bytes;
-use syncro_core::StoreError;
+use syncro_core::{Encoded, StoreError};
 
 use crate::backend::{Batch, Table};
 
@@ -124,13 +124,22 @@ impl<'a> In<'a> {
         self.take(N)?.try_into().ok()
     }
 
-    /// A length, then the bytes, which share the memory of the whole.
-    pub(crate) fn bytes(&mut self) -> Option<Bytes> {
+    /// A length, then the bytes.
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.varint()?).ok()?;
-        let end = self.place.checked_add(length).filter(|end| *end <= self.content.len())?;
-        let bytes = self.content.slice(self.place..end);
-        self.place = end;
-        Some(bytes)
+        self.take(length)
+    }
+
+    /// Like [`bytes`](Self::bytes), sharing the memory of the whole.
+    pub(crate) fn shared_bytes(&mut self) -> Option<Bytes> {
+        let bytes = self.bytes()?;
+        Some(self.content.slice_ref(bytes))
+    }
+
+    /// Like [`bytes`](Self::bytes), of one value.
+    pub(crate) fn value(&mut self) -> Option<Encoded> {
+        let value = self.bytes()?;
+        Some(Encoded::trusted(value, self.content))
     }
 
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {

@@ -246,7 +246,7 @@ impl Store for LogStore {
             for (node, row) in &commit.peers {
                 staging.put(Table::Rows, key::peer(*node), &row::write_peer(row));
             }
-            staging.put(Table::Rows, key::OWN.to_vec(), &row::write_own(&commit.own));
+            staging.put(Table::Rows, key::OWN, &row::write_own(&commit.own));
             staging.publish(&commit.entries)
         })
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use syncro_core::StoreError;
 
 use crate::backend::{Backend, Batch, Table};
-use crate::rows::{self, Rows};
+use crate::rows::{self, Hashed, Rows};
 
 /// What a row costs in memory beside its bytes: two shared buffers, and its place in a tree.
 const ROW_BYTES: usize = 128;
@@ -66,7 +66,7 @@ impl Overlay {
         let aside = std::mem::take(&mut self.aside);
         self.aside_bytes = 0;
         for (table, key, value) in aside.iter() {
-            if self.active.get(table, key).is_none() {
+            if self.active.get(table, Hashed::new(key)).is_none() {
                 self.put(table, key.clone(), value.clone());
             }
         }
@@ -85,7 +85,8 @@ pub(crate) fn get(
     table: Table,
     key: &[u8],
 ) -> Result<Option<Bytes>, StoreError> {
-    match layers.iter().rev().find_map(|layer| layer.get(table, key)) {
+    let hashed = Hashed::new(key);
+    match layers.iter().rev().find_map(|layer| layer.get(table, hashed)) {
         Some(value) => Ok(value.clone()),
         None => backend.get(table, key),
     }
@@ -141,7 +142,7 @@ pub(crate) fn floor(
 ) -> Result<Option<(Bytes, Bytes)>, StoreError> {
     let mut best = backend.floor(table, at)?;
     for layer in layers {
-        if let Some((key, Some(value))) = layer.floor(table, at)
+        if let Some((key, Some(value))) = layer.up_to(table, at).next_back()
             && best.as_ref().is_none_or(|(found, _)| found <= key)
         {
             best = Some((key.clone(), value.clone()));

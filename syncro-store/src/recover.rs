@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{Author, Name, OwnRow, Point, StoreError, Transaction, View};
+use syncro_core::{Author, Name, OwnRow, Point, Scribe, StoreError, Transaction, View};
 
 use crate::backend::{Backend, Table};
 use crate::changes::Changes;
@@ -91,9 +91,9 @@ impl Played {
                     return Err(lost());
                 }
                 if offset == played.end {
-                    let transaction = Transaction::decode(bytes).map_err(|_| lost())?;
+                    let (transaction, scribes) = Transaction::decode(bytes).map_err(|_| lost())?;
                     staging.played(transaction.stamp(), offset, page.first())?;
-                    played.transaction(transaction, staging)?;
+                    played.transaction(&transaction, scribes, staging)?;
                 }
             }
             if played.end == before {
@@ -105,13 +105,14 @@ impl Played {
 
     fn transaction(
         &mut self,
-        transaction: Transaction,
+        transaction: &Transaction,
+        scribes: Vec<Scribe>,
         staging: &mut Staging<'_>,
     ) -> Result<(), StoreError> {
         let stamp = transaction.stamp();
         self.bytes += transaction.bytes().len();
         self.end += transaction.len();
-        for scribe in transaction.into_scribes() {
+        for scribe in scribes {
             self.changes.push(scribe, stamp, staging)?;
         }
         Ok(())

@@ -7,16 +7,22 @@ use syncro_core::{Author, Entry, Name, Record, RecordKey, Stamp, StoreError};
 
 use crate::backend::Table;
 use crate::dictionary::{Dictionary, Word};
-use crate::encoding::record::Numbers;
+use crate::encoding::record::{Gathered, Numbers};
 use crate::encoding::{Out, damaged, key, record, seal};
 use crate::state::{Shared, State};
 use crate::view::Reading;
 
-/// Room for a record at first: what most take.
-const WRITTEN_BYTES: usize = 512;
+/// What is kept of the memory in which a record is written: more than most take.
+const WRITTEN_BYTES: usize = 4096;
+
+/// Rows for which memory is kept from one commit to the next.
+const ROWS_KEPT: usize = 64;
 
 /// Bytes of a record in one row: far below what a backend takes, and more than nearly all records have.
 pub(crate) const PIECE_BYTES: usize = 4 << 20;
+
+/// A row that is to be put: a sealed value, or none.
+type Row = (Table, Bytes, Option<Bytes>);
 
 /// Rows to be put all at once. Until then nothing of them is seen, and a failure leaves no trace.
 ///
@@ -25,43 +31,29 @@ pub(crate) struct Staging<'a> {
     shared: &'a Shared,
     state: RwLockWriteGuard<'a, State>,
     /// In the order in which they are to be put.
-    rows: Vec<(Table, Bytes, Option<Bytes>)>,
-    /// Names and authors asked for lately: a commit has few of them, again and again.
-    names: Recent<Name>,
-    authors: Recent<Author>,
+    rows: Vec<Row>,
     /// The authors of what is to be appended.
     appended: Vec<u32>,
     next_name: u32,
     next_author: u32,
     has_pieces: bool,
-    /// Memory for the record that is being written.
-    written: Vec<u8>,
 }
 
 impl<'a> Staging<'a> {
     pub(crate) fn new(shared: &'a Shared) -> Self {
-        let state = shared.write();
+        let mut state = shared.write();
+        let rows = std::mem::take(&mut state.recent.rows);
         let State { next_name, next_author, has_pieces, .. } = *state;
         shared.stamps.make_room();
         shared.names.make_room();
         shared.authors.make_room();
-        Self {
-            shared,
-            state,
-            rows: Vec::new(),
-            names: Recent::default(),
-            authors: Recent::default(),
-            appended: Vec::new(),
-            next_name,
-            next_author,
-            has_pieces,
-            written: Vec::with_capacity(WRITTEN_BYTES),
-        }
+        Self { shared, state, rows, appended: Vec::new(), next_name, next_author, has_pieces }
     }
 
-    pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, content: &[u8]) {
+    pub(crate) fn put(&mut self, table: Table, key: impl Into<Bytes>, content: &[u8]) {
+        let key = key.into();
         let sealed = seal(table, &key, content);
-        self.rows.push((table, key.into(), Some(sealed)));
+        self.rows.push((table, key, Some(sealed)));
     }
 
     /// Looks up the author of a transaction that is to be appended.
@@ -125,11 +117,14 @@ impl<'a> Staging<'a> {
     }
 
     fn record_at(&mut self, key: Bytes, record: &Record) -> Result<(), StoreError> {
-        let mut out = Out(std::mem::take(&mut self.written));
+        let Recent { written, gathered, .. } = &mut self.state.recent;
+        let (mut out, mut gathered) = (Out(std::mem::take(written)), std::mem::take(gathered));
         out.0.clear();
-        record::write(record, self, &mut out)?;
+        record::write(record, self, &mut out, &mut gathered)?;
         self.record_row(key, &out.0)?;
-        self.written = out.0;
+        out.0.shrink_to(WRITTEN_BYTES);
+        self.state.recent.written = out.0;
+        self.state.recent.gathered = gathered;
         Ok(())
     }
 
@@ -182,9 +177,12 @@ impl<'a> Staging<'a> {
                 self.rows.push((Table::Stamps, key, Some(sealed)));
             }
         }
-        for (table, key, value) in self.rows {
+        let mut rows = std::mem::take(&mut self.rows);
+        for (table, key, value) in rows.drain(..) {
             self.state.put(table, key, value);
         }
+        rows.shrink_to(ROWS_KEPT);
+        self.state.recent.rows = rows;
         self.state.next_name = self.next_name;
         self.state.next_author = self.next_author;
         self.state.has_pieces = self.has_pieces;
@@ -212,40 +210,52 @@ impl<'a> Staging<'a> {
 
 impl Numbers for Staging<'_> {
     fn name(&mut self, name: &Name) -> Result<u32, StoreError> {
-        if let Some(number) = self.names.find(name) {
+        if let Some(number) = self.state.recent.names.find(name) {
             return Ok(number);
         }
         let shared = self.shared;
         let number = self.number(&shared.names, name, |staging| &mut staging.next_name)?;
-        self.names.remember(name, number);
+        self.state.recent.names.remember(name, number);
         Ok(number)
     }
 
     fn author(&mut self, author: Author) -> Result<u32, StoreError> {
-        if let Some(number) = self.authors.find(&author) {
+        if let Some(number) = self.state.recent.authors.find(&author) {
             return Ok(number);
         }
         let shared = self.shared;
         let number = self.number(&shared.authors, &author, |staging| &mut staging.next_author)?;
-        self.authors.remember(&author, number);
+        self.state.recent.authors.remember(&author, number);
         Ok(number)
     }
 }
 
+/// What commits use again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    /// Names and authors asked for lately, and their numbers.
+    names: RecentWords<Name>,
+    authors: RecentWords<Author>,
+    /// Memory for the record that is being written, and for rows that are to be put.
+    written: Vec<u8>,
+    gathered: Gathered,
+    rows: Vec<Row>,
+}
+
 /// Words and their numbers, the latest ones.
 #[derive(Debug)]
-struct Recent<W> {
+struct RecentWords<W> {
     known: Vec<(W, u32)>,
     oldest: usize,
 }
 
-impl<W> Default for Recent<W> {
+impl<W> Default for RecentWords<W> {
     fn default() -> Self {
         Self { known: Vec::new(), oldest: 0 }
     }
 }
 
-impl<W: Word> Recent<W> {
+impl<W: Word> RecentWords<W> {
     fn find(&self, word: &W) -> Option<u32> {
         self.known.iter().find(|(known, _)| known == word).map(|(_, number)| *number)
     }

@@ -16,6 +16,7 @@ use crate::encoding::{damaged, key, seal, unseal};
 use crate::last_record::LastRecord;
 use crate::overlay::{self, Overlay};
 use crate::rows::Rows;
+use crate::staging::Recent;
 use crate::stamps::Stamps;
 
 pub(crate) struct Shared {
@@ -76,6 +77,7 @@ pub(crate) struct State {
     pub(crate) open_page: OpenPage,
     pub(crate) next_name: u32,
     pub(crate) next_author: u32,
+    pub(crate) recent: Recent,
     /// Whether some record is, or was, too large for one row.
     pub(crate) has_pieces: bool,
 }
@@ -241,6 +243,7 @@ impl State {
             open_page: OpenPage::begin(Point::START),
             next_name: 0,
             next_author: 0,
+            recent: Recent::default(),
             has_pieces: false,
         }
     }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use syncro_core::{
-    Author, Held, Name, Point, Record, RecordKey, Stamp, StoreError, Transaction, View,
+    Author, Held, Name, Point, Record, RecordKey, Scribe, Stamp, StoreError, Transaction, View,
 };
 
 use crate::backend::Table;
@@ -262,8 +262,8 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
             let page = page.filter(|page| page.first() == at.offset);
             let after = match page.and_then(|page| page_end(&page, at, end)) {
                 Some((after, transactions)) => {
-                    for (offset, transaction) in &transactions {
-                        self.transaction(*offset, transaction)?;
+                    for (offset, transaction, scribes) in transactions {
+                        self.transaction(offset, &transaction, scribes)?;
                     }
                     after
                 }
@@ -304,23 +304,29 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
         }
     }
 
-    fn transaction(&mut self, offset: u64, transaction: &Transaction) -> Result<(), StoreError> {
+    fn transaction(
+        &mut self,
+        offset: u64,
+        transaction: &Transaction,
+        scribes: Vec<Scribe>,
+    ) -> Result<(), StoreError> {
         self.verified.transactions += 1;
         let stamp = transaction.stamp();
         let held = unless_damaged(self.snapshot.held(transaction))?;
         if !matches!(held, Some(Held::Same { offset: found, .. }) if found == offset) {
             self.verified.find(Damage::Stamp { stamp: format!("{stamp:?}") });
         }
-        for scribe in transaction.scribes() {
-            let record = unless_damaged(self.snapshot.record(&scribe.key))?.flatten();
+        for scribe in scribes {
+            let (key, change) = scribe.into_record(stamp);
+            let record = unless_damaged(self.snapshot.record(&key))?.flatten();
             // To play it again must change nothing.
             let is_played = record.is_some_and(|record| {
                 let mut again = Record::clone(&record);
-                again.merge(&scribe.as_record(stamp));
+                again.merge(&change);
                 again == *record
             });
             if !is_played {
-                self.verified.find(of_record(&scribe.key));
+                self.verified.find(of_record(&key));
             }
         }
         Ok(())
@@ -410,13 +416,17 @@ fn of_record(key: &RecordKey) -> Damage {
     Damage::Record { record: key.to_string() }
 }
 
+/// A transaction at its offset, and what it changes.
+type Checked = (u64, Transaction, Vec<Scribe>);
+
 /// The end of a page that begins at a point, and its transactions; `None` where it is damaged.
-fn page_end(page: &Page, at: Point, end: Point) -> Option<(Point, Vec<(u64, Transaction)>)> {
+fn page_end(page: &Page, at: Point, end: Point) -> Option<(Point, Vec<Checked>)> {
     let mut walk = page.walk().filter(|walk| walk.at() == at)?;
     let mut transactions = Vec::new();
     while !walk.is_over() && walk.at().offset < end.offset {
         let entry = walk.entry()?;
-        transactions.push((entry.offset, entry.transaction));
+        let scribes = entry.transaction.scribes().ok()?;
+        transactions.push((entry.offset, entry.transaction, scribes));
     }
     (walk.at().offset > at.offset).then(|| (walk.at(), transactions))
 }

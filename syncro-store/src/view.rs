@@ -139,7 +139,7 @@ impl View for Look<'_> {
         {
             return Ok(known);
         }
-        let record = reading.record(&key::record(key))?.map(Arc::new);
+        let record = key::with_record(key, |key| reading.record(key))?.map(Arc::new);
         if self.past.is_none() {
             self.shared.last_record.set(key, &record);
         }

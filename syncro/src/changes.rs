@@ -232,7 +232,8 @@ impl WatchAll {
             }
             let mut end = start;
             for entry in &entries? {
-                self.replayed.extend(raws(entry, end).filter(|raw| raw.offset >= next));
+                let raws = raws(entry, end)?;
+                self.replayed.extend(raws.filter(|raw| raw.offset >= next));
                 end = entry.end();
             }
             (inbox.start, inbox.next) = (end, end.offset);
@@ -241,18 +242,19 @@ impl WatchAll {
 }
 
 /// What a watcher is told of a transaction of the log; the records are read when it asks for them.
-fn raws(entry: &Entry, start: Point) -> impl Iterator<Item = Raw> {
+fn raws(entry: &Entry, start: Point) -> Result<impl Iterator<Item = Raw> + use<>, StoreError> {
     let (stamp, end) = (entry.transaction.stamp(), entry.end());
-    (entry.offset..).zip(entry.transaction.scribes()).map(move |(offset, scribe)| Raw {
+    let scribes = entry.scribes()?;
+    Ok((entry.offset..).zip(scribes).map(move |(offset, scribe)| Raw {
         offset,
         resume: if offset + 1 == end.offset { end } else { start },
         stamp,
-        key: scribe.key.clone(),
+        key: scribe.key,
         mark: scribe.mark,
         before: None,
         after: None,
         origin: Origin::Log,
-    })
+    }))
 }
 
 /// A change before it is turned into what the watcher wants.

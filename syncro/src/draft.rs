@@ -40,7 +40,7 @@ impl Draft {
     /// [`Error::Data`] when the record does not fit the type; [`Error::Store`] when it cannot be read.
     pub fn get<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<M>, Error> {
         let key = key_of::<M>(id)?;
-        instance(&key, self.record(&key)?.as_ref())
+        self.alive(&key)?.map_or(Ok(None), |record| instance(&key, &record))
     }
 
     /// Creates a record.
@@ -65,9 +65,9 @@ impl Draft {
         change: impl FnOnce(&mut M),
     ) -> Result<(), Error> {
         let key = key_of::<M>(id)?;
-        let record = self.record(&key)?;
+        let alive = self.alive(&key)?.map(|record| instance(&key, &record)).transpose()?;
         let mut changed: M =
-            instance(&key, &record)?.ok_or_else(|| DataError::Missing { key: key.clone() })?;
+            alive.flatten().ok_or_else(|| DataError::Missing { key: key.clone() })?;
         let before = FieldsWriter::fields_of(&changed)?;
         change(&mut changed);
         let id = changed.id().to_record_id()?;
@@ -87,10 +87,9 @@ impl Draft {
     pub fn save<M: ScribeModel>(&mut self, instance: &M) -> Result<(), Error> {
         let key = key_of::<M>(&instance.id())?;
         let fields = FieldsWriter::fields_of(instance)?;
-        let record = self.record(&key)?;
-        if !record.is_alive() {
+        let Some(record) = self.alive(&key)? else {
             return Ok(self.proposal.create(key, &fields)?);
-        }
+        };
         let edits = fields.edits_from(&Fields::of(&record))?;
         Ok(self.proposal.update(key, edits)?)
     }
@@ -110,8 +109,7 @@ impl Draft {
     ///
     /// [`Error::Store`] when it cannot be read.
     pub fn get_record(&self, key: &RecordKey) -> Result<Option<Fields>, Error> {
-        let record = self.record(key)?;
-        Ok(record.is_alive().then(|| Fields::of(&record)))
+        Ok(self.alive(key)?.map(|record| Fields::of(&record)))
     }
 
     /// Creates a record of any model.
@@ -120,7 +118,7 @@ impl Draft {
     ///
     /// [`DataError::Exists`] when it is alive.
     pub fn create_record(&mut self, key: RecordKey, fields: &Fields) -> Result<(), Error> {
-        if self.record(&key)?.is_alive() {
+        if self.alive(&key)?.is_some() {
             return Err(DataError::Exists { key }.into());
         }
         Ok(self.proposal.create(key, fields)?)
@@ -132,7 +130,7 @@ impl Draft {
     ///
     /// [`DataError::Missing`] when it is not alive.
     pub fn update_record(&mut self, key: RecordKey, edits: Vec<Edit>) -> Result<(), Error> {
-        if !self.record(&key)?.is_alive() {
+        if self.alive(&key)?.is_none() {
             return Err(DataError::Missing { key }.into());
         }
         Ok(self.proposal.update(key, edits)?)
@@ -144,15 +142,16 @@ impl Draft {
     ///
     /// [`DataError::Missing`] when it is not alive.
     pub fn destroy_record(&mut self, key: RecordKey) -> Result<(), Error> {
-        if !self.record(&key)?.is_alive() {
+        if self.alive(&key)?.is_none() {
             return Err(DataError::Missing { key }.into());
         }
         Ok(self.proposal.destroy(key)?)
     }
 
-    fn record(&self, key: &RecordKey) -> Result<Arc<Record>, Error> {
-        let base = self.reader.record(key)?.unwrap_or_default();
-        Ok(self.proposal.preview(key, base))
+    /// The record, if it would be alive after this transaction.
+    fn alive(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, Error> {
+        let record = self.proposal.preview(key, self.reader.record(key)?);
+        Ok(record.filter(|record| record.is_alive()))
     }
 }
 

@@ -1,15 +1,15 @@
 //! Taking transactions into the log and playing them, before anything is decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Changed, Event, SessionId};
 use crate::digest::{Digest, Point};
-use crate::id::RecordKey;
 use crate::record::Record;
-use crate::scribe::Transaction;
+use crate::scribe::{Scribe, Transaction};
 use crate::stamp::Stamp;
 use crate::store::{Entry, Held, StoreError, View};
+use crate::touched::Touched;
 
 /// What one step appends and plays. Nothing of it has happened until the engine commits it, so a step
 /// that fails half-way leaves no trace.
@@ -18,7 +18,8 @@ pub(crate) struct Intake {
     /// The end of the log after it.
     pub(crate) end: Point,
     pub(crate) entries: Vec<Entry>,
-    pub(crate) records: BTreeMap<RecordKey, Arc<Record>>,
+    /// Records as they are after what was taken so far.
+    pub(crate) records: Touched<Arc<Record>>,
     pub(crate) events: Vec<Event>,
     /// Places of the entries above that came from a peer, by stamp.
     places: BTreeSet<(Stamp, usize)>,
@@ -38,7 +39,7 @@ impl Intake {
         Self {
             end,
             entries: Vec::new(),
-            records: BTreeMap::new(),
+            records: Touched::default(),
             events: Vec::new(),
             places: BTreeSet::new(),
         }
@@ -50,6 +51,7 @@ impl Intake {
     pub(crate) fn take(
         &mut self,
         transaction: &Transaction,
+        scribes: Vec<Scribe>,
         session: SessionId,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
@@ -76,22 +78,28 @@ impl Intake {
             self.events.push(Event::Collision { stamp });
         }
         self.places.insert((stamp, self.entries.len()));
-        self.append(transaction.clone(), Some(session), view)
+        self.append(transaction.clone(), scribes, Some(session), view)
     }
 
     /// Appends a transaction that is new, and plays it.
     pub(crate) fn append(
         &mut self,
         transaction: Transaction,
+        scribes: Vec<Scribe>,
         session: Option<SessionId>,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
         let start = self.end;
         let end = start.then(transaction.len(), transaction.bytes());
         let stamp = transaction.stamp();
-        for (offset, scribe) in (start.offset..).zip(transaction.scribes()) {
-            let before = self.record(&scribe.key, view)?;
-            let change = scribe.as_record(stamp);
+        for (offset, scribe) in (start.offset..).zip(scribes) {
+            let mark = scribe.mark;
+            let (key, change) = scribe.into_record(stamp);
+            let known = self.records.get_mut(&key);
+            let before = match &known {
+                Some(known) => Some((*known).clone()),
+                None => view.record(&key)?,
+            };
             let after = Arc::new(match before.as_deref() {
                 None => change,
                 Some(before) => {
@@ -100,13 +108,16 @@ impl Intake {
                     after
                 }
             });
-            self.records.insert(scribe.key.clone(), after.clone());
+            match known {
+                Some(known) => *known = after.clone(),
+                None => self.records.push(key.clone(), after.clone()),
+            }
             self.events.push(Event::Changed(Changed {
                 offset,
                 resume: if offset + 1 == end.offset { end } else { start },
                 stamp,
-                key: scribe.key.clone(),
-                mark: scribe.mark,
+                key,
+                mark,
                 before,
                 after,
                 session,
@@ -115,17 +126,5 @@ impl Intake {
         self.end = end;
         self.entries.push(Entry { offset: start.offset, transaction, digest: end.digest });
         Ok(Taken::New { offset: start.offset, digest: end.digest })
-    }
-
-    /// A record as it is after what was taken so far.
-    pub(crate) fn record(
-        &self,
-        key: &RecordKey,
-        view: &impl View,
-    ) -> Result<Option<Arc<Record>>, StoreError> {
-        match self.records.get(key) {
-            Some(record) => Ok(Some(record.clone())),
-            None => view.record(key),
-        }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct Own {
     sequence: u64,
     appended: u64,
     synced: u64,
+    /// Kept while there are sessions.
     tail: Tail,
     /// The peers that have a session.
     peers: BTreeMap<NodeId, Met>,
@@ -234,6 +235,9 @@ impl Own {
             return None;
         }
         let Met { row, saved, .. } = met.remove();
+        if self.peers.is_empty() {
+            self.tail = Tail::default();
+        }
         (row.held != saved).then_some(row)
     }
 
@@ -244,7 +248,9 @@ impl Own {
             self.appended = self.sequence;
         }
         self.end = intake.end;
-        self.tail.extend(&intake.entries);
+        if !self.peers.is_empty() {
+            self.tail.extend(&intake.entries);
+        }
         for (peer, row) in &peers {
             if let Some(met) = self.peers.get_mut(peer) {
                 met.saved = row.held;
@@ -253,7 +259,7 @@ impl Own {
         Commit {
             sequence: self.sequence,
             entries: intake.entries,
-            records: intake.records.into_iter().collect(),
+            records: intake.records.into_vec(),
             peers,
             own: OwnRow {
                 node: self.author.node,

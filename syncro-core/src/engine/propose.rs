@@ -1,7 +1,5 @@
 //! A local transaction: checked, stamped, recorded.
 
-use std::collections::BTreeMap;
-
 use super::{Effects, Intake, Own};
 use crate::error::{DataError, Error};
 use crate::id::RecordKey;
@@ -26,9 +24,10 @@ impl Own {
         let mut records = Vec::new();
         let mut newest: Option<Time> = None;
         for (key, change) in proposal.changes() {
-            let record = view.record(key)?.unwrap_or_default();
-            check(key, change, &record)?;
-            newest = newest.max(record.newest().map(|stamp| stamp.time));
+            let record = view.record(key)?;
+            check(key, change, record.as_deref())?;
+            let known = record.as_ref().and_then(|record| record.newest());
+            newest = newest.max(known.map(|stamp| stamp.time));
             records.push((key, change, record));
         }
         // A fork seen since the last write: this write is the first of a new epoch, which becomes
@@ -41,7 +40,7 @@ impl Own {
         }
         let mut scribes = Vec::new();
         for (key, change, record) in &records {
-            scribes.extend(scribe(key, change, record, author)?);
+            scribes.extend(scribe(key, change, record.as_deref(), author)?);
         }
         if scribes.is_empty() {
             return Ok(false);
@@ -51,17 +50,19 @@ impl Own {
         }
         let unwritable = || DataError::Unwritable { key: scribes[0].key.clone() };
         let time = self.clock.next(now.wall_ms, newest).ok_or_else(unwritable)?;
-        let transaction = Transaction::new(Stamp { time, author }, scribes);
+        let transaction = Transaction::new(Stamp { time, author }, &scribes);
         let bytes = transaction.bytes().len();
         if bytes > TRANSACTION_BYTES_MAX {
             return Err(DataError::TransactionTooLarge { bytes }.into());
         }
         let mut intake = Intake::new(self.end());
-        intake.append(transaction, None, view)?;
+        intake.append(transaction, scribes, None, view)?;
         for (key, _, before) in &records {
-            let bytes = intake.records.get(*key).map_or(0, |after| after.bytes());
+            let bytes = intake.records.get(key).map_or(0, |after| after.bytes());
             // What a merge has made too large may still shrink.
-            if bytes > RECORD_BYTES_MAX && bytes > before.bytes() {
+            if bytes > RECORD_BYTES_MAX
+                && bytes > before.as_ref().map_or(0, |before| before.bytes())
+            {
                 return Err(DataError::RecordTooLarge { key: (*key).clone(), bytes }.into());
             }
         }
@@ -70,62 +71,65 @@ impl Own {
             self.begin_epoch(author.epoch);
         }
         self.clock.issued(time, now.wall_ms);
-        effects.events.append(&mut intake.events);
+        effects.events = std::mem::take(&mut intake.events);
         effects.commit = Some(self.commit(intake, Vec::new()));
         Ok(true)
     }
 }
 
-/// Whether the change fits the record's life, and its values the limits.
-fn check(key: &RecordKey, change: &Change, record: &Record) -> Result<(), DataError> {
-    match (change.mark, record.is_alive()) {
+/// Whether the change fits the record's life.
+fn check(key: &RecordKey, change: &Change, record: Option<&Record>) -> Result<(), DataError> {
+    match (change.mark, record.is_some_and(Record::is_alive)) {
         (Mark::Create, true) => return Err(DataError::Exists { key: key.clone() }),
         (Mark::Update | Mark::Destroy | Mark::Replace, false) => {
             return Err(DataError::Missing { key: key.clone() });
         }
         _ => {}
     }
-    change.writes.iter().try_for_each(|(path, value)| check_write(path, value))
+    Ok(())
 }
 
-/// The scribe of a change: only what differs from the record. `None` when nothing does.
+/// The scribe of a change: only what differs from the record. `None` when nothing does. Its values must fit the
+/// limits.
 fn scribe(
     key: &RecordKey,
     change: &Change,
-    record: &Record,
+    record: Option<&Record>,
     author: Author,
 ) -> Result<Option<Scribe>, DataError> {
-    let mut fields = BTreeMap::new();
-    for (path, value) in &change.writes {
+    let writes = change.writes();
+    let mut fields = Vec::with_capacity(writes.len() + change.raises.len());
+    for (path, value) in writes.iter() {
+        check_write(path, value)?;
         // What a replace erases does not count. What a create uncovers does.
-        let present = record
-            .register(path)
-            .filter(|_| change.mark != Mark::Replace)
-            .map(|register| &register.value);
+        let before = record.filter(|_| change.mark != Mark::Replace);
+        let present = before.and_then(|before| Some((before, &before.register(path)?.value)));
         // Under a younger register of another shape, what is there does not show.
-        let is_same =
-            present.map_or(value.is_nil(), |present| present == value && shows(record, path));
+        let is_same = present
+            .map_or(value.is_nil(), |(before, present)| present == value && shows(before, path));
         if !is_same || (change.mark == Mark::Create && !value.is_nil()) {
-            fields.insert(path.clone(), value.clone());
+            fields.push((path.clone(), value.clone()));
         }
     }
     for (field, by) in &change.raises {
         let path = Path::counter(field.clone(), author);
-        let total = record
-            .register(&path)
-            .filter(|_| change.mark != Mark::Replace)
+        let before = record.filter(|_| change.mark != Mark::Replace);
+        let total = before
+            .and_then(|before| before.register(&path))
             .and_then(|register| register.value.as_i64())
             .unwrap_or(0);
         let overflow = || DataError::CounterOverflow { field: field.to_string() };
         let raised = total.checked_add(*by).ok_or_else(overflow)?;
         if *by != 0 {
-            fields.insert(path, Encoded::int(raised));
+            fields.push((path, Encoded::int(raised)));
         }
     }
     if fields.is_empty() && change.mark == Mark::Update {
         return Ok(None);
     }
-    let fields = fields.into_iter().collect();
+    if !change.raises.is_empty() {
+        fields.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    }
     Ok(Some(Scribe { key: key.clone(), mark: change.mark, fields }))
 }
 

@@ -10,7 +10,7 @@ use crate::arbitrary::{encoded, few_encoded, int, name};
 use crate::id::{NodeId, RecordId, RecordKey};
 use crate::proposal::Proposal;
 use crate::record::{Path, Register};
-use crate::stamp::{Author, Epoch, Time};
+use crate::stamp::{Author, Epoch, Stamp, Time};
 
 fn author(node: u8) -> Author {
     Author { node: NodeId::from_bytes([node; 16]), epoch: Epoch(1) }
@@ -321,7 +321,7 @@ fn instance() -> impl Strategy<Value = Fields> {
 fn after(proposals: &[Proposal], key: &RecordKey) -> Fields {
     let mut record = Record::default();
     for (time, proposal) in (1..).zip(proposals) {
-        let preview = proposal.preview(key, Arc::new(record));
+        let preview = proposal.preview(key, Some(Arc::new(record))).unwrap();
         let restamp = |stamp: Stamp| match stamp == Stamp::PROVISIONAL {
             true => at(time),
             false => stamp,

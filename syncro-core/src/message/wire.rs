@@ -195,7 +195,7 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
     writer.array(scribes.items.len());
     for item in &scribes.items {
         match item {
-            Item::Transaction(transaction) => writer.encoded(transaction.bytes()),
+            Item::Transaction(transaction, _) => writer.encoded(transaction.bytes()),
             Item::Echo { offset, scribes } => {
                 writer.array(2);
                 writer.uint(*offset);
@@ -221,13 +221,13 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
             items.push(Item::Echo { offset, scribes });
             reader = ahead;
         } else {
-            let transaction = Transaction::read(&mut reader)?;
-            scribes += transaction.scribes().len();
+            let (transaction, changes) = Transaction::read(&mut reader)?;
+            scribes += changes.len();
             bytes += transaction.bytes().len();
             if scribes > MESSAGE_SCRIBES_MAX || bytes > MESSAGE_TRANSACTIONS_BYTES_MAX {
                 return Err(Malformed::Limit("the scribes of a message"));
             }
-            items.push(Item::Transaction(transaction));
+            items.push(Item::Transaction(transaction, changes));
         }
     }
     Ok(Scribes {

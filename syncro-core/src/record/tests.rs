@@ -45,7 +45,7 @@ fn joined(a: &Record, b: &Record) -> Record {
 fn played<'a>(scribes: impl IntoIterator<Item = &'a (Stamp, Scribe)>) -> Record {
     let mut record = Record::default();
     for (stamp, scribe) in scribes {
-        record.merge(&scribe.as_record(*stamp));
+        record.merge(&scribe.clone().into_record(*stamp).1);
     }
     record
 }
@@ -128,7 +128,7 @@ proptest! {
         (stamp, mut scribe) in stamped(),
     ) {
         scribe.mark = Mark::Update;
-        let after = joined(&record, &scribe.as_record(stamp));
+        let after = joined(&record, &scribe.clone().into_record(stamp).1);
         prop_assert_eq!(after.is_alive(), record.is_alive());
     }
 
@@ -232,9 +232,9 @@ fn value(record: &Record, path: &Path) -> Option<i64> {
 
 #[test]
 fn an_update_that_overtakes_its_create_shows_once_the_create_is_there() {
-    let mut record = mark(Mark::Update, &[(f(), 2)]).as_record(at(2));
+    let mut record = mark(Mark::Update, &[(f(), 2)]).into_record(at(2)).1;
     assert!(!record.is_alive());
-    record.merge(&mark(Mark::Create, &[(f(), 1), (g(), 1)]).as_record(at(1)));
+    record.merge(&mark(Mark::Create, &[(f(), 1), (g(), 1)]).into_record(at(1)).1);
     assert!(record.is_alive());
     assert_eq!((value(&record, &f()), value(&record, &g())), (Some(2), Some(1)));
 }
@@ -262,7 +262,7 @@ fn an_update_younger_than_a_destroy_stays_hidden_until_a_later_create() {
     ]);
     assert!(!record.is_alive(), "an update never revives");
     assert_eq!(value(&record, &f()), Some(3));
-    record.merge(&mark(Mark::Create, &[(f(), 4)]).as_record(at(4)));
+    record.merge(&mark(Mark::Create, &[(f(), 4)]).into_record(at(4)).1);
     assert!(record.is_alive());
     assert_eq!((value(&record, &f()), value(&record, &g())), (Some(4), None));
 }
@@ -334,7 +334,7 @@ fn writes_to_different_parts_of_a_field_keep_out_of_each_others_way() {
     ];
     let mut record = Record::default();
     for (int, path) in (1..).zip(&paths) {
-        record.merge(&mark(Mark::Update, &[(path.clone(), int)]).as_record(at(1)));
+        record.merge(&mark(Mark::Update, &[(path.clone(), int)]).into_record(at(1)).1);
     }
     for (int, path) in (1..).zip(&paths) {
         assert_eq!(value(&record, path), Some(int), "{path:?}");
@@ -384,7 +384,7 @@ fn the_state_of_a_record_has_the_bytes_it_always_had() {
         mark(Mark::Update, &[(Path::counter(name("f"), at(3).author), 3)]),
     )]));
     let member = Path::member(name("g"), Encoded::int(4));
-    record.merge(&mark(Mark::Update, &[(member, 5)]).as_record(at(4)));
+    record.merge(&mark(Mark::Update, &[(member, 5)]).into_record(at(4)).1);
     let author = "c410 01010101010101010101010101010101 01";
     let expected = [
         "01",

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Mark, Scribe, Transaction};
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
+use crate::encoding::scratch;
 use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::limits::{
     MEMBER_BYTES_MAX, MESSAGE_DEPTH_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX,
@@ -21,24 +22,26 @@ use crate::value::Encoded;
 
 impl Transaction {
     /// Encodes scribes under a stamp. The fields of each scribe are in path order, as scribes have them.
-    pub(crate) fn new(stamp: Stamp, scribes: Vec<Scribe>) -> Self {
-        let mut writer = Writer(Vec::with_capacity(64 + 96 * scribes.len()));
+    pub(crate) fn new(stamp: Stamp, scribes: &[Scribe]) -> Self {
+        let mut writer = Writer(scratch::take());
         writer.array(4);
         writer.uint(stamp.time.bits());
         writer.bytes(stamp.author.node.as_bytes());
         writer.uint(stamp.author.epoch.0);
         writer.array(scribes.len());
-        for scribe in &scribes {
+        for scribe in scribes {
             write_scribe(&mut writer, scribe, stamp.author);
         }
-        Self { stamp, scribes, bytes: writer.0.into() }
+        let bytes = Bytes::copy_from_slice(&writer.0);
+        scratch::give_back(writer.0);
+        Self { stamp, scribes: scribes.len() as u32, bytes }
     }
 
     /// Encodes scribes under a stamp, in as many transactions as their limits ask for. A scribe that is over
     /// a limit by itself is left out.
     pub fn packed(stamp: Stamp, scribes: &[Scribe]) -> Vec<Self> {
-        match Self::decode(Self::new(stamp, scribes.to_vec()).bytes) {
-            Ok(transaction) => vec![transaction],
+        match Self::decode(Self::new(stamp, scribes).bytes) {
+            Ok((transaction, _)) => vec![transaction],
             Err(_) if scribes.len() < 2 => Vec::new(),
             Err(_) => {
                 let (first, second) = scribes.split_at(scribes.len() / 2);
@@ -47,12 +50,13 @@ impl Transaction {
         }
     }
 
-    /// Decodes a transaction. Its values share the memory given, and keep all of it alive.
+    /// Checks a transaction, and returns with it what it changes. Long values share the memory given, and keep all
+    /// of it alive.
     ///
     /// # Errors
     ///
     /// [`Malformed`] for bytes that no node would have written.
-    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+    pub fn decode(bytes: Bytes) -> Result<(Self, Vec<Scribe>), Malformed> {
         if bytes.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
@@ -62,13 +66,35 @@ impl Transaction {
         let scribes = input.scribes()?;
         reader.finish()?;
         if reader.is_canonical() {
-            return Ok(Self { stamp, scribes, bytes });
+            let transaction = Self { stamp, scribes: scribes.len() as u32, bytes };
+            return Ok((transaction, scribes));
         }
-        let transaction = Self::new(stamp, scribes);
+        let transaction = Self::new(stamp, &scribes);
         if transaction.bytes.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
-        Ok(transaction)
+        Ok((transaction, scribes))
+    }
+
+    /// Takes a transaction from this node's own log, where nothing is that was not checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] for bytes that begin as no transaction does.
+    pub fn trusted(bytes: Bytes) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(&bytes);
+        let stamp = read_stamp(&mut reader)?;
+        let scribes = read_count(&mut reader)? as u32;
+        Ok(Self { stamp, scribes, bytes })
+    }
+
+    /// What it changes. Long values share its memory, and keep all of it alive.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] for one that is out of a log in spite of its checksums.
+    pub fn scribes(&self) -> Result<Vec<Scribe>, Malformed> {
+        Ok(Self::decode(self.bytes.clone())?.1)
     }
 
     /// Reads the stamp alone of an encoded transaction.
@@ -82,7 +108,7 @@ impl Transaction {
 
     /// Reads the next transaction of a message into memory of its own: what is kept of a message may be a
     /// small part of it.
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<(Self, Vec<Scribe>), Malformed> {
         let slice = reader.value(MESSAGE_DEPTH_MAX)?;
         if slice.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
@@ -151,6 +177,15 @@ fn read_stamp(reader: &mut Reader<'_>) -> Result<Stamp, Malformed> {
     Ok(Stamp { time, author: Author { node, epoch: Epoch(reader.uint()?) } })
 }
 
+/// Reads how many scribes follow.
+fn read_count(reader: &mut Reader<'_>) -> Result<usize, Malformed> {
+    match reader.array()? {
+        0 => Err(Malformed::Expected("a scribe")),
+        count if count > TRANSACTION_SCRIBES_MAX => Err(Malformed::Limit("the number of scribes")),
+        count => Ok(count),
+    }
+}
+
 /// What is left of a transaction after its stamp.
 struct Input<'a, 'b> {
     reader: &'b mut Reader<'a>,
@@ -161,13 +196,7 @@ struct Input<'a, 'b> {
 
 impl Input<'_, '_> {
     fn scribes(&mut self) -> Result<Vec<Scribe>, Malformed> {
-        let count = self.reader.array()?;
-        if count == 0 {
-            return Err(Malformed::Expected("a scribe"));
-        }
-        if count > TRANSACTION_SCRIBES_MAX {
-            return Err(Malformed::Limit("the number of scribes"));
-        }
+        let count = read_count(self.reader)?;
         let mut scribes = Vec::with_capacity(count.min(RESERVED_MAX));
         for _ in 0..count {
             scribes.push(self.scribe()?);

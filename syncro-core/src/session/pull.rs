@@ -87,7 +87,7 @@ impl Open {
     pub(super) fn on_scribes(
         &mut self,
         now: Now,
-        scribes: Scribes,
+        mut scribes: Scribes,
         bytes: usize,
         session: SessionId,
         own: &mut Own,
@@ -116,29 +116,34 @@ impl Open {
             None => self.branch(&scribes, own, view)?,
         };
         let mut intake = Intake::new(own.end());
+        let items = std::mem::take(&mut scribes.items);
+        #[cfg(all(feature = "planted", debug_assertions))]
+        let count = items.len();
         let mut runs = Vec::new();
         let mut point = scribes.from;
         let mut work_left = ECHO_WORK_MAX;
-        for item in &scribes.items {
+        #[cfg_attr(not(all(feature = "planted", debug_assertions)), expect(unused_variables))]
+        for (place, item) in items.into_iter().enumerate() {
             match item {
                 #[cfg(all(feature = "planted", debug_assertions))]
-                Item::Transaction(transaction)
-                    if scribes.items.len() > 1
-                        && Some(item) == scribes.items.last()
+                Item::Transaction(transaction, _)
+                    if count > 1
+                        && place + 1 == count
                         && crate::planted::is_planted(crate::planted::Planted::SkipLast) =>
                 {
                     point = point.then(transaction.len(), transaction.bytes());
                 }
-                Item::Transaction(transaction) => {
-                    let taken = intake.take(transaction, session, view)?;
-                    runs.push((taken, transaction, point.offset));
+                Item::Transaction(transaction, changes) => {
+                    let taken = intake.take(&transaction, changes, session, view)?;
+                    let theirs = point.offset;
                     point = point.then(transaction.len(), transaction.bytes());
+                    runs.push((taken, transaction, theirs));
                 }
                 Item::Echo { offset, scribes } => {
-                    if *scribes == 0 || !self.push.has_sent(*offset, *scribes) {
+                    if scribes == 0 || !self.push.has_sent(offset, scribes) {
                         return Err(Fault::peer(CloseReason::Unexpected));
                     }
-                    point = read_echo(*offset, *scribes, point, &mut work_left, own, view)?;
+                    point = read_echo(offset, scribes, point, &mut work_left, own, view)?;
                 }
             }
         }
@@ -164,7 +169,7 @@ impl Open {
                 // Set aside: it has no place in this log.
                 continue;
             }
-            self.push.note_echo(offset, transaction, theirs, digest);
+            self.push.note_echo(offset, &transaction, theirs, digest);
         }
         self.note_caught_up(session, effects);
         Ok(())

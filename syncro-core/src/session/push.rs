@@ -256,7 +256,7 @@ impl Push {
 
     /// Whether a report of echoes alone waits, for something to go with it.
     fn holds_back(&mut self, now: Now, items: &[Item]) -> bool {
-        if self.is_hurried || items.iter().any(|item| matches!(item, Item::Transaction(_))) {
+        if self.is_hurried || items.iter().any(|item| matches!(item, Item::Transaction(..))) {
             return false;
         }
         let due_ms = *self.echo_due_ms.get_or_insert(now.monotonic_ms + ECHO_DELAY_MS);
@@ -300,7 +300,7 @@ impl Push {
             {
                 continue;
             }
-            items.push(Item::Transaction(entry.transaction));
+            items.push(Item::Transaction(entry.transaction, Vec::new()));
         }
         Ok((items, at))
     }

@@ -93,7 +93,7 @@ fn a_frame_beyond_the_limit_is_malformed() {
 fn what_is_received_is_taken_however_large_its_record_is() {
     let mut world = World::new(1).unwrap();
     let transaction = foreign(1);
-    let key = &transaction.scribes()[0].key;
+    let key = &transaction.scribes().unwrap()[0].key;
     let register = |n| Register {
         path: Path::field(name(&format!("f{n:03}"))),
         stamp: transaction.stamp(),
@@ -450,7 +450,7 @@ fn a_stranger_that_writes_in_this_nodes_name_makes_it_begin_an_epoch() {
     let mut item = wire::item(stranger.world.nodes[A].log.transactions().next().unwrap());
     item[3][0][3][1] = json!(2);
     let bytes: Bytes = syncro_core::from_json(&wire::frame(&item)).unwrap().into();
-    let forged = Transaction::decode(bytes).unwrap();
+    let (forged, _) = Transaction::decode(bytes).unwrap();
     let to = after(Point::START, &[forged]);
     stranger.says(&wire::scribes(Point::START, to, vec![item]));
     assert_eq!(stranger.closed(), None);

@@ -76,7 +76,7 @@ impl Talk {
             ITEM => {
                 let bytes = Bytes::copy_from_slice(piece);
                 self.items.push(match Transaction::decode(bytes.clone()) {
-                    Ok(transaction) => Item::Transaction(transaction),
+                    Ok((transaction, _)) => Item::Transaction(transaction),
                     Err(_) => Item::Odd(bytes),
                 });
             }

@@ -5,20 +5,23 @@ use syncro_core::{Fields, Record, Transaction, from_json, to_json};
 
 /// What is read has one canonical form, the same by way of JSON, and can be played in any order.
 pub fn transaction(input: &[u8]) {
-    let Ok(read) = Transaction::decode(Bytes::copy_from_slice(input)) else {
+    let Ok((read, scribes)) = Transaction::decode(Bytes::copy_from_slice(input)) else {
         return;
     };
     let json = to_json(read.bytes()).expect("a transaction nests within the limits");
     let from_json = from_json(&json).expect("what was transcribed is JSON");
     assert_eq!(from_json, *read.bytes(), "JSON says the same");
 
-    let again = Transaction::decode(read.bytes().clone()).expect("canonical bytes are read");
+    let again = Transaction::decode(read.bytes().clone());
+    let (again, scribes_again) = again.expect("canonical bytes are read");
     assert_eq!(again.bytes(), read.bytes(), "canonical bytes stay as they are");
-    assert_eq!((again.stamp(), again.scribes()), (read.stamp(), read.scribes()));
-    assert_eq!(read.len(), read.scribes().len() as u64);
+    assert_eq!((again.stamp(), &scribes_again), (read.stamp(), &scribes));
+    assert_eq!(read.len(), scribes.len() as u64);
+    let trusted = Transaction::trusted(read.bytes().clone()).expect("its head is read");
+    assert_eq!((trusted.stamp(), trusted.len()), (read.stamp(), read.len()));
     assert!(!read.is_empty(), "a transaction has a scribe");
 
-    let records = read.scribes().iter().map(|scribe| scribe.as_record(read.stamp()));
+    let records = scribes.into_iter().map(|scribe| scribe.into_record(read.stamp()).1);
     let records: Vec<Record> = records.collect();
     let joined = join(records.iter());
     assert_eq!(joined, join(records.iter().rev()), "merging is commutative and associative");

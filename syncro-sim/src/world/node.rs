@@ -1,13 +1,13 @@
 //! A node: engine, store and disk, and beside them what the world knows of its log.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use syncro_core::{
-    Commit, Config, Effects, Engine, Entry, Event, NodeId, Now, Point, SessionId, SessionStatus,
-    Store, StoreError, Time, Transaction, View,
+    Commit, Config, Effects, Engine, Entry, Event, NodeId, Now, Point, Scribe, SessionId,
+    SessionStatus, Stamp, Store, StoreError, Time, Transaction, View,
 };
 use syncro_store::LogStore;
 
@@ -71,10 +71,31 @@ pub struct TestNode {
     pub(crate) look: Option<Look>,
 }
 
+/// An entry of a log, and what it changes.
+#[derive(Debug)]
+pub struct Logged {
+    entry: Entry,
+    scribes: Vec<Scribe>,
+}
+
+impl Logged {
+    pub fn scribes(&self) -> &[Scribe] {
+        &self.scribes
+    }
+}
+
+impl Deref for Logged {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
 /// What a node's log should be.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    entries: Vec<Rc<Entry>>,
+    entries: Vec<Rc<Logged>>,
     places: ByBytes<usize>,
     /// By entry: the latest time up to it that the node's clock had to follow.
     followed: Vec<Time>,
@@ -83,7 +104,7 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn entries(&self) -> &[Rc<Entry>] {
+    pub fn entries(&self) -> &[Rc<Logged>] {
         &self.entries
     }
 
@@ -93,19 +114,19 @@ impl Log {
         offsets: Range<u64>,
         has: impl Fn(&Bytes) -> bool,
     ) -> Option<&Entry> {
-        let entries = self.entries_from(offsets.start).iter().map(Rc::as_ref);
+        let entries = self.entries_from(offsets.start).iter().map(|logged| &logged.entry);
         let mut entries = entries.take_while(|entry| entry.offset < offsets.end);
         entries.find(|entry| !has(entry.transaction.bytes()))
     }
 
     /// The entries from an offset on, at which one begins.
-    pub(crate) fn entries_from(&self, offset: u64) -> &[Rc<Entry>] {
+    pub(crate) fn entries_from(&self, offset: u64) -> &[Rc<Logged>] {
         let first = self.entries.partition_point(|entry| entry.offset < offset);
         &self.entries[first..]
     }
 
     /// The entry that has the scribe at an offset.
-    pub(crate) fn entry_at(&self, offset: u64) -> Option<&Entry> {
+    pub(crate) fn entry_at(&self, offset: u64) -> Option<&Logged> {
         let next = self.entries.partition_point(|entry| entry.offset <= offset);
         self.entries.get(next.checked_sub(1)?).map(Rc::as_ref)
     }
@@ -113,6 +134,11 @@ impl Log {
     /// What the node's clock had to follow.
     pub(crate) fn followed(&self) -> Time {
         self.followed.last().copied().unwrap_or_default()
+    }
+
+    /// The stamp of each transaction, and what it changes.
+    pub(crate) fn played(&self) -> impl Iterator<Item = (Stamp, &[Scribe])> {
+        self.entries.iter().map(|logged| (logged.transaction.stamp(), logged.scribes()))
     }
 
     pub fn transactions(&self) -> impl Iterator<Item = &Transaction> {
@@ -144,7 +170,8 @@ impl Log {
                 self.end()
             )));
         }
-        self.entries.push(Rc::new(entry.clone()));
+        let scribes = entry.scribes()?;
+        self.entries.push(Rc::new(Logged { entry: entry.clone(), scribes }));
         self.followed.push(followed);
         Ok(())
     }

@@ -48,9 +48,9 @@ impl Watch {
                 }
                 self.next = entry.end().offset;
                 let stamp = entry.transaction.stamp();
-                for scribe in entry.transaction.scribes() {
-                    let record = self.records.entry(scribe.key.clone()).or_default();
-                    Arc::make_mut(record).merge(&scribe.as_record(stamp));
+                for scribe in entry.scribes()? {
+                    let (key, change) = scribe.into_record(stamp);
+                    Arc::make_mut(self.records.entry(key).or_default()).merge(&change);
                 }
             }
         }
@@ -97,7 +97,7 @@ fn check_told(changed: &Changed, log: &Log) -> Result<(), Failure> {
     let entry = log.entry_at(changed.offset);
     let scribe = entry.and_then(|entry| {
         let place = usize::try_from(changed.offset - entry.offset).ok()?;
-        Some((entry.transaction.stamp(), entry.transaction.scribes().get(place)?))
+        Some((entry.transaction.stamp(), entry.scribes().get(place)?))
     });
     if scribe.is_some_and(|(stamp, scribe)| {
         (stamp, &scribe.key, scribe.mark) == (changed.stamp, &changed.key, changed.mark)

@@ -296,7 +296,7 @@ impl World {
     /// The mark of the newest transaction's first scribe.
     pub fn newest_mark(&self, node: usize) -> Option<Mark> {
         let last = self.nodes[node].log.entries().last()?;
-        last.transaction.scribes().first().map(|scribe| scribe.mark)
+        last.scribes().first().map(|scribe| scribe.mark)
     }
 }
 

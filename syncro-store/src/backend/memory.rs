@@ -2,7 +2,6 @@
 
 mod medium;
 
-use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -71,7 +70,7 @@ impl Drop for Memory {
 
 impl Backend for Memory {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.disk.read_medium().tables.of(table).get(key).cloned())
+        Ok(self.disk.read_medium().tables.get(table, key).cloned())
     }
 
     fn scan(
@@ -84,17 +83,15 @@ impl Backend for Memory {
         if end.is_some_and(|end| end <= start) {
             return Ok(Vec::new());
         }
-        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
         let medium = self.disk.read_medium();
-        let found = medium.tables.of(table).range::<[u8], _>((Bound::Included(start), end));
+        let found = medium.tables.from(table, start);
+        let found = found.take_while(|(key, _)| end.is_none_or(|end| &key[..] < end));
         Ok(found.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
         let medium = self.disk.read_medium();
-        let mut up_to =
-            medium.tables.of(table).range::<[u8], _>((Bound::Unbounded, Bound::Included(at)));
-        Ok(up_to.next_back().map(|(key, value)| (key.clone(), value.clone())))
+        Ok(medium.tables.floor(table, at).map(|(key, value)| (key.clone(), value.clone())))
     }
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {

@@ -1,5 +1,7 @@
 //! Keys: in their order, tables are read.
 
+use std::cell::Cell;
+
 use syncro_core::{Epoch, Name, NodeId, RecordId, RecordKey, Time};
 use uuid::Uuid;
 
@@ -26,6 +28,21 @@ pub(crate) fn record(key: &RecordKey) -> Vec<u8> {
     let mut out = Out(Vec::with_capacity(2 + key.model.as_str().len() + id_bytes));
     write_record(key, &mut out);
     out.0
+}
+
+thread_local! {
+    /// Memory for the key that is looked up.
+    static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Looks something up by the key of a record.
+pub(crate) fn with_record<T>(key: &RecordKey, look: impl FnOnce(&[u8]) -> T) -> T {
+    let mut out = Out(KEPT.take());
+    out.0.clear();
+    write_record(key, &mut out);
+    let found = look(&out.0);
+    KEPT.set(out.0);
+    found
 }
 
 /// Appends the key of a record.

@@ -7,12 +7,9 @@
 //! another moment, in which a number had another meaning, do not go together.
 
 use bytes::Bytes;
-use crc32fast::Hasher;
-use syncro_core::{
-    Author, Element, Encoded, Kind, Name, Path, Record, Register, Stamp, StoreError, Time,
-};
+use syncro_core::{Author, Element, Kind, Name, Path, Record, Register, Stamp, StoreError, Time};
 
-use super::{In, Out};
+use super::{In, Out, key};
 
 /// Turns names and authors into numbers, for writing.
 pub(crate) trait Numbers {
@@ -31,15 +28,24 @@ const ENTRY: u8 = 1;
 const MEMBER: u8 = 2;
 const COUNTER: u8 = 3;
 
+/// Memory for what is gathered while records are written, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    stamps: Vec<Stamp>,
+    said: Said,
+}
+
 /// Appends a record.
 pub(crate) fn write(
     record: &Record,
     numbers: &mut impl Numbers,
     out: &mut Out,
+    gathered: &mut Gathered,
 ) -> Result<(), StoreError> {
-    let mut said = Said::default();
+    let Gathered { stamps, said } = gathered;
+    stamps.clear();
+    said.0.clear();
     let marks = record.created().into_iter().chain(record.destroyed());
-    let mut stamps = Vec::with_capacity(FEW_STAMPS);
     for stamp in marks.chain(record.registers().iter().map(|register| register.stamp)) {
         // What one transaction wrote lies together.
         if stamps.last() != Some(&stamp) {
@@ -52,7 +58,7 @@ pub(crate) fn write(
     let index = |stamp: Stamp| stamps.binary_search(&stamp).unwrap_or_default() as u64;
 
     out.varint(stamps.len() as u64);
-    for stamp in &stamps {
+    for stamp in stamps.iter() {
         said.author(stamp.author);
         out.varint(u64::from(numbers.author(stamp.author)?));
         out.fixed(&stamp.time.bits().to_be_bytes());
@@ -88,26 +94,28 @@ pub(crate) fn write(
 }
 
 /// The words of a record.
-#[derive(Default)]
-struct Said(Hasher);
+#[derive(Debug, Default)]
+struct Said(Vec<u8>);
 
 impl Said {
     fn name(&mut self, name: &Name) {
         let name = name.as_str().as_bytes();
-        self.0.update(name);
+        self.0.extend_from_slice(name);
         // So that no two lists of words are alike.
-        self.0.update(&[name.len() as u8]);
+        self.0.push(name.len() as u8);
     }
 
     fn author(&mut self, author: Author) {
-        self.0.update(author.node.as_bytes());
-        self.0.update(&author.epoch.0.to_be_bytes());
+        self.0.extend_from_slice(&key::author(author.node, author.epoch));
     }
 
-    fn sum(self) -> [u8; 4] {
-        self.0.finalize().to_be_bytes()
+    fn sum(&self) -> [u8; 4] {
+        crc32fast::hash(&self.0).to_be_bytes()
     }
 }
+
+/// Bytes of words for which there is room at first: what most records have.
+const FEW_WORDS_BYTES: usize = 128;
 
 /// Stamps for which there is room at first: what most records have.
 const FEW_STAMPS: usize = 4;
@@ -118,7 +126,8 @@ pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>
     let Some(count) = input.varint() else {
         return Ok(None);
     };
-    let (mut stamps, mut said) = (Vec::new(), Said::default());
+    let (mut stamps, mut said) =
+        (Vec::with_capacity(FEW_STAMPS), Said(Vec::with_capacity(FEW_WORDS_BYTES)));
     for _ in 0..count {
         let (Some(author), Some(time)) = (number(&mut input), input.fixed()) else {
             return Ok(None);
@@ -165,12 +174,12 @@ fn read_register(
     said.name(&field);
     let element = match shape {
         WHOLE => None,
-        ENTRY => match input.bytes().as_deref().map(std::str::from_utf8) {
+        ENTRY => match input.bytes().map(std::str::from_utf8) {
             Some(Ok(key)) => Some(Element::Entry(key.into())),
             _ => return Ok(None),
         },
-        MEMBER => match input.bytes() {
-            Some(member) => Some(Element::Member(Encoded::trusted(member))),
+        MEMBER => match input.value() {
+            Some(member) => Some(Element::Member(member)),
             None => return Ok(None),
         },
         COUNTER => {
@@ -187,11 +196,11 @@ fn read_register(
     };
     let kind = if shape == COUNTER { Kind::Counter } else { Kind::Lww };
     let stamp = input.varint().and_then(|index| stamp_at(stamps, index));
-    let (Some(stamp), Some(value)) = (stamp, input.bytes()) else {
+    let (Some(stamp), Some(value)) = (stamp, input.value()) else {
         return Ok(None);
     };
     let path = Path { field, element, kind };
-    Ok(Some(Register { path, stamp, value: Encoded::trusted(value) }))
+    Ok(Some(Register { path, stamp, value }))
 }
 
 fn number(input: &mut In<'_>) -> Option<u32> {

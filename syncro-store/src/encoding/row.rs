@@ -99,7 +99,7 @@ pub(crate) fn write_peer(row: &PeerRow) -> Vec<u8> {
 pub(crate) fn read_peer(content: &Bytes) -> Option<PeerRow> {
     let mut row = In::new(content);
     let name = row.bytes()?;
-    let name = match std::str::from_utf8(&name).ok()? {
+    let name = match std::str::from_utf8(name).ok()? {
         "" => None,
         name => Some(Name::new(name).ok()?),
     };

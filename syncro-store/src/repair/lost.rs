@@ -95,9 +95,8 @@ impl Places<'_> {
         if !lost.is_empty() {
             self.each_record(|key, record| {
                 for stamp in stamps(record).filter(|stamp| lost.contains(stamp)) {
-                    let part = left_of(stamp, key, record).into_record(stamp);
-                    let records = left.entry(stamp).or_default();
-                    records.entry(key.clone()).or_default().merge(&part);
+                    let (key, part) = left_of(stamp, key, record).into_record(stamp);
+                    left.entry(stamp).or_default().entry(key).or_default().merge(&part);
                 }
             })?;
         }

@@ -265,7 +265,9 @@ impl Repair {
 /// The transactions of a page; `None` where one of them is damaged.
 pub(crate) fn whole(page: &Page) -> Option<Vec<Transaction>> {
     let transactions = page.transactions()?;
-    transactions.map(|it| it.and_then(|(_, bytes)| Transaction::decode(bytes).ok())).collect()
+    transactions
+        .map(|it| it.and_then(|(_, bytes)| Some(Transaction::decode(bytes).ok()?.0)))
+        .collect()
 }
 
 /// Calls with the key of every page of the log, and the page, or why it cannot be one.

@@ -22,7 +22,7 @@ pub(crate) fn transaction(author: u32, time: u8, id: u16) -> Transaction {
     bytes.push(0xcd);
     bytes.extend((id | 0x4000).to_be_bytes());
     bytes.extend([1, 0x90]);
-    Transaction::decode(bytes.into()).unwrap()
+    Transaction::decode(bytes.into()).unwrap().0
 }
 
 /// A store that takes in what others wrote.
@@ -44,8 +44,9 @@ impl Relay {
     pub(crate) fn append(&mut self, transactions: impl IntoIterator<Item = Transaction>) {
         let (mut entries, mut records) = (Vec::new(), BTreeMap::new());
         for transaction in transactions {
-            let scribe = &transaction.scribes()[0];
-            records.insert(scribe.key.clone(), scribe.as_record(transaction.stamp()));
+            let scribe = transaction.scribes().unwrap().remove(0);
+            let (key, record) = scribe.into_record(transaction.stamp());
+            records.insert(key, record);
             let end = self.end.then(1, transaction.bytes());
             entries.push(Entry { offset: self.end.offset, transaction, digest: end.digest });
             self.end = end;

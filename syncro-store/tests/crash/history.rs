@@ -170,11 +170,11 @@ fn play(log: &[Entry]) -> BTreeMap<RecordKey, Digest> {
         destroyed: Option<Stamp>,
         registers: BTreeMap<Path, (Stamp, Encoded)>,
     }
-    let mut records: BTreeMap<&RecordKey, Marks> = BTreeMap::new();
+    let mut records: BTreeMap<RecordKey, Marks> = BTreeMap::new();
     for entry in log {
         let stamp = entry.transaction.stamp();
-        for scribe in entry.transaction.scribes() {
-            let marks = records.entry(&scribe.key).or_default();
+        for scribe in entry.scribes().unwrap() {
+            let marks = records.entry(scribe.key.clone()).or_default();
             if scribe.mark.creates() {
                 marks.created = marks.created.max(Some(stamp));
             }

@@ -76,11 +76,11 @@ impl Story {
         self.sequence += 1;
         let (mut entries, mut records) = (Vec::new(), BTreeMap::<RecordKey, Record>::new());
         for transaction in written {
-            for scribe in transaction.scribes() {
+            for scribe in transaction.scribes().unwrap() {
                 let known = self.store.record(&scribe.key).unwrap();
                 let known = || known.map(Arc::unwrap_or_clone).unwrap_or_default();
                 let record = records.entry(scribe.key.clone()).or_insert_with(known);
-                record.merge(&scribe.as_record(transaction.stamp()));
+                record.merge(&scribe.into_record(transaction.stamp()).1);
             }
             let end = self.end.then(transaction.len(), transaction.bytes());
             let (offset, transaction) = (self.end.offset, transaction.clone());
@@ -169,8 +169,8 @@ fn transaction(ms: u64, node: &str, epoch: u64, scribes: Value) -> Transaction {
         Value::Int(epoch.into()),
         scribes,
     ];
-    let bytes: Bytes = Value::Array(parts).encode().as_bytes().clone();
-    Transaction::decode(bytes).unwrap()
+    let bytes = Bytes::copy_from_slice(Value::Array(parts).encode().as_bytes());
+    Transaction::decode(bytes).unwrap().0
 }
 
 pub(crate) fn album() -> RecordKey {

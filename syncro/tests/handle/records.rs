@@ -62,7 +62,7 @@ fn a_save_that_changes_nothing_records_nothing() {
 
     milk.title = id("oat milk");
     assert!(node.save(&milk).unwrap().is_some());
-    assert_eq!(node.log(end.offset, 1 << 20).unwrap()[0].transaction.scribes()[0].fields.len(), 1);
+    assert_eq!(node.log(end.offset, 1 << 20).unwrap()[0].scribes().unwrap()[0].fields.len(), 1);
 }
 
 #[tokio::test]

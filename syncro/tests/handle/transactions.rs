@@ -110,7 +110,7 @@ fn a_record_replaced_in_one_transaction_forgets_what_it_was() {
     .unwrap();
     assert_eq!(node.get(&id("milk")).unwrap(), Some(Todo { views: 2, ..todo("milk") }));
     let entries = node.log(1, 1 << 20).unwrap();
-    let scribes = entries[0].transaction.scribes();
+    let scribes = entries[0].scribes().unwrap();
     assert_eq!((scribes.len(), scribes[0].mark), (1, Mark::Replace));
 }
 
@@ -141,6 +141,6 @@ fn the_scribes_of_a_transaction_stand_together_in_the_log() {
     assert_eq!((entries.len(), committed.offset), (1, 3));
     assert_eq!(entries[0].transaction.stamp(), committed.stamp);
     let ids: Vec<_> =
-        entries[0].transaction.scribes().iter().map(|scribe| scribe.key.id.to_string()).collect();
+        entries[0].scribes().unwrap().iter().map(|scribe| scribe.key.id.to_string()).collect();
     assert_eq!(ids, ["c", "a", "b"], "in the order in which they were first touched");
 }

@@ -26,7 +26,7 @@ impl World {
     /// larger than all of it, beside what nobody has flushed.
     pub(crate) fn check_memory(&mut self, node: usize, commit: &Commit) -> Result<(), Failure> {
         let cost = |commit: &Commit| {
-            let scribes = commit.entries.iter().map(|entry| entry.transaction.scribes().len());
+            let scribes = commit.entries.iter().map(|entry| entry.transaction.len() as usize);
             commit.bytes() + ROW_BYTES * (commit.records.len() + scribes.sum::<usize>())
         };
         let it = &mut self.nodes[node];

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use syncro_core::{
-    Author, Element, Encoded, Field, Fields, Name, Path, Record, RecordKey, Stamp, Transaction,
-    View,
+    Author, Element, Encoded, Field, Fields, Name, Path, Record, RecordKey, Scribe, Stamp, View,
 };
 
 use crate::world::write::tally;
@@ -97,11 +96,12 @@ impl Known {
 }
 
 /// What a simple model makes of transactions.
-fn model<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> BTreeMap<RecordKey, Known> {
+fn model<'a>(
+    transactions: impl Iterator<Item = (Stamp, &'a [Scribe])>,
+) -> BTreeMap<RecordKey, Known> {
     let mut all: BTreeMap<RecordKey, Known> = BTreeMap::new();
-    for transaction in transactions {
-        let stamp = transaction.stamp();
-        for scribe in transaction.scribes() {
+    for (stamp, scribes) in transactions {
+        for scribe in scribes {
             let known = all.entry(scribe.key.clone()).or_default();
             if scribe.mark.creates() {
                 known.created = known.created.max(Some(stamp));
@@ -121,7 +121,7 @@ fn model<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> BTreeMap<Re
 
 /// Whether records are what a simple model makes of transactions, no more and no less.
 pub(crate) fn check_records<'a>(
-    transactions: impl Iterator<Item = &'a Transaction>,
+    transactions: impl Iterator<Item = (Stamp, &'a [Scribe])>,
     found: &BTreeMap<RecordKey, Arc<Record>>,
 ) -> Result<(), Failure> {
     let expected = model(transactions);

@@ -1,12 +1,13 @@
 //! The bytes of a disk in memory, and how to take back what was not made durable.
 
-use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use syncro_core::StoreError;
 
 use super::Fault;
 use crate::backend::{Batch, Durability, Table};
+use crate::rows::{Hashed, Rows};
 
 /// The bytes of a disk.
 ///
@@ -99,40 +100,40 @@ pub(super) struct Plan {
     pub(super) fault: Fault,
 }
 
+/// All rows; those that are gone, too, until there are more of them than of others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tables {
-    rows: BTreeMap<Bytes, Bytes>,
-    log: BTreeMap<Bytes, Bytes>,
-    names: BTreeMap<Bytes, Bytes>,
-    records: BTreeMap<Bytes, Bytes>,
-    stamps: BTreeMap<Bytes, Bytes>,
+    rows: Rows,
+    gone: usize,
+    here: usize,
 }
 
 impl Tables {
-    pub(super) fn of(&self, table: Table) -> &BTreeMap<Bytes, Bytes> {
-        match table {
-            Table::Rows => &self.rows,
-            Table::Log => &self.log,
-            Table::Names => &self.names,
-            Table::Records => &self.records,
-            Table::Stamps => &self.stamps,
-        }
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<&Bytes> {
+        self.rows.get(table, Hashed::new(key))?.as_ref()
     }
 
-    fn of_mut(&mut self, table: Table) -> &mut BTreeMap<Bytes, Bytes> {
-        match table {
-            Table::Rows => &mut self.rows,
-            Table::Log => &mut self.log,
-            Table::Names => &mut self.names,
-            Table::Records => &mut self.records,
-            Table::Stamps => &mut self.stamps,
-        }
+    /// The rows of a table from a key on.
+    pub(super) fn from(
+        &self,
+        table: Table,
+        start: &[u8],
+    ) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        let rows = self.rows.from(table, Bound::Included(start));
+        rows.filter_map(|(key, value)| Some((key, value.as_ref()?)))
+    }
+
+    /// The last row of a table whose key is not after `at`.
+    pub(super) fn floor(&self, table: Table, at: &[u8]) -> Option<(&Bytes, &Bytes)> {
+        let up_to = self.rows.up_to(table, at).rev();
+        up_to.filter_map(|(key, value)| Some((key, value.as_ref()?))).next()
     }
 
     fn apply(&mut self, batch: &Batch) {
         for (table, key, value) in batch.iter() {
             self.change(table, key, value);
         }
+        self.forget_gone();
     }
 
     fn apply_with_inverse(&mut self, batch: &Batch) -> Batch {
@@ -143,14 +144,31 @@ impl Tables {
                 None => inverse.delete(table, key.clone()),
             }
         }
+        self.forget_gone();
         inverse
     }
 
     fn change(&mut self, table: Table, key: &Bytes, value: Option<&Bytes>) -> Option<Bytes> {
-        let entries = self.of_mut(table);
-        match value {
-            Some(value) => entries.insert(key.clone(), value.clone()),
-            None => entries.remove(key),
+        let old = self.rows.insert(table, key.clone(), value.cloned());
+        match &old {
+            Some(Some(_)) => self.here -= 1,
+            Some(None) => self.gone -= 1,
+            None => {}
+        }
+        *(if value.is_some() { &mut self.here } else { &mut self.gone }) += 1;
+        old.flatten()
+    }
+
+    fn forget_gone(&mut self) {
+        if self.gone > GONE_MAX.max(self.here) {
+            let mut rest = Rows::default();
+            for (table, key, value) in self.rows.iter().filter(|(_, _, value)| value.is_some()) {
+                rest.insert(table, key.clone(), value.clone());
+            }
+            (self.rows, self.gone) = (rest, 0);
         }
     }
 }
+
+/// Rows that are gone for which it is not worth to copy the others.
+const GONE_MAX: usize = 1024;

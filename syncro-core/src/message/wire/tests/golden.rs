@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::super::*;
-use crate::arbitrary::{golden, hex, name};
+use crate::arbitrary::{golden, hex, item, name};
 use crate::id::{RecordId, RecordKey};
 use crate::record::Path;
 use crate::scribe::{Mark, Scribe};
@@ -103,9 +103,9 @@ pub(super) fn goldens() -> Vec<Golden> {
                 to: point(7, 0xff),
                 end: 70_000,
                 items: vec![
-                    Item::Transaction(updates()),
+                    item(updates()),
                     Item::Echo { offset: 1000, scribes: 2 },
-                    Item::Transaction(lives()),
+                    item(lives()),
                 ],
             }),
             "85 a4'type' a7'scribes'
@@ -232,7 +232,7 @@ fn updates() -> Transaction {
         (Path::field(name("title")), Value::from("milk")),
     ];
     let id = RecordId::text("t1").unwrap();
-    Transaction::new(stamp(0), vec![scribe(id, Mark::Update, fields)])
+    Transaction::new(stamp(0), &[scribe(id, Mark::Update, fields)])
 }
 
 /// A transaction of every other mark, with every other sort of id.
@@ -241,7 +241,7 @@ fn lives() -> Transaction {
     let uuid = Uuid::from_bytes(*node().as_bytes());
     Transaction::new(
         stamp(1),
-        vec![
+        &[
             scribe(RecordId::Int(5), Mark::Create, vec![title]),
             scribe(RecordId::Uuid(uuid), Mark::Destroy, Vec::new()),
             scribe(RecordId::Int(-1000), Mark::Replace, Vec::new()),
