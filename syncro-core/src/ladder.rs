@@ -118,33 +118,33 @@ impl Ladder {
         let distance = |rung: &Rung| newest.offset.abs_diff(rung.point.offset);
 
         // From the newest back: which rungs are the newest of one of the last epochs?
-        let mut epochs: Vec<Epoch> = Vec::new();
-        let mut kept: Vec<Rung> = Vec::new();
-        let mut others: Vec<Rung> = Vec::new();
-        for rung in self.rungs.iter().rev() {
-            if epochs.len() < LADDER_EPOCHS && !epochs.contains(&rung.epoch) {
-                epochs.push(rung.epoch);
-                kept.push(*rung);
-            } else {
-                others.push(*rung);
+        let mut epochs = [None; LADDER_EPOCHS];
+        let mut is_kept = vec![false; self.rungs.len()];
+        let mut others: Vec<(u64, usize)> = Vec::with_capacity(self.rungs.len());
+        for (place, rung) in self.rungs.iter().enumerate().rev() {
+            let known = epochs.iter_mut().find(|known| known.is_none_or(|it| it == rung.epoch));
+            match known {
+                Some(free @ None) => {
+                    *free = Some(rung.epoch);
+                    is_kept[place] = true;
+                }
+                // What lies above the newest is of a branch that was lost, or has its own end above.
+                _ if rung.point.offset > newest.offset => {}
+                _ => others.push((distance(rung), place)),
             }
         }
         // Of the others, one goes where its two neighbours are within a doubling of the distance.
-        // What lies above the newest is of a branch that was lost, or has its own end above.
-        others.retain(|rung| rung.point.offset <= newest.offset);
-        others.sort_by_key(distance);
-        let mut spaced: Vec<Rung> = Vec::new();
-        for (place, rung) in others.iter().enumerate() {
-            let before = spaced.last().map_or(1, distance).max(1);
-            let is_needed = match others.get(place + 1) {
-                Some(next) => distance(next) > 2 * before,
-                None => true,
-            };
-            if is_needed {
-                spaced.push(*rung);
+        others.sort_by_key(|(distance, _)| *distance);
+        let mut before = 1;
+        for (at, (distance, place)) in others.iter().enumerate() {
+            let next = others.get(at + 1);
+            if next.is_none_or(|(next, _)| *next > 2 * before) {
+                is_kept[*place] = true;
+                before = (*distance).max(1);
             }
         }
-        self.rungs.retain(|rung| kept.contains(rung) || spaced.contains(rung));
+        let mut is_kept = is_kept.into_iter();
+        self.rungs.retain(|_| is_kept.next().unwrap_or_default());
     }
 }
 

@@ -93,6 +93,7 @@ impl Shared {
                 let mut state = shared.write();
                 let backend = state.backend()?.clone();
                 state.put_open_page();
+                state.put_noted();
                 let is_due =
                     begin == Begin::Now || state.behind_bytes() >= shared.bounds.overlay_bytes;
                 let begins = is_due && state.checkpoint.is_none() && state.behind_bytes() > 0;

@@ -17,6 +17,7 @@ mod log_store;
 #[cfg(test)]
 mod many_authors;
 mod migrate;
+mod noted;
 mod overlay;
 #[cfg(all(feature = "planted", debug_assertions))]
 mod planted;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use syncro_core::{Commit, Store, StoreError};
 
-use crate::backend::{Backend, Caught, Table};
+use crate::backend::{Backend, Caught};
 use crate::checkpoint::Begin;
-use crate::encoding::{key, row};
 use crate::migrate::CHAIN;
 use crate::recover;
 use crate::snapshot::Snapshot;
@@ -243,11 +242,7 @@ impl Store for LogStore {
             for (key, record) in &commit.records {
                 staging.record(key, record)?;
             }
-            for (node, row) in &commit.peers {
-                staging.put(Table::Rows, key::peer(*node), &row::write_peer(row));
-            }
-            staging.put(Table::Rows, key::OWN, &row::write_own(&commit.own));
-            staging.publish(&commit.entries)
+            staging.publish(Some(commit))
         })
     }
 

@@ -61,7 +61,7 @@ fn play(shared: &Shared, mut from: u64, end: u64) -> Result<(), StoreError> {
         for (key, changes) in played.changes.sorted().records() {
             staging.changed(key, changes)?;
         }
-        staging.publish(&[])?;
+        staging.publish(None)?;
         shared.write().log_bytes += played.bytes;
         from = played.end;
         shared.checkpoint_at(from)?;

@@ -3,12 +3,13 @@
 use std::sync::RwLockWriteGuard;
 
 use bytes::Bytes;
-use syncro_core::{Author, Entry, Name, Record, RecordKey, Stamp, StoreError};
+use syncro_core::{Author, Commit, Entry, Name, Record, RecordKey, Stamp, StoreError};
 
 use crate::backend::Table;
 use crate::dictionary::{Dictionary, Word};
 use crate::encoding::record::{Gathered, Numbers};
 use crate::encoding::{Out, damaged, key, record, seal};
+use crate::noted::Noted;
 use crate::state::{Shared, State};
 use crate::view::Reading;
 
@@ -149,11 +150,14 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    /// Appends to the log and puts the rows.
-    pub(crate) fn publish(mut self, entries: &[Entry]) -> Result<(), StoreError> {
+    /// Puts the rows, appends what was committed to the log, and notes who and where the node is.
+    pub(crate) fn publish(mut self, commit: Option<&Commit>) -> Result<(), StoreError> {
         self.state.backend()?;
         let remembering = self.shared.remembering();
         if !remembering.is_empty() {
+            let mut noted = Noted::default();
+            commit.into_iter().for_each(|commit| noted.note(commit));
+            noted.take().for_each(|(key, content)| self.put(Table::Rows, key, &content));
             let now = self.state.now()?;
             let before = self
                 .rows
@@ -164,7 +168,8 @@ impl<'a> Staging<'a> {
         }
         // From here on nothing fails.
         self.shared.last_record.forget();
-        for (entry, author) in entries.iter().zip(&self.appended) {
+        let entries = commit.into_iter().flat_map(|commit| &commit.entries);
+        for (entry, author) in entries.zip(&self.appended) {
             self.state.append(entry);
             let page = self.state.open_page.first();
             let time = entry.transaction.stamp().time;
@@ -176,6 +181,9 @@ impl<'a> Staging<'a> {
                 remembering.iter().for_each(|past| past.keep(&before));
                 self.rows.push((Table::Stamps, key, Some(sealed)));
             }
+        }
+        if let Some(commit) = commit.filter(|_| remembering.is_empty()) {
+            self.state.noted.note(commit);
         }
         let mut rows = std::mem::take(&mut self.rows);
         for (table, key, value) in rows.drain(..) {

@@ -14,6 +14,7 @@ use crate::dictionary::Dictionary;
 use crate::encoding::page::{OpenPage, Page};
 use crate::encoding::{damaged, key, seal, unseal};
 use crate::last_record::LastRecord;
+use crate::noted::Noted;
 use crate::overlay::{self, Overlay};
 use crate::rows::Rows;
 use crate::staging::Recent;
@@ -78,6 +79,7 @@ pub(crate) struct State {
     pub(crate) next_name: u32,
     pub(crate) next_author: u32,
     pub(crate) recent: Recent,
+    pub(crate) noted: Noted,
     /// Whether some record is, or was, too large for one row.
     pub(crate) has_pieces: bool,
 }
@@ -136,7 +138,8 @@ impl Shared {
 
     /// Begins to remember what changes.
     pub(crate) fn remember(&self) -> Arc<Past> {
-        let state = self.read();
+        let mut state = self.write();
+        state.put_noted();
         let (end, generation) = (state.open_page.end(), state.generation);
         let past = Arc::new(Past { end, generation, before: Mutex::default() });
         let mut snapshots = self.snapshots();
@@ -244,6 +247,7 @@ impl State {
             next_name: 0,
             next_author: 0,
             recent: Recent::default(),
+            noted: Noted::default(),
             has_pieces: false,
         }
     }
@@ -300,6 +304,14 @@ impl State {
         let key = key::page(self.open_page.first());
         let sealed = seal(Table::Log, &key, self.open_page.content());
         self.put(Table::Log, Bytes::copy_from_slice(&key), Some(sealed));
+    }
+
+    /// Puts the small rows as they are now.
+    pub(crate) fn put_noted(&mut self) {
+        for (key, content) in self.noted.take() {
+            let sealed = seal(Table::Rows, &key, &content);
+            self.put(Table::Rows, key.into(), Some(sealed));
+        }
     }
 
     /// About the bytes of memory, and of log to be played after a crash, that no checkpoint covers.

@@ -1,5 +1,6 @@
 //! Reading a store.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -105,31 +106,39 @@ impl Words for Reading<'_> {
 
 impl View for Look<'_> {
     fn own(&self) -> Result<Option<OwnRow>, StoreError> {
-        let Some(content) = self.rows()?.get(Table::Rows, key::OWN)? else {
+        let rows = self.rows()?;
+        if let Some(own) = &self.state.noted.own {
+            return Ok(Some(own.clone()));
+        }
+        let Some(content) = rows.get(Table::Rows, key::OWN)? else {
             return Ok(None);
         };
         row::read_own(&content).map(Some).ok_or_else(|| damaged(Table::Rows, key::OWN))
     }
 
     fn peer(&self, node: NodeId) -> Result<Option<PeerRow>, StoreError> {
-        let key = key::peer(node);
-        let Some(content) = self.rows()?.get(Table::Rows, &key)? else {
+        let (rows, key) = (self.rows()?, key::peer(node));
+        if let Some(row) = self.state.noted.peers.get(&node) {
+            return Ok(Some(row.clone()));
+        }
+        let Some(content) = rows.get(Table::Rows, &key)? else {
             return Ok(None);
         };
         row::read_peer(&content).map(Some).ok_or_else(|| damaged(Table::Rows, &key))
     }
 
     fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
-        let mut peers = Vec::new();
+        let mut peers = BTreeMap::new();
         let (layers, end) = (self.rows()?, key::after_peers());
         let scan = |start: &[u8]| layers.scan(Table::Rows, start, Some(&end), PEERS_AT_ONCE);
         for rows in rows::pieces(key::PEER, scan) {
             for (key, content) in &rows? {
                 let peer = key::peer_node(key).zip(row::read_peer(content));
-                peers.push(peer.ok_or_else(|| damaged(Table::Rows, key))?);
+                peers.extend([peer.ok_or_else(|| damaged(Table::Rows, key))?]);
             }
         }
-        Ok(peers)
+        peers.extend(self.state.noted.peers.clone());
+        Ok(peers.into_iter().collect())
     }
 
     fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {

@@ -279,6 +279,29 @@ impl<'a> Reader<'a> {
         Ok(&start[..start.len() - self.rest.len()])
     }
 
+    /// Passes over one value and returns its bytes. What is in it, and how deep, is for whoever reads those.
+    pub(crate) fn skip(&mut self) -> Result<&'a [u8], Malformed> {
+        let (start, canonical) = (self.rest, self.canonical);
+        let mut left = 1_u64;
+        while left > 0 {
+            left -= 1;
+            let tag = *self.rest.first().ok_or(Malformed::Truncated)?;
+            match tag {
+                // Most of what messages are made of: no need to look at it.
+                0xa0..=0xbf => {
+                    self.take(1 + usize::from(tag & 0x1f))?;
+                }
+                _ => match self.head()? {
+                    Head::Array(length) => left = left.saturating_add(length as u64),
+                    Head::Map(length) => left = left.saturating_add(2 * length as u64),
+                    _ => {}
+                },
+            }
+        }
+        self.canonical = canonical;
+        Ok(&start[..start.len() - self.rest.len()])
+    }
+
     /// Like [`value`](Self::value), and says whether the value is in canonical form.
     pub(crate) fn value_and_form(
         &mut self,

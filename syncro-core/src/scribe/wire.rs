@@ -13,8 +13,8 @@ use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
 use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::limits::{
-    MEMBER_BYTES_MAX, MESSAGE_DEPTH_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX,
-    TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX,
+    MEMBER_BYTES_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX,
+    VALUE_BYTES_MAX,
 };
 use crate::record::{Element, Kind, Path};
 use crate::stamp::{Author, Epoch, Stamp, Time};
@@ -109,7 +109,7 @@ impl Transaction {
     /// Reads the next transaction of a message into memory of its own: what is kept of a message may be a
     /// small part of it.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<(Self, Vec<Scribe>), Malformed> {
-        let slice = reader.value(MESSAGE_DEPTH_MAX)?;
+        let slice = reader.skip()?;
         if slice.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
