@@ -143,6 +143,19 @@ pub trait View {
     /// together, but at least one unless the log ends there.
     fn entries(&self, from: u64, bytes_max: usize) -> Result<Vec<Entry>, StoreError>;
 
+    /// Like [`entries`](Self::entries), of the transactions alone, and the log's digest after them, where that
+    /// is known without hashing: then what is on its way to peers need not be hashed once more. It may end
+    /// earlier than `bytes_max` says.
+    fn transactions(
+        &self,
+        from: u64,
+        bytes_max: usize,
+    ) -> Result<(Vec<Transaction>, Option<Digest>), StoreError> {
+        let entries = self.entries(from, bytes_max)?;
+        let digest = entries.last().map(|last| last.digest);
+        Ok((entries.into_iter().map(|entry| entry.transaction).collect(), digest))
+    }
+
     /// The log's digest at an offset; `None` beyond its end and inside a transaction.
     fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError>;
 

@@ -217,14 +217,60 @@ impl View for Look<'_> {
         Ok(entries)
     }
 
-    fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
-        if offset == 0 || offset > self.end().offset {
-            return Ok((offset == 0).then_some(Digest::EMPTY));
+    fn transactions(
+        &self,
+        from: u64,
+        bytes_max: usize,
+    ) -> Result<(Vec<Transaction>, Option<Digest>), StoreError> {
+        let (rows, end) = (self.rows()?, self.end());
+        let (mut found, mut next, mut bytes) = (Vec::new(), from, 0);
+        // A piece that ends with a page ends at a digest that the next page begins with.
+        while next < end.offset {
+            let before = next;
+            let lost = || damaged(Table::Log, &key::page(before));
+            let page = rows.page(next)?.ok_or_else(lost)?;
+            if !found.is_empty() {
+                let begins = page.walk().map(|walk| walk.at()).filter(|at| at.offset == next);
+                if bytes + page.bytes() > bytes_max {
+                    return Ok((found, Some(begins.ok_or_else(lost)?.digest)));
+                }
+            }
+            for transaction in page.transactions().ok_or_else(lost)? {
+                let (offset, content) = transaction.ok_or_else(lost)?;
+                if offset < next {
+                    continue;
+                }
+                bytes += content.len();
+                if offset > next {
+                    return Err(lost());
+                }
+                if offset >= end.offset || (bytes > bytes_max && !found.is_empty()) {
+                    return Ok((found, (offset == end.offset).then_some(end.digest)));
+                }
+                let transaction = Transaction::trusted(content).map_err(|_| lost())?;
+                next += transaction.len();
+                found.push(transaction);
+            }
+            if next == before {
+                return Err(lost());
+            }
         }
-        // The digest at an offset is the one after the transaction before it.
-        let Some(page) = self.rows()?.page(offset - 1)? else {
+        Ok((found, (next == end.offset).then_some(end.digest)))
+    }
+
+    fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
+        let end = self.end();
+        if offset == 0 || offset >= end.offset {
+            let known = [(0, Digest::EMPTY), (end.offset, end.digest)].into_iter();
+            return Ok(known.rev().find(|(at, _)| *at == offset).map(|(_, digest)| digest));
+        }
+        let Some(page) = self.rows()?.page(offset)? else {
             return Ok(None);
         };
+        if page.first() == offset {
+            let begins = page.walk().ok_or_else(|| damaged(Table::Log, &key::page(offset)))?;
+            return Ok(Some(begins.at().digest));
+        }
         let lost = || damaged(Table::Log, &key::page(page.first()));
         let mut last = self.shared.last_digest.lock().unwrap_or_else(PoisonError::into_inner);
         let known = last.filter(|(first, at)| *first == page.first() && at.offset <= offset);
@@ -280,6 +326,13 @@ macro_rules! view_through {
             }
             fn entries(&self, from: u64, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
                 self.look().entries(from, bytes_max)
+            }
+            fn transactions(
+                &self,
+                from: u64,
+                bytes_max: usize,
+            ) -> Result<(Vec<Transaction>, Option<Digest>), StoreError> {
+                self.look().transactions(from, bytes_max)
             }
             fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
                 self.look().digest_at(offset)

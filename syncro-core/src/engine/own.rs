@@ -8,8 +8,9 @@ use crate::clock::Clock;
 use crate::digest::{Digest, Point};
 use crate::error::{Error, UsageError};
 use crate::id::{Name, NodeId};
+use crate::scribe::Transaction;
 use crate::stamp::{Author, Epoch, Now, Time};
-use crate::store::{Commit, Entry, OwnRow, PeerRow, StoreError, View};
+use crate::store::{Commit, OwnRow, PeerRow, StoreError, View};
 
 /// The node's own side of things, shared by its sessions.
 #[derive(Clone, Debug)]
@@ -271,27 +272,37 @@ impl Own {
     }
 
     /// The log from an offset at which a transaction begins, from memory where it is there.
-    pub(crate) fn entries(
+    pub(crate) fn transactions(
         &self,
         from: u64,
         bytes_max: usize,
         view: &impl View,
-    ) -> Result<Vec<Entry>, StoreError> {
+    ) -> Result<(Vec<Transaction>, Option<Digest>), StoreError> {
         if from >= self.end.offset {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
-        match self.tail.entries(from, bytes_max) {
-            Some(entries) => Ok(entries),
-            None => view.entries(from, bytes_max),
+        match self.tail.transactions(from, bytes_max) {
+            Some((transactions, digest)) => Ok((transactions, Some(digest))),
+            None => view.transactions(from, bytes_max),
+        }
+    }
+
+    /// The digest of the log at an offset; `None` where no transaction ends.
+    pub(crate) fn digest_at(
+        &self,
+        offset: u64,
+        view: &impl View,
+    ) -> Result<Option<Digest>, StoreError> {
+        match self.tail.digest_at(offset) {
+            Some(digest) => Ok(Some(digest)),
+            None if offset == self.end.offset => Ok(Some(self.end.digest)),
+            None => view.digest_at(offset),
         }
     }
 
     /// Whether a transaction of this node's log begins at an offset, or the log ends there.
     pub(crate) fn has_start(&self, offset: u64, view: &impl View) -> Result<bool, StoreError> {
-        if self.tail.entries(offset, 0).is_some() || offset == self.end.offset {
-            return Ok(true);
-        }
-        Ok(view.digest_at(offset)?.is_some())
+        Ok(self.tail.has_start(offset) || self.digest_at(offset, view)?.is_some())
     }
 
     /// Whether this node's log has the point.

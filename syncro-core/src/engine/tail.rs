@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use crate::digest::Digest;
 use crate::limits::TAIL_BYTES_MAX;
+use crate::scribe::Transaction;
 use crate::store::Entry;
 
 /// The newest entries of the log: those of the last step, and at most [`TAIL_BYTES_MAX`] in all if there
@@ -33,15 +35,34 @@ impl Tail {
         self.bytes
     }
 
-    /// The entries from an offset on, or `None` when they do not begin in memory.
-    pub(crate) fn entries(&self, from: u64, bytes_max: usize) -> Option<Vec<Entry>> {
+    /// The transactions from an offset on and the digest after them, or `None` when they do not begin in memory.
+    pub(crate) fn transactions(
+        &self,
+        from: u64,
+        bytes_max: usize,
+    ) -> Option<(Vec<Transaction>, Digest)> {
         let first = self.entries.binary_search_by_key(&from, |entry| entry.offset).ok()?;
-        let mut bytes = 0;
-        let fitting = self.entries.range(first..).take_while(|entry| {
-            let is_first = bytes == 0;
+        let (mut bytes, mut digest) = (0, None);
+        let mut transactions = Vec::new();
+        for entry in self.entries.range(first..) {
             bytes += entry.transaction.bytes().len();
-            is_first || bytes <= bytes_max
-        });
-        Some(fitting.cloned().collect())
+            if digest.is_some() && bytes > bytes_max {
+                break;
+            }
+            digest = Some(entry.digest);
+            transactions.push(entry.transaction.clone());
+        }
+        Some((transactions, digest?))
+    }
+
+    /// Whether an entry begins at an offset.
+    pub(crate) fn has_start(&self, offset: u64) -> bool {
+        self.entries.binary_search_by_key(&offset, |entry| entry.offset).is_ok()
+    }
+
+    /// The digest where an entry ends.
+    pub(crate) fn digest_at(&self, offset: u64) -> Option<Digest> {
+        let place = self.entries.binary_search_by_key(&offset, |entry| entry.end().offset).ok()?;
+        self.entries.get(place).map(|entry| entry.digest)
     }
 }

@@ -134,10 +134,15 @@ impl Open {
                     point = point.then(transaction.len(), transaction.bytes());
                 }
                 Item::Transaction(transaction, changes) => {
+                    let theirs = point;
+                    // Two logs that are the same up to here, and go on in the same way, are hashed once.
+                    let is_same = theirs == intake.end;
                     let taken = intake.take(&transaction, changes, session, view)?;
-                    let theirs = point.offset;
-                    point = point.then(transaction.len(), transaction.bytes());
-                    runs.push((taken, transaction, theirs));
+                    point = match taken {
+                        Taken::New { .. } if is_same => intake.end,
+                        _ => point.then(transaction.len(), transaction.bytes()),
+                    };
+                    runs.push((taken, transaction, theirs.offset));
                 }
                 Item::Echo { offset, scribes } => {
                     if scribes == 0 || !self.push.has_sent(offset, scribes) {
@@ -270,25 +275,27 @@ fn read_echo(
         return Err(unexpected());
     }
     let (mut next, end) = (offset, offset + scribes);
+    // Where the two logs are the same up to here, they are the same up to the end of the run.
+    if point.offset == offset && own.has(point, view)? {
+        let digest = own.digest_at(end, view)?.ok_or_else(unexpected)?;
+        return Ok(Point { offset: end, digest });
+    }
     while next < end {
         // No more at once than what the run is counted with for reading past its end.
         let bytes_max = ECHO_RUN_BYTES.min(ECHO_BYTES.saturating_mul((end - next) as usize));
-        let entries = own.entries(next, bytes_max, view)?;
-        if entries.is_empty() {
+        let (transactions, _) = own.transactions(next, bytes_max, view)?;
+        if transactions.is_empty() {
             let what = format!("the log has no entry at offset {next}");
             return Err(StoreError::Corrupt { what }.into());
         }
-        for entry in entries {
-            if entry.offset != next || entry.end().offset > end {
-                return Err(unexpected());
-            }
-            spend(entry.transaction.bytes().len())?;
-            point = point.then(entry.transaction.len(), entry.transaction.bytes());
-            next = entry.end().offset;
-            if next == end {
+        for transaction in transactions {
+            spend(transaction.bytes().len())?;
+            point = point.then(transaction.len(), transaction.bytes());
+            next += transaction.len();
+            if next >= end {
                 break;
             }
         }
     }
-    Ok(point)
+    if next == end { Ok(point) } else { Err(unexpected()) }
 }

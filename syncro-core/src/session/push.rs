@@ -12,7 +12,7 @@ use crate::limits::{
 use crate::message::{Item, Message, Scribes};
 use crate::scribe::Transaction;
 use crate::stamp::Now;
-use crate::store::{Entry, StoreError, View};
+use crate::store::{StoreError, View};
 
 /// How far the peer is in this node's log.
 #[derive(Clone, Debug)]
@@ -270,38 +270,55 @@ impl Push {
         own: &Own,
         view: &impl View,
     ) -> Result<(Vec<Item>, Point), StoreError> {
+        let missing = |offset: u64| {
+            let what = format!("the log has no entry at offset {offset}");
+            StoreError::Corrupt { what }
+        };
         let mut items = Vec::new();
-        let mut at = from;
+        let (mut at, mut digest) = (from.offset, Some(from.digest));
         let (mut bytes, mut work) = (0, 0);
-        let mut entries: std::vec::IntoIter<Entry> = Vec::new().into_iter();
-        while at.offset < own.end().offset && bytes < BATCH_BYTES {
-            if let Some(run) = self.echoes.get(&at.offset) {
+        // What was read of the log, where that begins, and the digest after it.
+        let (mut read, mut place, mut read_digest) = (Vec::new().into_iter(), at, None);
+        while at < own.end().offset && bytes < BATCH_BYTES {
+            if let Some(run) = self.echoes.get(&at) {
                 work += run.work();
                 if work > ECHO_WORK_MAX {
                     break;
                 }
                 items.push(Item::Echo { offset: run.theirs, scribes: run.scribes });
-                at = Point { offset: at.offset + run.scribes, digest: run.digest };
+                at += run.scribes;
+                digest = Some(run.digest);
                 continue;
             }
-            let Some(entry) = entries.by_ref().find(|entry| entry.offset == at.offset) else {
-                entries = own.entries(at.offset, BATCH_BYTES - bytes, view)?.into_iter();
-                if entries.as_slice().first().is_none_or(|entry| entry.offset != at.offset) {
-                    let what = format!("the log has no entry at offset {}", at.offset);
-                    return Err(StoreError::Corrupt { what });
+            while place < at
+                && let Some(echoed) = read.next()
+            {
+                place += Transaction::len(&echoed);
+            }
+            let Some(transaction) = read.next().filter(|_| place == at) else {
+                let (transactions, end) = own.transactions(at, BATCH_BYTES - bytes, view)?;
+                if transactions.is_empty() {
+                    return Err(missing(at));
                 }
+                (read, place, read_digest) = (transactions.into_iter(), at, end);
                 continue;
             };
-            bytes += entry.transaction.bytes().len();
-            at = entry.end();
+            bytes += transaction.bytes().len();
+            place += transaction.len();
+            at = place;
+            digest = read_digest.filter(|_| read.as_slice().is_empty());
             #[cfg(all(feature = "planted", debug_assertions))]
             if crate::planted::is_planted(crate::planted::Planted::EchoByNode)
-                && self.peer == Some(entry.transaction.stamp().author.node)
+                && self.peer == Some(transaction.stamp().author.node)
             {
                 continue;
             }
-            items.push(Item::Transaction(entry.transaction, Vec::new()));
+            items.push(Item::Transaction(transaction, Vec::new()));
         }
-        Ok((items, at))
+        let digest = match digest {
+            Some(digest) => digest,
+            None => own.digest_at(at, view)?.ok_or_else(|| missing(at))?,
+        };
+        Ok((items, Point { offset: at, digest }))
     }
 }

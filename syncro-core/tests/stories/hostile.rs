@@ -264,18 +264,30 @@ fn echoes_of_more_than_may_be_read_for_one_message_are_unexpected() {
     hello["window"] = json!(64 << 20);
     stranger.says(&hello);
     stranger.says(&wire::sync(&[]));
-    let ends: Vec<Point> =
-        stranger.world.nodes[A].log.entries().iter().map(|entry| entry.end()).collect();
-    // The stranger's log is as A's: sixteen of 250 KiB are within 4 MiB, and 17 are not.
-    let (within, beyond) = (ends[15], ends[16]);
-    stranger.says(&wire::scribes(Point::START, within, vec![json!([0, within.offset])]));
+    let log: Vec<Transaction> = stranger.world.nodes[A].log.transactions().cloned().collect();
+    // The stranger's log begins in another order: sixteen of 250 KiB are within 4 MiB, and 17 are not.
+    let echoes = |count: usize| {
+        let order = [1, 0].into_iter().chain(2..count).map(|place| log[place].clone());
+        let to = after(Point::START, &order.collect::<Vec<_>>());
+        wire::scribes(Point::START, to, vec![json!([1, 1]), json!([0, 1]), json!([2, count - 2])])
+    };
+    stranger.says(&echoes(16));
     assert_eq!(stranger.closed(), None);
     let mut stranger = Stranger::calls(stranger.world);
     stranger.world.take_events(A);
     stranger.says(&hello);
     stranger.says(&wire::sync(&[]));
-    stranger.says(&wire::scribes(Point::START, beyond, vec![json!([0, beyond.offset])]));
+    stranger.says(&echoes(17));
     assert_eq!(stranger.closed(), Some((CloseReason::Unexpected, false)));
+
+    // What is the same from the start need not be read.
+    let mut stranger = Stranger::calls(stranger.world);
+    stranger.world.take_events(A);
+    stranger.says(&hello);
+    stranger.says(&wire::sync(&[]));
+    let all = json!([0, log.len()]);
+    stranger.says(&wire::scribes(Point::START, after(Point::START, &log), vec![all]));
+    assert_eq!(stranger.closed(), None);
 }
 
 /// Each reference costs the reading of a page, however little it refers to.

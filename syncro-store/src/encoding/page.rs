@@ -26,6 +26,11 @@ impl Page {
         self.first
     }
 
+    /// About the bytes of its transactions.
+    pub(crate) fn bytes(&self) -> usize {
+        self.content.len()
+    }
+
     /// Walks over the transactions. Ends early, with `None`, at damage.
     pub(crate) fn walk(&self) -> Option<Walk<'_>> {
         let mut rest = In::new(&self.content);
