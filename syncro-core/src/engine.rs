@@ -471,7 +471,7 @@ impl Engine {
         match &mut effects.commit {
             Some(commit) => commit.peers.push((peer, row)),
             None => {
-                let nothing = Intake::new(self.own.end());
+                let nothing = self.own.intake();
                 effects.commit = Some(self.own.commit(nothing, vec![(peer, row)]));
             }
         }

@@ -1,6 +1,9 @@
 //! What is known of the records that one step touches.
 
-use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+
+use foldhash::quality::FixedState;
+use hashbrown::HashTable;
 
 use crate::id::RecordKey;
 
@@ -9,19 +12,19 @@ use crate::id::RecordKey;
 pub(crate) struct Touched<T> {
     all: Vec<(RecordKey, T)>,
     /// Where each of them is, once there are more than [`FEW`].
-    places: BTreeMap<RecordKey, usize>,
+    places: HashTable<u32>,
+    hasher: FixedState,
 }
 
 /// Records among which it is quicker to look for one than to keep an index: most steps touch one.
 const FEW: usize = 8;
 
-impl<T> Default for Touched<T> {
-    fn default() -> Self {
-        Self { all: Vec::new(), places: BTreeMap::new() }
-    }
-}
-
 impl<T> Touched<T> {
+    /// For keys that may be chosen by somebody who wishes that they collide, but does not know the seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { all: Vec::new(), places: HashTable::new(), hasher: FixedState::with_seed(seed) }
+    }
+
     pub(crate) fn get(&self, key: &RecordKey) -> Option<&T> {
         self.place(key).map(|place| &self.all[place].1)
     }
@@ -34,8 +37,12 @@ impl<T> Touched<T> {
     pub(crate) fn push(&mut self, key: RecordKey, value: T) {
         self.all.push((key, value));
         if self.all.len() > FEW {
-            let new = self.places.len()..self.all.len();
-            self.places.extend(new.map(|place| (self.all[place].0.clone(), place)));
+            let Self { all, places, hasher } = self;
+            let hash = |place: &u32| hasher.hash_one(&all[*place as usize].0);
+            // A step touches far fewer than there are numbers.
+            for place in places.len() as u32..all.len() as u32 {
+                places.insert_unique(hash(&place), place, hash);
+            }
         }
     }
 
@@ -51,6 +58,45 @@ impl<T> Touched<T> {
         if self.all.len() <= FEW {
             return self.all.iter().position(|(known, _)| known == key);
         }
-        self.places.get(key).copied()
+        let is_it = |place: &u32| self.all[*place as usize].0 == *key;
+        let place = self.places.find(self.hasher.hash_one(key), is_it)?;
+        Some(*place as usize)
+    }
+}
+
+/// For keys that are chosen here.
+impl<T> Default for Touched<T> {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::id::{Name, RecordId};
+
+    #[test]
+    fn records_are_found_however_many_there_are_and_come_as_they_were_touched() {
+        let key = |id: i64| RecordKey { model: Name::new("m").unwrap(), id: RecordId::Int(id) };
+        let (mut touched, mut tree, mut order) = (Touched::new(7), BTreeMap::new(), Vec::new());
+        for step in 0..400_i64 {
+            let id = step * step % 97;
+            assert_eq!(touched.get(&key(id)), tree.get(&id), "{step}");
+            match touched.get_mut(&key(id)) {
+                Some(known) => *known = step,
+                None => {
+                    touched.push(key(id), step);
+                    order.push(id);
+                }
+            }
+            tree.insert(id, step);
+        }
+        assert!(order.len() > FEW);
+        let expected: Vec<_> = order.into_iter().map(|id| (key(id), tree[&id])).collect();
+        assert_eq!(touched.iter().cloned().collect::<Vec<_>>(), expected);
+        assert_eq!(touched.into_vec(), expected);
     }
 }

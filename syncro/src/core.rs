@@ -27,6 +27,10 @@ use crate::peers::Receipts;
 /// How long a deferred write may stay only in memory.
 const DEFERRED_MAX: Duration = Duration::from_millis(50);
 
+/// How long what a peer sent waits for more to be flushed with it, before it is acknowledged. Live changes come one
+/// after the other, and a flush for each would keep a core busy.
+const GATHERED_MAX: Duration = Duration::from_millis(1);
+
 /// Bytes applied and not synced at which a writer waits for a sync, deferred or not, and a session before
 /// it reads on: what is not synced is held in memory.
 const UNSYNCED_BYTES_MAX: usize = 16 << 20;
@@ -328,7 +332,7 @@ impl Core {
             Some(commit) if commit.entries.is_empty() => {
                 self.agenda.sync_by(Instant::now() + DEFERRED_MAX)
             }
-            Some(_) => self.agenda.sync_by(Instant::now()),
+            Some(_) => self.agenda.sync_by(Instant::now() + GATHERED_MAX),
         }
         Ok(())
     }

@@ -35,11 +35,12 @@ pub(crate) enum Taken {
 }
 
 impl Intake {
-    pub(crate) fn new(end: Point) -> Self {
+    /// Nothing yet, after the end of the log; the seed is none that peers know.
+    pub(crate) fn new(end: Point, seed: u64) -> Self {
         Self {
             end,
             entries: Vec::new(),
-            records: Touched::default(),
+            records: Touched::new(seed),
             events: Vec::new(),
             places: BTreeSet::new(),
         }

@@ -91,8 +91,14 @@ impl Own {
             _ => epoch,
         };
         own.begin_epoch(epoch);
-        let commit = own.commit(Intake::new(own.end), Vec::new());
+        let commit = own.commit(own.intake(), Vec::new());
         Ok((own, commit))
+    }
+
+    /// Nothing yet, to be taken in after the end of the log.
+    pub(crate) fn intake(&self) -> Intake {
+        let Digest([a, b, c, d, e, f, g, h, ..]) = self.entropy;
+        Intake::new(self.end, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     }
 
     pub(crate) fn author(&self) -> Author {

@@ -1,6 +1,6 @@
 //! A local transaction: checked, stamped, recorded.
 
-use super::{Effects, Intake, Own};
+use super::{Effects, Own};
 use crate::error::{DataError, Error};
 use crate::id::RecordKey;
 use crate::limits::{RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
@@ -55,7 +55,7 @@ impl Own {
         if bytes > TRANSACTION_BYTES_MAX {
             return Err(DataError::TransactionTooLarge { bytes }.into());
         }
-        let mut intake = Intake::new(self.end());
+        let mut intake = self.intake();
         intake.append(transaction, scribes, None, view)?;
         for (key, _, before) in &records {
             let bytes = intake.records.get(key).map_or(0, |after| after.bytes());

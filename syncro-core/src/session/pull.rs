@@ -115,7 +115,7 @@ impl Open {
             Some(_) => pull.branch,
             None => self.branch(&scribes, own, view)?,
         };
-        let mut intake = Intake::new(own.end());
+        let mut intake = own.intake();
         let items = std::mem::take(&mut scribes.items);
         #[cfg(all(feature = "planted", debug_assertions))]
         let count = items.len();
