@@ -32,7 +32,7 @@ pub const PATHS: [Hot; 5] = [
         name: "merge",
         what: "a record copied, and an update merged",
         is_once: false,
-        ceiling: 1_510,
+        ceiling: 1_400,
         make: merge,
     },
     Hot {
@@ -46,21 +46,21 @@ pub const PATHS: [Hot; 5] = [
         name: "propose",
         what: "a local update, up to memory",
         is_once: true,
-        ceiling: 42_800,
+        ceiling: 24_300,
         make: propose,
     },
     Hot {
         name: "receive",
         what: "a live change received, up to memory",
         is_once: true,
-        ceiling: 60_300,
+        ceiling: 34_700,
         make: receive,
     },
     Hot {
         name: "commit",
         what: "a commit applied, a hundred of them synced",
         is_once: true,
-        ceiling: 10_300,
+        ceiling: 6_600,
         make: commit,
     },
 ];

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::{fuzz, house, sim};
+use crate::{bench, fuzz, house, sim};
 
 /// Runs `steps` on the checkout at `top`, and says for each how long it took.
 pub(crate) fn run(steps: &[&Step], top: &Path) -> Result<(), String> {
@@ -69,7 +69,7 @@ enum Outcome {
     Skipped(String),
 }
 
-pub(crate) const STEPS: [Step; 10] = [
+pub(crate) const STEPS: [Step; 11] = [
     Step { name: "test", run: test },
     Step { name: "release", run: release },
     Step { name: "old-redb", run: old_redb },
@@ -79,6 +79,7 @@ pub(crate) const STEPS: [Step; 10] = [
     Step { name: "example", run: example },
     Step { name: "sim", run: sim_step },
     Step { name: "fuzz", run: fuzz_step },
+    Step { name: "bench", run: bench_step },
     Step { name: "house", run: house_step },
 ];
 
@@ -118,6 +119,18 @@ fn doc(top: &Path) -> Result<Outcome, String> {
             .args(["--features", "syncro-store/conformance,syncro-store/sled"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )
+}
+
+/// The benchmark works, with next to no work, and the hot paths take no more instructions than they may. Nothing is
+/// timed.
+fn bench_step(top: &Path) -> Result<Outcome, String> {
+    if answers(cargo(top).args(["clippy", "--version"])) {
+        let manifest = ["--manifest-path", "syncro-bench/Cargo.toml", "--all-targets"];
+        carry_out(cargo(top).arg("clippy").args(manifest).args(["--", "-D", "warnings"]))?;
+    }
+    let few = ["--n", "200", "--repetitions", "1"].map(str::to_owned);
+    bench::run(top, &few)?;
+    bench::run(top, &["--instructions".to_owned()]).map(|()| Outcome::Passed)
 }
 
 /// Random worlds, others with each commit; the tests demand that planted bugs are found.

@@ -117,8 +117,9 @@ impl Said {
 /// Bytes of words for which there is room at first: what most records have.
 const FEW_WORDS_BYTES: usize = 128;
 
-/// Stamps for which there is room at first: what most records have.
+/// Stamps and registers for which there is room at first: what most records have.
 const FEW_STAMPS: usize = 4;
+const FEW_REGISTERS: u64 = 8;
 
 /// Reads a record; `None` where the bytes are not one.
 pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>, StoreError> {
@@ -148,7 +149,7 @@ pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>
     let Some(count) = input.varint() else {
         return Ok(None);
     };
-    let mut registers = Vec::new();
+    let mut registers = Vec::with_capacity(count.min(FEW_REGISTERS) as usize);
     for _ in 0..count {
         match read_register(&mut input, &stamps, words, &mut said)? {
             Some(register) => registers.push(register),
