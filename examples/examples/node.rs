@@ -131,6 +131,9 @@ const COMMANDS: [&str; 19] = [
 
 /// Rows of a CSV file in one transaction, and the bytes of their ids, names and values.
 const ROWS_AT_ONCE: usize = 250;
+
+/// How often an import says how far it is, on stderr.
+const IMPORT_TOLD_EVERY: Duration = Duration::from_millis(500);
 const ROWS_BYTES: usize = 512 << 10;
 
 /// Bytes of one value, and of a row: what a transaction takes, less what its encoding adds.
@@ -415,8 +418,8 @@ impl Shell<'_> {
         let (file, rest) = word(rest);
         let (model, column) = word(rest);
         let rows = rows(file, &Name::new(model)?, column)?;
-        let (mut imported, mut skipped) = (0, 0);
-        let mut rows = rows.into_iter().peekable();
+        let (mut imported, mut skipped, all) = (0, 0, rows.len());
+        let (mut rows, mut said) = (rows.into_iter().peekable(), Instant::now());
         while rows.peek().is_some() {
             self.write(|draft| {
                 let (mut count, mut bytes) = (0, 0);
@@ -432,6 +435,10 @@ impl Shell<'_> {
                 }
                 Ok(())
             })?;
+            if rows.peek().is_some() && said.elapsed() >= IMPORT_TOLD_EVERY {
+                eprintln!("{} of {all} rows of {file} are imported", imported + skipped);
+                said = Instant::now();
+            }
         }
         Ok(json!({ "imported": imported, "skipped": skipped }))
     }

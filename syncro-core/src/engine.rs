@@ -151,6 +151,17 @@ pub enum Event {
         /// The peer's name for people.
         name: Option<Name>,
     },
+    /// A piece has come of what the peer had when the session opened, and there is more.
+    CatchingUp {
+        /// The session.
+        session: SessionId,
+        /// The peer.
+        peer: NodeId,
+        /// Scribes of the peer's log that have come in this session.
+        taken: u64,
+        /// Scribes that it had, and that are still to come.
+        left: u64,
+    },
     /// Everything that the peer had when the session opened is in this node's log.
     CaughtUp {
         /// The session.

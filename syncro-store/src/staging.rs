@@ -250,6 +250,16 @@ pub(crate) struct Recent {
     rows: Vec<Row>,
 }
 
+impl Recent {
+    pub(crate) fn name(&self, number: u32) -> Option<&Name> {
+        self.names.word(number)
+    }
+
+    pub(crate) fn author(&self, number: u32) -> Option<&Author> {
+        self.authors.word(number)
+    }
+}
+
 /// Words and their numbers, the latest ones.
 #[derive(Debug)]
 struct RecentWords<W> {
@@ -266,6 +276,10 @@ impl<W> Default for RecentWords<W> {
 impl<W: Word> RecentWords<W> {
     fn find(&self, word: &W) -> Option<u32> {
         self.known.iter().find(|(known, _)| known == word).map(|(_, number)| *number)
+    }
+
+    fn word(&self, number: u32) -> Option<&W> {
+        self.known.iter().find(|(_, known)| *known == number).map(|(word, _)| word)
     }
 
     fn remember(&mut self, word: &W, number: u32) {

@@ -350,6 +350,11 @@ impl Layers<'_> {
         }
     }
 
+    /// What the last commits used.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.state.recent
+    }
+
     /// The value of a key, under its checksum.
     pub(crate) fn sealed(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.with(table, |layers| overlay::get(self.backend, layers, table, key))

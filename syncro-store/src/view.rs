@@ -96,11 +96,17 @@ impl Reading<'_> {
 
 impl Words for Reading<'_> {
     fn name(&self, number: u32) -> Result<Option<Name>, StoreError> {
-        self.shared.names.word(number, &self.rows)
+        match self.rows.recent().name(number) {
+            Some(name) => Ok(Some(name.clone())),
+            None => self.shared.names.word(number, &self.rows),
+        }
     }
 
     fn author(&self, number: u32) -> Result<Option<Author>, StoreError> {
-        self.shared.authors.word(number, &self.rows)
+        match self.rows.recent().author(number) {
+            Some(author) => Ok(Some(*author)),
+            None => self.shared.authors.word(number, &self.rows),
+        }
     }
 }
 
@@ -259,12 +265,14 @@ impl View for Look<'_> {
     }
 
     fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
-        let end = self.end();
-        if offset == 0 || offset >= end.offset {
-            let known = [(0, Digest::EMPTY), (end.offset, end.digest)].into_iter();
-            return Ok(known.rev().find(|(at, _)| *at == offset).map(|(_, digest)| digest));
+        if offset == 0 {
+            return Ok(Some(Digest::EMPTY));
         }
-        let Some(page) = self.rows()?.page(offset)? else {
+        let (rows, end) = (self.rows()?, self.end());
+        if offset >= end.offset {
+            return Ok((offset == end.offset).then_some(end.digest));
+        }
+        let Some(page) = rows.page(offset)? else {
             return Ok(None);
         };
         if page.first() == offset {

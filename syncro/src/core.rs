@@ -31,6 +31,9 @@ const DEFERRED_MAX: Duration = Duration::from_millis(50);
 /// after the other, and a flush for each would keep a core busy.
 const GATHERED_MAX: Duration = Duration::from_millis(1);
 
+/// How often a session that catches up says how far it is.
+const TOLD_EVERY: Duration = Duration::from_millis(100);
+
 /// Bytes applied and not synced at which a writer waits for a sync, deferred or not, and a session before
 /// it reads on: what is not synced is held in memory.
 const UNSYNCED_BYTES_MAX: usize = 16 << 20;
@@ -143,6 +146,8 @@ struct Line {
     outbox: mpsc::UnboundedSender<Outgoing>,
     /// Fires when the session ends, past everything that is still to be written.
     ended: oneshot::Sender<CloseReason>,
+    /// When it was last told how far the session has caught up.
+    told_at: Option<Instant>,
 }
 
 impl Line {
@@ -311,7 +316,7 @@ impl Core {
         let working = self.working.subscribe();
         state.next_session += 1;
         let session = SessionId(state.next_session);
-        state.sessions.insert(session, Line { outbox, ended });
+        state.sessions.insert(session, Line { outbox, ended, told_at: None });
         let opened = self.step(&mut state, Input::Open { session, role });
         if let Err(error) = opened {
             state.sessions.remove(&session);
@@ -545,6 +550,13 @@ impl Core {
         match &event {
             Event::Changed(changed) => return self.hub.push(changed),
             Event::Opened { session, .. } => send(state, *session, Outgoing::Opened),
+            Event::CatchingUp { session, .. } => {
+                let Some(line) = state.sessions.get_mut(session) else { return };
+                if line.told_at.is_some_and(|at| at.elapsed() < TOLD_EVERY) {
+                    return;
+                }
+                line.told_at = Some(Instant::now());
+            }
             Event::Receipt { peer, offset, .. } => self.receipts.note(*peer, *offset),
             Event::CaughtUp { peer, .. } => {
                 let caught_up = CaughtUp { applied: state.applied, received: state.received };

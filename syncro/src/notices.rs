@@ -25,6 +25,17 @@ pub enum Notice {
         /// The peer's name for people.
         name: Option<Name>,
     },
+    /// Of what the peer had when the session opened, a part is here. Told at most ten times a second.
+    CatchingUp {
+        /// The session.
+        session: SessionId,
+        /// The peer.
+        peer: NodeId,
+        /// Scribes of the peer's log that have come in this session.
+        taken: u64,
+        /// Scribes that are still to come.
+        left: u64,
+    },
     /// Everything that the peer had when the session opened is here.
     CaughtUp {
         /// The session.
@@ -95,6 +106,10 @@ impl fmt::Display for Notice {
             Self::Opened { session, peer, name, .. } => {
                 let name = name.as_ref().map_or("a nameless node", Name::as_str);
                 write!(f, "session {} with {name} ({peer}) is open", session.0)
+            }
+            Self::CatchingUp { session, taken, left, .. } => {
+                let all = taken + left;
+                write!(f, "session {}: {taken} of {all} scribes of the peer are here", session.0)
             }
             Self::CaughtUp { session, .. } => {
                 write!(f, "session {}: everything the peer had is here", session.0)
@@ -199,6 +214,9 @@ impl Board {
         self.post(match event {
             Event::Opened { session, peer, epoch, name } => {
                 Notice::Opened { session, peer, epoch, name }
+            }
+            Event::CatchingUp { session, peer, taken, left } => {
+                Notice::CatchingUp { session, peer, taken, left }
             }
             Event::CaughtUp { session, peer } => Notice::CaughtUp { session, peer },
             Event::Closed { session, peer, reason, by_peer, detail } => {

@@ -21,8 +21,10 @@ pub(super) struct Pull {
     at: Option<Point>,
     /// The branch of the ladder that this session extends, once the peer has resumed.
     branch: Epoch,
-    /// Where the peer's log ended when last heard, and when it resumed.
+    /// Where the peer's log ended when last heard.
     end: u64,
+    /// Where it resumed, and where its log ended then.
+    began: u64,
     caught_up_at: Option<u64>,
     /// Bytes of `scribes` messages received, and allowed.
     received: u64,
@@ -41,6 +43,7 @@ impl Pull {
             at: None,
             branch: Epoch(0),
             end: 0,
+            began: 0,
             caught_up_at: None,
             received: 0,
             granted: WINDOW_BYTES,
@@ -229,6 +232,9 @@ impl Open {
             effects.commit = Some(own.commit(intake, vec![(self.peer, row)]));
         }
         let pull = &mut self.pull;
+        if pull.at.is_none() {
+            pull.began = scribes.from.offset;
+        }
         pull.received = received;
         pull.at = Some(scribes.to);
         pull.end = scribes.end.max(scribes.to.offset);
@@ -248,6 +254,9 @@ impl Open {
         if target != u64::MAX && at.offset >= target {
             pull.caught_up_at = Some(u64::MAX);
             effects.events.push(Event::CaughtUp { session, peer: self.peer });
+        } else if target != u64::MAX {
+            let (taken, left) = (at.offset - pull.began, target - at.offset);
+            effects.events.push(Event::CatchingUp { session, peer: self.peer, taken, left });
         }
     }
 }

@@ -246,6 +246,17 @@ fn more_than_a_window_passes_by_and_by() {
     assert!(pair.nodes[B].engine.end() != pair.nodes[A].engine.end());
     pair.drive();
     pair.assert_equal();
+
+    // B is told how far it is.
+    let told = pair.nodes[B].events.iter().filter_map(|event| match event {
+        Event::CatchingUp { taken, left, .. } => Some((*taken, *left)),
+        Event::CaughtUp { .. } => Some((200, 0)),
+        _ => None,
+    });
+    let told: Vec<(u64, u64)> = told.collect();
+    assert!(told.len() > 20 && told.is_sorted(), "{told:?}");
+    assert!(told.iter().all(|(taken, left)| taken + left == 200), "{told:?}");
+    assert_eq!(told.iter().filter(|(_, left)| *left == 0).count(), 1, "{told:?}");
 }
 
 /// The world measures what every session has handed out without room: see `World::send`.
