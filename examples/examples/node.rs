@@ -131,10 +131,10 @@ const COMMANDS: [&str; 19] = [
 
 /// Rows of a CSV file in one transaction, and the bytes of their ids, names and values.
 const ROWS_AT_ONCE: usize = 250;
+const ROWS_BYTES: usize = 512 << 10;
 
 /// How often an import says how far it is, on stderr.
 const IMPORT_TOLD_EVERY: Duration = Duration::from_millis(500);
-const ROWS_BYTES: usize = 512 << 10;
 
 /// Bytes of one value, and of a row: what a transaction takes, less what its encoding adds.
 const VALUE_BYTES_MAX: usize = 256 << 10;

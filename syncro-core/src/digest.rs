@@ -13,6 +13,12 @@ impl Digest {
     /// The digest of an empty log.
     pub const EMPTY: Self = Self([0; 16]);
 
+    /// Its first eight bytes as a number, big-endian.
+    pub(crate) fn number(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// Returns the digest after one more piece of content.
     #[must_use]
     pub fn then(self, content: &[u8]) -> Self {

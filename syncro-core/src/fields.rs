@@ -129,7 +129,7 @@ impl Fields {
     /// [`DataError`] for entries, members and counters outside their limits.
     pub fn edits_from(&self, base: &Self) -> Result<Vec<Edit>, DataError> {
         let mut edits = Vec::new();
-        self.edit_from(base, &mut |edit| edits.push(edit))?;
+        self.edit_from(base, |edit| edits.push(edit))?;
         Ok(edits)
     }
 
@@ -137,7 +137,7 @@ impl Fields {
     pub(crate) fn edit_from(
         &self,
         base: &Self,
-        take: &mut impl FnMut(Edit),
+        mut take: impl FnMut(Edit),
     ) -> Result<(), DataError> {
         for (name, field) in &self.0 {
             let before = base.get(name.as_str());

@@ -87,8 +87,7 @@ impl Ladder {
     fn fresh_branch(&self, epoch: Epoch, mut digest: Digest) -> Epoch {
         loop {
             digest = digest.then(&epoch.0.to_be_bytes());
-            let Digest([a, b, c, d, e, f, g, h, ..]) = digest;
-            let branch = Epoch(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+            let branch = Epoch(digest.number());
             if self.end_of(branch).is_none() {
                 return branch;
             }

@@ -181,7 +181,7 @@ impl Proposal {
         };
         let mut change = Change::new(mark);
         change.said.reserve(fields.len());
-        fields.edit_from(&Fields::default(), &mut |edit| change.take(edit))?;
+        fields.edit_from(&Fields::default(), |edit| change.take(edit))?;
         self.put(key, change);
         Ok(())
     }

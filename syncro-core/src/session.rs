@@ -44,6 +44,11 @@ impl From<StoreError> for Fault {
     }
 }
 
+/// The error for a log that should have an entry at an offset.
+fn no_entry(offset: u64) -> StoreError {
+    StoreError::Corrupt { what: format!("the log has no entry at offset {offset}") }
+}
+
 impl From<Malformed> for Fault {
     fn from(malformed: Malformed) -> Self {
         Self::Peer { reason: CloseReason::Malformed, detail: malformed.to_string() }

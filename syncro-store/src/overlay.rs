@@ -10,7 +10,7 @@ use syncro_core::StoreError;
 use crate::backend::{Backend, Batch, Table};
 use crate::rows::{self, Hashed, Rows};
 
-/// What a row costs in memory beside its bytes: two shared buffers, and its place in a tree.
+/// What a row costs in memory beside its bytes: two shared buffers, and its places in a table.
 const ROW_BYTES: usize = 128;
 
 /// Two layers over a backend: what was put last, and what is being written.

@@ -235,11 +235,9 @@ impl View for Look<'_> {
             let before = next;
             let lost = || damaged(Table::Log, &key::page(before));
             let page = rows.page(next)?.ok_or_else(lost)?;
-            if !found.is_empty() {
+            if !found.is_empty() && bytes + page.bytes() > bytes_max {
                 let begins = page.walk().map(|walk| walk.at()).filter(|at| at.offset == next);
-                if bytes + page.bytes() > bytes_max {
-                    return Ok((found, Some(begins.ok_or_else(lost)?.digest)));
-                }
+                return Ok((found, Some(begins.ok_or_else(lost)?.digest)));
             }
             for transaction in page.transactions().ok_or_else(lost)? {
                 let (offset, content) = transaction.ok_or_else(lost)?;

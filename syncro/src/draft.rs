@@ -40,7 +40,7 @@ impl Draft {
     /// [`Error::Data`] when the record does not fit the type; [`Error::Store`] when it cannot be read.
     pub fn get<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<M>, Error> {
         let key = key_of::<M>(id)?;
-        self.alive(&key)?.map_or(Ok(None), |record| instance(&key, &record))
+        self.read(&key)
     }
 
     /// Creates a record.
@@ -65,9 +65,8 @@ impl Draft {
         change: impl FnOnce(&mut M),
     ) -> Result<(), Error> {
         let key = key_of::<M>(id)?;
-        let alive = self.alive(&key)?.map(|record| instance(&key, &record)).transpose()?;
-        let mut changed: M =
-            alive.flatten().ok_or_else(|| DataError::Missing { key: key.clone() })?;
+        let missing = || DataError::Missing { key: key.clone() };
+        let mut changed: M = self.read(&key)?.ok_or_else(missing)?;
         let before = FieldsWriter::fields_of(&changed)?;
         change(&mut changed);
         let id = changed.id().to_record_id()?;
@@ -146,6 +145,10 @@ impl Draft {
             return Err(DataError::Missing { key }.into());
         }
         Ok(self.proposal.destroy(key)?)
+    }
+
+    fn read<M: ScribeModel>(&self, key: &RecordKey) -> Result<Option<M>, Error> {
+        self.alive(key)?.map_or(Ok(None), |record| instance(key, &record))
     }
 
     /// The record, if it would be alive after this transaction.

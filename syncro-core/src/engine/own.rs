@@ -97,8 +97,7 @@ impl Own {
 
     /// Nothing yet, to be taken in after the end of the log.
     pub(crate) fn intake(&self) -> Intake {
-        let Digest([a, b, c, d, e, f, g, h, ..]) = self.entropy;
-        Intake::new(self.end, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        Intake::new(self.end, self.entropy.number())
     }
 
     pub(crate) fn author(&self) -> Author {
@@ -154,9 +153,7 @@ impl Own {
     pub(crate) fn fresh_nonce(&self, now: Now, session: SessionId, role: Role) -> u64 {
         let side = u64::from(role == Role::Accept);
         let numbers = [now.wall_ms, now.monotonic_ms, session.0, side].map(u64::to_be_bytes);
-        let Digest([a, b, c, d, e, f, g, h, ..]) =
-            self.entropy.then(&numbers.concat()).then(b"nonce");
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        self.entropy.then(&numbers.concat()).then(b"nonce").number()
     }
 
     /// Notes that a session calls with a nonce.
@@ -176,8 +173,7 @@ impl Own {
 
     /// An epoch that nobody else has: this store's entropy, and what sets this moment apart.
     pub(super) fn fresh_epoch(&self, evidence: &[u8]) -> Epoch {
-        let Digest([a, b, c, d, e, f, g, h, ..]) = self.entropy.then(evidence).then(b"epoch");
-        Epoch(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        Epoch(self.entropy.then(evidence).then(b"epoch").number())
     }
 
     /// Begins a new epoch: a new author, that has issued no stamp yet.

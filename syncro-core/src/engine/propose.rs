@@ -80,13 +80,12 @@ impl Own {
 /// Whether the change fits the record's life.
 fn check(key: &RecordKey, change: &Change, record: Option<&Record>) -> Result<(), DataError> {
     match (change.mark, record.is_some_and(Record::is_alive)) {
-        (Mark::Create, true) => return Err(DataError::Exists { key: key.clone() }),
+        (Mark::Create, true) => Err(DataError::Exists { key: key.clone() }),
         (Mark::Update | Mark::Destroy | Mark::Replace, false) => {
-            return Err(DataError::Missing { key: key.clone() });
+            Err(DataError::Missing { key: key.clone() })
         }
-        _ => {}
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The scribe of a change: only what differs from the record. `None` when nothing does. Its values must fit the
@@ -97,12 +96,12 @@ fn scribe(
     record: Option<&Record>,
     author: Author,
 ) -> Result<Option<Scribe>, DataError> {
+    // What a replace erases does not count. What a create uncovers does.
+    let before = record.filter(|_| change.mark != Mark::Replace);
     let writes = change.writes();
     let mut fields = Vec::with_capacity(writes.len() + change.raises.len());
     for (path, value) in writes.iter() {
         check_write(path, value)?;
-        // What a replace erases does not count. What a create uncovers does.
-        let before = record.filter(|_| change.mark != Mark::Replace);
         let present = before.and_then(|before| Some((before, &before.register(path)?.value)));
         // Under a younger register of another shape, what is there does not show.
         let is_same = present
@@ -113,7 +112,6 @@ fn scribe(
     }
     for (field, by) in &change.raises {
         let path = Path::counter(field.clone(), author);
-        let before = record.filter(|_| change.mark != Mark::Replace);
         let total = before
             .and_then(|before| before.register(&path))
             .and_then(|register| register.value.as_i64())

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Fault, Open};
+use super::{Fault, Open, no_entry};
 use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::engine::{Effects, Event, Intake, Own, SessionId, Taken};
@@ -119,19 +119,16 @@ impl Open {
             None => self.branch(&scribes, own, view)?,
         };
         let mut intake = own.intake();
-        let items = std::mem::take(&mut scribes.items);
-        #[cfg(all(feature = "planted", debug_assertions))]
-        let count = items.len();
+        let mut items = std::mem::take(&mut scribes.items).into_iter();
         let mut runs = Vec::new();
         let mut point = scribes.from;
         let mut work_left = ECHO_WORK_MAX;
-        #[cfg_attr(not(all(feature = "planted", debug_assertions)), expect(unused_variables))]
-        for (place, item) in items.into_iter().enumerate() {
+        while let Some(item) = items.next() {
             match item {
                 #[cfg(all(feature = "planted", debug_assertions))]
                 Item::Transaction(transaction, _)
-                    if count > 1
-                        && place + 1 == count
+                    if items.as_slice().is_empty()
+                        && point != scribes.from
                         && crate::planted::is_planted(crate::planted::Planted::SkipLast) =>
                 {
                     point = point.then(transaction.len(), transaction.bytes());
@@ -294,8 +291,7 @@ fn read_echo(
         let bytes_max = ECHO_RUN_BYTES.min(ECHO_BYTES.saturating_mul((end - next) as usize));
         let (transactions, _) = own.transactions(next, bytes_max, view)?;
         if transactions.is_empty() {
-            let what = format!("the log has no entry at offset {next}");
-            return Err(StoreError::Corrupt { what }.into());
+            return Err(no_entry(next).into());
         }
         for transaction in transactions {
             spend(transaction.bytes().len())?;

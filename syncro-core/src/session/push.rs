@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Fault, Outbox};
+use super::{Fault, Outbox, no_entry};
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::engine::{Effects, Own, Usage};
@@ -270,15 +270,12 @@ impl Push {
         own: &Own,
         view: &impl View,
     ) -> Result<(Vec<Item>, Point), StoreError> {
-        let missing = |offset: u64| {
-            let what = format!("the log has no entry at offset {offset}");
-            StoreError::Corrupt { what }
-        };
         let mut items = Vec::new();
         let (mut at, mut digest) = (from.offset, Some(from.digest));
         let (mut bytes, mut work) = (0, 0);
         // What was read of the log, where that begins, and the digest after it.
-        let (mut read, mut place, mut read_digest) = (Vec::new().into_iter(), at, None);
+        let mut read = Vec::<Transaction>::new().into_iter();
+        let (mut place, mut read_digest) = (at, None);
         while at < own.end().offset && bytes < BATCH_BYTES {
             if let Some(run) = self.echoes.get(&at) {
                 work += run.work();
@@ -293,12 +290,12 @@ impl Push {
             while place < at
                 && let Some(echoed) = read.next()
             {
-                place += Transaction::len(&echoed);
+                place += echoed.len();
             }
             let Some(transaction) = read.next().filter(|_| place == at) else {
                 let (transactions, end) = own.transactions(at, BATCH_BYTES - bytes, view)?;
                 if transactions.is_empty() {
-                    return Err(missing(at));
+                    return Err(no_entry(at));
                 }
                 (read, place, read_digest) = (transactions.into_iter(), at, end);
                 continue;
@@ -317,7 +314,7 @@ impl Push {
         }
         let digest = match digest {
             Some(digest) => digest,
-            None => own.digest_at(at, view)?.ok_or_else(|| missing(at))?,
+            None => own.digest_at(at, view)?.ok_or_else(|| no_entry(at))?,
         };
         Ok((items, Point { offset: at, digest }))
     }

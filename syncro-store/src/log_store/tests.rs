@@ -7,11 +7,9 @@ use syncro_core::{
 };
 
 use super::*;
-use crate::backend::Table;
-use crate::backend::{Batch, Durability, Fault, Memory, MemoryDisk};
+use crate::backend::{Batch, Durability, Fault, Memory, MemoryDisk, Table};
 use crate::dictionary::Dictionary;
-use crate::encoding::seal;
-use crate::encoding::{key, row};
+use crate::encoding::{key, row, seal};
 use crate::staging::PIECE_BYTES;
 use crate::world::{World, contents, todo};
 

@@ -100,9 +100,16 @@ impl Desk {
             panic!("one transaction of one proposal: {entries:?}");
         };
         let transaction = entry.transaction.clone();
-        let (decoded, _) =
+        let (decoded, scribes) =
             Transaction::decode(Bytes::copy_from_slice(transaction.bytes())).unwrap();
         assert_eq!(decoded, transaction);
+        // What was played here is what the peer reads.
+        for scribe in scribes {
+            let (key, change) = scribe.into_record(transaction.stamp());
+            let mut again = Record::clone(&self.records.0[&key]);
+            again.merge(&change);
+            assert_eq!(again, *self.records.0[&key]);
+        }
         Ok(Some(transaction))
     }
 
