@@ -15,7 +15,7 @@ use crate::limits::{
     MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use crate::scribe::Transaction;
-use crate::stamp::{Epoch, Time};
+use crate::stamp::{Author, Epoch, Time};
 
 /// Keys that a message may have, known and unknown, and texts in a list of a `hello`.
 const KEYS_MAX: usize = 32;
@@ -193,9 +193,13 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
     writer.uint(scribes.end);
     writer.text("transactions");
     writer.array(scribes.items.len());
+    let mut author = None;
     for item in &scribes.items {
         match item {
-            Item::Transaction(transaction, _) => writer.encoded(transaction.bytes()),
+            Item::Transaction(transaction, _) => {
+                transaction.write(writer, author);
+                author = Some(transaction.stamp().author);
+            }
             Item::Echo { offset, scribes } => {
                 writer.array(2);
                 writer.uint(*offset);
@@ -210,25 +214,26 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     let count = reader.array()?;
     let mut items = Vec::new();
     let (mut echoes, mut scribes, mut bytes) = (0, 0, 0);
+    let mut author = None;
     for _ in 0..count {
-        let mut ahead = reader.clone();
-        if ahead.head()? == Head::Array(2) {
-            echoes += 1;
-            if echoes > ECHO_RUNS_MAX {
-                return Err(Malformed::Limit("the number of echoes"));
+        let item = read_item(reader.skip()?, author)?;
+        match &item {
+            Item::Echo { .. } => {
+                echoes += 1;
+                if echoes > ECHO_RUNS_MAX {
+                    return Err(Malformed::Limit("the number of echoes"));
+                }
             }
-            let (offset, scribes) = (ahead.uint()?, ahead.uint()?);
-            items.push(Item::Echo { offset, scribes });
-            reader = ahead;
-        } else {
-            let (transaction, changes) = Transaction::read(&mut reader)?;
-            scribes += changes.len();
-            bytes += transaction.bytes().len();
-            if scribes > MESSAGE_SCRIBES_MAX || bytes > MESSAGE_TRANSACTIONS_BYTES_MAX {
-                return Err(Malformed::Limit("the scribes of a message"));
+            Item::Transaction(transaction, changes) => {
+                author = Some(transaction.stamp().author);
+                scribes += changes.len();
+                bytes += transaction.bytes().len();
+                if scribes > MESSAGE_SCRIBES_MAX || bytes > MESSAGE_TRANSACTIONS_BYTES_MAX {
+                    return Err(Malformed::Limit("the scribes of a message"));
+                }
             }
-            items.push(Item::Transaction(transaction, changes));
         }
+        items.push(item);
     }
     Ok(Scribes {
         from: read_point(&mut parts.get("from")?)?,
@@ -236,6 +241,27 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
         end: parts.get("end")?.uint()?,
         items,
     })
+}
+
+/// Reads an item of a message; `author` wrote the transaction before it.
+fn read_item(whole: &[u8], author: Option<Author>) -> Result<Item, Malformed> {
+    let mut reader = Reader::new(whole);
+    if reader.head()? != Head::Array(2) {
+        let (transaction, changes) = Transaction::read(whole)?;
+        return Ok(Item::Transaction(transaction, changes));
+    }
+    let first = reader.uint()?;
+    let second = reader.rest();
+    match (reader.head()?, author) {
+        (Head::Array(_), Some(author)) => {
+            let (transaction, changes) = Transaction::read_short(first, author, second)?;
+            Ok(Item::Transaction(transaction, changes))
+        }
+        (Head::Array(_), None) => {
+            Err(Malformed::Expected("an author, before a transaction without one"))
+        }
+        _ => Ok(Item::Echo { offset: first, scribes: Reader::new(second).uint()? }),
+    }
 }
 
 fn write_point(writer: &mut Writer, point: Point) {

@@ -24,10 +24,7 @@ impl Transaction {
     /// Encodes scribes under a stamp. The fields of each scribe are in path order, as scribes have them.
     pub(crate) fn new(stamp: Stamp, scribes: &[Scribe]) -> Self {
         let mut writer = Writer(scratch::take());
-        writer.array(4);
-        writer.uint(stamp.time.bits());
-        writer.bytes(stamp.author.node.as_bytes());
-        writer.uint(stamp.author.epoch.0);
+        write_head(&mut writer, stamp);
         writer.array(scribes.len());
         for scribe in scribes {
             write_scribe(&mut writer, scribe, stamp.author);
@@ -106,15 +103,50 @@ impl Transaction {
         read_stamp(&mut Reader::new(bytes))
     }
 
-    /// Reads the next transaction of a message into memory of its own: what is kept of a message may be a
-    /// small part of it.
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<(Self, Vec<Scribe>), Malformed> {
-        let slice = reader.skip()?;
-        if slice.len() > TRANSACTION_BYTES_MAX {
+    /// Writes it into a message: `[time, [scribe, ...]]` where the transaction before it in the message, whose author
+    /// is given, has the same author.
+    pub(crate) fn write(&self, writer: &mut Writer, before: Option<Author>) {
+        let mut reader = Reader::new(&self.bytes);
+        match read_stamp(&mut reader) {
+            Ok(stamp) if before == Some(stamp.author) => {
+                writer.array(2);
+                writer.uint(stamp.time.bits());
+                writer.encoded(reader.rest());
+            }
+            _ => writer.encoded(&self.bytes),
+        }
+    }
+
+    /// Reads a transaction of a message into memory of its own: what is kept of a message may be a small part of
+    /// it.
+    pub(crate) fn read(whole: &[u8]) -> Result<(Self, Vec<Scribe>), Malformed> {
+        if whole.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
-        Self::decode(Bytes::copy_from_slice(slice))
+        Self::decode(Bytes::copy_from_slice(whole))
     }
+
+    /// The same for one that was written without its author.
+    pub(crate) fn read_short(
+        time: u64,
+        author: Author,
+        scribes: &[u8],
+    ) -> Result<(Self, Vec<Scribe>), Malformed> {
+        if scribes.len() > TRANSACTION_BYTES_MAX {
+            return Err(Malformed::Limit("a transaction"));
+        }
+        let mut writer = Writer(Vec::with_capacity(HEAD_BYTES_MAX + scribes.len()));
+        write_head(&mut writer, Stamp { time: Time::from_bits(time), author });
+        writer.encoded(scribes);
+        Self::decode(writer.0.into())
+    }
+}
+
+fn write_head(writer: &mut Writer, stamp: Stamp) {
+    writer.array(4);
+    writer.uint(stamp.time.bits());
+    writer.bytes(stamp.author.node.as_bytes());
+    writer.uint(stamp.author.epoch.0);
 }
 
 fn write_scribe(writer: &mut Writer, scribe: &Scribe, author: Author) {
@@ -324,6 +356,9 @@ fn name(text: &str) -> Result<Name, Malformed> {
 /// Scribes, and fields of a scribe, for which there is room before they are read: what input claims to hold
 /// costs nothing until it is there.
 const RESERVED_MAX: usize = 16;
+
+/// A transaction's bytes before its scribes, at most: an array's head, two integers, a node.
+const HEAD_BYTES_MAX: usize = 1 + 9 + 18 + 9;
 
 #[cfg(test)]
 mod tests;

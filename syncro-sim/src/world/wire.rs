@@ -19,12 +19,20 @@ pub fn kind(frame: &Bytes) -> String {
     read(frame)["type"].as_str().unwrap().to_owned()
 }
 
-/// The transactions that a message carries, as [`item`] shows them.
+/// The transactions that a message carries, as [`item`] shows them: each with its author.
 pub fn items(frame: &Bytes) -> Vec<Value> {
     let mut message = read(frame);
-    let Value::Array(mut items) = message["transactions"].take() else { return Vec::new() };
-    items.retain(|item| item.as_array().is_some_and(|item| item.len() == 4));
-    items
+    let Value::Array(items) = message["transactions"].take() else { return Vec::new() };
+    let mut whole: Vec<Value> = Vec::new();
+    for item in items {
+        if item.as_array().is_some_and(|item| item.len() == 4) {
+            whole.push(item);
+        } else if item[1].is_array() {
+            let author = whole.last().unwrap();
+            whole.push(json!([item[0], author[1], author[2], item[1]]));
+        }
+    }
+    whole
 }
 
 /// How many transactions a message carries.

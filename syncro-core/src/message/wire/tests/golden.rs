@@ -122,7 +122,7 @@ pub(super) fn goldens() -> Vec<Golden> {
                             93 a4'team' 00 91 a3'bob' c0
                             a5'title'                 a4'milk'
                     92 cd 03e8 02
-                    94 cf 018bcfe568000001 NODE 07 93
+                    92 cf 018bcfe568000001 93
                         94 a4'todo' 05 01 92 a5'title' a0
                         94 a4'todo' NODE 02 90
                         94 a4'todo' d1 fc18 03 90",
@@ -131,7 +131,7 @@ pub(super) fn goldens() -> Vec<Golden> {
                     ["n",1],-3,["n",1,ONES,9],4,["tags",0,"k"],null,
                     ["team",0,["ann"]],true,["team",0,["bob"]],null,"title","milk"]]]],
                 [1000,2],
-                [{"$int":"111411200000000001"},NODE,7,[
+                [{"$int":"111411200000000001"},[
                     ["todo",5,1,["title",""]],["todo",NODE,2,[]],["todo",-1000,3,[]]]]]}"#,
         ),
         (
