@@ -77,13 +77,15 @@ pub(crate) struct Change {
     pub(crate) mark: Mark,
     /// The values to write, as they were said.
     said: Vec<(Path, Encoded)>,
+    /// How many may have been said before it is seen to that each path is there once.
+    said_max: usize,
     /// The counters to raise.
     pub(crate) raises: BTreeMap<Name, i64>,
 }
 
 impl Change {
     fn new(mark: Mark) -> Self {
-        Self { mark, said: Vec::new(), raises: BTreeMap::new() }
+        Self { mark, said: Vec::new(), said_max: FEW_WRITES, raises: BTreeMap::new() }
     }
 
     /// The values to write in path order, one per path: the last one counts.
@@ -115,6 +117,12 @@ impl Change {
             Edit::Write(path, value) => Some((path, value)),
             Edit::Raise { .. } => None,
         }));
+        if self.said.len() > self.said_max {
+            if let Cow::Owned(writes) = self.writes() {
+                self.said = writes;
+            }
+            self.said_max = FEW_WRITES.max(2 * self.said.len());
+        }
         Ok(())
     }
 
@@ -128,6 +136,9 @@ impl Change {
         }
     }
 }
+
+/// Writes of one record that are put in order only when somebody asks for them.
+const FEW_WRITES: usize = 16;
 
 /// One local transaction to be: changes of records, at most one per record, recorded together or not at
 /// all.

@@ -74,6 +74,19 @@ fn many_updates_of_one_record_are_joined_without_copying_what_is_there() {
     assert_eq!((change.writes().len(), change.raises[&name("n")]), (100_000, 100_000));
 }
 
+/// A draft shows the record before each update: what was said before the last one would be sorted each time.
+#[test]
+fn of_what_was_said_of_one_field_little_more_than_the_last_is_kept() {
+    let mut proposal = Proposal::default();
+    for n in 0..1000 {
+        proposal.update(key(1), vec![write("g", n), write("f", -n)]).unwrap();
+        let (_, change) = proposal.changes().next().unwrap();
+        assert!(change.said.len() <= FEW_WRITES);
+        let written = |field: &str, int| (Path::field(name(field)), Encoded::int(int));
+        assert_eq!(change.writes()[..], [written("f", -n), written("g", n)]);
+    }
+}
+
 #[test]
 fn a_record_is_created_once() {
     let mut proposal = Proposal::default();
