@@ -1,8 +1,9 @@
 //! What is known of the records that one step touches.
 
-use std::hash::BuildHasher;
+use std::hash::{Hash, Hasher};
 
-use foldhash::quality::FixedState;
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
 use hashbrown::HashTable;
 
 use crate::id::RecordKey;
@@ -12,8 +13,35 @@ use crate::id::RecordKey;
 pub(crate) struct Touched<T> {
     all: Vec<(RecordKey, T)>,
     /// Where each of them is, once there are more than [`FEW`].
+    index: Option<Index>,
+    seed: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Index {
     places: HashTable<u32>,
-    hasher: FixedState,
+    secret: Secret,
+}
+
+/// What it takes to know which keys collide.
+#[derive(Clone, Debug)]
+struct Secret {
+    seed: u64,
+    /// Made of the seed. Of the ones that the hash has by itself everybody knows which keys collide, whatever else
+    /// it is seeded with.
+    shared: SharedSeed,
+}
+
+impl Secret {
+    fn new(seed: u64) -> Self {
+        Self { seed, shared: SharedSeed::from_u64(seed) }
+    }
+
+    fn hash(&self, key: &RecordKey) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
+        key.hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 /// Records among which it is quicker to look for one than to keep an index: most steps touch one.
@@ -22,7 +50,7 @@ const FEW: usize = 8;
 impl<T> Touched<T> {
     /// For keys that may be chosen by somebody who wishes that they collide, but does not know the seed.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { all: Vec::new(), places: HashTable::new(), hasher: FixedState::with_seed(seed) }
+        Self { all: Vec::new(), index: None, seed }
     }
 
     pub(crate) fn get(&self, key: &RecordKey) -> Option<&T> {
@@ -37,8 +65,12 @@ impl<T> Touched<T> {
     pub(crate) fn push(&mut self, key: RecordKey, value: T) {
         self.all.push((key, value));
         if self.all.len() > FEW {
-            let Self { all, places, hasher } = self;
-            let hash = |place: &u32| hasher.hash_one(&all[*place as usize].0);
+            let Self { all, index, seed } = self;
+            let Index { places, secret } = index.get_or_insert_with(|| Index {
+                places: HashTable::new(),
+                secret: Secret::new(*seed),
+            });
+            let hash = |place: &u32| secret.hash(&all[*place as usize].0);
             // A step touches far fewer than there are numbers.
             for place in places.len() as u32..all.len() as u32 {
                 places.insert_unique(hash(&place), place, hash);
@@ -55,11 +87,11 @@ impl<T> Touched<T> {
     }
 
     fn place(&self, key: &RecordKey) -> Option<usize> {
-        if self.all.len() <= FEW {
+        let Some(Index { places, secret }) = &self.index else {
             return self.all.iter().position(|(known, _)| known == key);
-        }
+        };
         let is_it = |place: &u32| self.all[*place as usize].0 == *key;
-        let place = self.places.find(self.hasher.hash_one(key), is_it)?;
+        let place = places.find(secret.hash(key), is_it)?;
         Some(*place as usize)
     }
 }
@@ -73,7 +105,11 @@ impl<T> Default for Touched<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::hash::BuildHasher;
+
+    use foldhash::quality::FixedState;
+    use uuid::Uuid;
 
     use super::*;
     use crate::id::{Name, RecordId};
@@ -98,5 +134,25 @@ mod tests {
         let expected: Vec<_> = order.into_iter().map(|id| (key(id), tree[&id])).collect();
         assert_eq!(touched.iter().cloned().collect::<Vec<_>>(), expected);
         assert_eq!(touched.into_vec(), expected);
+    }
+
+    #[test]
+    fn keys_that_collide_by_the_hash_alone_do_not_collide_by_the_secret() {
+        // What the hash multiplies the first half of a UUID with is nothing if the other half is this.
+        let half = 0x3f84_d5b5_b547_0917_u64.to_ne_bytes();
+        let keys = (0..1000_u64).map(|n| {
+            let bytes = [n.to_ne_bytes(), half].concat().try_into().unwrap();
+            let id = RecordId::Uuid(Uuid::from_bytes(bytes));
+            RecordKey { model: Name::new("m").unwrap(), id }
+        });
+        let keys: Vec<RecordKey> = keys.collect();
+        let hashes = |hash: &dyn Fn(&RecordKey) -> u64| -> usize {
+            keys.iter().map(hash).collect::<BTreeSet<u64>>().len()
+        };
+        for seed in [7, 8] {
+            let (fixed, secret) = (FixedState::with_seed(seed), Secret::new(seed));
+            assert_eq!(hashes(&|key| fixed.hash_one(key)), 1, "the attack works");
+            assert_eq!(hashes(&|key| secret.hash(key)), keys.len());
+        }
     }
 }
