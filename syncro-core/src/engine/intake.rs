@@ -1,7 +1,9 @@
 //! Taking transactions into the log and playing them, before anything is decided.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::{Changed, Event, SessionId};
 use crate::digest::{Digest, Point};
@@ -21,8 +23,9 @@ pub(crate) struct Intake {
     /// Records as they are after what was taken so far.
     pub(crate) records: Touched<Arc<Record>>,
     pub(crate) events: Vec<Event>,
-    /// Places of the entries above that came from a peer, by stamp.
-    places: BTreeSet<(Stamp, usize)>,
+    /// Places of the entries above that came from a peer, by stamp and content: a message may be full of transactions
+    /// of one stamp.
+    places: BTreeMap<(Stamp, Bytes), usize>,
 }
 
 /// What became of a transaction.
@@ -42,7 +45,7 @@ impl Intake {
             entries: Vec::new(),
             records: Touched::new(seed),
             events: Vec::new(),
-            places: BTreeSet::new(),
+            places: BTreeMap::new(),
         }
     }
 
@@ -57,15 +60,13 @@ impl Intake {
         view: &impl View,
     ) -> Result<Taken, StoreError> {
         let stamp = transaction.stamp();
-        let alike = self.places.range((stamp, 0)..=(stamp, usize::MAX));
-        let mut collides = false;
-        for entry in alike.map(|(_, place)| &self.entries[*place]) {
-            if entry.transaction.bytes() == transaction.bytes() {
-                let Entry { offset, digest, .. } = *entry;
-                return Ok(Taken::Held { offset, digest });
-            }
-            collides = true;
+        let place = (stamp, transaction.bytes().clone());
+        if let Some(known) = self.places.get(&place) {
+            let Entry { offset, digest, .. } = self.entries[*known];
+            return Ok(Taken::Held { offset, digest });
         }
+        let mut of_stamp = self.places.range((stamp, Bytes::new())..);
+        let mut collides = of_stamp.next().is_some_and(|((next, _), _)| *next == stamp);
         match view.held(transaction)? {
             Held::Same { offset, digest } => return Ok(Taken::Held { offset, digest }),
             Held::Others => collides = true,
@@ -78,7 +79,7 @@ impl Intake {
         if collides {
             self.events.push(Event::Collision { stamp });
         }
-        self.places.insert((stamp, self.entries.len()));
+        self.places.insert(place, self.entries.len());
         self.append(transaction.clone(), scribes, Some(session), view)
     }
 

@@ -540,3 +540,31 @@ impl View for Unreadable<'_> {
         gone()
     }
 }
+
+/// Transactions of one stamp, each with another content, by a stranger of that name.
+fn of_one_stamp(count: usize) -> Vec<Transaction> {
+    let with_id = |id: usize| {
+        let mut bytes = vec![0x94, 0x00, 0xc4, 0x10];
+        bytes.extend([9; 16]);
+        bytes.extend([0x01, 0x91, 0x94, 0xa1, b'm', 0xce]);
+        bytes.extend((0x1_0000 + id as u32).to_be_bytes());
+        bytes.extend([0x01, 0x90]);
+        Transaction::decode(bytes.into()).unwrap().0
+    };
+    (0..count).map(with_id).collect()
+}
+
+/// To look for each among all the others took seconds.
+#[test]
+fn a_message_may_be_full_of_transactions_of_one_stamp() {
+    let mut stranger = Stranger::synced();
+    let before = stranger.end().offset;
+    let transactions = of_one_stamp(4000);
+    let mut items: Vec<Value> = transactions.iter().map(wire::item).collect();
+    // Of which one comes twice.
+    items.push(wire::item(&transactions[17]));
+    let to = after(after(Point::START, &transactions), &transactions[17..18]);
+    stranger.sends(wire::packed(&wire::scribes(Point::START, to, items)));
+    assert_eq!(stranger.closed(), None);
+    assert_eq!(stranger.end().offset - before, 4000);
+}
