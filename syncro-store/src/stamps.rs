@@ -116,11 +116,22 @@ pub(crate) fn of_stamp(
     }
     let strays = key::strays(author, stamp.time);
     let after = [strays.as_slice(), &[0xff; 9]].concat();
+    let of_run = found.len();
+    let mut offsets = Vec::new();
     for (key, _) in rows.scan(Table::Stamps, &strays, Some(&after), usize::MAX)? {
         let offset = key::stray_offset(&key).ok_or_else(|| damaged(Table::Stamps, &key))?;
-        if offset < end && found.iter().all(|(known, _)| *known != offset) {
-            let in_page = in_page(&page_at(rows, offset)?, end, |it| it == stamp)?;
-            found.extend(in_page.into_iter().filter(|(at, _)| *at == offset));
+        let is_known = found[..of_run].binary_search_by_key(&offset, |(at, _)| *at).is_ok();
+        if offset < end && !is_known {
+            offsets.push(offset);
+        }
+    }
+    // A page may have many of them.
+    let mut rest = offsets.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        for (at, bytes) in in_page(&page_at(rows, first)?, end, |it| it == stamp)? {
+            if at == first || rest.next_if_eq(&at).is_some() {
+                found.push((at, bytes));
+            }
         }
     }
     Ok(found)
