@@ -1,6 +1,7 @@
 //! The workload: to-do records, and changes of them, the same from every seed for every engine.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use fastrand::Rng;
@@ -58,6 +59,13 @@ impl Contents {
         todo.hash(&mut hasher);
         self.hash = self.hash.wrapping_add(hasher.finish());
         self.count += 1;
+    }
+}
+
+/// In one word, to be compared.
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{:016x}", self.count, self.hash)
     }
 }
 

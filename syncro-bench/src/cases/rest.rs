@@ -126,7 +126,8 @@ fn opened(peer: Peer, setting: &Setting, task: &str, names: [&'static str; 2]) -
     }
     drop(changes);
     let id = &workload.ids[workload.ids.len() / 2];
-    let sample = in_child(task, peer, &path, id);
+    let contents = workload.contents();
+    let sample = in_child(task, peer, &path, id, contents);
     let mut samples = vec![(names[0], sample)];
     if !names[1].is_empty() && setting.wants(names[1]) {
         // A document has nothing to apply once it is loaded.
@@ -159,13 +160,13 @@ fn after_crash(setting: &Setting, workload: &Workload, id: &str) -> Sample {
     for _ in 0..OPENS {
         let killed = setting.path("opened");
         fs::copy(&copy, &killed).unwrap();
-        samples.push(in_child("open-once", Peer::Syncro, &killed, id));
+        samples.push(in_child("open-once", Peer::Syncro, &killed, id, workload.contents()));
     }
     crate::measure::median(samples).expect("it was opened")
 }
 
-/// Starts this program for one task, and reads what it says: seconds, and bytes of memory.
-fn in_child(task: &str, peer: Peer, path: &Path, id: &str) -> Sample {
+/// Starts this program for one task, and reads what it says: seconds, records read, bytes of memory, and what is there.
+fn in_child(task: &str, peer: Peer, path: &Path, id: &str, contents: Contents) -> Sample {
     let program = env::current_exe().unwrap();
     let output = Command::new(program).args(["--child", task, peer.name(), id]).arg(path).output();
     let output = output.unwrap();
@@ -173,16 +174,17 @@ fn in_child(task: &str, peer: Peer, path: &Path, id: &str) -> Sample {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut figures = told.split_whitespace();
     let mut figure = || figures.next().and_then(|it| it.parse::<f64>().ok()).expect("a figure");
-    let (seconds, count) = (figure(), figure());
+    let (seconds, ops, memory) = (figure(), figure(), figure());
+    assert_eq!(figures.next(), Some(contents.to_string().as_str()));
     let bytes = fs::metadata(path).map_or(0, |file| file.len());
-    Sample { seconds, ops: count, bytes, peak_rss_bytes: figure() as u64 }
+    Sample { seconds, ops, bytes, peak_rss_bytes: memory as u64 }
 }
 
 /// What the child does: `TASK PEER ID PATH`.
 pub fn child(args: &[String]) {
     let [task, peer, id, path] = args else { panic!("a child takes four arguments") };
     let path = Path::new(path);
-    let (seconds, count) = match Peer::named(peer).expect("a peer") {
+    let Opened { seconds, ops, memory, contents } = match Peer::named(peer).expect("a peer") {
         Peer::Automerge => child_of(task, || document::<Automerge>(path), Document::get, id),
         Peer::Loro => child_of(task, || document::<Loro>(path), Document::get, id),
         Peer::Yrs => child_of(task, || document::<Yrs>(path), Document::get, id),
@@ -191,7 +193,7 @@ pub fn child(args: &[String]) {
             child_of(task, || Syncro::open(path, "a"), get, id)
         }
     };
-    println!("{seconds} {count} {}", rss_bytes());
+    println!("{seconds} {ops} {memory} {contents}");
     // Nothing is closed or freed: that is not asked.
     process::exit(0);
 }
@@ -200,37 +202,52 @@ fn document<D: Document>(path: &Path) -> D {
     D::load(&fs::read(path).unwrap())
 }
 
-/// Opens and reads one record, or all. Returns the seconds of the median opening, and the records read.
+/// What a child says.
+struct Opened {
+    /// Those of the median opening.
+    seconds: f64,
+    /// The records that the task is to read.
+    ops: usize,
+    memory: u64,
+    contents: Contents,
+}
+
+/// Opens and reads one record, or all.
 fn child_of<T: Readable>(
     task: &str,
     open: impl Fn() -> T,
     get: impl Fn(&T, &str) -> Option<Todo>,
     id: &str,
-) -> (f64, usize) {
+) -> Opened {
     let open_once = || {
         let start = Instant::now();
         let opened = open();
         assert!(get(&opened, id).is_some());
         (start.elapsed().as_secs_f64(), opened)
     };
-    match task {
-        "read" => {
-            let (seconds, opened) = open_once();
-            let count = opened.read_all().count;
-            // The memory is looked at while it is open.
-            std::mem::forget(opened);
-            (seconds, count)
-        }
-        "open-once" => {
-            let (seconds, opened) = open_once();
-            std::mem::forget(opened);
-            (seconds, 1)
-        }
-        _ => {
-            let seconds = (0..OPENS).map(|_| open_once().0).collect();
-            (crate::measure::quantile(seconds, 0.5), 1)
+    let (first, mut opened) = open_once();
+    let mut all = vec![first];
+    if task == "open" {
+        for _ in 1..OPENS {
+            // One after the other: a file has one owner.
+            drop(opened);
+            let (seconds, again) = open_once();
+            all.push(seconds);
+            opened = again;
         }
     }
+    let seconds = crate::measure::quantile(all, 0.5);
+    // The memory is looked at while it is open.
+    let (memory, contents) = match task {
+        "read" => {
+            let contents = opened.read_all();
+            (rss_bytes(), contents)
+        }
+        _ => (rss_bytes(), opened.read_all()),
+    };
+    std::mem::forget(opened);
+    let ops = if task == "read" { contents.count } else { 1 };
+    Opened { seconds, ops, memory, contents }
 }
 
 trait Readable {
