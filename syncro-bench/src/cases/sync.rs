@@ -86,10 +86,9 @@ fn cold_syncro(setting: &Setting, changes: &[Change], contents: Contents) -> Sam
     first.checkpoint();
     let mut second = Host::open(&setting.path("second.redb"), "second");
     let mut link = Link::new(&mut first, &mut second);
-    let (mut durable, bytes) = Sample::of(changes.len(), || link.sync());
-    link.close();
+    let (mut durable, ()) = Sample::of(changes.len(), || link.sync());
+    durable.bytes = link.close();
     let (behind, ()) = Sample::of(changes.len(), || second.checkpoint());
-    durable.bytes = bytes;
     let mut records = durable;
     records.seconds += behind.seconds;
     assert_eq!([first.contents(), second.contents()], [contents; 2]);
@@ -137,9 +136,8 @@ fn few_syncro(setting: &Setting, creates: &[Change], workload: &mut Workload) ->
         // The changes are durable where they were made before anybody is told.
         let _ = first.sync();
         let mut link = Link::new(&mut first, &mut second);
-        let (mut sample, bytes) = Sample::of(1, || link.sync());
-        link.close();
-        sample.bytes = bytes;
+        let (mut sample, ()) = Sample::of(1, || link.sync());
+        sample.bytes = link.close();
         assert_eq!([first.contents(), second.contents()], [workload.contents(); 2]);
         sample
     });
@@ -234,9 +232,8 @@ fn both_syncro(setting: &Setting, apart: &Apart) -> Sample {
     }
     let ops = apart.changes.iter().map(Vec::len).sum();
     let mut link = Link::new(&mut first, &mut second);
-    let (mut sample, bytes) = Sample::of(ops, || link.sync());
-    link.close();
-    sample.bytes = bytes;
+    let (mut sample, ()) = Sample::of(ops, || link.sync());
+    sample.bytes = link.close();
     assert_equal(first.contents(), second.contents(), apart);
     sample
 }

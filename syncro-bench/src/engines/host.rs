@@ -126,7 +126,7 @@ pub struct Link<'a> {
     hosts: [&'a mut Host; 2],
     inboxes: [VecDeque<Bytes>; 2],
     /// Bytes of all messages, with their length prefixes.
-    pub bytes: u64,
+    bytes: u64,
 }
 
 impl<'a> Link<'a> {
@@ -135,9 +135,8 @@ impl<'a> Link<'a> {
         Self { session, hosts: [first, second], inboxes: Default::default(), bytes: 0 }
     }
 
-    /// Shakes hands and goes on until each holds durably what the other has, and both know so. Returns the
-    /// bytes of all messages up to here.
-    pub fn sync(&mut self) -> u64 {
+    /// Shakes hands and goes on until each holds durably what the other has, and both know so.
+    pub fn sync(&mut self) {
         self.input(1, Input::Open { session: self.session, role: Role::Accept });
         let role = Role::Dial(Encoding::MessagePack);
         self.input(0, Input::Open { session: self.session, role });
@@ -146,17 +145,18 @@ impl<'a> Link<'a> {
             // Only a timer is left: what is sent with some delay.
             self.wait(1);
         }
-        self.bytes
     }
 
-    /// Lets the two say what can wait, as they do in a session that stays open, and ends it.
-    pub fn close(mut self) {
+    /// Lets the two say what can wait, as they do in a session that stays open, and ends it. Returns the bytes of all
+    /// messages.
+    pub fn close(mut self) -> u64 {
         self.wait(2 * ECHO_DELAY_MS);
         assert!(self.is_done());
         for host in &mut self.hosts {
             let _ = host.input(Input::Lost { session: self.session });
             let _ = host.sync();
         }
+        self.bytes
     }
 
     /// Delivers and syncs until neither has anything to say.
