@@ -38,6 +38,19 @@ pub enum Metric {
     Memory,
 }
 
+impl Metric {
+    /// What counts of a sample.
+    pub fn cost(self, sample: &Sample) -> f64 {
+        match self {
+            Self::Rate => sample.seconds / sample.ops,
+            Self::Time => sample.seconds,
+            Self::BytesEach => sample.bytes as f64 / sample.ops,
+            Self::Bytes => sample.bytes as f64,
+            Self::Memory => sample.peak_rss_bytes as f64,
+        }
+    }
+}
+
 /// What Syncro is to reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {

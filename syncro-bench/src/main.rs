@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use syncro_bench::cases::{self, FAMILIES, Family, Setting};
 use syncro_bench::engines::Peer;
-use syncro_bench::measure::{Sample, median};
+use syncro_bench::measure::{Sample, median_by};
 use syncro_bench::plot;
 use syncro_bench::report::{self, Measured};
 
@@ -154,7 +154,7 @@ fn measure_family(family: &Family, options: &Options) -> Vec<Measured> {
     for case in wanted {
         let of = |peer: &Peer| {
             let taken = samples.remove(&(case.name, peer.name())).unwrap_or_default();
-            Some((*peer, median(taken)?))
+            Some((*peer, median_by(taken, |sample| case.metric.cost(sample))?))
         };
         let samples = peers.iter().filter_map(of).collect();
         measured.push(Measured { case: *case, n, samples });

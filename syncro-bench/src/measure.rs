@@ -32,8 +32,13 @@ impl Sample {
 }
 
 /// The sample in the middle by time.
-pub fn median(mut samples: Vec<Sample>) -> Option<Sample> {
-    samples.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+pub fn median(samples: Vec<Sample>) -> Option<Sample> {
+    median_by(samples, |sample| sample.seconds)
+}
+
+/// The sample in the middle by what counts of it.
+pub fn median_by(mut samples: Vec<Sample>, cost: impl Fn(&Sample) -> f64) -> Option<Sample> {
+    samples.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
     samples.get(samples.len() / 2).copied()
 }
 
@@ -82,6 +87,12 @@ mod tests {
         let samples = [3.0, 1.0, 2.0].map(|seconds| Sample { seconds, ..Sample::default() });
         assert_eq!(median(samples.to_vec()).unwrap().seconds, 2.0);
         assert!(median(Vec::new()).is_none());
+
+        let samples = [(1.0, 30), (2.0, 10), (3.0, 20)];
+        let samples =
+            samples.map(|(seconds, bytes)| Sample { seconds, bytes, ..Sample::default() });
+        let by_bytes = median_by(samples.to_vec(), |sample| sample.bytes as f64);
+        assert_eq!(by_bytes.unwrap().bytes, 20);
     }
 
     #[test]

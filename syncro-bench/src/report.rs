@@ -21,14 +21,7 @@ impl Measured {
 
     /// What counts of a peer's sample: less is better.
     pub fn cost(&self, peer: Peer) -> Option<f64> {
-        let sample = self.of(peer)?;
-        let cost = match self.case.metric {
-            Metric::Rate => sample.seconds / sample.ops,
-            Metric::Time => sample.seconds,
-            Metric::BytesEach => sample.bytes as f64 / sample.ops,
-            Metric::Bytes => sample.bytes as f64,
-            Metric::Memory => sample.peak_rss_bytes as f64,
-        };
+        let cost = self.case.metric.cost(self.of(peer)?);
         (cost > 0.0).then_some(cost)
     }
 
