@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::encoding::scratch;
+
 /// A 128-bit BLAKE3 hash over content, never over stamps or positions alone.
 ///
 /// The digest of a log at an offset is `blake3(digest before ‖ transaction)`, cut to 16 bytes, over the
@@ -22,12 +24,14 @@ impl Digest {
     /// Returns the digest after one more piece of content.
     #[must_use]
     pub fn then(self, content: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.0);
-        hasher.update(content);
-        let mut cut = [0; 16];
-        hasher.finalize_xof().fill(&mut cut);
-        Self(cut)
+        // In one piece, which takes half the instructions for something short.
+        let mut whole = scratch::take();
+        whole.extend_from_slice(&self.0);
+        whole.extend_from_slice(content);
+        let hash = blake3::hash(&whole);
+        scratch::give_back(whole);
+        let (cut, _) = hash.as_bytes().split_first_chunk().unwrap_or((&[0; 16], &[]));
+        Self(*cut)
     }
 }
 

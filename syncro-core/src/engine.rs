@@ -315,7 +315,7 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input, view: &impl View) -> Result<Effects, Error> {
         let mut effects = Effects::default();
         match input {
-            Input::Propose(proposal) => self.on_propose(now, &proposal, view, &mut effects)?,
+            Input::Propose(proposal) => self.on_propose(now, proposal, view, &mut effects)?,
             Input::Open { session, role } => self.on_open(now, session, role, &mut effects)?,
             Input::Receive { session, frame } => {
                 self.on_receive(now, session, &frame, view, &mut effects)?;
@@ -335,7 +335,7 @@ impl Engine {
     fn on_propose(
         &mut self,
         now: Now,
-        proposal: &Proposal,
+        proposal: Proposal,
         view: &impl View,
         effects: &mut Effects,
     ) -> Result<(), Error> {

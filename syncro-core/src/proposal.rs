@@ -100,9 +100,21 @@ impl Change {
         Cow::Owned(writes)
     }
 
+    /// The values to write, as [`writes`](Self::writes) has them, and the counters to raise.
+    pub(crate) fn into_parts(self) -> (Vec<(Path, Encoded)>, BTreeMap<Name, i64>) {
+        let sorted = match self.writes() {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(sorted) => Some(sorted),
+        };
+        (sorted.unwrap_or(self.said), self.raises)
+    }
+
     /// Takes all edits or, after an error, none.
     fn edit(&mut self, edits: Vec<Edit>) -> Result<(), DataError> {
         let mut raises: BTreeMap<Name, i64> = BTreeMap::new();
+        if self.said.is_empty() {
+            self.said.reserve_exact(edits.len());
+        }
         for edit in &edits {
             if let Edit::Raise { field, by } = edit {
                 let before = || self.raises.get(field).copied().unwrap_or(0);
@@ -258,6 +270,11 @@ impl Proposal {
     /// The changes in the order in which their records were first touched.
     pub(crate) fn changes(&self) -> impl Iterator<Item = (&RecordKey, &Change)> {
         self.changes.iter().filter_map(|(key, change)| Some((key, change.as_ref()?)))
+    }
+
+    pub(crate) fn into_changes(self) -> impl Iterator<Item = (RecordKey, Change)> {
+        let changes = self.changes.into_vec().into_iter();
+        changes.filter_map(|(key, change)| Some((key, change?)))
     }
 
     fn change(&self, key: &RecordKey) -> Option<&Change> {

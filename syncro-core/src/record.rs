@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::encoding::msgpack::Writer;
 use crate::id::Name;
-use crate::stamp::{Author, Stamp};
+use crate::stamp::{Author, Stamp, Time};
 use crate::value::Encoded;
 
 /// How the values of a register merge. Part of the register's key, since kinds mixed on one path would
@@ -119,7 +119,7 @@ pub struct Register {
 impl Register {
     /// Joins another register of the same path: the greater stamp wins. Equal stamps of different values
     /// come of a forked machine: the greater bytes win.
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: Self) {
         #[cfg(all(feature = "planted", debug_assertions))]
         if other.stamp == self.stamp
             && crate::planted::is_planted(crate::planted::Planted::TieByArrival)
@@ -127,7 +127,7 @@ impl Register {
             return;
         }
         if (other.stamp, &other.value) > (self.stamp, &self.value) {
-            *self = other.clone();
+            (self.stamp, self.value) = (other.stamp, other.value);
         }
     }
 }
@@ -181,8 +181,18 @@ impl Record {
 
     /// The register of a path.
     pub fn register(&self, path: &Path) -> Option<&Register> {
-        let place = self.registers.binary_search_by(|register| register.path.cmp(path)).ok()?;
-        self.registers.get(place)
+        self.registers.get(self.place(path).ok()?)
+    }
+
+    /// Where the register of a path is, or belongs.
+    fn place(&self, path: &Path) -> Result<usize, usize> {
+        // Among few it is quicker to compare lengths of names than to bisect.
+        if self.registers.len() <= FEW_REGISTERS
+            && let Some(place) = self.registers.iter().position(|it| it.path == *path)
+        {
+            return Ok(place);
+        }
+        self.registers.binary_search_by(|register| register.path.cmp(path))
     }
 
     /// Whether the record was created, and not destroyed by a greater stamp.
@@ -205,6 +215,12 @@ impl Record {
         marks.chain(self.registers.iter().map(|register| register.stamp)).max()
     }
 
+    /// The time of the greatest stamp in the record.
+    pub(crate) fn newest_time(&self) -> Option<Time> {
+        let marks = self.created.max(self.destroyed).map(|stamp| stamp.time);
+        self.registers.iter().fold(marks, |newest, it| newest.max(Some(it.stamp.time)))
+    }
+
     /// About the bytes that the record takes in a store: names, elements and values, and 64 for each
     /// register.
     pub fn bytes(&self) -> usize {
@@ -219,24 +235,45 @@ impl Record {
         registers.sum()
     }
 
-    /// Joins what another copy knows into this one.
-    pub fn merge(&mut self, other: &Self) {
-        self.created = self.created.max(other.created);
-        self.destroyed = self.destroyed.max(other.destroyed);
-        if other.registers.len() <= FEW_REGISTERS {
-            other.registers.iter().for_each(|theirs| self.merge_register(theirs));
-        } else {
-            self.merge_registers(&other.registers);
-        }
-        self.normalise();
+    /// About the bytes that the record takes in memory.
+    pub fn held_bytes(&self) -> usize {
+        let registers = self.registers.iter().map(|register| {
+            let element = match &register.path.element {
+                None | Some(Element::Author(_)) => 0,
+                Some(Element::Entry(key)) => key.len(),
+                Some(Element::Member(member)) => member.heap_bytes(),
+            };
+            size_of::<Register>() + element + register.value.heap_bytes()
+        });
+        size_of::<Self>() + registers.sum::<usize>()
     }
 
-    /// Joins one register, where its path belongs.
-    fn merge_register(&mut self, theirs: &Register) {
-        match self.registers.binary_search_by(|ours| ours.path.cmp(&theirs.path)) {
-            Ok(place) => self.registers[place].merge(theirs),
-            Err(place) => self.registers.insert(place, theirs.clone()),
+    /// Joins what another copy knows into this one.
+    pub fn merge(&mut self, other: &Self) {
+        if other.registers.len() <= FEW_REGISTERS {
+            self.join(other.created, other.destroyed, other.registers.iter().cloned());
+        } else {
+            self.merge_registers(&other.registers);
+            self.join(other.created, other.destroyed, std::iter::empty());
         }
+    }
+
+    /// Joins marks and few registers, each where its path belongs.
+    pub(crate) fn join(
+        &mut self,
+        created: Option<Stamp>,
+        destroyed: Option<Stamp>,
+        registers: impl Iterator<Item = Register>,
+    ) {
+        self.created = self.created.max(created);
+        self.destroyed = self.destroyed.max(destroyed);
+        for theirs in registers {
+            match self.place(&theirs.path) {
+                Ok(place) => self.registers[place].merge(theirs),
+                Err(place) => self.registers.insert(place, theirs),
+            }
+        }
+        self.normalise();
     }
 
     /// Joins many registers in path order: one walk over both lists, since to insert them one by one
@@ -251,7 +288,7 @@ impl Record {
             }
             match ours.next_if(|ours| ours.path == theirs.path) {
                 Some(mut both) => {
-                    both.merge(theirs);
+                    both.merge(theirs.clone());
                     joined.push(both);
                 }
                 None => joined.push(theirs.clone()),
@@ -299,7 +336,7 @@ impl Record {
 }
 
 /// Registers that are put in one by one: what most transactions write in one record.
-const FEW_REGISTERS: usize = 8;
+pub(crate) const FEW_REGISTERS: usize = 8;
 
 fn write_stamp(writer: &mut Writer, stamp: Stamp) {
     writer.uint(stamp.time.bits());

@@ -5,7 +5,7 @@ mod wire;
 use bytes::Bytes;
 
 use crate::id::RecordKey;
-use crate::record::{Path, Record, Register};
+use crate::record::{FEW_REGISTERS, Path, Record, Register};
 use crate::stamp::Stamp;
 use crate::value::Encoded;
 
@@ -65,6 +65,23 @@ impl Scribe {
             fields.into_iter().map(|(path, value)| Register { path, stamp, value }).collect(),
         );
         (key, record)
+    }
+
+    /// The record that the scribe makes of one: as if it were [merged](Record::merge) as a record.
+    pub(crate) fn play(self, before: Option<&Record>, stamp: Stamp) -> (RecordKey, Record) {
+        let Some(before) = before else {
+            return self.into_record(stamp);
+        };
+        let mut after = before.clone();
+        if self.fields.len() > FEW_REGISTERS {
+            let (key, change) = self.into_record(stamp);
+            after.merge(&change);
+            return (key, after);
+        }
+        let Self { key, mark, fields } = self;
+        let registers = fields.into_iter().map(|(path, value)| Register { path, stamp, value });
+        after.join(mark.creates().then_some(stamp), mark.destroys().then_some(stamp), registers);
+        (key, after)
     }
 }
 

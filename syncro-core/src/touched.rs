@@ -53,6 +53,11 @@ impl<T> Touched<T> {
         Self { all: Vec::new(), index: None, seed }
     }
 
+    /// Makes room for some more. For few it is not more than that, since most steps add no others.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        if self.all.is_empty() { self.all.reserve_exact(more) } else { self.all.reserve(more) }
+    }
+
     pub(crate) fn get(&self, key: &RecordKey) -> Option<&T> {
         self.place(key).map(|place| &self.all[place].1)
     }
@@ -63,6 +68,7 @@ impl<T> Touched<T> {
 
     /// Adds a record that was not touched before.
     pub(crate) fn push(&mut self, key: RecordKey, value: T) {
+        self.reserve(1);
         self.all.push((key, value));
         if self.all.len() > FEW {
             let Self { all, index, seed } = self;

@@ -57,10 +57,20 @@ impl Encoded {
     ///
     /// Says in words why serde or the limits refuse the value.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
+        Self::unless(None, value).map(|encoded| encoded.unwrap_or(Self::NIL))
+    }
+
+    /// Like [`of`](Self::of), unless the value is what is known.
+    pub(crate) fn unless<T: Serialize + ?Sized>(
+        known: Option<&Self>,
+        value: &T,
+    ) -> Result<Option<Self>, String> {
         let mut bytes = scratch::take();
         let written = rmp_serde::encode::write_named(&mut bytes, value);
         let encoded = match written {
-            Ok(()) => Self::checked(&bytes).map_err(|error| error.to_string()),
+            // What is known is canonical.
+            Ok(()) if known.is_some_and(|known| known.as_bytes() == bytes) => Ok(None),
+            Ok(()) => Self::checked(&bytes).map(Some).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         scratch::give_back(bytes);
@@ -102,8 +112,24 @@ impl Encoded {
         }
     }
 
+    /// The bytes that it keeps elsewhere in memory.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Repr::Short { .. } => 0,
+            Repr::Long(bytes) => bytes.len(),
+        }
+    }
+
     /// Whether the bytes are what they should be: one value in canonical form, within the depth.
     pub(crate) fn is_canonical(&self) -> bool {
+        // What most values are takes no walk.
+        match self.as_bytes() {
+            [0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff] => return true,
+            [tag @ 0xa0..=0xbf, text @ ..] if text.len() == usize::from(tag & 0x1f) => {
+                return std::str::from_utf8(text).is_ok();
+            }
+            _ => {}
+        }
         let mut reader = Reader::new(self.as_bytes());
         reader.value(VALUE_DEPTH_MAX).is_ok() && reader.is_canonical() && reader.finish().is_ok()
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{Changed, Event, SessionId};
 use crate::digest::{Digest, Point};
+use crate::id::RecordKey;
 use crate::record::Record;
 use crate::scribe::{Scribe, Transaction};
 use crate::stamp::Stamp;
@@ -80,36 +81,32 @@ impl Intake {
             self.events.push(Event::Collision { stamp });
         }
         self.places.insert(place, self.entries.len());
-        self.append(transaction.clone(), scribes, Some(session), view)
+        self.append(transaction.clone(), scribes, Some(session), |key| view.record(key))
     }
 
-    /// Appends a transaction that is new, and plays it.
+    /// Appends a transaction that is new, and plays it. `read` is asked, in their order, for the records that
+    /// nothing taken before has touched.
     pub(crate) fn append(
         &mut self,
         transaction: Transaction,
         scribes: Vec<Scribe>,
         session: Option<SessionId>,
-        view: &impl View,
+        mut read: impl FnMut(&RecordKey) -> Result<Option<Arc<Record>>, StoreError>,
     ) -> Result<Taken, StoreError> {
         let start = self.end;
         let end = start.then(transaction.len(), transaction.bytes());
         let stamp = transaction.stamp();
+        self.records.reserve(scribes.len());
+        reserve(&mut self.events, scribes.len());
         for (offset, scribe) in (start.offset..).zip(scribes) {
             let mark = scribe.mark;
-            let (key, change) = scribe.into_record(stamp);
-            let known = self.records.get_mut(&key);
+            let known = self.records.get_mut(&scribe.key);
             let before = match &known {
                 Some(known) => Some((*known).clone()),
-                None => view.record(&key)?,
+                None => read(&scribe.key)?,
             };
-            let after = Arc::new(match before.as_deref() {
-                None => change,
-                Some(before) => {
-                    let mut after = before.clone();
-                    after.merge(&change);
-                    after
-                }
-            });
+            let (key, after) = scribe.play(before.as_deref(), stamp);
+            let after = Arc::new(after);
             match known {
                 Some(known) => *known = after.clone(),
                 None => self.records.push(key.clone(), after.clone()),
@@ -126,7 +123,13 @@ impl Intake {
             }));
         }
         self.end = end;
+        reserve(&mut self.entries, 1);
         self.entries.push(Entry { offset: start.offset, transaction, digest: end.digest });
         Ok(Taken::New { offset: start.offset, digest: end.digest })
     }
+}
+
+/// Makes room for some more, and at first for no others: most steps take one transaction of one scribe.
+fn reserve<T>(all: &mut Vec<T>, more: usize) {
+    if all.is_empty() { all.reserve_exact(more) } else { all.reserve(more) }
 }

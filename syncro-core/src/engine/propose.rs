@@ -17,19 +17,10 @@ impl Own {
     pub(super) fn propose(
         &mut self,
         now: Now,
-        proposal: &Proposal,
+        proposal: Proposal,
         view: &impl View,
         effects: &mut Effects,
     ) -> Result<bool, Error> {
-        let mut records = Vec::new();
-        let mut newest: Option<Time> = None;
-        for (key, change) in proposal.changes() {
-            let record = view.record(key)?;
-            check(key, change, record.as_deref())?;
-            let known = record.as_ref().and_then(|record| record.newest());
-            newest = newest.max(known.map(|stamp| stamp.time));
-            records.push((key, change, record));
-        }
         // A fork seen since the last write: this write is the first of a new epoch, which becomes
         // durable in the same commit. Clones that know the same differ in their logs and clocks.
         let mut author = self.author();
@@ -38,9 +29,15 @@ impl Own {
             let clocks = [wall_ms.to_be_bytes(), monotonic_ms.to_be_bytes()].concat();
             author.epoch = self.fresh_epoch(&[&self.end().digest.0[..], &clocks].concat());
         }
-        let mut scribes = Vec::new();
-        for (key, change, record) in &records {
-            scribes.extend(scribe(key, change, record.as_deref(), author)?);
+        let mut newest: Option<Time> = None;
+        let (mut scribes, mut records) = (Vec::with_capacity(1), Vec::with_capacity(1));
+        for (key, change) in proposal.into_changes() {
+            let record = view.record(&key)?;
+            newest = newest.max(record.as_ref().and_then(|record| record.newest_time()));
+            if let Some(scribe) = scribe(key, change, record.as_deref(), author)? {
+                scribes.push(scribe);
+                records.push(record);
+            }
         }
         if scribes.is_empty() {
             return Ok(false);
@@ -56,14 +53,16 @@ impl Own {
             return Err(DataError::TransactionTooLarge { bytes }.into());
         }
         let mut intake = self.intake();
-        intake.append(transaction, scribes, None, view)?;
-        for (key, _, before) in &records {
-            let bytes = intake.records.get(key).map_or(0, |after| after.bytes());
+        // At most one scribe per record, so each is as it was read.
+        let mut befores = records.into_iter();
+        intake.append(transaction, scribes, None, |_| Ok(befores.next().flatten()))?;
+        for (key, after) in intake.records.iter() {
+            let bytes = after.bytes();
             // What a merge has made too large may still shrink.
             if bytes > RECORD_BYTES_MAX
-                && bytes > before.as_ref().map_or(0, |before| before.bytes())
+                && bytes > view.record(key)?.map_or(0, |before| before.bytes())
             {
-                return Err(DataError::RecordTooLarge { key: (*key).clone(), bytes }.into());
+                return Err(DataError::RecordTooLarge { key: key.clone(), bytes }.into());
             }
         }
         // From here on nothing fails.
@@ -88,47 +87,47 @@ fn check(key: &RecordKey, change: &Change, record: Option<&Record>) -> Result<()
     }
 }
 
-/// The scribe of a change: only what differs from the record. `None` when nothing does. Its values must fit the
-/// limits.
+/// The scribe of a change, which must fit the record's life: only what differs from the record. `None` when nothing
+/// does. Its values must fit the limits.
 fn scribe(
-    key: &RecordKey,
-    change: &Change,
+    key: RecordKey,
+    change: Change,
     record: Option<&Record>,
     author: Author,
 ) -> Result<Option<Scribe>, DataError> {
+    check(&key, &change, record)?;
+    let mark = change.mark;
     // What a replace erases does not count. What a create uncovers does.
-    let before = record.filter(|_| change.mark != Mark::Replace);
-    let writes = change.writes();
-    let mut fields = Vec::with_capacity(writes.len() + change.raises.len());
-    for (path, value) in writes.iter() {
-        check_write(path, value)?;
+    let before = record.filter(|_| mark != Mark::Replace);
+    let (mut fields, raises) = change.into_parts();
+    fields.iter().try_for_each(|(path, value)| check_write(path, value))?;
+    fields.retain(|(path, value)| {
         let present = before.and_then(|before| Some((before, &before.register(path)?.value)));
         // Under a younger register of another shape, what is there does not show.
         let is_same = present
             .map_or(value.is_nil(), |(before, present)| present == value && shows(before, path));
-        if !is_same || (change.mark == Mark::Create && !value.is_nil()) {
-            fields.push((path.clone(), value.clone()));
-        }
-    }
-    for (field, by) in &change.raises {
+        !is_same || (mark == Mark::Create && !value.is_nil())
+    });
+    let has_raises = !raises.is_empty();
+    for (field, by) in raises {
         let path = Path::counter(field.clone(), author);
         let total = before
             .and_then(|before| before.register(&path))
             .and_then(|register| register.value.as_i64())
             .unwrap_or(0);
         let overflow = || DataError::CounterOverflow { field: field.to_string() };
-        let raised = total.checked_add(*by).ok_or_else(overflow)?;
-        if *by != 0 {
+        let raised = total.checked_add(by).ok_or_else(overflow)?;
+        if by != 0 {
             fields.push((path, Encoded::int(raised)));
         }
     }
-    if fields.is_empty() && change.mark == Mark::Update {
+    if fields.is_empty() && mark == Mark::Update {
         return Ok(None);
     }
-    if !change.raises.is_empty() {
+    if has_raises {
         fields.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     }
-    Ok(Some(Scribe { key: key.clone(), mark: change.mark, fields }))
+    Ok(Some(Scribe { key, mark, fields }))
 }
 
 /// Whether the path has the shape in which its field shows.
