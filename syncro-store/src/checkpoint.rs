@@ -13,8 +13,8 @@ use syncro_core::{Point, StoreError, View};
 
 use crate::backend::{Batch, Durability, Table};
 use crate::encoding::{self, damaged, key, row};
-use crate::overlay;
-use crate::rows::Rows;
+use crate::layers::Sealing;
+use crate::overlay::{self, Rows, Value};
 use crate::state::Shared;
 use crate::view::Look;
 
@@ -58,7 +58,8 @@ impl Checkpoint {
     /// The next slice of the rows, and whether it is the last.
     ///
     /// Names come first, since records refer to them.
-    fn slice(&mut self, rows: &Rows, rows_max: usize) -> (Batch, bool) {
+    fn slice(&mut self, rows: &Rows, shared: &Shared) -> Result<(Batch, bool), StoreError> {
+        let mut memory = Sealing::default();
         // A record in pieces must not be found half old and half new.
         let first = rows.from(Table::Records, Bound::Unbounded).next();
         let has_pieces = first.is_some_and(|(key, _)| key.as_ref() < key::FIRST_RECORD);
@@ -67,9 +68,9 @@ impl Checkpoint {
         let mut last = self.last.clone();
         let mut rest = rows.after(self.last.as_ref()).peekable();
         for (table, key, value) in rest.by_ref() {
-            overlay::put(&mut batch, table, key, value);
+            shared.put_in(&mut batch, (table, key, value), &mut memory)?;
             last = Some((table, key.clone()));
-            let is_full = batch.len() >= rows_max || batch.bytes() >= SLICE_BYTES;
+            let is_full = batch.len() >= shared.bounds.slice_rows || batch.bytes() >= SLICE_BYTES;
             if is_full && !has_pieces {
                 break;
             }
@@ -80,7 +81,7 @@ impl Checkpoint {
         if is_last {
             encoding::put(&mut batch, Table::Rows, key::MARK, &row::write_mark(self.mark));
         }
-        (batch, is_last)
+        Ok((batch, is_last))
     }
 }
 
@@ -104,7 +105,9 @@ impl Shared {
                 let mark = begins.then(|| state.open_page.end());
                 (backend, state.log.set_aside(), mark, log_bytes)
             };
-            let batch = overlay::batch(&rows);
+            let mut batch = Batch::new();
+            let mut memory = Sealing::default();
+            rows.iter().try_for_each(|row| shared.put_in(&mut batch, row, &mut memory))?;
             #[cfg(all(feature = "planted", debug_assertions))]
             let batch = crate::planted::batch(shared, &*backend, batch, mark);
             let written = shared.write_where_room(&*backend, &batch, Durability::Durable);
@@ -141,7 +144,7 @@ impl Shared {
                 };
                 (state.derived.aside().clone(), checkpoint)
             };
-            let (batch, is_last) = checkpoint.slice(&rows, shared.bounds.slice_rows);
+            let (batch, is_last) = checkpoint.slice(&rows, shared)?;
             checkpoint.buffered_bytes += batch.bytes();
             let mut durability = Durability::Buffered;
             if is_last || checkpoint.buffered_bytes >= BUFFERED_BYTES {
@@ -156,6 +159,16 @@ impl Shared {
             }
             Ok(Some(batch.bytes()))
         })
+    }
+
+    /// Puts a row into a batch. The lock is held while one record is encoded, and others may come in between.
+    fn put_in(
+        &self,
+        batch: &mut Batch,
+        row: (Table, &Bytes, &Option<Value>),
+        memory: &mut Sealing,
+    ) -> Result<(), StoreError> {
+        overlay::put(batch, row, |key, record| self.read().now()?.seal(key, record, memory))
     }
 
     /// Writes everything, so that the next opening has nothing to play.

@@ -9,7 +9,7 @@ use syncro_core::{Author, Epoch, Name, NodeId, StoreError};
 
 use crate::backend::{Backend, Table};
 use crate::encoding::{damaged, key};
-use crate::state::Layers;
+use crate::layers::Layers;
 
 /// Words of one sort kept in memory, each way; forgotten together when there are this many, between two
 /// commits: a word that a commit has numbered is nowhere else until it is published. Authors number one per
@@ -62,11 +62,6 @@ impl<W: Word> Dictionary<W> {
     pub(crate) fn new() -> Self {
         let cache = Cache { numbers: HashMap::new(), words: BTreeMap::new() };
         Self { cache: Mutex::new(cache) }
-    }
-
-    /// Knows what another one knows, and no more.
-    pub(crate) fn renew(&self, fresh: Self) {
-        *self.lock() = fresh.cache.into_inner().unwrap_or_else(PoisonError::into_inner);
     }
 
     /// The number of a word, if it has one.

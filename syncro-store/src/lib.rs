@@ -13,6 +13,7 @@ pub mod conformance;
 mod dictionary;
 mod encoding;
 mod last_record;
+mod layers;
 mod log_store;
 #[cfg(test)]
 mod many_authors;

@@ -5,13 +5,40 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::StoreError;
+use syncro_core::{Record, StoreError};
 
 use crate::backend::{Backend, Batch, Table};
-use crate::rows::{self, Hashed, Rows};
+use crate::rows::{self, Hashed};
 
 /// What a row costs in memory beside its bytes: two shared buffers, and its places in a table.
 const ROW_BYTES: usize = 128;
+
+/// What is put under a key.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// Bytes under their checksum.
+    Sealed(Bytes),
+    /// A record, of whose names and authors each has a number. It is encoded when it is written behind: most that
+    /// change have changed again by then, and meanwhile it is read without being decoded.
+    Record {
+        /// It.
+        record: Arc<Record>,
+        /// About the bytes that it takes in memory.
+        bytes: usize,
+    },
+}
+
+impl Value {
+    /// About the bytes that it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Sealed(bytes) => bytes.len(),
+            Self::Record { bytes, .. } => *bytes,
+        }
+    }
+}
+
+pub(crate) type Rows = rows::Rows<Value>;
 
 /// Two layers over a backend: what was put last, and what is being written.
 #[derive(Debug, Default)]
@@ -23,8 +50,8 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
-        let cost = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+    pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Option<Value>) {
+        let cost = |value: &Option<Value>| value.as_ref().map_or(0, Value::bytes);
         let (key_bytes, value_bytes) = (key.len(), cost(&value));
         match self.active.insert(table, key, value) {
             None => self.active_bytes += ROW_BYTES + key_bytes + value_bytes,
@@ -78,18 +105,10 @@ impl Overlay {
     }
 }
 
-/// The value of a key under some layers, the last of which is the newest.
-pub(crate) fn get(
-    backend: &dyn Backend,
-    layers: &[&Rows],
-    table: Table,
-    key: &[u8],
-) -> Result<Option<Bytes>, StoreError> {
+/// The value of a key in some layers, the last of which is the newest. Where none has it the backend may.
+pub(crate) fn get(layers: &[&Rows], table: Table, key: &[u8]) -> Option<Option<Value>> {
     let hashed = Hashed::new(key);
-    match layers.iter().rev().find_map(|layer| layer.get(table, hashed)) {
-        Some(value) => Ok(value.clone()),
-        None => backend.get(table, key),
-    }
+    layers.iter().rev().find_map(|layer| layer.get(table, hashed)).cloned()
 }
 
 /// Like [`Backend::scan`], under some layers.
@@ -100,7 +119,7 @@ pub(crate) fn scan(
     start: &[u8],
     end: Option<&[u8]>,
     limit: usize,
-) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+) -> Result<Vec<(Bytes, Value)>, StoreError> {
     let mut found = Vec::new();
     let mut start = Bytes::copy_from_slice(start);
     while found.len() < limit {
@@ -108,8 +127,8 @@ pub(crate) fn scan(
         let base = backend.scan(table, &start, end, limit)?;
         let mut until =
             (base.len() == limit).then(|| base.last()).flatten().map(|(key, _)| key.clone());
-        let mut rows: BTreeMap<Bytes, Option<Bytes>> =
-            base.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        let mut rows: BTreeMap<Bytes, Option<Value>> =
+            base.into_iter().map(|(key, value)| (key, Some(Value::Sealed(value)))).collect();
         for layer in layers {
             let from = layer.from(table, Bound::Included(&start));
             let in_range = from.take_while(|(key, _)| end.is_none_or(|end| key.as_ref() < end));
@@ -133,7 +152,7 @@ pub(crate) fn scan(
     Ok(found)
 }
 
-/// Like [`Backend::floor`], under some layers, for a table from which nothing is removed.
+/// Like [`Backend::floor`], under some layers, for a table that has no records and from which nothing is removed.
 pub(crate) fn floor(
     backend: &dyn Backend,
     layers: &[&Rows],
@@ -142,7 +161,7 @@ pub(crate) fn floor(
 ) -> Result<Option<(Bytes, Bytes)>, StoreError> {
     let mut best = backend.floor(table, at)?;
     for layer in layers {
-        if let Some((key, Some(value))) = layer.up_to(table, at).next_back()
+        if let Some((key, Some(Value::Sealed(value)))) = layer.up_to(table, at).next_back()
             && best.as_ref().is_none_or(|(found, _)| found <= key)
         {
             best = Some((key.clone(), value.clone()));
@@ -151,16 +170,16 @@ pub(crate) fn floor(
     Ok(best)
 }
 
-/// The batch that writes rows down.
-pub(crate) fn batch(rows: &Rows) -> Batch {
-    let mut batch = Batch::new();
-    rows.iter().for_each(|(table, key, value)| put(&mut batch, table, key, value));
-    batch
-}
-
-pub(crate) fn put(batch: &mut Batch, table: Table, key: &Bytes, value: &Option<Bytes>) {
+/// Puts rows into a batch; `seal` encodes a record under its key.
+pub(crate) fn put(
+    batch: &mut Batch,
+    (table, key, value): (Table, &Bytes, &Option<Value>),
+    seal: impl FnOnce(&[u8], &Record) -> Result<Bytes, StoreError>,
+) -> Result<(), StoreError> {
     match value {
-        Some(value) => batch.put(table, key.clone(), value.clone()),
+        Some(Value::Sealed(sealed)) => batch.put(table, key.clone(), sealed.clone()),
+        Some(Value::Record { record, .. }) => batch.put(table, key.clone(), seal(key, record)?),
         None => batch.delete(table, key.clone()),
     }
+    Ok(())
 }

@@ -12,6 +12,7 @@ use crate::encoding::page::{OpenPage, Page};
 use crate::encoding::row::Format;
 use crate::encoding::{damaged, key, row, seal, unseal};
 use crate::migrate::{Chain, Damaged};
+use crate::overlay::Value;
 use crate::staging::Staging;
 use crate::state::{Bounds, Shared, State};
 use crate::view::Look;
@@ -42,7 +43,7 @@ pub(crate) fn open(
     if is_new {
         let format = row::write_format(&Format::of(chain.newest));
         let format = seal(Table::Rows, key::FORMAT, &format);
-        state.put(Table::Rows, Bytes::from_static(key::FORMAT), Some(format));
+        state.put(Table::Rows, Bytes::from_static(key::FORMAT), Some(Value::Sealed(format)));
     }
     let shared = Shared::new(state, bounds);
     // Records beyond the log, or of another, would hide what is missing in them.
@@ -82,7 +83,7 @@ impl Played {
         let mut played = Self { end: from, bytes: 0, changes: Changes::default() };
         while played.end < end && played.bytes < PLAYED_BYTES {
             let lost = || damaged(Table::Log, &key::page(played.end));
-            let page = staging.reading()?.rows.page(played.end)?.ok_or_else(lost)?;
+            let page = staging.rows()?.page(played.end)?.ok_or_else(lost)?;
             let before = played.end;
             for transaction in page.transactions().ok_or_else(lost)? {
                 let lost = || damaged(Table::Log, &key::page(page.first()));

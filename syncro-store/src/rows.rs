@@ -54,14 +54,20 @@ impl<'a> Hashed<'a> {
     }
 }
 
-/// Sealed values by table and key; `None` where the key is gone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Rows {
-    tables: [Sheet; Table::ALL.len()],
+/// Values by table and key; `None` where the key is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows<V> {
+    tables: [Sheet<V>; Table::ALL.len()],
 }
 
-impl Rows {
-    pub(crate) fn get(&self, table: Table, key: Hashed<'_>) -> Option<&Option<Bytes>> {
+impl<V> Default for Rows<V> {
+    fn default() -> Self {
+        Self { tables: Default::default() }
+    }
+}
+
+impl<V> Rows<V> {
+    pub(crate) fn get(&self, table: Table, key: Hashed<'_>) -> Option<&Option<V>> {
         self.table(table).get(key)
     }
 
@@ -69,13 +75,13 @@ impl Rows {
         &mut self,
         table: Table,
         key: Bytes,
-        value: Option<Bytes>,
-    ) -> Option<Option<Bytes>> {
+        value: Option<V>,
+    ) -> Option<Option<V>> {
         self.tables[usize::from(table.code())].insert(key, value)
     }
 
     /// Keeps the value that is there already.
-    pub(crate) fn insert_if_absent(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+    pub(crate) fn insert_if_absent(&mut self, table: Table, key: Bytes, value: Option<V>) {
         if self.get(table, Hashed::new(&key)).is_none() {
             self.insert(table, key, value);
         }
@@ -86,7 +92,7 @@ impl Rows {
         &self,
         table: Table,
         key: Bound<&[u8]>,
-    ) -> impl Iterator<Item = (&Bytes, &Option<Bytes>)> {
+    ) -> impl Iterator<Item = (&Bytes, &Option<V>)> {
         self.table(table).from(key)
     }
 
@@ -95,7 +101,7 @@ impl Rows {
         &self,
         table: Table,
         at: &[u8],
-    ) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Bytes>)> {
+    ) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<V>)> {
         self.table(table).up_to(at)
     }
 
@@ -104,7 +110,7 @@ impl Rows {
     }
 
     /// All rows, by table and key.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Table, &Bytes, &Option<Bytes>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Table, &Bytes, &Option<V>)> {
         self.after(None)
     }
 
@@ -112,7 +118,7 @@ impl Rows {
     pub(crate) fn after(
         &self,
         last: Option<&(Table, Bytes)>,
-    ) -> impl Iterator<Item = (Table, &Bytes, &Option<Bytes>)> {
+    ) -> impl Iterator<Item = (Table, &Bytes, &Option<V>)> {
         let tables =
             Table::ALL.into_iter().filter(move |table| last.is_none_or(|(last, _)| table >= last));
         tables.flat_map(move |table| {
@@ -124,7 +130,7 @@ impl Rows {
         })
     }
 
-    fn table(&self, table: Table) -> &Sheet {
+    fn table(&self, table: Table) -> &Sheet<V> {
         &self.tables[usize::from(table.code())]
     }
 }
@@ -134,30 +140,36 @@ impl Rows {
 /// They are put and looked up by keys in no order far more often than they are listed, and in a tree each
 /// comparison on the way to such a key is a miss of the cache. So they are found by hash, and their order is
 /// brought up to date when somebody asks for it. None is ever taken away.
-#[derive(Debug, Default)]
-struct Sheet {
+#[derive(Debug)]
+struct Sheet<V> {
     /// In the order in which they were first put.
-    rows: Vec<(Bytes, Option<Bytes>)>,
+    rows: Vec<(Bytes, Option<V>)>,
     /// Where each of them is.
     places: HashTable<u32>,
     /// The places of the first of them, in key order.
     order: Mutex<Arc<Vec<u32>>>,
 }
 
-impl Clone for Sheet {
+impl<V> Default for Sheet<V> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), places: HashTable::new(), order: Mutex::default() }
+    }
+}
+
+impl<V: Clone> Clone for Sheet<V> {
     fn clone(&self) -> Self {
         let (rows, places) = (self.rows.clone(), self.places.clone());
         Self { rows, places, order: Mutex::new(self.order()) }
     }
 }
 
-impl Sheet {
-    fn get(&self, key: Hashed<'_>) -> Option<&Option<Bytes>> {
+impl<V> Sheet<V> {
+    fn get(&self, key: Hashed<'_>) -> Option<&Option<V>> {
         let place = self.places.find(key.hash, |place| self.key(*place) == key.key)?;
         Some(&self.rows[*place as usize].1)
     }
 
-    fn insert(&mut self, key: Bytes, value: Option<Bytes>) -> Option<Option<Bytes>> {
+    fn insert(&mut self, key: Bytes, value: Option<V>) -> Option<Option<V>> {
         let Self { rows, places, .. } = self;
         let hash = |place: &u32| Hashed::new(&rows[*place as usize].0).hash;
         let is_it = |place: &u32| rows[*place as usize].0 == key;
@@ -175,7 +187,7 @@ impl Sheet {
         }
     }
 
-    fn from(&self, key: Bound<&[u8]>) -> impl Iterator<Item = (&Bytes, &Option<Bytes>)> {
+    fn from(&self, key: Bound<&[u8]>) -> impl Iterator<Item = (&Bytes, &Option<V>)> {
         let order = self.order();
         let first = match key {
             Bound::Unbounded => 0,
@@ -186,7 +198,7 @@ impl Sheet {
         self.listed(order, first..all)
     }
 
-    fn up_to(&self, at: &[u8]) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Bytes>)> {
+    fn up_to(&self, at: &[u8]) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<V>)> {
         let order = self.order();
         let after = order.partition_point(|place| self.key(*place) <= at);
         self.listed(order, 0..after)
@@ -197,7 +209,7 @@ impl Sheet {
         &self,
         order: Arc<Vec<u32>>,
         range: Range<usize>,
-    ) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Bytes>)> {
+    ) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<V>)> {
         range.map(move |at| {
             let (key, value) = &self.rows[order[at] as usize];
             (key, value)

@@ -1,17 +1,19 @@
 //! Turning commits into rows.
 
-use std::sync::RwLockWriteGuard;
+use std::sync::{Arc, RwLockWriteGuard};
 
 use bytes::Bytes;
 use syncro_core::{Author, Commit, Entry, Name, Record, RecordKey, Stamp, StoreError};
 
 use crate::backend::Table;
-use crate::dictionary::{Dictionary, Word};
+use crate::dictionary::Word;
 use crate::encoding::record::{Gathered, Numbers};
 use crate::encoding::{Out, damaged, key, record, seal};
+use crate::layers::Layers;
 use crate::noted::Noted;
+use crate::overlay::Value;
+use crate::stamps;
 use crate::state::{Shared, State};
-use crate::view::Reading;
 
 /// What is kept of the memory in which a record is written: more than most take.
 const WRITTEN_BYTES: usize = 4096;
@@ -22,8 +24,11 @@ const ROWS_KEPT: usize = 64;
 /// Bytes of a record in one row: far below what a backend takes, and more than nearly all records have.
 pub(crate) const PIECE_BYTES: usize = 4 << 20;
 
-/// A row that is to be put: a sealed value, or none.
-type Row = (Table, Bytes, Option<Bytes>);
+/// Bytes in memory beyond which a record is encoded at once, and perhaps put in pieces.
+const LARGE_BYTES: usize = 64 << 10;
+
+/// A row that is to be put, or was: a value, or none.
+pub(crate) type Row = (Table, Bytes, Option<Value>);
 
 /// Rows to be put all at once. Until then nothing of them is seen, and a failure leaves no trace.
 ///
@@ -45,16 +50,16 @@ impl<'a> Staging<'a> {
         let mut state = shared.write();
         let rows = std::mem::take(&mut state.recent.rows);
         let State { next_name, next_author, has_pieces, .. } = *state;
-        shared.stamps.make_room();
-        shared.names.make_room();
-        shared.authors.make_room();
+        state.stamps.make_room();
+        state.names.make_room();
+        state.authors.make_room();
         Self { shared, state, rows, appended: Vec::new(), next_name, next_author, has_pieces }
     }
 
     pub(crate) fn put(&mut self, table: Table, key: impl Into<Bytes>, content: &[u8]) {
         let key = key.into();
         let sealed = seal(table, &key, content);
-        self.rows.push((table, key, Some(sealed)));
+        self.rows.push((table, key, Some(Value::Sealed(sealed))));
     }
 
     /// Looks up the author of a transaction that is to be appended.
@@ -72,7 +77,7 @@ impl<'a> Staging<'a> {
         page: u64,
     ) -> Result<(), StoreError> {
         let author = self.known(stamp.author, offset)?;
-        if let Some((key, content)) = self.shared.stamps.place(author, stamp.time, offset, page) {
+        if let Some((key, content)) = self.state.stamps.place(author, stamp.time, offset, page) {
             self.put(Table::Stamps, key, &content);
         }
         Ok(())
@@ -81,7 +86,10 @@ impl<'a> Staging<'a> {
     /// The number of an author whose end in the log is known from here on.
     fn known(&mut self, author: Author, before: u64) -> Result<u32, StoreError> {
         let number = self.author(author)?;
-        self.shared.stamps.know(number, author, before, &self.state.now()?)?;
+        if !self.state.stamps.knows(number) {
+            let end = stamps::end_of(&self.state.now()?, number, author, before)?;
+            self.state.stamps.know(number, end);
+        }
         Ok(number)
     }
 
@@ -91,8 +99,8 @@ impl<'a> Staging<'a> {
         key: &[u8],
         mut changes: impl ExactSizeIterator<Item = Bytes>,
     ) -> Result<(), StoreError> {
-        let reading = self.reading()?;
-        let known = reading.record(key)?;
+        let rows = self.rows()?;
+        let known = rows.record(key)?;
         let bytes = Bytes::copy_from_slice(key);
         if known.is_none()
             && changes.len() == 1
@@ -100,21 +108,33 @@ impl<'a> Staging<'a> {
         {
             return self.record_row(bytes, &only);
         }
-        let mut record = known.unwrap_or_default();
+        let mut record = known.map(Arc::unwrap_or_clone).unwrap_or_default();
         for change in changes {
-            let change = record::read(&change, &reading)?;
+            let change = record::read(&change, &rows)?;
             record.merge(&change.ok_or_else(|| damaged(Table::Records, key))?);
         }
         self.record_at(bytes, &record)
     }
 
     /// Reads through the rows as they are before those staged.
-    pub(crate) fn reading(&self) -> Result<Reading<'_>, StoreError> {
-        Ok(Reading { shared: self.shared, rows: self.state.now()? })
+    pub(crate) fn rows(&self) -> Result<Layers<'_>, StoreError> {
+        self.state.now()
     }
 
-    pub(crate) fn record(&mut self, key: &RecordKey, record: &Record) -> Result<(), StoreError> {
-        self.record_at(key::record(key).into(), record)
+    pub(crate) fn record(
+        &mut self,
+        key: &RecordKey,
+        record: &Arc<Record>,
+    ) -> Result<(), StoreError> {
+        let key = key::record(key).into();
+        let bytes = record.held_bytes();
+        if self.has_pieces || bytes > LARGE_BYTES {
+            return self.record_at(key, record);
+        }
+        record::number_words(record, self)?;
+        let record = record.clone();
+        self.rows.push((Table::Records, key, Some(Value::Record { record, bytes })));
+        Ok(())
     }
 
     fn record_at(&mut self, key: Bytes, record: &Record) -> Result<(), StoreError> {
@@ -146,7 +166,7 @@ impl<'a> Staging<'a> {
             self.put(Table::Records, key::piece(&key, number), piece);
         }
         let sealed = seal(Table::Records, &key, first);
-        self.rows.push((Table::Records, key, Some(sealed)));
+        self.rows.push((Table::Records, key, Some(Value::Sealed(sealed))));
         Ok(())
     }
 
@@ -162,24 +182,24 @@ impl<'a> Staging<'a> {
             let before = self
                 .rows
                 .iter()
-                .map(|(table, key, _)| Ok((*table, key.clone(), now.sealed(*table, key)?)));
+                .map(|(table, key, _)| Ok((*table, key.clone(), now.value(*table, key)?)));
             let before: Vec<_> = before.collect::<Result<_, StoreError>>()?;
             remembering.iter().for_each(|past| past.keep(&before));
         }
         // From here on nothing fails.
-        self.shared.last_record.forget();
+        self.state.last_record.forget();
         let entries = commit.into_iter().flat_map(|commit| &commit.entries);
         for (entry, author) in entries.zip(&self.appended) {
             self.state.append(entry);
             let page = self.state.open_page.first();
             let time = entry.transaction.stamp().time;
-            let row = self.shared.stamps.place(*author, time, entry.offset, page);
+            let row = self.state.stamps.place(*author, time, entry.offset, page);
             if let Some((key, content)) = row {
                 let sealed = seal(Table::Stamps, &key, &content);
                 let key = Bytes::from(key);
                 let before = [(Table::Stamps, key.clone(), None)];
                 remembering.iter().for_each(|past| past.keep(&before));
-                self.rows.push((Table::Stamps, key, Some(sealed)));
+                self.rows.push((Table::Stamps, key, Some(Value::Sealed(sealed))));
             }
         }
         if let Some(commit) = commit.filter(|_| remembering.is_empty()) {
@@ -197,22 +217,9 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    fn number<W: Word>(
-        &mut self,
-        dictionary: &Dictionary<W>,
-        word: &W,
-        next: impl FnOnce(&mut Self) -> &mut u32,
-    ) -> Result<u32, StoreError> {
-        if let Some(number) = dictionary.number(word, &self.state.now()?)? {
-            return Ok(number);
-        }
-        let next = next(self);
-        let number = *next;
-        *next += 1;
-        for (key, row) in dictionary.assign(word, number) {
-            self.put(Table::Names, key, &row);
-        }
-        Ok(number)
+    /// Keeps a word that has just been given a number.
+    fn put_word(&mut self, rows: [(Vec<u8>, Bytes); 2]) {
+        rows.into_iter().for_each(|(key, row)| self.put(Table::Names, key, &row));
     }
 }
 
@@ -221,8 +228,15 @@ impl Numbers for Staging<'_> {
         if let Some(number) = self.state.recent.names.find(name) {
             return Ok(number);
         }
-        let shared = self.shared;
-        let number = self.number(&shared.names, name, |staging| &mut staging.next_name)?;
+        let number = match self.state.names.number(name, &self.state.now()?)? {
+            Some(number) => number,
+            None => {
+                let number = self.next_name;
+                self.next_name += 1;
+                self.put_word(self.state.names.assign(name, number));
+                number
+            }
+        };
         self.state.recent.names.remember(name, number);
         Ok(number)
     }
@@ -231,8 +245,15 @@ impl Numbers for Staging<'_> {
         if let Some(number) = self.state.recent.authors.find(&author) {
             return Ok(number);
         }
-        let shared = self.shared;
-        let number = self.number(&shared.authors, &author, |staging| &mut staging.next_author)?;
+        let number = match self.state.authors.number(&author, &self.state.now()?)? {
+            Some(number) => number,
+            None => {
+                let number = self.next_author;
+                self.next_author += 1;
+                self.put_word(self.state.authors.assign(&author, number));
+                number
+            }
+        };
         self.state.recent.authors.remember(&author, number);
         Ok(number)
     }
@@ -262,27 +283,35 @@ impl Recent {
 
 /// Words and their numbers, the latest ones.
 #[derive(Debug)]
-struct RecentWords<W> {
+pub(crate) struct RecentWords<W> {
     known: Vec<(W, u32)>,
     oldest: usize,
+    /// The place after the one that was found last: the fields of a model come one after the other, again and again.
+    next: usize,
 }
 
 impl<W> Default for RecentWords<W> {
     fn default() -> Self {
-        Self { known: Vec::new(), oldest: 0 }
+        Self { known: Vec::new(), oldest: 0, next: 0 }
     }
 }
 
 impl<W: Word> RecentWords<W> {
-    fn find(&self, word: &W) -> Option<u32> {
-        self.known.iter().find(|(known, _)| known == word).map(|(_, number)| *number)
+    pub(crate) fn find(&mut self, word: &W) -> Option<u32> {
+        let is_it = |(known, _): &(W, u32)| known == word;
+        let place = match self.known.get(self.next) {
+            Some(next) if is_it(next) => self.next,
+            _ => self.known.iter().position(is_it)?,
+        };
+        self.next = if place + 1 < self.known.len() { place + 1 } else { 0 };
+        self.known.get(place).map(|(_, number)| *number)
     }
 
     fn word(&self, number: u32) -> Option<&W> {
         self.known.iter().find(|(_, known)| *known == number).map(|(word, _)| word)
     }
 
-    fn remember(&mut self, word: &W, number: u32) {
+    pub(crate) fn remember(&mut self, word: &W, number: u32) {
         if self.known.len() < RECENT_MAX {
             self.known.push((word.clone(), number));
         } else {

@@ -5,7 +5,6 @@
 //! *stray*, has a row of its own.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use syncro_core::{Author, Stamp, StoreError, Time, Transaction};
@@ -13,7 +12,7 @@ use syncro_core::{Author, Stamp, StoreError, Time, Transaction};
 use crate::backend::Table;
 use crate::encoding::page::Page;
 use crate::encoding::{damaged, key};
-use crate::state::Layers;
+use crate::layers::Layers;
 
 /// Authors whose ends are kept in memory; forgotten together when there are this many.
 const KNOWN_MAX: usize = 16_384;
@@ -22,12 +21,12 @@ const KNOWN_MAX: usize = 16_384;
 #[derive(Debug, Default)]
 pub(crate) struct Stamps {
     /// By the author's number; `None` for one who has written nothing.
-    ends: Mutex<HashMap<u32, Option<End>>>,
+    ends: HashMap<u32, Option<End>>,
 }
 
 /// The last of an author's transactions that came in order.
 #[derive(Clone, Copy, Debug)]
-struct End {
+pub(crate) struct End {
     time: Time,
     /// The offset at which its page begins.
     page: u64,
@@ -36,52 +35,39 @@ struct End {
 impl Stamps {
     /// Whether an author is known to have written nothing at a time.
     pub(crate) fn is_new(&self, author: u32, time: Time) -> bool {
-        match self.lock().get(&author) {
+        match self.ends.get(&author) {
             None => false,
             Some(None) => true,
             Some(Some(end)) => time > end.time,
         }
     }
 
-    /// Knows what another one knows, and no more.
-    pub(crate) fn renew(&self, fresh: Self) {
-        *self.lock() = fresh.ends.into_inner().unwrap_or_else(PoisonError::into_inner);
-    }
-
     /// Makes room for as many authors as come together.
-    pub(crate) fn make_room(&self) {
-        let mut ends = self.lock();
-        if ends.len() >= KNOWN_MAX {
-            ends.clear();
+    pub(crate) fn make_room(&mut self) {
+        if self.ends.len() >= KNOWN_MAX {
+            self.ends.clear();
         }
     }
 
-    /// Looks up the end of an author in the log up to an offset.
-    pub(crate) fn know(
-        &self,
-        number: u32,
-        author: Author,
-        before: u64,
-        rows: &Layers<'_>,
-    ) -> Result<(), StoreError> {
-        if self.lock().contains_key(&number) {
-            return Ok(());
-        }
-        let end = end_of(rows, number, author, before)?;
-        self.lock().insert(number, end);
-        Ok(())
+    /// Whether the end of an author is known.
+    pub(crate) fn knows(&self, author: u32) -> bool {
+        self.ends.contains_key(&author)
+    }
+
+    /// Knows the end of an author from here on, as it was [looked up](end_of).
+    pub(crate) fn know(&mut self, author: u32, end: Option<End>) {
+        self.ends.insert(author, end);
     }
 
     /// Notes a transaction of an author who is known, and returns the row that finds it, if it needs one.
     pub(crate) fn place(
-        &self,
+        &mut self,
         author: u32,
         time: Time,
         offset: u64,
         page: u64,
     ) -> Option<(Vec<u8>, Vec<u8>)> {
-        let mut ends = self.lock();
-        let end = ends.entry(author).or_default();
+        let end = self.ends.entry(author).or_default();
         match end {
             Some(end) if time <= end.time => Some((key::stray(author, time, offset), Vec::new())),
             Some(end) if end.page == page => {
@@ -93,11 +79,6 @@ impl Stamps {
                 Some((key::run(author, time), page.to_be_bytes().to_vec()))
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Option<End>>> {
-        // A map is whole between any two operations.
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,7 +119,7 @@ pub(crate) fn of_stamp(
 }
 
 /// The last transaction in order of an author in the log up to an offset.
-fn end_of(
+pub(crate) fn end_of(
     rows: &Layers<'_>,
     number: u32,
     author: Author,

@@ -11,24 +11,16 @@ use syncro_core::{Author, Entry, Name, Point, StoreError};
 use crate::backend::{Backend, Table};
 use crate::checkpoint::{Checkpoint, Turns};
 use crate::dictionary::Dictionary;
-use crate::encoding::page::{OpenPage, Page};
-use crate::encoding::{damaged, key, seal, unseal};
+use crate::encoding::page::OpenPage;
+use crate::encoding::{key, seal};
 use crate::last_record::LastRecord;
+use crate::layers::Layers;
 use crate::noted::Noted;
-use crate::overlay::{self, Overlay};
-use crate::rows::Rows;
-use crate::staging::Recent;
+use crate::overlay::{Overlay, Rows, Value};
+use crate::staging::{Recent, Row};
 use crate::stamps::Stamps;
 
 pub(crate) struct Shared {
-    /// These four are caches over the state, looked at only under its lock.
-    pub(crate) names: Dictionary<Name>,
-    pub(crate) authors: Dictionary<Author>,
-    pub(crate) stamps: Stamps,
-    /// The place in the log whose digest was last asked for, and the first offset of its page. Echoes are checked one
-    /// after the other: from here the next one is near.
-    pub(crate) last_digest: Mutex<Option<(u64, Point)>>,
-    pub(crate) last_record: LastRecord,
     state: RwLock<State>,
     /// The snapshots that may still live. Locked only under the lock of the state.
     snapshots: Mutex<Vec<Weak<Past>>>,
@@ -78,6 +70,14 @@ pub(crate) struct State {
     pub(crate) open_page: OpenPage,
     pub(crate) next_name: u32,
     pub(crate) next_author: u32,
+    /// These five remember what was looked up.
+    pub(crate) names: Dictionary<Name>,
+    pub(crate) authors: Dictionary<Author>,
+    pub(crate) stamps: Stamps,
+    /// The place in the log whose digest was last asked for, and the first offset of its page. Echoes are checked one
+    /// after the other: from here the next one is near.
+    pub(crate) last_digest: Mutex<Option<(u64, Point)>>,
+    pub(crate) last_record: LastRecord,
     pub(crate) recent: Recent,
     pub(crate) noted: Noted,
     /// Whether some record is, or was, too large for one row.
@@ -94,7 +94,7 @@ pub(crate) struct Past {
 
 impl Past {
     /// Keeps rows as they are, unless they have changed since the snapshot.
-    pub(crate) fn keep(&self, rows: &[(Table, Bytes, Option<Bytes>)]) {
+    pub(crate) fn keep(&self, rows: &[Row]) {
         #[cfg(all(feature = "planted", debug_assertions))]
         if syncro_core::planted::is_planted(syncro_core::planted::Planted::SnapshotMoves) {
             return;
@@ -105,7 +105,7 @@ impl Past {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rows> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Rows> {
         // A map is whole between any two operations.
         self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,11 +114,6 @@ impl Past {
 impl Shared {
     pub(crate) fn new(state: State, bounds: Bounds) -> Self {
         Self {
-            names: Dictionary::new(),
-            authors: Dictionary::new(),
-            stamps: Stamps::default(),
-            last_digest: Mutex::default(),
-            last_record: LastRecord::default(),
             state: RwLock::new(state),
             snapshots: Mutex::default(),
             turns: Turns::default(),
@@ -200,14 +195,9 @@ impl Shared {
 
     /// Puts another store in the place of this one, for every handle at once.
     pub(crate) fn renew(&self, fresh: Self) {
-        let Self { names, authors, stamps, state, must_reopen, .. } = fresh;
+        let Self { state, must_reopen, .. } = fresh;
         let fresh = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.write();
-        self.names.renew(names);
-        self.authors.renew(authors);
-        self.stamps.renew(stamps);
-        *self.last_digest.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.last_record.forget();
         self.must_reopen.store(must_reopen.into_inner(), Ordering::Relaxed);
         *state = State { generation: state.generation + 1, ..fresh };
         self.snapshots().clear();
@@ -246,6 +236,11 @@ impl State {
             open_page: OpenPage::begin(Point::START),
             next_name: 0,
             next_author: 0,
+            names: Dictionary::new(),
+            authors: Dictionary::new(),
+            stamps: Stamps::default(),
+            last_digest: Mutex::default(),
+            last_record: LastRecord::default(),
             recent: Recent::default(),
             noted: Noted::default(),
             has_pieces: false,
@@ -278,7 +273,7 @@ impl State {
         Ok(Layers { state: self, backend, past })
     }
 
-    pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+    pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Option<Value>) {
         match table {
             Table::Rows | Table::Log => self.log.put(table, key, value),
             Table::Names | Table::Records | Table::Stamps => self.derived.put(table, key, value),
@@ -303,14 +298,14 @@ impl State {
         }
         let key = key::page(self.open_page.first());
         let sealed = seal(Table::Log, &key, self.open_page.content());
-        self.put(Table::Log, Bytes::copy_from_slice(&key), Some(sealed));
+        self.put(Table::Log, Bytes::copy_from_slice(&key), Some(Value::Sealed(sealed)));
     }
 
     /// Puts the small rows as they are now.
     pub(crate) fn put_noted(&mut self) {
         for (key, content) in self.noted.take() {
             let sealed = seal(Table::Rows, &key, &content);
-            self.put(Table::Rows, key.into(), Some(sealed));
+            self.put(Table::Rows, key.into(), Some(Value::Sealed(sealed)));
         }
     }
 
@@ -325,98 +320,10 @@ impl State {
         self.derived.set_aside();
     }
 
-    fn layers(&self, table: Table) -> [&Rows; 2] {
+    pub(crate) fn layers(&self, table: Table) -> [&Rows; 2] {
         match table {
             Table::Rows | Table::Log => self.log.layers(),
             Table::Names | Table::Records | Table::Stamps => self.derived.layers(),
         }
-    }
-}
-
-/// Rows through all layers, with checksums.
-pub(crate) struct Layers<'a> {
-    state: &'a State,
-    backend: &'a dyn Backend,
-    past: Option<&'a Past>,
-}
-
-impl Layers<'_> {
-    /// Calls with the layers of a table, what a snapshot remembers being the last.
-    fn with<T>(&self, table: Table, look: impl FnOnce(&[&Rows]) -> T) -> T {
-        let [aside, active] = self.state.layers(table);
-        match self.past {
-            None => look(&[aside, active]),
-            Some(past) => look(&[aside, active, &past.lock()]),
-        }
-    }
-
-    /// What the last commits used.
-    pub(crate) fn recent(&self) -> &Recent {
-        &self.state.recent
-    }
-
-    /// The value of a key, under its checksum.
-    pub(crate) fn sealed(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.with(table, |layers| overlay::get(self.backend, layers, table, key))
-    }
-
-    /// The value of a key.
-    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let sealed = self.sealed(table, key)?;
-        sealed.map(|sealed| unseal(table, key, &sealed)).transpose()
-    }
-
-    /// At most `limit` rows with `start <= key < end`.
-    pub(crate) fn scan(
-        &self,
-        table: Table,
-        start: &[u8],
-        end: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let pairs = self.sealed_scan(table, start, end, limit)?;
-        let unsealed = pairs.into_iter().map(|(key, sealed)| {
-            let content = unseal(table, &key, &sealed)?;
-            Ok((key, content))
-        });
-        unsealed.collect()
-    }
-
-    /// At most `limit` rows with `start <= key < end`, under their checksums.
-    pub(crate) fn sealed_scan(
-        &self,
-        table: Table,
-        start: &[u8],
-        end: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.with(table, |layers| overlay::scan(self.backend, layers, table, start, end, limit))
-    }
-
-    /// The page that holds an offset, if the log reaches that far.
-    pub(crate) fn page(&self, offset: u64) -> Result<Option<Page>, StoreError> {
-        let open = &self.state.open_page;
-        if offset >= open.first() {
-            return Ok((!open.is_empty()).then(|| open.to_page()));
-        }
-        let Some((key, content)) = self.floor(Table::Log, &key::page(offset))? else {
-            return Ok(None);
-        };
-        let first = key::page_offset(&key).ok_or_else(|| damaged(Table::Log, &key))?;
-        Ok(Some(Page::new(first, content)))
-    }
-
-    /// The last row whose key is not after `at`.
-    pub(crate) fn floor(
-        &self,
-        table: Table,
-        at: &[u8],
-    ) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        let found = self.with(table, |layers| overlay::floor(self.backend, layers, table, at))?;
-        let Some((key, sealed)) = found else {
-            return Ok(None);
-        };
-        let content = unseal(table, &key, &sealed)?;
-        Ok(Some((key, content)))
     }
 }

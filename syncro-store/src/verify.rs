@@ -389,7 +389,7 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
     fn stamps(&mut self) -> Result<(), StoreError> {
         self.each_row(Table::Stamps, |scrub, key, content| {
             let look = scrub.snapshot.look();
-            let words = look.reading()?;
+            let words = look.rows()?;
             let place = content.and_then(|_| key::read_place(key));
             let is_sound = match place {
                 Some((number, time, offset)) => match unless_damaged(words.author(number))? {

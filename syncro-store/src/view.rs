@@ -5,37 +5,36 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use bytes::Bytes;
 use syncro_core::{
-    Author, Digest, Entry, Held, Name, NodeId, OwnRow, PeerRow, Point, Record, RecordId, RecordKey,
-    Stamp, StoreError, Transaction, View,
+    Digest, Entry, Held, Name, NodeId, OwnRow, PeerRow, Point, Record, RecordId, RecordKey, Stamp,
+    StoreError, Transaction, View,
 };
 
 use crate::backend::Table;
-use crate::encoding::record::Words;
-use crate::encoding::{damaged, key, record, row};
+use crate::encoding::{damaged, key, row};
+use crate::layers::Layers;
 use crate::log_store::{LogStore, Reader};
+use crate::overlay::Value;
 use crate::rows;
 use crate::snapshot::Snapshot;
-use crate::staging::PIECE_BYTES;
 use crate::stamps;
-use crate::state::{Layers, Past, Shared, State};
+use crate::state::{Past, Shared, State};
 
 /// The rows of peers read at once: a row has at most about 4 KiB.
 const PEERS_AT_ONCE: usize = 256;
 
 /// One look at a store: nothing is applied meanwhile.
 pub(crate) struct Look<'a> {
-    shared: &'a Shared,
     state: RwLockReadGuard<'a, State>,
     past: Option<&'a Past>,
 }
 
 impl<'a> Look<'a> {
     pub(crate) fn now(shared: &'a Shared) -> Self {
-        Self { shared, state: shared.read(), past: None }
+        Self { state: shared.read(), past: None }
     }
 
     pub(crate) fn as_of(shared: &'a Shared, past: &'a Past) -> Self {
-        Self { shared, state: shared.read(), past: Some(past) }
+        Self { state: shared.read(), past: Some(past) }
     }
 
     pub(crate) fn rows(&self) -> Result<Layers<'_>, StoreError> {
@@ -50,62 +49,11 @@ impl<'a> Look<'a> {
     /// The transactions of a stamp in the log, each with its offset.
     pub(crate) fn of_stamp(&self, stamp: Stamp) -> Result<Vec<(u64, Bytes)>, StoreError> {
         let rows = self.rows()?;
-        match self.shared.authors.number(&stamp.author, &rows)? {
-            Some(author) if !self.shared.stamps.is_new(author, stamp.time) => {
+        match self.state.authors.number(&stamp.author, &rows)? {
+            Some(author) if !self.state.stamps.is_new(author, stamp.time) => {
                 stamps::of_stamp(&rows, author, stamp, self.end().offset)
             }
             _ => Ok(Vec::new()),
-        }
-    }
-
-    pub(crate) fn reading(&self) -> Result<Reading<'_>, StoreError> {
-        Ok(Reading { shared: self.shared, rows: self.rows()? })
-    }
-}
-
-/// Rows, and the words for the numbers in them.
-pub(crate) struct Reading<'a> {
-    pub(crate) shared: &'a Shared,
-    pub(crate) rows: Layers<'a>,
-}
-
-impl Reading<'_> {
-    /// The record of a key.
-    pub(crate) fn record(&self, key: &[u8]) -> Result<Option<Record>, StoreError> {
-        let content = self.rows.get(Table::Records, key)?;
-        content.map(|content| self.decode(key, content)).transpose()
-    }
-
-    /// The record that begins with a row. One that fills it goes on in others.
-    fn decode(&self, key: &[u8], mut content: Bytes) -> Result<Record, StoreError> {
-        if content.len() >= PIECE_BYTES {
-            let (first, end) = (key::piece(key, 0), key::piece(key, u32::MAX));
-            let more = self.rows.scan(Table::Records, &first, Some(&end), usize::MAX)?;
-            let mut whole = content.to_vec();
-            for (number, (at, piece)) in (1..).zip(&more) {
-                if *at != key::piece(key, number) {
-                    return Err(damaged(Table::Records, key));
-                }
-                whole.extend_from_slice(piece);
-            }
-            content = whole.into();
-        }
-        record::read(&content, self)?.ok_or_else(|| damaged(Table::Records, key))
-    }
-}
-
-impl Words for Reading<'_> {
-    fn name(&self, number: u32) -> Result<Option<Name>, StoreError> {
-        match self.rows.recent().name(number) {
-            Some(name) => Ok(Some(name.clone())),
-            None => self.shared.names.word(number, &self.rows),
-        }
-    }
-
-    fn author(&self, number: u32) -> Result<Option<Author>, StoreError> {
-        match self.rows.recent().author(number) {
-            Some(author) => Ok(Some(*author)),
-            None => self.shared.authors.word(number, &self.rows),
         }
     }
 }
@@ -148,17 +96,22 @@ impl View for Look<'_> {
     }
 
     fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
-        let reading = self.reading()?;
-        if self.past.is_none()
-            && let Some(known) = self.shared.last_record.get(key)
-        {
-            return Ok(known);
-        }
-        let record = key::with_record(key, |key| reading.record(key))?.map(Arc::new);
-        if self.past.is_none() {
-            self.shared.last_record.set(key, &record);
-        }
-        Ok(record)
+        let rows = self.rows()?;
+        key::with_record(key, |at| {
+            let last = &self.state.last_record;
+            match rows.overlaid(Table::Records, at) {
+                Some(None) => return Ok(None),
+                Some(Some(Value::Record { record, .. })) => return Ok(Some(record)),
+                _ if self.past.is_some() => return rows.record(at),
+                _ => {}
+            }
+            if let Some(known) = last.get(key) {
+                return Ok(known);
+            }
+            let record = rows.record(at)?;
+            last.set(key, &record);
+            Ok(record)
+        })
     }
 
     fn records(
@@ -173,13 +126,13 @@ impl View for Look<'_> {
                 rows::after(&key::record(&RecordKey { model: model.clone(), id: id.clone() }))
             }
         };
-        let (reading, end) = (self.reading()?, key::after_model(model));
-        let pairs = reading.rows.scan(Table::Records, &start, Some(&end), limit)?;
-        let records = pairs.into_iter().map(|(key, content)| {
-            let found = key::read_record(&key).ok_or_else(|| damaged(Table::Records, &key))?;
-            Ok((found.id, Arc::new(reading.decode(&key, content)?)))
-        });
-        records.collect()
+        let found = self.rows()?.records(&start, &key::after_model(model), limit)?.into_iter();
+        found
+            .map(|(key, record)| {
+                let found = key::read_record(&key).ok_or_else(|| damaged(Table::Records, &key))?;
+                Ok((found.id, record))
+            })
+            .collect()
     }
 
     fn models(&self) -> Result<Vec<Name>, StoreError> {
@@ -278,7 +231,7 @@ impl View for Look<'_> {
             return Ok(Some(begins.at().digest));
         }
         let lost = || damaged(Table::Log, &key::page(page.first()));
-        let mut last = self.shared.last_digest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.state.last_digest.lock().unwrap_or_else(PoisonError::into_inner);
         let known = last.filter(|(first, at)| *first == page.first() && at.offset <= offset);
         let walk = known.map_or_else(|| page.walk(), |(_, at)| page.walk_from(at));
         let mut walk = walk.ok_or_else(lost)?;

@@ -64,7 +64,8 @@ fn held_bytes(store: &LogStore) -> usize {
     let state = store.shared.read();
     let aside = [&state.derived, &state.log].map(|overlay| {
         let rows = overlay.aside().iter();
-        rows.map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum::<usize>()
+        rows.map(|(_, key, value)| key.len() + value.as_ref().map_or(0, Value::bytes))
+            .sum::<usize>()
     });
     state.derived.active_bytes() + state.log.active_bytes() + aside.iter().sum::<usize>()
 }

@@ -93,6 +93,26 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Sees to it that each word of a record has a number.
+pub(crate) fn number_words(record: &Record, numbers: &mut impl Numbers) -> Result<(), StoreError> {
+    let mut last = None;
+    for stamp in record.created().into_iter().chain(record.destroyed()) {
+        last = Some(stamp.author);
+        numbers.author(stamp.author)?;
+    }
+    for Register { path, stamp, .. } in record.registers() {
+        if last != Some(stamp.author) {
+            last = Some(stamp.author);
+            numbers.author(stamp.author)?;
+        }
+        numbers.name(&path.field)?;
+        if let Some(Element::Author(author)) = path.element {
+            numbers.author(author)?;
+        }
+    }
+    Ok(())
+}
+
 /// The words of a record.
 #[derive(Debug, Default)]
 struct Said(Vec<u8>);

@@ -126,7 +126,7 @@ impl Places<'_> {
                 return;
             }
             let look = Look::now(self.shared);
-            let record = look.reading().and_then(|words| record::read(&content, &words));
+            let record = look.rows().and_then(|words| record::read(&content, &words));
             if let (Some(key), Ok(Some(record))) = (key, record) {
                 visit(&key, &record);
             }

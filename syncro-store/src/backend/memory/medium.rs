@@ -103,7 +103,7 @@ pub(super) struct Plan {
 /// All rows; those that are gone, too, until there are more of them than of others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tables {
-    rows: Rows,
+    rows: Rows<Bytes>,
     gone: usize,
     here: usize,
 }

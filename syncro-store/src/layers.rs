@@ -1,0 +1,242 @@
+//! Reading rows through everything that lies over the backend.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use syncro_core::{Author, Name, Record, StoreError};
+
+use crate::backend::{Backend, Table};
+use crate::encoding::page::Page;
+use crate::encoding::record::{self, Gathered, Numbers, Words};
+use crate::encoding::{Out, damaged, key, seal, unseal};
+use crate::overlay::{self, Rows, Value};
+use crate::staging::{PIECE_BYTES, RecentWords};
+use crate::state::{Past, State};
+
+/// Rows through all layers, with checksums.
+pub(crate) struct Layers<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) backend: &'a dyn Backend,
+    pub(crate) past: Option<&'a Past>,
+}
+
+impl Layers<'_> {
+    /// Calls with the layers of a table, what a snapshot remembers being the last.
+    fn with<T>(&self, table: Table, look: impl FnOnce(&[&Rows]) -> T) -> T {
+        let [aside, active] = self.state.layers(table);
+        match self.past {
+            None => look(&[aside, active]),
+            Some(past) => look(&[aside, active, &past.lock()]),
+        }
+    }
+
+    /// What lies over the backend under a key.
+    pub(crate) fn overlaid(&self, table: Table, key: &[u8]) -> Option<Option<Value>> {
+        self.with(table, |layers| overlay::get(layers, table, key))
+    }
+
+    /// What is put under a key.
+    pub(crate) fn value(&self, table: Table, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        match self.overlaid(table, key) {
+            Some(value) => Ok(value),
+            None => Ok(self.backend.get(table, key)?.map(Value::Sealed)),
+        }
+    }
+
+    /// The content of a row.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        match self.value(table, key)? {
+            Some(Value::Sealed(sealed)) => unseal(table, key, &sealed).map(Some),
+            Some(Value::Record { record, .. }) => {
+                let sealed = self.seal(key, &record, &mut Sealing::default())?;
+                unseal(table, key, &sealed).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// A record under its checksum.
+    pub(crate) fn seal(
+        &self,
+        key: &[u8],
+        record: &Record,
+        memory: &mut Sealing,
+    ) -> Result<Bytes, StoreError> {
+        let Sealing { names, authors, out, gathered } = memory;
+        out.0.clear();
+        record::write(record, &mut Numbered { rows: self, names, authors }, out, gathered)?;
+        Ok(seal(Table::Records, key, &out.0))
+    }
+
+    /// The record of a key.
+    pub(crate) fn record(&self, key: &[u8]) -> Result<Option<Arc<Record>>, StoreError> {
+        let value = self.value(Table::Records, key)?;
+        value.map(|value| self.decode(key, value)).transpose()
+    }
+
+    /// At most `limit` records with `start <= key < end`.
+    pub(crate) fn records(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Arc<Record>)>, StoreError> {
+        let rows = self.values(Table::Records, start, Some(end), limit)?.into_iter();
+        rows.map(|(key, value)| {
+            let record = self.decode(&key, value)?;
+            Ok((key, record))
+        })
+        .collect()
+    }
+
+    /// The record that begins with a row. One that fills it goes on in others.
+    fn decode(&self, key: &[u8], value: Value) -> Result<Arc<Record>, StoreError> {
+        let mut content = match value {
+            Value::Record { record, .. } => return Ok(record),
+            Value::Sealed(sealed) => unseal(Table::Records, key, &sealed)?,
+        };
+        if content.len() >= PIECE_BYTES {
+            let (first, end) = (key::piece(key, 0), key::piece(key, u32::MAX));
+            let more = self.scan(Table::Records, &first, Some(&end), usize::MAX)?;
+            let mut whole = content.to_vec();
+            for (number, (at, piece)) in (1..).zip(&more) {
+                if *at != key::piece(key, number) {
+                    return Err(damaged(Table::Records, key));
+                }
+                whole.extend_from_slice(piece);
+            }
+            content = whole.into();
+        }
+        let record = record::read(&content, self)?;
+        record.map(Arc::new).ok_or_else(|| damaged(Table::Records, key))
+    }
+
+    /// At most `limit` rows with `start <= key < end`.
+    pub(crate) fn scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let rows = self.sealed_scan(table, start, end, limit)?.into_iter();
+        rows.map(|(key, sealed)| {
+            let content = unseal(table, &key, &sealed)?;
+            Ok((key, content))
+        })
+        .collect()
+    }
+
+    /// At most `limit` rows with `start <= key < end`, under their checksums.
+    pub(crate) fn sealed_scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let rows = self.values(table, start, end, limit)?.into_iter();
+        let mut memory = Sealing::default();
+        rows.map(|(key, value)| match value {
+            Value::Sealed(sealed) => Ok((key, sealed)),
+            Value::Record { record, .. } => {
+                let sealed = self.seal(&key, &record, &mut memory)?;
+                Ok((key, sealed))
+            }
+        })
+        .collect()
+    }
+
+    /// At most `limit` rows with `start <= key < end`, as they were put.
+    fn values(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Value)>, StoreError> {
+        self.with(table, |layers| overlay::scan(self.backend, layers, table, start, end, limit))
+    }
+
+    /// The page that holds an offset, if the log reaches that far.
+    pub(crate) fn page(&self, offset: u64) -> Result<Option<Page>, StoreError> {
+        let open = &self.state.open_page;
+        if offset >= open.first() {
+            return Ok((!open.is_empty()).then(|| open.to_page()));
+        }
+        let Some((key, content)) = self.floor(Table::Log, &key::page(offset))? else {
+            return Ok(None);
+        };
+        let first = key::page_offset(&key).ok_or_else(|| damaged(Table::Log, &key))?;
+        Ok(Some(Page::new(first, content)))
+    }
+
+    /// The last row whose key is not after `at`.
+    pub(crate) fn floor(
+        &self,
+        table: Table,
+        at: &[u8],
+    ) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        let found = self.with(table, |layers| overlay::floor(self.backend, layers, table, at))?;
+        let Some((key, sealed)) = found else {
+            return Ok(None);
+        };
+        let content = unseal(table, &key, &sealed)?;
+        Ok(Some((key, content)))
+    }
+}
+
+impl Words for Layers<'_> {
+    fn name(&self, number: u32) -> Result<Option<Name>, StoreError> {
+        match self.state.recent.name(number) {
+            Some(name) => Ok(Some(name.clone())),
+            None => self.state.names.word(number, self),
+        }
+    }
+
+    fn author(&self, number: u32) -> Result<Option<Author>, StoreError> {
+        match self.state.recent.author(number) {
+            Some(author) => Ok(Some(*author)),
+            None => self.state.authors.word(number, self),
+        }
+    }
+}
+
+/// What serves many records that are sealed one after the other: memory, and the numbers of their words.
+#[derive(Debug, Default)]
+pub(crate) struct Sealing {
+    names: RecentWords<Name>,
+    authors: RecentWords<Author>,
+    out: Out,
+    gathered: Gathered,
+}
+
+/// The numbers of words that have one: whoever applies a record sees to that.
+struct Numbered<'a> {
+    rows: &'a Layers<'a>,
+    names: &'a mut RecentWords<Name>,
+    authors: &'a mut RecentWords<Author>,
+}
+
+impl Numbers for Numbered<'_> {
+    fn name(&mut self, name: &Name) -> Result<u32, StoreError> {
+        if let Some(number) = self.names.find(name) {
+            return Ok(number);
+        }
+        let number = self.rows.state.names.number(name, self.rows)?;
+        let number = number.ok_or_else(|| damaged(Table::Names, name.as_str().as_bytes()))?;
+        self.names.remember(name, number);
+        Ok(number)
+    }
+
+    fn author(&mut self, author: Author) -> Result<u32, StoreError> {
+        if let Some(number) = self.authors.find(&author) {
+            return Ok(number);
+        }
+        let number = self.rows.state.authors.number(&author, self.rows)?;
+        let unknown = || damaged(Table::Names, &key::author(author.node, author.epoch));
+        let number = number.ok_or_else(unknown)?;
+        self.authors.remember(&author, number);
+        Ok(number)
+    }
+}
