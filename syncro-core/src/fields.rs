@@ -30,6 +30,9 @@ pub struct Fields(
     Vec<(Name, Field)>,
 );
 
+/// Fields among which a name is looked for one by one.
+const FEW_FIELDS: usize = 16;
+
 impl Fields {
     /// The visible fields of a record: none unless it is alive.
     ///
@@ -59,12 +62,20 @@ impl Fields {
 
     /// The field of a name.
     pub fn get(&self, name: &str) -> Option<&Field> {
+        // Names of other lengths are passed over without a look at them, which is quicker among few than to bisect.
+        if self.0.len() <= FEW_FIELDS {
+            return self.0.iter().find(|(known, _)| known.as_str() == name).map(|(_, field)| field);
+        }
         let place = self.place(name).ok()?;
         self.0.get(place).map(|(_, field)| field)
     }
 
     /// Sets a field.
     pub fn insert(&mut self, name: Name, field: Field) {
+        // Types write many of their fields in order.
+        if self.0.last().is_none_or(|(last, _)| *last < name) {
+            return self.0.push((name, field));
+        }
         match self.place(name.as_str()) {
             Ok(place) => self.0[place].1 = field,
             Err(place) => self.0.insert(place, (name, field)),

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::error::DataError;
 use crate::fields::{Field, Fields};
 use crate::id::{ModelId, Name, RecordId};
+use crate::proposal::Edit;
 use crate::value::Encoded;
 
 /// A Rust type whose instances are records.
@@ -24,7 +25,7 @@ use crate::value::Encoded;
 ///     const MODEL: &'static str = "page";
 ///     type Id = String;
 ///     fn id(&self) -> String { self.slug.clone() }
-///     fn write(&self, fields: &mut FieldsWriter) -> Result<(), DataError> {
+///     fn write(&self, fields: &mut FieldsWriter<'_>) -> Result<(), DataError> {
 ///         fields.value("title", &self.title)?;
 ///         fields.counter("views", self.views)
 ///     }
@@ -48,7 +49,7 @@ pub trait ScribeModel: Sized {
     /// # Errors
     ///
     /// [`DataError`], naming the field that cannot be recorded.
-    fn write(&self, fields: &mut FieldsWriter) -> Result<(), DataError>;
+    fn write(&self, fields: &mut FieldsWriter<'_>) -> Result<(), DataError>;
 
     /// Makes an instance of a record's fields. Fields that the type does not know stay in the record.
     ///
@@ -63,20 +64,50 @@ const FEW_FIELDS: usize = 8;
 
 /// Takes the fields of an instance, by name and kind.
 #[derive(Debug, Default)]
-pub struct FieldsWriter {
+pub struct FieldsWriter<'a> {
     fields: Fields,
+    /// Values that are as they are here are left out.
+    known: Option<&'a Fields>,
 }
 
-impl FieldsWriter {
+impl<'a> FieldsWriter<'a> {
     /// The fields of an instance.
     ///
     /// # Errors
     ///
     /// [`DataError`], naming the field that cannot be recorded.
     pub fn fields_of<M: ScribeModel>(instance: &M) -> Result<Fields, DataError> {
-        let mut writer = Self { fields: Fields::with_capacity(FEW_FIELDS) };
-        instance.write(&mut writer)?;
-        Ok(writer.fields)
+        Self { fields: Fields::with_capacity(FEW_FIELDS), known: None }.taken(instance)
+    }
+
+    /// What a closure changes in an instance that was read from some fields.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError`], naming the field that cannot be recorded.
+    pub fn edits_of<M: ScribeModel>(
+        known: &'a Fields,
+        instance: &mut M,
+        change: impl FnOnce(&mut M),
+    ) -> Result<Vec<Edit>, DataError> {
+        let writer = || Self { fields: Fields::default(), known: Some(known) };
+        let mut before = writer().taken(instance)?;
+        change(instance);
+        let after = writer().taken(instance)?;
+        // Where nothing else was written before, it was what is known.
+        for (name, field) in after.iter() {
+            if let (Field::Value(_), None) = (field, before.get(name.as_str()))
+                && let Some(known @ Field::Value(_)) = known.get(name.as_str())
+            {
+                before.insert(name.clone(), known.clone());
+            }
+        }
+        after.edits_from(&before)
+    }
+
+    fn taken<M: ScribeModel>(mut self, instance: &M) -> Result<Fields, DataError> {
+        instance.write(&mut self)?;
+        Ok(self.fields)
     }
 
     /// Writes a plain value: the last writer wins.
@@ -89,8 +120,14 @@ impl FieldsWriter {
         field: &str,
         value: &T,
     ) -> Result<(), DataError> {
-        let value = encode(field, value)?;
-        self.put(field, Field::Value(value))
+        let known = match self.known.and_then(|known| known.get(field)) {
+            Some(Field::Value(known)) if self.fields.get(field).is_none() => Some(known),
+            _ => None,
+        };
+        match Encoded::unless(known, value).map_err(|reason| bad_value(field, reason))? {
+            Some(value) => self.put(field, Field::Value(value)),
+            None => Ok(()),
+        }
     }
 
     /// Writes a set: members are added and removed one by one.
@@ -98,10 +135,10 @@ impl FieldsWriter {
     /// # Errors
     ///
     /// [`DataError::BadValue`] when serde cannot serialise a member.
-    pub fn set<'a, T: Serialize + 'a>(
+    pub fn set<'b, T: Serialize + 'b>(
         &mut self,
         field: &str,
-        members: impl IntoIterator<Item = &'a T>,
+        members: impl IntoIterator<Item = &'b T>,
     ) -> Result<(), DataError> {
         let members = members.into_iter().map(|member| encode(field, member));
         let members = members.collect::<Result<_, _>>()?;
@@ -113,10 +150,10 @@ impl FieldsWriter {
     /// # Errors
     ///
     /// [`DataError::BadValue`] when serde cannot serialise a value.
-    pub fn map<'a, K: AsRef<str> + 'a, T: Serialize + 'a>(
+    pub fn map<'b, K: AsRef<str> + 'b, T: Serialize + 'b>(
         &mut self,
         field: &str,
-        entries: impl IntoIterator<Item = (&'a K, &'a T)>,
+        entries: impl IntoIterator<Item = (&'b K, &'b T)>,
     ) -> Result<(), DataError> {
         let entries = entries
             .into_iter()
@@ -141,7 +178,11 @@ impl FieldsWriter {
 }
 
 fn encode<T: Serialize + ?Sized>(field: &str, value: &T) -> Result<Encoded, DataError> {
-    Encoded::of(value).map_err(|reason| DataError::BadValue { field: field.to_owned(), reason })
+    Encoded::of(value).map_err(|reason| bad_value(field, reason))
+}
+
+fn bad_value(field: &str, reason: String) -> DataError {
+    DataError::BadValue { field: field.to_owned(), reason }
 }
 
 /// Gives the fields of a record to a type, by name and kind.

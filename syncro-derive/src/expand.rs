@@ -34,7 +34,7 @@ pub(crate) fn implementation(model: &Model) -> TokenStream {
 
             fn write(
                 &self,
-                fields: &mut #path::FieldsWriter,
+                fields: &mut #path::FieldsWriter<'_>,
             ) -> ::core::result::Result<(), #path::DataError> {
                 #(#writes)*
                 ::core::result::Result::Ok(())

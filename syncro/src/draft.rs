@@ -66,14 +66,14 @@ impl Draft {
     ) -> Result<(), Error> {
         let key = key_of::<M>(id)?;
         let missing = || DataError::Missing { key: key.clone() };
-        let mut changed: M = self.read(&key)?.ok_or_else(missing)?;
-        let before = FieldsWriter::fields_of(&changed)?;
-        change(&mut changed);
+        let fields = self.get_record(&key)?.ok_or_else(missing)?;
+        let mut changed: M = FieldsReader::instance(&key.id, &fields)?;
+        let edits = FieldsWriter::edits_of(&fields, &mut changed, change);
         let id = changed.id().to_record_id()?;
         if id != key.id {
             return Err(UsageError::IdChanged { key, id }.into());
         }
-        let edits = FieldsWriter::fields_of(&changed)?.edits_from(&before)?;
+        let edits = edits?;
         Ok(self.proposal.update(key, edits)?)
     }
 
