@@ -161,14 +161,14 @@ impl Shared {
         })
     }
 
-    /// Puts a row into a batch. The lock is held while one record is encoded, and others may come in between.
+    /// Puts a row into a batch. The lock is taken for words that did not occur before, and others go on meanwhile.
     fn put_in(
         &self,
         batch: &mut Batch,
         row: (Table, &Bytes, &Option<Value>),
         memory: &mut Sealing,
     ) -> Result<(), StoreError> {
-        overlay::put(batch, row, |key, record| self.read().now()?.seal(key, record, memory))
+        overlay::put(batch, row, |key, record| memory.seal(key, record, self))
     }
 
     /// Writes everything, so that the next opening has nothing to play.

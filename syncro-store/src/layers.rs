@@ -11,7 +11,7 @@ use crate::encoding::record::{self, Gathered, Numbers, Words};
 use crate::encoding::{Out, damaged, key, seal, unseal};
 use crate::overlay::{self, Rows, Value};
 use crate::staging::{PIECE_BYTES, RecentWords};
-use crate::state::{Past, State};
+use crate::state::{Past, Shared, State};
 
 /// Rows through all layers, with checksums.
 pub(crate) struct Layers<'a> {
@@ -48,24 +48,23 @@ impl Layers<'_> {
         match self.value(table, key)? {
             Some(Value::Sealed(sealed)) => unseal(table, key, &sealed).map(Some),
             Some(Value::Record { record, .. }) => {
-                let sealed = self.seal(key, &record, &mut Sealing::default())?;
+                let sealed = Sealing::default().seal(key, &record, self)?;
                 unseal(table, key, &sealed).map(Some)
             }
             None => Ok(None),
         }
     }
 
-    /// A record under its checksum.
-    pub(crate) fn seal(
-        &self,
-        key: &[u8],
-        record: &Record,
-        memory: &mut Sealing,
-    ) -> Result<Bytes, StoreError> {
-        let Sealing { names, authors, out, gathered } = memory;
-        out.0.clear();
-        record::write(record, &mut Numbered { rows: self, names, authors }, out, gathered)?;
-        Ok(seal(Table::Records, key, &out.0))
+    /// The number of a name that has one: whoever applies a record sees to that.
+    pub(crate) fn number_of_name(&self, name: &Name) -> Result<u32, StoreError> {
+        let number = self.state.names.number(name, self)?;
+        number.ok_or_else(|| damaged(Table::Names, name.as_str().as_bytes()))
+    }
+
+    /// The number of an author that has one.
+    pub(crate) fn number_of_author(&self, author: Author) -> Result<u32, StoreError> {
+        let number = self.state.authors.number(&author, self)?;
+        number.ok_or_else(|| damaged(Table::Names, &key::author(author.node, author.epoch)))
     }
 
     /// The record of a key.
@@ -140,7 +139,7 @@ impl Layers<'_> {
         rows.map(|(key, value)| match value {
             Value::Sealed(sealed) => Ok((key, sealed)),
             Value::Record { record, .. } => {
-                let sealed = self.seal(&key, &record, &mut memory)?;
+                let sealed = memory.seal(&key, &record, self)?;
                 Ok((key, sealed))
             }
         })
@@ -211,20 +210,62 @@ pub(crate) struct Sealing {
     gathered: Gathered,
 }
 
-/// The numbers of words that have one: whoever applies a record sees to that.
-struct Numbered<'a> {
-    rows: &'a Layers<'a>,
+impl Sealing {
+    /// A record under its checksum.
+    pub(crate) fn seal(
+        &mut self,
+        key: &[u8],
+        record: &Record,
+        lexicon: &impl Lexicon,
+    ) -> Result<Bytes, StoreError> {
+        let Self { names, authors, out, gathered } = self;
+        out.0.clear();
+        record::write(record, &mut Numbered { lexicon, names, authors }, out, gathered)?;
+        Ok(seal(Table::Records, key, &out.0))
+    }
+}
+
+/// Where the numbers of words are looked up.
+pub(crate) trait Lexicon {
+    /// Looks at the rows.
+    fn look<T>(
+        &self,
+        look: impl FnOnce(&Layers<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError>;
+}
+
+impl Lexicon for Layers<'_> {
+    fn look<T>(
+        &self,
+        look: impl FnOnce(&Layers<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        look(self)
+    }
+}
+
+/// It takes the lock for one word at a time.
+impl Lexicon for Shared {
+    fn look<T>(
+        &self,
+        look: impl FnOnce(&Layers<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        look(&self.read().now()?)
+    }
+}
+
+/// The numbers of words, of which the latest are remembered.
+struct Numbered<'a, L> {
+    lexicon: &'a L,
     names: &'a mut RecentWords<Name>,
     authors: &'a mut RecentWords<Author>,
 }
 
-impl Numbers for Numbered<'_> {
+impl<L: Lexicon> Numbers for Numbered<'_, L> {
     fn name(&mut self, name: &Name) -> Result<u32, StoreError> {
         if let Some(number) = self.names.find(name) {
             return Ok(number);
         }
-        let number = self.rows.state.names.number(name, self.rows)?;
-        let number = number.ok_or_else(|| damaged(Table::Names, name.as_str().as_bytes()))?;
+        let number = self.lexicon.look(|rows| rows.number_of_name(name))?;
         self.names.remember(name, number);
         Ok(number)
     }
@@ -233,9 +274,7 @@ impl Numbers for Numbered<'_> {
         if let Some(number) = self.authors.find(&author) {
             return Ok(number);
         }
-        let number = self.rows.state.authors.number(&author, self.rows)?;
-        let unknown = || damaged(Table::Names, &key::author(author.node, author.epoch));
-        let number = number.ok_or_else(unknown)?;
+        let number = self.lexicon.look(|rows| rows.number_of_author(author))?;
         self.authors.remember(&author, number);
         Ok(number)
     }
