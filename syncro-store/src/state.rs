@@ -18,7 +18,7 @@ use crate::layers::Layers;
 use crate::noted::Noted;
 use crate::overlay::{Overlay, Rows, Value};
 use crate::staging::{Recent, Row};
-use crate::stamps::Stamps;
+use crate::stamps::{Alike, Stamps};
 
 pub(crate) struct Shared {
     state: RwLock<State>,
@@ -70,13 +70,15 @@ pub(crate) struct State {
     pub(crate) open_page: OpenPage,
     pub(crate) next_name: u32,
     pub(crate) next_author: u32,
-    /// These five remember what was looked up.
+    /// These six remember what was looked up.
     pub(crate) names: Dictionary<Name>,
     pub(crate) authors: Dictionary<Author>,
     pub(crate) stamps: Stamps,
     /// The place in the log whose digest was last asked for, and the first offset of its page. Echoes are checked one
     /// after the other: from here the next one is near.
     pub(crate) last_digest: Mutex<Option<(u64, Point)>>,
+    /// The transactions of the stamp that was last asked for, where there are many.
+    pub(crate) alike: Mutex<Option<Alike>>,
     pub(crate) last_record: LastRecord,
     pub(crate) recent: Recent,
     pub(crate) noted: Noted,
@@ -240,6 +242,7 @@ impl State {
             authors: Dictionary::new(),
             stamps: Stamps::default(),
             last_digest: Mutex::default(),
+            alike: Mutex::default(),
             last_record: LastRecord::default(),
             recent: Recent::default(),
             noted: Noted::default(),

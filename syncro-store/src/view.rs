@@ -16,7 +16,7 @@ use crate::log_store::{LogStore, Reader};
 use crate::overlay::Value;
 use crate::rows;
 use crate::snapshot::Snapshot;
-use crate::stamps;
+use crate::stamps::{self, Alike};
 use crate::state::{Past, Shared, State};
 
 /// The rows of peers read at once: a row has at most about 4 KiB.
@@ -246,14 +246,25 @@ impl View for Look<'_> {
     }
 
     fn held(&self, transaction: &Transaction) -> Result<Held, StoreError> {
-        let of_stamp = self.of_stamp(transaction.stamp())?;
-        let Some((offset, _)) = of_stamp.iter().find(|(_, bytes)| bytes == transaction.bytes())
-        else {
-            return Ok(if of_stamp.is_empty() { Held::No } else { Held::Others });
+        let (stamp, end, bytes) = (transaction.stamp(), self.end().offset, transaction.bytes());
+        let mut alike = self.state.alike.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = alike.as_ref().and_then(|alike| alike.find(stamp, end, bytes));
+        let offset = match known {
+            Some(Some(offset)) => offset,
+            Some(None) => return Ok(Held::Others),
+            None => {
+                let of_stamp = self.of_stamp(stamp)?;
+                *alike = Alike::of(stamp, end, &of_stamp);
+                match of_stamp.iter().find(|(_, known)| known == bytes) {
+                    Some((offset, _)) => *offset,
+                    None if of_stamp.is_empty() => return Ok(Held::No),
+                    None => return Ok(Held::Others),
+                }
+            }
         };
-        let lost = || damaged(Table::Log, &key::page(*offset));
+        let lost = || damaged(Table::Log, &key::page(offset));
         let digest = self.digest_at(offset + transaction.len())?.ok_or_else(lost)?;
-        Ok(Held::Same { offset: *offset, digest })
+        Ok(Held::Same { offset, digest })
     }
 }
 

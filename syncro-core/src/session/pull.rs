@@ -123,6 +123,10 @@ impl Open {
         let mut runs = Vec::new();
         let mut point = scribes.from;
         let mut work_left = ECHO_WORK_MAX;
+        #[cfg_attr(
+            not(all(feature = "planted", debug_assertions)),
+            expect(clippy::while_let_on_iterator, reason = "planted bugs look at what is left")
+        )]
         while let Some(item) = items.next() {
             match item {
                 #[cfg(all(feature = "planted", debug_assertions))]
