@@ -288,6 +288,33 @@ impl Node {
         self.core.propose(proposal, durability)
     }
 
+    /// Makes everything durable that was written or received so far, and returns the end of the log that this
+    /// covers. It is for a host that tells others of changes who cannot check, after a crash, whether they are
+    /// still there.
+    ///
+    /// ```
+    /// # let node = syncro::Node::in_memory("laptop")?;
+    /// # #[derive(syncro::ScribeModel)]
+    /// # struct Todo { id: String }
+    /// use syncro::Durability;
+    ///
+    /// let note = |id: &str| {
+    ///     let todo = Todo { id: id.to_owned() };
+    ///     node.transaction_with(Durability::Deferred, |draft| draft.create(&todo))
+    /// };
+    /// (note("1")?, note("2")?);
+    /// assert_eq!(node.make_durable()?.offset, 2, "one flush for both");
+    /// # Ok::<(), syncro::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when the store fails or is [full](StoreError::Full); [`Error::Closed`] when the node is
+    /// closed.
+    pub fn make_durable(&self) -> Result<Point, Error> {
+        self.core.flush()
+    }
+
     /// Reads a record.
     ///
     /// # Errors

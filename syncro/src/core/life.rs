@@ -1,8 +1,10 @@
 //! What a node is about, and the end of it.
 
+use syncro_core::Point;
 use tokio::sync::watch;
 
 use super::Core;
+use crate::error::Error;
 
 /// What a node is about, for the tasks that work for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,19 @@ impl Core {
     /// To be held by a task that works for the node until it is closed.
     pub(crate) fn stay(&self) -> watch::Receiver<()> {
         self.staying.subscribe()
+    }
+
+    /// Returns when everything taken in so far is durable, with the end of the log that it covers.
+    pub(crate) fn flush(&self) -> Result<Point, Error> {
+        let (applied, end) = {
+            let state = self.state();
+            if let Some(stop) = &state.stopped {
+                return Err(stop.clone().into());
+            }
+            (state.applied, state.engine.end())
+        };
+        self.make_durable(applied)?;
+        Ok(end)
     }
 
     /// Returns when the node is closed and whoever worked for it is done, or when its store has failed and

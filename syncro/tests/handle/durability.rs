@@ -45,6 +45,22 @@ fn writes_that_wait_for_one_flush_share_the_next() {
 }
 
 #[test]
+fn make_durable_covers_deferred_writes_with_one_flush_and_says_up_to_where() {
+    let (node, gate, disk) = gated("a");
+    let before = gate.durable_writes();
+    (0..40).for_each(|n| deferred(&node, &n.to_string()));
+    let end = node.make_durable().unwrap();
+    assert_eq!(end, node.end());
+    assert_eq!(after_crash(&disk).len(), 40);
+    assert!(gate.durable_writes() - before <= 2, "one flush, and perhaps that of the background");
+    let flushed = gate.durable_writes();
+    assert_eq!(node.make_durable().unwrap(), end);
+    assert_eq!(gate.durable_writes(), flushed, "nothing is left to flush");
+    node.close().unwrap();
+    assert!(matches!(node.make_durable(), Err(Error::Closed)));
+}
+
+#[test]
 fn threads_that_write_at_once_lose_nothing_and_share_flushes() {
     let dir = tempfile::tempdir().unwrap();
     let open = || Node::open(dir.path().join("a.redb"), "a").unwrap();
