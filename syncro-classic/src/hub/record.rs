@@ -1,0 +1,254 @@
+//! From the node's log to the list.
+
+use serde_json::Value as Json;
+use syncro::{Change, Fields, Point, RecordKey, UsageError, View};
+
+use super::{Cause, Hub};
+use crate::attributes::{self, Attributes};
+use crate::class::{Audience, Class, Seen};
+use crate::error::Error;
+use crate::event::Event;
+use crate::limits::{CHANGES_AT_ONCE, FRAME_BYTES_MAX, UNMARKED_MAX};
+use crate::list::{Held, Row, What, key_of};
+use crate::message::Scribe;
+
+/// What a change is for classic peers.
+struct Seeing {
+    klass: String,
+    id: Json,
+    key: Vec<u8>,
+    held: Held,
+    /// Who holds the record after it.
+    to: Audience,
+    /// All attributes; `None` when it is not alive.
+    all: Option<Attributes>,
+    changed: Attributes,
+    by: Option<Cause>,
+}
+
+impl Hub {
+    /// Puts what has changed into the list, once it is durable. Returns whether there is more.
+    pub(super) fn record(&mut self) -> Result<bool, Error> {
+        let is_behind = self.node.end().offset > self.list.mark().offset;
+        if !is_behind && !self.list.is_staged() {
+            return Ok(false);
+        }
+        // A peer cannot check, after a crash, whether what it was told still is. So it is told of nothing that a
+        // crash could take.
+        let end = self.node.make_durable()?;
+        let mut left = CHANGES_AT_ONCE;
+        while left > 0
+            && let Some(change) = self.change_before(end.offset)?
+        {
+            self.on_change(change)?;
+            left -= 1;
+        }
+        if self.list.is_staged() || self.unmarked >= UNMARKED_MAX {
+            self.unmarked = 0;
+            self.list.write().map_err(Error::List)?;
+        }
+        Ok(left == 0)
+    }
+
+    /// Looks at all changes before an offset.
+    pub(super) fn record_until(&mut self, offset: u64) -> Result<(), Error> {
+        while let Some(change) = self.change_before(offset)? {
+            self.on_change(change)?;
+        }
+        Ok(())
+    }
+
+    fn change_before(&mut self, offset: u64) -> Result<Option<Change<Fields>>, Error> {
+        if self.next_change.is_none() {
+            match self.watch.try_next() {
+                Ok(change) => self.next_change = change,
+                Err(error) => self.on_watch_error(error)?,
+            }
+        }
+        Ok(self.next_change.take_if(|change| change.offset < offset))
+    }
+
+    pub(super) fn on_watch_error(&mut self, error: syncro::Error) -> Result<(), Error> {
+        match error {
+            // The node was repaired, and goes on from another end.
+            syncro::Error::Usage(UsageError::UnknownPoint { .. }) => {
+                self.compare_with_store(self.node.end())
+            }
+            error => Err(error.into()),
+        }
+    }
+
+    fn on_change(&mut self, change: Change<Fields>) -> Result<(), Error> {
+        self.list.cover(change.resume);
+        self.unmarked += 1;
+        let by = self.played.remove(&change.offset);
+        let is_left_out = self.left_out.remove(&change.stamp);
+        let Some(class) = self.settings.tables.class_of(&change.key.model).cloned() else {
+            return Ok(());
+        };
+        let seeing = self.seeing(&class, &change, by)?;
+        let is_recorded = !is_left_out && self.is_recorded(&class, &seeing);
+        if is_recorded { self.tell_of(seeing) } else { Ok(()) }
+    }
+
+    fn seeing(
+        &self,
+        class: &Class,
+        change: &Change<Fields>,
+        by: Option<Cause>,
+    ) -> Result<Seeing, Error> {
+        let id = attributes::id_to_json(&change.key.id);
+        let shown = |fields: &Option<Fields>| {
+            fields.as_ref().map(|fields| attributes::attributes(&id, fields))
+        };
+        let (before, all) = (shown(&change.before), shown(&change.after));
+        let key = key_of(class.klass(), &id);
+        let held = self.list.held(&key).map_err(Error::List)?;
+        let to = self.audience(class, &id, all.as_ref());
+        let mut changed = match (&before, &all) {
+            (Some(before), Some(all)) => attributes::changed(before, all),
+            // What it was is not known any more: all of it may have changed.
+            (None, Some(all)) => all.clone(),
+            (_, None) => Attributes::new(),
+        };
+        changed.remove("id");
+        Ok(Seeing { klass: class.klass().to_owned(), id, key, held, to, all, changed, by })
+    }
+
+    fn audience(&self, class: &Class, id: &Json, all: Option<&Attributes>) -> Audience {
+        all.map_or(Audience::NOBODY, |attributes| {
+            self.settings.policy.scribe_clients(Seen { klass: class.klass(), id, attributes })
+        })
+    }
+
+    fn is_recorded(&self, class: &Class, seeing: &Seeing) -> bool {
+        let sorts = class.is_recorded();
+        let is_of_sort = match &seeing.all {
+            None => sorts.destroys,
+            Some(_) if seeing.held.by.is_nobody() => sorts.creates,
+            Some(_) => sorts.updates,
+        };
+        let (klass, id) = (&*seeing.klass, &seeing.id);
+        let asks = |attributes: &Attributes| {
+            self.settings.policy.is_recorded(Seen { klass, id, attributes })
+        };
+        is_of_sort && seeing.all.as_ref().is_none_or(asks)
+    }
+
+    /// Puts a change into the list, if anybody is to hear of it.
+    fn tell_of(&mut self, seeing: Seeing) -> Result<(), Error> {
+        let Seeing { klass, id, key, held, to, all, changed, by } = seeing;
+        let is_same_view = held.by == to;
+        if (is_same_view && changed.is_empty()) || (held.by.is_nobody() && to.is_nobody()) {
+            return Ok(());
+        }
+        let uid = by.as_ref().map(|cause| cause.uid.clone());
+        let (mut previous, was) = (held.last, held.by);
+        // Nobody can destroy what it lacks.
+        if held.is_doubtful && !is_same_view {
+            let what = What::Known { id: id.clone(), to: was.clone() };
+            let row = Row { klass: klass.clone(), what, by: None, previous };
+            previous = self.list.append(&row).map_err(Error::List)?;
+        }
+        let all = all.filter(|_| !is_same_view);
+        let is_too_long = all.as_ref().is_some_and(|all| is_too_long(&klass, all));
+        let is_doubtful = !to.is_nobody() && (held.is_doubtful || is_too_long);
+        let what =
+            What::Record { id, was, to: to.clone(), changed, all, is_doubtful: held.is_doubtful };
+        let is_destroy = to.is_nobody();
+        let row = Row { klass, what, by: uid, previous: held.last.max(previous) };
+        let number = self.list.append(&row).map_err(Error::List)?;
+        self.list.set_held(&key, &Held { by: to, last: number, is_doubtful });
+        if let Some(cause) = by
+            && (is_destroy || !self.is_contested(&cause, &key, held.last)?)
+            && let Some(link) = self.links.get_mut(&cause.session)
+        {
+            link.own.add(number);
+        }
+        Ok(())
+    }
+
+    /// Whether the peer that caused a change may play something older over it, and so has to be told of its own.
+    fn is_contested(&self, cause: &Cause, key: &[u8], last: u64) -> Result<bool, Error> {
+        let Some(link) = self.links.get(&cause.session) else { return Ok(false) };
+        if link.is_unsettled(key, last) {
+            return Ok(true);
+        }
+        // What was pulled is older than this session: it may have been done before the peer played the last
+        // change of somebody else.
+        let row = if cause.is_pulled { self.list.row(last).map_err(Error::List)? } else { None };
+        Ok(row.is_some_and(|row| row.by.as_ref() != Some(&cause.uid)))
+    }
+
+    /// Compares the list with the node's records, where the node's log is not the one that the list was made
+    /// from. What is alive is told again. What the node does not know any more is left with whoever has it: it
+    /// may come back from a peer.
+    pub(super) fn compare_with_store(&mut self, end: Point) -> Result<(), Error> {
+        self.tell_host(Event::StoreChanged);
+        for class in self.settings.tables.classes().cloned().collect::<Vec<_>>() {
+            for (id, fields) in self.node.list_records(class.model_name())? {
+                self.tell_again(&class, &attributes::id_to_json(&id), Some(&fields))?;
+            }
+        }
+        self.tell_destroyed()?;
+        self.list.cover(end);
+        self.list.write().map_err(Error::List)
+    }
+
+    fn tell_again(
+        &mut self,
+        class: &Class,
+        id: &Json,
+        fields: Option<&Fields>,
+    ) -> Result<(), Error> {
+        let key = key_of(class.klass(), id);
+        let held = self.list.held(&key).map_err(Error::List)?;
+        let all = fields.map(|fields| attributes::attributes(id, fields));
+        let to = self.audience(class, id, all.as_ref());
+        let mut changed = all.clone().unwrap_or_default();
+        changed.remove("id");
+        let (klass, id, by) = (class.klass().to_owned(), id.clone(), None);
+        self.tell_of(Seeing { klass, id, key, held, to, all, changed, by })
+    }
+
+    /// Tells of the records that the node knows to be destroyed, and that somebody holds.
+    fn tell_destroyed(&mut self) -> Result<(), Error> {
+        let mut after = Vec::new();
+        loop {
+            let page = self.list.all_held(&after, CHANGES_AT_ONCE).map_err(Error::List)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = last.to_vec();
+            for (_, held) in page.iter().filter(|(_, held)| !held.by.is_nobody()) {
+                let row = self.list.row(held.last).map_err(Error::List)?;
+                let Some((klass, id)) = row.and_then(id_of) else { continue };
+                let Some(class) = self.settings.tables.class(&klass).cloned() else { continue };
+                let Some(record) = attributes::id_from_json(&id) else { continue };
+                if self.is_destroyed(&self.key(&class, record)?)? {
+                    self.tell_again(&class, &id, None)?;
+                }
+            }
+        }
+    }
+
+    fn is_destroyed(&self, key: &RecordKey) -> Result<bool, Error> {
+        let record = self.node.reader().record(key).map_err(syncro::Error::from)?;
+        Ok(record.is_some_and(|record| !record.is_alive() && record.destroyed().is_some()))
+    }
+}
+
+/// The class and the id of the record that a row is about.
+fn id_of(row: Row) -> Option<(String, Json)> {
+    match row.what {
+        What::Record { id, .. } | What::Known { id, .. } => Some((row.klass, id)),
+        What::Custom { .. } | What::Nothing => None,
+    }
+}
+
+/// Whether a create of these attributes does not fit a frame, whatever its numbers.
+fn is_too_long(klass: &str, all: &Attributes) -> bool {
+    let (kind, id) = ("create".to_owned(), Some(u64::MAX.to_string()));
+    let scribe = Scribe { klass: klass.to_owned(), kind, id, data: Json::Object(all.clone()) };
+    let message =
+        serde_json::json!({ "type": "add_scribe", "scribe": scribe.write(), "id": u64::MAX });
+    crate::json::ascii(&message).len() > FRAME_BYTES_MAX
+}
