@@ -62,8 +62,9 @@ impl Hub {
             }
             if let Pull::Answered(scribes) = link.pull {
                 self.on_pull_over(session, scribes)?;
+                sessions.push_back(session);
+                continue;
             }
-            let Some(link) = self.links.get_mut(&session) else { continue };
             // One answer to a sync may fill all the room there is.
             if link.has_room()
                 && !syncs.contains(&session)

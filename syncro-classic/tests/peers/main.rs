@@ -3,5 +3,13 @@
 // Clippy lets helpers of tests unwrap only under this attribute.
 #![cfg(test)]
 
+mod conflicts;
+mod crashes;
+mod cuts;
+mod faults;
+mod limits;
+mod random;
 mod rows;
+mod ruby;
 mod support;
+mod values;

@@ -140,6 +140,11 @@ impl Desk {
         self.heard.remove(&session).unwrap_or_default()
     }
 
+    /// Takes the first message that a session has heard, and leaves the others.
+    pub(crate) fn hub_answer(&mut self, session: SessionId) -> Json {
+        self.heard.get_mut(&session).unwrap().remove(0)
+    }
+
     /// The scribes that a session was told since it was last asked, which it acknowledges.
     pub(crate) fn told(&mut self, session: SessionId) -> Vec<Json> {
         let mut told = Vec::new();

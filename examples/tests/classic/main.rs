@@ -1,0 +1,8 @@
+//! The example `classic_hub` as scripts drive it: a process, classic peers on sockets, and a native node.
+
+// Clippy lets helpers of tests unwrap only under this attribute.
+#![cfg(test)]
+
+mod hub;
+mod peer;
+mod stories;
