@@ -22,6 +22,8 @@ pub(crate) enum Unfit {
     Set(String),
     #[error("attribute {0:?} is a map, and takes an object")]
     Map(String),
+    #[error("there is no {0}, and never was")]
+    Unknown(String),
     #[error("{0}")]
     Data(String),
 }

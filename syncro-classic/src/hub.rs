@@ -31,12 +31,15 @@ pub struct Settings {
     pub policy: Box<dyn Policy>,
     /// What a peer is told that asks for what follows an id that was never issued.
     pub unknown_from: UnknownFrom,
+    /// When the answer to a `sync` counts as played.
+    pub confirmation: Confirmation,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let (tables, policy) = (Tables::default(), Box::new(Open));
-        Self { tables, policy, unknown_from: UnknownFrom::default() }
+        let (unknown_from, confirmation) = (UnknownFrom::default(), Confirmation::default());
+        Self { tables, policy, unknown_from, confirmation }
     }
 }
 
@@ -54,6 +57,18 @@ pub enum UnknownFrom {
     State,
     /// Nothing, as in the original, for ever.
     Nothing,
+}
+
+/// When a peer counts as having played the answer to its `sync`. Until then, what it changes may be undone by that
+/// answer, and is told to it once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Confirmation {
+    /// When it is written. What the peer changes between asking and reading, and sends after that, is then lost at
+    /// this peer alone: for the time that the answer is on its way.
+    #[default]
+    Written,
+    /// When the peer has answered a `noop` that follows it. It closes that gap, for peers that answer in order.
+    Noop,
 }
 
 /// What a step wants done, in this order.

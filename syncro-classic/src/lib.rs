@@ -2,8 +2,8 @@
 //!
 //! A [`Hub`] binds sessions of classic peers to a [`Node`](syncro::Node): a classic peer and native peers of
 //! one node see one another's changes. The native protocol knows nothing of it. [`Classic`] drives a hub on
-//! sockets, or on any stream of bytes or of messages. What is mapped to what, and what is refused, is on the
-#![doc = "page `docs/classic.md` of the project."]
+//! sockets, or on any stream of bytes or of messages. What is mapped to what, and what is refused, is on the page
+//! `docs/classic.md` of the project.
 
 mod attributes;
 mod class;
@@ -26,6 +26,6 @@ pub use classic::{Classic, ClassicListening};
 pub use error::Error;
 pub use event::{Event, SessionId};
 pub use frame::{Frames, PREFIX_BYTES, TooLong, frame};
-pub use hub::{Effects, Hub, Settings, UnknownFrom};
+pub use hub::{Confirmation, Effects, Hub, Settings, UnknownFrom};
 pub use message::Scribe;
 pub use session::{Framing, Offence};

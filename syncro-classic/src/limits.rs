@@ -31,10 +31,6 @@ pub const READ_BYTES: usize = 16 << 10;
 /// some 100 bytes each, so 1.6 MiB. A peer that never answers is told so many in a session.
 pub const UNANSWERED_MAX: usize = 16_384;
 
-/// Records that a session has destroyed and whose older scribes it is therefore not told: 48 bytes each. Of the
-/// oldest beyond this it is told again.
-pub const GONE_MAX: usize = 16_384;
-
 /// Runs of scribes that came from a session and are not told to it: 16 bytes each. What is forgotten is told
 /// once more, if the session asks for it, and says nothing new.
 pub const OWN_RUNS_MAX: usize = 16_384;
@@ -73,7 +69,7 @@ pub const ORPHANS_MAX: usize = 4 * PLAYED_AT_ONCE;
 /// Writes of which is known whose scribe they were: those of a few steps, at some 100 bytes each.
 pub const REPLAYS_MAX: usize = 4 * PLAYED_AT_ONCE;
 
-/// Steps along the history of one record when a session asks again for what it sent itself.
+/// Steps along the history of one record, to see what its client has done to it since.
 pub const HISTORY_STEPS_MAX: usize = 64;
 
 /// Records of which a peer is told the state because its sync point is unknown: their ids are held while it is

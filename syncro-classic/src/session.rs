@@ -33,6 +33,8 @@ pub(crate) enum Input<'a> {
     Pull { from: Option<String> },
     /// The peer is to play a scribe.
     Tell(Scribe),
+    /// The peer is to say that it has got so far.
+    Noop,
     /// A method of the peer is to be called.
     Call { klass: String, method: String, args: Vec<Json> },
 }
@@ -72,7 +74,7 @@ pub(crate) enum Ask {
     },
     /// The answer to a pull: the scribes, `None` for each that is none. No list is `None` as a whole.
     Pulled(Option<Vec<Option<Scribe>>>),
-    /// The answer to a scribe that was told.
+    /// The answer to a scribe that was told, or to a `noop`.
     Taken(u64),
     /// The answer to a call.
     Returned(Json),
@@ -156,6 +158,9 @@ impl Session {
             }),
             Input::Tell(scribe) => self.ask(Asked::Tell, &mut effects, |id| {
                 json!({ "type": "add_scribe", "scribe": scribe.write(), "id": id })
+            }),
+            Input::Noop => self.ask(Asked::Tell, &mut effects, |id| {
+                json!({ "type": "noop", "id": id })
             }),
             Input::Call { klass, method, args } => self.ask(Asked::Call, &mut effects, |id| {
                 json!({ "type": "rpc", "klass": klass, "method": method, "args": args, "id": id })

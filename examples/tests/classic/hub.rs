@@ -34,7 +34,9 @@ impl HubProcess {
     pub(crate) fn start(clients: &[&str], more: &[&str]) -> Self {
         let mut command = Command::new(example("classic_hub"));
         command.args(["--listen", "127.0.0.1:0"]).args(more);
-        clients.iter().for_each(|uid| drop(command.args(["--client", &format!("{uid}=127.0.0.1:0")])));
+        clients
+            .iter()
+            .for_each(|uid| drop(command.args(["--client", &format!("{uid}=127.0.0.1:0")])));
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
         let (sender, log) = channel();

@@ -51,7 +51,10 @@ async fn a_classic_peer_and_native_ones_see_each_others_changes() {
     laptop.update::<Todo>(&"t1".to_owned(), |todo| todo.title = "butter".into()).unwrap();
     for peer in [&mut ann, &mut bob] {
         let told = peer.told();
-        assert_eq!((&told["type"], &told["data"]), (&json!("update"), &json!(["t1", {"title": "butter"}])));
+        assert_eq!(
+            (&told["type"], &told["data"]),
+            (&json!("update"), &json!(["t1", {"title": "butter"}]))
+        );
     }
     bob.push(1, "destroy", json!(["t1"]));
     assert_eq!(ann.told()["type"], "destroy");
@@ -102,7 +105,10 @@ fn messages_arrive_in_any_pieces() {
         ann.say_bytes(piece);
     }
     assert_eq!(ann.next(), json!({"type": "response", "id": 1, "result": true}));
-    ann.say_bytes(&[bytes(&json!({"type": "noop", "id": 2})), bytes(&json!({"type": "noop", "id": 3}))].concat());
+    ann.say_bytes(
+        &[bytes(&json!({"type": "noop", "id": 2})), bytes(&json!({"type": "noop", "id": 3}))]
+            .concat(),
+    );
     assert_eq!((ann.next()["id"].clone(), ann.next()["id"].clone()), (json!(2), json!(3)));
     // What is no message ends this connection, and no other.
     ann.say_bytes(b"\x00\x03{{{");

@@ -32,8 +32,13 @@ proptest! {
 #[test]
 fn json_that_looks_tagged_and_is_not_is_what_it_is() {
     for text in [
-        r#"{"$bytes":"%"}"#, r#"{"$int":"x"}"#, r#"{"$int":"99999999999999999999"}"#,
-        r#"{"$float":"1"}"#, r#"{"$what":"x"}"#, r#"{"$int":1}"#, r#"{"$int":"1","a":2}"#,
+        r#"{"$bytes":"%"}"#,
+        r#"{"$int":"x"}"#,
+        r#"{"$int":"99999999999999999999"}"#,
+        r#"{"$float":"1"}"#,
+        r#"{"$what":"x"}"#,
+        r#"{"$int":1}"#,
+        r#"{"$int":"1","a":2}"#,
     ] {
         let json: Json = serde_json::from_str(text).unwrap();
         assert!(matches!(to_value(&json), Value::Map(_)), "{text}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::Value as Json;
 
 use crate::class::Uid;
-use crate::limits::{GONE_MAX, OWN_RUNS_MAX, UNANSWERED_MAX, UNWRITTEN_BYTES};
+use crate::limits::{OWN_RUNS_MAX, UNANSWERED_MAX, UNWRITTEN_BYTES};
 use crate::message::{From, Scribe};
 use crate::session::{Ask, Framing, Session};
 
@@ -18,6 +18,8 @@ pub(super) struct Link {
     pub(super) came: VecDeque<Ask>,
     /// What the peer answered to the pull and is not played.
     pub(super) pulled: VecDeque<Option<Scribe>>,
+    /// The records that it has to do with, so far.
+    pub(super) pulled_records: BTreeSet<Vec<u8>>,
     pub(super) pull: Pull,
     /// Requests to be told, while they wait for the pull.
     pub(super) asked: VecDeque<(Json, From)>,
@@ -25,6 +27,8 @@ pub(super) struct Link {
     pub(super) is_patient: bool,
     /// Whether live rows wait for that.
     pub(super) is_held: bool,
+    /// Where the list ended when the session began.
+    pub(super) start: u64,
     /// Every row up to here was told, or is not for this peer.
     pub(super) cursor: u64,
     /// The state that the peer is told, before the rows.
@@ -34,8 +38,6 @@ pub(super) struct Link {
     /// Where the peer last asked to begin, and where the list ended then: it is told that part again.
     pub(super) again: Option<(u64, u64)>,
     pub(super) own: Own,
-    /// Records that the peer has destroyed, and the last row then: what is before it finds nothing there.
-    gone: BTreeMap<Vec<u8>, u64>,
     unsettled: Unsettled,
     pub(super) sent_bytes: u64,
     pub(super) written_bytes: u64,
@@ -69,16 +71,17 @@ impl Link {
             session: Session::new(framing),
             came: VecDeque::new(),
             pulled: VecDeque::new(),
+            pulled_records: BTreeSet::new(),
             pull: Pull::Asked,
             asked: VecDeque::new(),
             is_patient: true,
             is_held: false,
+            start: cursor,
             cursor,
             state: None,
             untold: BTreeSet::new(),
             again: None,
             own: Own::default(),
-            gone: BTreeMap::new(),
             unsettled: Unsettled::default(),
             sent_bytes: 0,
             written_bytes: 0,
@@ -105,18 +108,26 @@ impl Link {
         self.is_patient && self.pull != Pull::Done
     }
 
+    /// Whether the peer, in the order in which it is told, has the record that a row before the end of the list is
+    /// about, if its client has: it is told all of the story, or was there when it happened.
+    pub(super) fn is_told_all(&self, row: u64) -> bool {
+        row > self.start || self.again.is_some_and(|(after, end)| after == 0 && row <= end)
+    }
+
     pub(super) fn written(&mut self, bytes: usize) {
         self.written_bytes = self.sent_bytes.min(self.written_bytes + bytes as u64);
         self.unsettled.on_written(self.written_bytes);
     }
 
     /// Notes that the peer is told of a record, by a request or within an answer.
-    pub(super) fn note_told(&mut self, request: u64, key: Vec<u8>) {
-        self.unsettled.add_request(request, key);
+    pub(super) fn note_told(&mut self, request: u64, told: Vec<Told>) {
+        told.iter().for_each(|told| self.unsettled.add(told));
+        self.unsettled.requests.insert(request, told);
     }
 
-    pub(super) fn note_answered(&mut self, keys: Vec<Vec<u8>>) {
-        self.unsettled.add_answer(self.sent_bytes, keys);
+    pub(super) fn note_answered(&mut self, told: Vec<Told>) {
+        told.iter().for_each(|told| self.unsettled.add(told));
+        self.unsettled.answers.push_back((self.sent_bytes, told));
     }
 
     pub(super) fn on_taken(&mut self, request: u64) {
@@ -128,21 +139,9 @@ impl Link {
         self.unsettled.records.contains_key(key) || (last > self.cursor && !self.own.has(last))
     }
 
-    /// Notes that the peer has destroyed a record, when the list ended there.
-    pub(super) fn note_gone(&mut self, key: Vec<u8>, end: u64) {
-        if self.gone.len() >= GONE_MAX {
-            self.gone.pop_first();
-        }
-        self.gone.insert(key, end);
-    }
-
-    pub(super) fn note_back(&mut self, key: &[u8]) {
-        self.gone.remove(key);
-    }
-
-    /// Whether a row finds no record at the peer.
-    pub(super) fn is_gone(&self, key: &[u8], row: u64) -> bool {
-        self.gone.get(key).is_some_and(|end| row <= *end)
+    /// Whether the peer is about to play a create of a record: it will have it, whatever it does now.
+    pub(super) fn will_have(&self, key: &[u8]) -> bool {
+        self.unsettled.records.get(key).is_some_and(|counts| counts.creates > 0)
     }
 }
 
@@ -171,49 +170,55 @@ impl Own {
     }
 }
 
+/// What a peer was told of a record.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) key: Vec<u8>,
+    pub(super) is_create: bool,
+}
+
 /// The records that a peer was told of, and is not known to have heard.
 #[derive(Debug, Default)]
 struct Unsettled {
-    /// By the request: its answer says that the peer has played it.
-    requests: BTreeMap<u64, Vec<u8>>,
-    /// Within answers: a peer says nothing of these. They count as heard once they are written.
-    answers: VecDeque<(u64, Vec<Vec<u8>>)>,
+    /// By the request: its answer says that the peer has played them.
+    requests: BTreeMap<u64, Vec<Told>>,
+    /// Within answers that count as heard once they are written.
+    answers: VecDeque<(u64, Vec<Told>)>,
     /// How often each record is in the two.
-    records: BTreeMap<Vec<u8>, usize>,
+    records: BTreeMap<Vec<u8>, Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    creates: usize,
 }
 
 impl Unsettled {
-    fn add_request(&mut self, request: u64, key: Vec<u8>) {
-        self.add(key.clone());
-        self.requests.insert(request, key);
-    }
-
-    fn add_answer(&mut self, sent_bytes: u64, keys: Vec<Vec<u8>>) {
-        keys.iter().for_each(|key| self.add(key.clone()));
-        self.answers.push_back((sent_bytes, keys));
-    }
-
     fn on_taken(&mut self, request: u64) {
-        if let Some(key) = self.requests.remove(&request) {
-            self.remove(&key);
+        for told in self.requests.remove(&request).into_iter().flatten() {
+            self.remove(&told);
         }
     }
 
     fn on_written(&mut self, bytes: u64) {
-        while let Some((_, keys)) = self.answers.pop_front_if(|(end, _)| *end <= bytes) {
-            keys.iter().for_each(|key| self.remove(key));
+        while let Some((_, told)) = self.answers.pop_front_if(|(end, _)| *end <= bytes) {
+            told.iter().for_each(|told| self.remove(told));
         }
     }
 
-    fn add(&mut self, key: Vec<u8>) {
-        *self.records.entry(key).or_default() += 1;
+    fn add(&mut self, told: &Told) {
+        let counts = self.records.entry(told.key.clone()).or_default();
+        counts.all += 1;
+        counts.creates += usize::from(told.is_create);
     }
 
-    fn remove(&mut self, key: &[u8]) {
-        if let Some(count) = self.records.get_mut(key) {
-            *count -= 1;
-            if *count == 0 {
-                self.records.remove(key);
+    fn remove(&mut self, told: &Told) {
+        if let Some(counts) = self.records.get_mut(&told.key) {
+            counts.all -= 1;
+            counts.creates -= usize::from(told.is_create);
+            if counts.all == 0 {
+                self.records.remove(&told.key);
             }
         }
     }

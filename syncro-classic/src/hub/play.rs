@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 use syncro::{
-    DataError, Durability, Edit, Fields, Mark, Name, Proposal, RecordId, RecordKey, StoreError,
-    View,
+    Durability, Edit, Fields, Mark, Name, Proposal, RecordId, RecordKey, StoreError, View,
 };
 use uuid::Uuid;
 
@@ -24,6 +23,8 @@ use crate::session::Ask;
 enum Played {
     /// It was recorded, or says nothing new.
     Yes,
+    /// It is about a record that the node has never heard of, and a pull is under way that will bring both.
+    Later,
     /// It cannot be: the code of the `error`, and why.
     No(u16, String),
 }
@@ -137,6 +138,8 @@ impl Hub {
                 }
                 Answer::Played { request }
             }
+            // An error would throw an exception at a peer that has done nothing wrong. The point stays before it.
+            Played::Later => Answer::Played { request },
             Played::No(code, why) => {
                 self.tell_host(Event::NotPlayed { session, uid: uid.clone(), code, why });
                 Answer::Refused { code }
@@ -173,7 +176,9 @@ impl Hub {
         let mut peer = self.list.peer(&uid).map_err(Error::List)?;
         let ahead = scribe.id.clone().map(|id| Ahead { id, sum: sum(&scribe) });
         let is_known = ahead.as_ref().is_some_and(|ahead| peer.ahead.contains(ahead));
-        if !is_known && !self.is_orphan(&uid, &scribe)? {
+        // Something older of the same record was played over it: it is played again.
+        let is_undone = self.note_pulled(session, &scribe)?;
+        if (!is_known || is_undone) && !self.is_orphan(&uid, &scribe)? {
             let cause = Cause { session, uid: uid.clone(), is_pulled: true };
             // One that cannot be played counts as taken: it would be met again for ever.
             if let Played::No(code, why) = self.play_scribe(&cause, &scribe)? {
@@ -190,10 +195,20 @@ impl Hub {
         Ok(())
     }
 
+    /// Notes the record of a pulled scribe. Returns whether this pull had to do with it before.
+    fn note_pulled(&mut self, session: SessionId, scribe: &Scribe) -> Result<bool, Error> {
+        let Some(class) = self.settings.tables.class(&scribe.klass) else { return Ok(false) };
+        let Some(deed) = self.deed(class, scribe)? else { return Ok(false) };
+        let key = key_of(class.klass(), &attributes::id_to_json(&deed.key().id));
+        let link = self.links.get_mut(&session);
+        Ok(link.is_some_and(|link| !link.pulled_records.insert(key)))
+    }
+
     /// The answer to the pull is played. It becomes durable with this step, and with it what was pushed past it.
     fn on_pull_over(&mut self, session: SessionId, scribes: usize) -> Result<(), Error> {
         let Some(link) = self.links.get_mut(&session) else { return Ok(()) };
         link.pull = Pull::Done;
+        link.pulled_records.clear();
         let uid = link.uid.clone();
         let mut peer = self.list.peer(&uid).map_err(Error::List)?;
         if let Some(last) = peer.ahead.pop() {
@@ -270,9 +285,12 @@ impl Hub {
         let proposal = match self.proposal(class, &deed)? {
             Ok(Some(proposal)) => proposal,
             Ok(None) => {
-                self.note_life(cause, class, &deed);
+                if let Deed::Destroy(key) = &deed {
+                    self.tell_of_vain_destroy(cause, class, &attributes::id_to_json(&key.id))?;
+                }
                 return Ok(Played::Yes);
             }
+            Err(Unfit::Unknown(_)) if self.is_pulling(cause) => return Ok(Played::Later),
             Err(unfit) => return Ok(Played::No(FAILED, unfit.to_string())),
         };
         let committed = match self.node.propose(proposal, Durability::Deferred) {
@@ -291,21 +309,13 @@ impl Hub {
             }
             self.record_until(committed.offset)?;
         }
-        self.note_life(cause, class, &deed);
         Ok(Played::Yes)
     }
 
-    /// Notes whether the peer has the record now.
-    fn note_life(&mut self, cause: &Cause, class: &Class, deed: &Deed) {
-        let key = key_of(class.klass(), &attributes::id_to_json(&deed.key().id));
-        let end = self.list.staged_end();
-        if let Some(link) = self.links.get_mut(&cause.session) {
-            match deed {
-                Deed::Destroy(_) => link.note_gone(key, end),
-                Deed::Create(..) => link.note_back(&key),
-                Deed::Update(..) => {}
-            }
-        }
+    /// Whether what a peer has pushed will come once more, with the answer to a pull.
+    fn is_pulling(&self, cause: &Cause) -> bool {
+        let link = self.links.get(&cause.session);
+        !cause.is_pulled && link.is_some_and(|link| link.pull != Pull::Done)
     }
 
     /// What a scribe wants; `None` if it makes no sense.
@@ -370,7 +380,7 @@ impl Hub {
             // An update never revives: one that a destroy has overtaken is done with.
             (Deed::Update(..), None) if self.is_known(deed.key())? => return Ok(Ok(None)),
             (Deed::Update(..), None) => {
-                return Ok(Err(DataError::Missing { key: key() }.into()));
+                return Ok(Err(Unfit::Unknown(key().to_string())));
             }
             (Deed::Destroy(_), Some(_)) => proposal.destroy(key()).map_err(Unfit::from),
             (Deed::Destroy(_), None) => return Ok(Ok(None)),

@@ -5,9 +5,9 @@ use syncro::{Change, Fields, Point, RecordKey, UsageError, View};
 
 use super::{Cause, Hub};
 use crate::attributes::{self, Attributes};
-use crate::class::{Audience, Class, Seen};
+use crate::class::{Audience, Class, Seen, Uid};
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, SessionId};
 use crate::limits::{CHANGES_AT_ONCE, FRAME_BYTES_MAX, UNMARKED_MAX};
 use crate::list::{Held, Row, What, key_of};
 use crate::message::Scribe;
@@ -142,35 +142,94 @@ impl Hub {
         if (is_same_view && changed.is_empty()) || (held.by.is_nobody() && to.is_nobody()) {
             return Ok(());
         }
+        let is_destroy = to.is_nobody();
+        let mut rows = Vec::new();
+        // Nobody can destroy what it lacks; and whoever destroyed it lacks it, but another device of the same
+        // client does not.
         let uid = by.as_ref().map(|cause| cause.uid.clone());
-        let (mut previous, was) = (held.last, held.by);
-        // Nobody can destroy what it lacks.
-        if held.is_doubtful && !is_same_view {
-            let what = What::Known { id: id.clone(), to: was.clone() };
-            let row = Row { klass: klass.clone(), what, by: None, previous };
-            previous = self.list.append(&row).map_err(Error::List)?;
+        let lacking = match &uid {
+            _ if held.is_doubtful && !is_same_view => held.by.clone(),
+            Some(uid) if is_destroy && held.by.has(uid) => Audience::Only([uid.clone()].into()),
+            _ => Audience::NOBODY,
+        };
+        if !lacking.is_nobody() {
+            let is_of_client = !held.is_doubtful;
+            rows.push(What::Known { id: id.clone(), to: lacking, is_of_client });
         }
         let all = all.filter(|_| !is_same_view);
         let is_too_long = all.as_ref().is_some_and(|all| is_too_long(&klass, all));
-        let is_doubtful = !to.is_nobody() && (held.is_doubtful || is_too_long);
-        let what =
-            What::Record { id, was, to: to.clone(), changed, all, is_doubtful: held.is_doubtful };
-        let is_destroy = to.is_nobody();
-        let row = Row { klass, what, by: uid, previous: held.last.max(previous) };
-        let number = self.list.append(&row).map_err(Error::List)?;
-        self.list.set_held(&key, &Held { by: to, last: number, is_doubtful });
-        if let Some(cause) = by
-            && (is_destroy || !self.is_contested(&cause, &key, held.last)?)
-            && let Some(link) = self.links.get_mut(&cause.session)
-        {
-            link.own.add(number);
+        let (was, is_doubtful) = (held.by, held.is_doubtful);
+        rows.push(What::Record { id, was, to: to.clone(), changed, all, is_doubtful });
+        let is_own = match &by {
+            Some(cause) => !self.is_contested(cause, &key, held.last, is_destroy)?,
+            None => false,
+        };
+        let is_doubtful = !is_destroy && (is_doubtful || is_too_long);
+        let session = by.filter(|_| is_own).map(|cause| cause.session);
+        let last = self.append(&klass, rows, uid, held.last, session)?;
+        self.list.set_held(&key, &Held { by: to, last, is_doubtful });
+        Ok(())
+    }
+
+    /// Puts rows of one record into the list, of which the session that they came from is not told. Returns the
+    /// last one.
+    fn append(
+        &mut self,
+        klass: &str,
+        rows: Vec<What>,
+        by: Option<Uid>,
+        mut last: u64,
+        own: Option<SessionId>,
+    ) -> Result<u64, Error> {
+        for what in rows {
+            let row = Row { klass: klass.to_owned(), what, by: by.clone(), previous: last };
+            last = self.list.append(&row).map_err(Error::List)?;
+            if let Some(link) = own.and_then(|session| self.links.get_mut(&session)) {
+                link.own.add(last);
+            }
         }
+        Ok(last)
+    }
+
+    /// Notes that a client has destroyed what was destroyed before: it must not be told of that, nor of what
+    /// happened to the record before, in any later session.
+    pub(super) fn tell_of_vain_destroy(
+        &mut self,
+        cause: &Cause,
+        class: &Class,
+        id: &Json,
+    ) -> Result<(), Error> {
+        let key = key_of(class.klass(), id);
+        let held = self.list.held(&key).map_err(Error::List)?;
+        let row = self.list.row(held.last).map_err(Error::List)?;
+        if row.is_none_or(|row| row.is_destroy_by(&cause.uid)) {
+            return Ok(());
+        }
+        let only = Audience::Only([cause.uid.clone()].into());
+        let rows = vec![
+            What::Known { id: id.clone(), to: only.clone(), is_of_client: true },
+            What::Gone { id: id.clone(), to: only },
+        ];
+        let is_own = !self.is_contested(cause, &key, held.last, true)?;
+        let own = Some(cause.session).filter(|_| is_own);
+        let last = self.append(class.klass(), rows, Some(cause.uid.clone()), held.last, own)?;
+        self.list.set_held(&key, &Held { last, ..held });
         Ok(())
     }
 
     /// Whether the peer that caused a change may play something older over it, and so has to be told of its own.
-    fn is_contested(&self, cause: &Cause, key: &[u8], last: u64) -> Result<bool, Error> {
+    fn is_contested(
+        &self,
+        cause: &Cause,
+        key: &[u8],
+        last: u64,
+        is_destroy: bool,
+    ) -> Result<bool, Error> {
         let Some(link) = self.links.get(&cause.session) else { return Ok(false) };
+        // It cannot destroy once more what it has destroyed, unless it is about to create it.
+        if is_destroy {
+            return Ok(link.will_have(key));
+        }
         if link.is_unsettled(key, last) {
             return Ok(true);
         }
@@ -239,7 +298,9 @@ impl Hub {
 /// The class and the id of the record that a row is about.
 fn id_of(row: Row) -> Option<(String, Json)> {
     match row.what {
-        What::Record { id, .. } | What::Known { id, .. } => Some((row.klass, id)),
+        What::Record { id, .. } | What::Known { id, .. } | What::Gone { id, .. } => {
+            Some((row.klass, id))
+        }
         What::Custom { .. } | What::Nothing => None,
     }
 }

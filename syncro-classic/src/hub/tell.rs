@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 use syncro::RecordKey;
 
-use super::link::{Link, State};
-use super::{Answer, Hub, UnknownFrom};
+use super::link::{Link, State, Told};
+use super::{Answer, Confirmation, Hub, UnknownFrom};
 use crate::attributes::{self, Attributes};
 use crate::class::{DEFAULT_RPC, FAILED, NO_CLASS, NO_METHOD, Seen, Uid};
 use crate::error::Error;
@@ -20,7 +20,7 @@ use crate::session::Input;
 /// The answer to a `sync`, while it is put together.
 struct Prefix {
     scribes: Vec<Json>,
-    keys: Vec<Vec<u8>>,
+    told: Vec<Told>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -35,7 +35,7 @@ impl Prefix {
         }
         self.bytes = bytes;
         self.scribes.push(json);
-        self.keys.push(key.to_vec());
+        self.told.push(told(scribe, key));
         true
     }
 }
@@ -110,15 +110,22 @@ impl Hub {
         let Some(mut link) = self.links.remove(&session) else { return Ok(()) };
         let empty = json!({ "type": "response", "id": request, "result": [] });
         let bytes_max = link.session.bytes_max().unwrap_or(ANSWER_BYTES_MAX);
-        let (scribes, keys, bytes) = (Vec::new(), Vec::new(), ascii(&empty).len());
-        let mut prefix = Prefix { scribes, keys, bytes, bytes_max };
+        let (scribes, told, bytes) = (Vec::new(), Vec::new(), ascii(&empty).len());
+        let mut prefix = Prefix { scribes, told, bytes, bytes_max };
         link.cursor = after;
         let filled = self.fill(&mut link, &mut prefix);
         self.links.insert(session, link);
         filled?;
         self.give(session, Input::Answer { request, result: Json::Array(prefix.scribes) });
+        let confirmed = match self.settings.confirmation {
+            Confirmation::Noop if !prefix.told.is_empty() => self.give(session, Input::Noop).0,
+            _ => None,
+        };
         if let Some(link) = self.links.get_mut(&session) {
-            link.note_answered(prefix.keys);
+            match confirmed {
+                Some(request) => link.note_told(request, prefix.told),
+                None => link.note_answered(prefix.told),
+            }
         }
         Ok(())
     }
@@ -260,7 +267,7 @@ impl Hub {
                 let told = self.tell_some(&mut link, &mut left);
                 self.links.insert(session, link);
                 let Some((scribe, key)) = told? else { continue };
-                self.tell_scribe(session, scribe, key);
+                self.tell_scribe(session, scribe, &key);
             }
         }
         Ok(())
@@ -290,12 +297,13 @@ impl Hub {
         Ok(None)
     }
 
-    fn tell_scribe(&mut self, session: SessionId, scribe: Scribe, key: Vec<u8>) {
+    fn tell_scribe(&mut self, session: SessionId, scribe: Scribe, key: &[u8]) {
         let number = scribe.id.as_deref().and_then(|id| id.parse().ok()).unwrap_or_default();
+        let told = told(&scribe, key);
         let (request, too_long) = self.give(session, Input::Tell(scribe));
         let Some(link) = self.links.get_mut(&session) else { return };
         if let Some(request) = request {
-            link.note_told(request, key);
+            link.note_told(request, vec![told]);
         }
         if let Some(bytes) = too_long {
             let uid = link.uid.clone();
@@ -322,18 +330,25 @@ impl Hub {
                 let scribe = Scribe { klass, kind, id, data };
                 return Ok(to.has(uid).then_some((scribe, Vec::new())));
             }
-            What::Known { id, to } => {
+            What::Known { is_of_client: true, .. } if link.is_told_all(number) => return Ok(None),
+            What::Known { id, to, .. } => {
                 let key = key_of(&klass, id);
-                let is_told = to.has(uid) && !link.is_gone(&key, number);
+                let is_told = to.has(uid) && !self.is_overtaken(link, &key, number)?;
                 let all = Attributes::from_iter([("id".to_owned(), id.clone())]);
                 return Ok(is_told.then(|| (create(klass, number, all), key)));
+            }
+            What::Gone { .. } if link.is_told_all(number) => return Ok(None),
+            What::Gone { id, to } => {
+                let key = key_of(&klass, id);
+                let is_told = to.has(uid) && !self.is_overtaken(link, &key, number)?;
+                return Ok(is_told.then(|| (of(klass, "destroy", number, json!([id])), key)));
             }
             What::Record { id, was, to, changed, all, is_doubtful } => {
                 (id, was, to, changed, all, *is_doubtful)
             }
         };
         let key = key_of(&klass, id);
-        if link.is_gone(&key, number) {
+        if self.is_overtaken(link, &key, number)? {
             return Ok(None);
         }
         let holds = was.has(uid) && !link.untold.contains(&key);
@@ -360,12 +375,34 @@ impl Hub {
         Ok(Some((scribe, key)))
     }
 
+    /// Whether a row finds no record at its client, which has destroyed it since.
+    fn is_overtaken(&self, link: &Link, key: &[u8], number: u64) -> Result<bool, Error> {
+        let is_told_all = link.is_told_all(number);
+        let mut later = self.list.held(key).map_err(Error::List)?.last;
+        for _ in 0..HISTORY_STEPS_MAX {
+            if later <= number {
+                return Ok(false);
+            }
+            let Some(row) = self.list.row(later).map_err(Error::List)? else { return Ok(false) };
+            // Both rows of a destroy are told.
+            if row.is_destroy_by(&link.uid) && (!is_told_all || link.own.has(later)) {
+                return Ok(row.previous != number);
+            }
+            later = row.previous;
+        }
+        Ok(false)
+    }
+
     /// Whether a peer that asks again from an earlier place is told what came from itself: it is, where it is
     /// told of something between that would otherwise undo it.
     fn is_told_again(&self, link: &Link, number: u64, row: &Row) -> Result<bool, Error> {
         let Some((after, _)) = link.again.filter(|(_, end)| number <= *end) else {
             return Ok(false);
         };
+        // What came before its own destroy is left out instead.
+        if row.is_destroy_by(&link.uid) || matches!(row.what, What::Known { .. }) {
+            return Ok(false);
+        }
         let mut previous = row.previous;
         for _ in 0..HISTORY_STEPS_MAX {
             if previous <= after {
@@ -388,6 +425,10 @@ impl Link {
             state.number -= 1;
         }
     }
+}
+
+fn told(scribe: &Scribe, key: &[u8]) -> Told {
+    Told { key: key.to_vec(), is_create: scribe.kind == "create" }
 }
 
 fn create(klass: String, number: u64, all: Attributes) -> Scribe {

@@ -22,12 +22,22 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether a client has destroyed the record by it.
+    pub(crate) fn is_destroy_by(&self, uid: &Uid) -> bool {
+        let is_destroy = match &self.what {
+            What::Record { to, .. } => to.is_nobody(),
+            What::Gone { .. } => true,
+            What::Known { .. } | What::Custom { .. } | What::Nothing => false,
+        };
+        is_destroy && self.by.as_ref() == Some(uid)
+    }
+
     /// To whom it says something.
     pub(crate) fn audiences(&self) -> Vec<&Audience> {
         match &self.what {
             What::Record { was, to, .. } if was == to => vec![to],
             What::Record { was, to, .. } => vec![was, to],
-            What::Custom { to, .. } | What::Known { to, .. } => vec![to],
+            What::Custom { to, .. } | What::Known { to, .. } | What::Gone { to, .. } => vec![to],
             What::Nothing => Vec::new(),
         }
     }
@@ -51,7 +61,15 @@ pub(crate) enum What {
         is_doubtful: bool,
     },
     /// A record that is about to be destroyed is created for those who may lack it, so that they can.
-    Known { id: Json, to: Audience },
+    Known {
+        id: Json,
+        to: Audience,
+        /// Whether they may lack it because their client has destroyed it; else all of it did not fit a frame.
+        is_of_client: bool,
+    },
+    /// A client has destroyed what was destroyed before: what is before this finds nothing at it. It follows a
+    /// [`Known`](Self::Known), for another device of the client.
+    Gone { id: Json, to: Audience },
     /// A scribe of the host's own.
     Custom { kind: String, data: Json, to: Audience },
     /// Nothing: the end of a state that somebody was told.

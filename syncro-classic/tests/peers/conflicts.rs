@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 use syncro_classic::{Framing, SessionId};
 
 use crate::ruby::Ruby;
-use crate::support::{Desk, changed, create, destroy, said, update};
+use crate::support::{Desk, changed, confirmed, create, destroy, said, update};
 
 const NONE: [Json; 0] = [];
 
@@ -94,7 +94,7 @@ impl Circle {
 
 /// Two peers and one record, which both have.
 fn pair() -> Circle {
-    let mut circle = Circle::of(Desk::new(), 2);
+    let mut circle = Circle::of(Desk::with(confirmed()), 2);
     circle.connect(0);
     circle.connect(1);
     circle.peers[0].create("r1", "");
@@ -114,6 +114,23 @@ fn fault_4_edits_at_the_same_time_end_with_one_value() {
     assert_eq!(circle.desk.name("r1").as_deref(), Some("by 1"));
 }
 
+/// It changes what it has asked about before it has read the answer. Only a `noop` tells the two apart.
+#[test]
+fn fault_4_an_edit_that_crosses_the_answer_to_a_sync_is_told_back() {
+    let mut circle = pair();
+    circle.disconnect(0);
+    circle.peers[1].update("r1", "by 1");
+    circle.settle();
+    circle.connect(0);
+    while circle.up(0) | circle.up(1) {}
+    circle.down(0);
+    while circle.up(0) {}
+    circle.peers[0].update("r1", "by 0");
+    circle.settle();
+    circle.agree();
+    assert_eq!(circle.desk.name("r1").as_deref(), Some("by 0"));
+}
+
 /// Fault 4, message by message: the loser hears its value again as an ordinary update, once.
 #[test]
 fn fault_4_the_winner_is_told_its_own_value_after_the_others() {
@@ -124,7 +141,8 @@ fn fault_4_the_winner_is_told_its_own_value_after_the_others() {
     desk.push(ann, update("2", "r1", "by ann"));
     // Bob has not read that when he writes.
     desk.say(bob, json!({"type": "add_scribe", "id": 9, "scribe": update("1", "r1", "by bob")}));
-    let told: Vec<Json> = desk.heard(bob).into_iter().filter(|one| one["type"] == "add_scribe").collect();
+    let told: Vec<Json> =
+        desk.heard(bob).into_iter().filter(|one| one["type"] == "add_scribe").collect();
     let scribes: Vec<Json> = told.iter().map(|one| one["scribe"].clone()).collect();
     assert_eq!(said(&scribes), [changed("r1", "by ann"), changed("r1", "by bob")]);
     assert_eq!(said(&desk.told(ann)), [changed("r1", "by bob")]);
@@ -234,7 +252,11 @@ fn fault_2_what_a_peer_did_offline_is_pulled_before_it_is_told() {
     circle.desk.update("r1", "native");
     circle.connect(0);
     assert!(circle.up(0), "it asks to be told");
-    assert_eq!(circle.desk.heard(circle.sessions[0].unwrap()).len(), 1, "the pull, and no answer yet");
+    assert_eq!(
+        circle.desk.heard(circle.sessions[0].unwrap()).len(),
+        1,
+        "the pull, and no answer yet"
+    );
     let pull = json!({"type": "sync", "from": circle.peers[0].log[0]["id"], "id": 1});
     circle.peers[0].hear(&pull);
     circle.settle();
@@ -254,4 +276,74 @@ fn an_update_never_revives_what_was_destroyed_and_is_no_error() {
     // Of what nobody has ever heard there is nothing to update.
     assert_eq!(desk.push_any(ann, update("3", "r9", "b")), json!({"type": "error", "code": 0}));
     desk.push(ann, destroy("4", "r9"));
+}
+
+/// It was created offline and changed before the hub had pulled it. An error would end the peer's event loop.
+#[test]
+fn fault_6_a_change_that_overtakes_the_pull_is_no_error() {
+    let mut circle = Circle::of(Desk::with(confirmed()), 2);
+    circle.connect(1);
+    circle.peers[0].create("r1", "offline");
+    circle.connect(0);
+    circle.peers[0].update("r1", "at once");
+    while circle.up(0) {}
+    circle.settle();
+    circle.agree();
+    assert_eq!(circle.desk.name("r1").as_deref(), Some("at once"));
+    circle.disconnect(0);
+    circle.connect(0);
+    circle.settle();
+    assert_eq!(circle.desk.node.end().offset, 2, "nothing comes twice");
+}
+
+/// It was destroyed and created again before the hub had pulled the first part of that.
+#[test]
+fn what_is_pushed_is_not_undone_by_what_is_pulled_after_it() {
+    let mut circle = Circle::of(Desk::with(confirmed()), 1);
+    circle.peers[0].create("r1", "first");
+    circle.peers[0].destroy("r1");
+    circle.connect(0);
+    circle.peers[0].records.clear();
+    circle.peers[0].create("r1", "last");
+    while circle.up(0) {}
+    circle.settle();
+    circle.agree();
+}
+
+/// The point of a peer that has destroyed a record is before that, until it is told of something later.
+#[test]
+fn fault_2_what_a_client_has_destroyed_is_not_destroyed_at_it_in_a_later_session() {
+    for is_twice in [false, true] {
+        let mut circle = pair();
+        if is_twice {
+            circle.disconnect(0);
+            circle.peers[1].update("r1", "by 1");
+            circle.peers[1].destroy("r1");
+            circle.settle();
+        }
+        circle.peers[0].destroy("r1");
+        if is_twice {
+            circle.connect(0);
+            circle.down(0);
+            circle.peers[0].out.reverse();
+        }
+        circle.up(0);
+        circle.disconnect(0);
+        circle.connect(0);
+        circle.settle();
+        circle.agree();
+    }
+}
+
+/// Whoever is told the whole story is told it as it was, and another device as it happens.
+#[test]
+fn what_a_client_has_destroyed_is_told_as_it_was_to_who_begins_anew() {
+    let mut desk = Desk::new();
+    let (phone, laptop) = (desk.connect_empty("ann"), desk.connect_empty("ann"));
+    desk.push(phone, create("1", "r1", "a"));
+    desk.push(phone, destroy("2", "r1"));
+    let story = [crate::support::made("r1", "a"), crate::support::gone("r1")];
+    assert_eq!(said(&desk.told(laptop)), story);
+    let late = desk.connect_empty("ann");
+    assert_eq!(said(&desk.sync(late, json!(null))), story);
 }

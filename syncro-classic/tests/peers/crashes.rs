@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use syncro::{MemoryDisk, Node};
-use syncro_classic::{Event, Framing, Hub};
+use syncro_classic::{Confirmation, Event, Framing, Hub, Settings};
 
 use crate::conflicts::Circle;
 use crate::rows::limited;
@@ -22,8 +22,9 @@ impl Disks {
     }
 
     fn open(&self) -> Desk {
+        let settings = Settings { confirmation: Confirmation::Noop, ..limited() };
         let node = Node::builder().name("hub").open_on(self.store.open().unwrap()).unwrap();
-        let hub = Hub::open(node.clone(), self.list.open().unwrap(), limited()).unwrap();
+        let hub = Hub::open(node.clone(), self.list.open().unwrap(), settings).unwrap();
         Desk::over(node, hub)
     }
 
@@ -172,7 +173,8 @@ fn what_happened_while_the_hub_was_away_is_told() {
     let before = desk.sync(bob, json!(null));
     let node = desk.node.clone();
     drop(desk);
-    let alone = Desk::over(node.clone(), Hub::in_memory(node.clone(), crate::support::settings()).unwrap());
+    let alone =
+        Desk::over(node.clone(), Hub::in_memory(node.clone(), crate::support::settings()).unwrap());
     drop(alone);
     let destroyed = crate::support::key("r2");
     node.transaction(|draft| draft.destroy_record(destroyed)).unwrap();

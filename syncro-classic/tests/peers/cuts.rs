@@ -144,14 +144,16 @@ fn a_peer_that_is_cut_off_after_any_scribe_goes_on_from_there() {
     desk.say(ann, json!({"type": "sync", "from": null, "id": 1}));
     let heard = desk.heard(ann);
     let rest = heard[1..].iter().map(|one| one["scribe"].clone());
-    let all: Vec<Json> = heard[0]["result"].as_array().unwrap().iter().cloned().chain(rest).collect();
+    let all: Vec<Json> =
+        heard[0]["result"].as_array().unwrap().iter().cloned().chain(rest).collect();
     assert_eq!(all.len(), 900);
     for at in (0..900).step_by(37) {
         let ann = desk.connect_empty("ann");
         desk.say(ann, json!({"type": "sync", "from": all[at]["id"], "id": 1}));
         let heard = desk.heard(ann);
         let rest = heard[1..].iter().map(|one| one["scribe"].clone());
-        let then: Vec<Json> = heard[0]["result"].as_array().unwrap().iter().cloned().chain(rest).collect();
+        let then: Vec<Json> =
+            heard[0]["result"].as_array().unwrap().iter().cloned().chain(rest).collect();
         assert_eq!(then, all[at + 1..], "from {at}");
         desk.hub.disconnect(ann);
     }

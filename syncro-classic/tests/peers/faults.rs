@@ -25,7 +25,8 @@ fn fault_1_a_long_answer_is_a_prefix_and_the_rest_follows() {
     let prefix = heard[0]["result"].as_array().unwrap();
     assert!(heard[0].to_string().len() <= 65_535 && prefix.len() > 300, "{}", prefix.len());
     let rest = heard[1..].iter().map(|one| &one["scribe"]);
-    let ids: Vec<&str> = prefix.iter().chain(rest).map(|one| one["data"]["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> =
+        prefix.iter().chain(rest).map(|one| one["data"]["id"].as_str().unwrap()).collect();
     assert_eq!(ids, (0..2000).map(|n| format!("r{n}")).collect::<Vec<_>>());
 
     let bob = desk.connect_in("bob", Framing::Messages);
@@ -89,9 +90,14 @@ fn fault_2_a_pulled_scribe_that_cannot_be_played_is_passed_over() {
     let mut desk = Desk::new();
     let ann = desk.connect("ann");
     let result = json!([
-        update("1", "nothing", "a"), scribe("2", "create", json!("nonsense")), json!(null), json!({}),
-        scribe("3", "update", json!(["r1"])), scribe("4", "create", json!({"id": {}})),
-        scribe("5", "create", json!({"id": "r1", "name": "x".repeat(300_000)})), create("6", "r2", "b"),
+        update("1", "nothing", "a"),
+        scribe("2", "create", json!("nonsense")),
+        json!(null),
+        json!({}),
+        scribe("3", "update", json!(["r1"])),
+        scribe("4", "create", json!({"id": {}})),
+        scribe("5", "create", json!({"id": "r1", "name": "x".repeat(300_000)})),
+        create("6", "r2", "b"),
         scribe("7", "update", json!(["r2", {"id": "r3"}])),
     ]);
     let message = json!({"type": "response", "id": 1, "result": result}).to_string();
@@ -101,7 +107,8 @@ fn fault_2_a_pulled_scribe_that_cannot_be_played_is_passed_over() {
     desk.bytes(web, message.as_bytes());
     assert_eq!(desk.name("r2").as_deref(), Some("b"));
     assert_eq!(desk.node.end().offset, 1);
-    let failed = desk.events.iter().filter(|event| matches!(event, Event::NotPlayed { code: 0, .. }));
+    let failed =
+        desk.events.iter().filter(|event| matches!(event, Event::NotPlayed { code: 0, .. }));
     assert_eq!(failed.count(), 8);
     desk.hub.disconnect(web);
     let web = desk.connect_in("web", Framing::Messages);

@@ -66,7 +66,9 @@ fn a_peer_that_acknowledges_nothing_is_told_so_many() {
     for n in 0..5 {
         desk.node
             .transaction(|draft| {
-                (0..4000).try_for_each(|at| draft.create_record(crate::support::key(&format!("{n}.{at}")), &fields))
+                (0..4000).try_for_each(|at| {
+                    draft.create_record(crate::support::key(&format!("{n}.{at}")), &fields)
+                })
             })
             .unwrap();
         desk.work();

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::conflicts::Circle;
-use crate::support::Desk;
+use crate::support::{Desk, confirmed};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -66,7 +66,7 @@ proptest! {
 
     #[test]
     fn peers_that_have_talked_hold_the_same(ops in ops()) {
-        let mut circle = Circle::of(Desk::new(), 3);
+        let mut circle = Circle::of(Desk::with(confirmed()), 3);
         for (step, op) in ops.iter().enumerate() {
             carry_out(&mut circle, op, step);
         }

@@ -49,7 +49,8 @@ impl Ruby {
     }
 
     pub(crate) fn create(&mut self, record: &str, name: &str) {
-        let attributes = Map::from_iter([("id".into(), record.into()), ("name".into(), name.into())]);
+        let attributes =
+            Map::from_iter([("id".into(), record.into()), ("name".into(), name.into())]);
         self.records.insert(record.to_owned(), attributes);
         self.record(create("", record, name));
     }
@@ -98,7 +99,9 @@ impl Ruby {
             Some("sync") => {
                 let after = match message["from"].as_str() {
                     None => Some(0),
-                    Some(from) => self.log.iter().position(|one| one["id"] == from).map(|at| at + 1),
+                    Some(from) => {
+                        self.log.iter().position(|one| one["id"] == from).map(|at| at + 1)
+                    }
                 };
                 // Fault 3 of the original.
                 let result = after.map_or(&[][..], |after| &self.log[after..]);
@@ -124,7 +127,8 @@ impl Ruby {
             }
             "update" => {
                 let found = self.records.get_mut(data[0].as_str().unwrap());
-                let record = found.unwrap_or_else(|| panic!("fault 2: no record to update: {scribe}"));
+                let record =
+                    found.unwrap_or_else(|| panic!("fault 2: no record to update: {scribe}"));
                 record.extend(data[1].as_object().unwrap().clone());
             }
             "destroy" => {

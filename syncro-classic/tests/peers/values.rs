@@ -28,7 +28,8 @@ fn full(id: &str) -> Full {
 
 fn shaped() -> Desk {
     let class = Class::new("Test").unwrap();
-    let class = class.field("views", Shape::Counter).field("tags", Shape::Set).field("notes", Shape::Map);
+    let class =
+        class.field("views", Shape::Counter).field("tags", Shape::Set).field("notes", Shape::Map);
     Desk::with(Settings { tables: Tables::default().allow(class).unwrap(), ..Settings::default() })
 }
 
@@ -68,7 +69,11 @@ fn a_classic_write_leaves_counters_sets_and_maps_what_they_are() {
     // Only the member that came was written: another node's edits of the others survive.
     let entry = desk.node.log(0, 1 << 20).unwrap()[1].scribes().unwrap();
     let paths: Vec<String> = entry[0].fields.iter().map(|(path, _)| path.to_string()).collect();
-    assert!(paths.iter().any(|path| path.contains('q')) && !paths.iter().any(|path| path.contains("\"p\"")), "{paths:?}");
+    assert!(
+        paths.iter().any(|path| path.contains('q'))
+            && !paths.iter().any(|path| path.contains("\"p\"")),
+        "{paths:?}"
+    );
     // Null empties a set and a map.
     desk.push(ann, scribe("2", "update", json!(["r1", {"tags": null, "notes": null}])));
     let read: Full = desk.node.get(&"r1".to_owned()).unwrap().unwrap();
@@ -177,7 +182,9 @@ fn a_record_with_a_uuid_is_the_same_on_both_sides() {
     let mut desk = Desk::new();
     let uuid = uuid::Uuid::from_u128(7);
     let record = RecordKey { id: uuid.into(), ..key("x") };
-    desk.node.transaction(|draft| draft.create_record(record.clone(), &syncro::Fields::default())).unwrap();
+    desk.node
+        .transaction(|draft| draft.create_record(record.clone(), &syncro::Fields::default()))
+        .unwrap();
     desk.work();
     let ann = desk.connect_empty("ann");
     assert_eq!(desk.sync(ann, json!(null))[0]["data"]["id"], uuid.to_string());
@@ -211,7 +218,8 @@ fn a_class_has_a_model() {
     desk.push(ann, todo);
     assert_eq!(desk.node.models().unwrap(), [Name::new("todo").unwrap()]);
     assert_eq!(desk.told(bob)[0]["klass"], "App::Todo");
-    let refused = desk.push_any(ann, json!({"klass": "todo", "type": "create", "id": "2", "data": {"id": "x"}}));
+    let refused = desk
+        .push_any(ann, json!({"klass": "todo", "type": "create", "id": "2", "data": {"id": "x"}}));
     assert_eq!(refused["code"], 403);
     let _ = Edit::value(Name::new("x").unwrap(), Encoded::NIL);
 }
