@@ -237,7 +237,9 @@ impl Tables {
         kind: &str,
         player: impl FnMut(&Scribe, &Uid) -> Result<Audience, String> + Send + 'static,
     ) -> Result<Self, Error> {
-        (Name::new(klass)?, Name::new(kind)?);
+        for name in [klass, kind] {
+            Name::new(name)?;
+        }
         if ["create", "update", "destroy"].contains(&kind) {
             return Err(Error::Reserved { name: kind.to_owned() });
         }

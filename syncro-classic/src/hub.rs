@@ -260,7 +260,7 @@ impl Hub {
 
     /// Whether a session has taken in as much as it may: its transport is to wait.
     pub fn is_busy(&self, session: SessionId) -> bool {
-        self.links.get(&session).is_some_and(|link| !link.came.is_empty() || !link.has_room())
+        self.links.get(&session).is_some_and(Link::is_busy)
     }
 
     /// Hears that a session has ended. What had arrived in part is forgotten.
@@ -316,7 +316,9 @@ impl Hub {
         data: Json,
         to: Audience,
     ) -> Result<(), Error> {
-        (syncro::Name::new(klass)?, syncro::Name::new(kind)?);
+        for name in [klass, kind] {
+            syncro::Name::new(name)?;
+        }
         if ["create", "update", "destroy"].contains(&kind) {
             return Err(Error::Reserved { name: kind.to_owned() });
         }

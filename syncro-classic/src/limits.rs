@@ -27,6 +27,9 @@ pub const UNWRITTEN_BYTES: usize = 128 << 10;
 /// prefix, so this is some seven hundred requests that wait, of a few hundred bytes each in memory.
 pub const READ_BYTES: usize = 16 << 10;
 
+/// Requests to be told that wait for the end of a pull, or for room: more than one makes little sense.
+pub const ASKED_MAX: usize = 64;
+
 /// Scribes that a peer was told and has not answered, beyond which it is told no more: with the record's hash
 /// some 100 bytes each, so 1.6 MiB. A peer that never answers is told so many in a session.
 pub const UNANSWERED_MAX: usize = 16_384;

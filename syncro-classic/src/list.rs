@@ -79,11 +79,6 @@ impl List {
         self.end
     }
 
-    /// The last number that was given out.
-    pub(crate) fn staged_end(&self) -> u64 {
-        self.staged_end
-    }
-
     /// The point of the node's log that the list covers, with what is staged.
     pub(crate) fn mark(&self) -> Point {
         self.mark

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::Value as Json;
 
 use crate::class::Uid;
-use crate::limits::{OWN_RUNS_MAX, UNANSWERED_MAX, UNWRITTEN_BYTES};
+use crate::limits::{ASKED_MAX, OWN_RUNS_MAX, UNANSWERED_MAX, UNWRITTEN_BYTES};
 use crate::message::{From, Scribe};
 use crate::session::{Ask, Framing, Session};
 
@@ -102,10 +102,15 @@ impl Link {
             && self.unsettled.requests.len() < UNANSWERED_MAX
     }
 
-    /// Whether a request to be told has to wait: what the peer has done offline must be known first, or it is
+    /// Whether a request to be told can be answered. What the peer has done offline must be known first, or it is
     /// told of records that it has destroyed.
-    pub(super) fn must_wait(&self) -> bool {
-        self.is_patient && self.pull != Pull::Done
+    pub(super) fn can_be_answered(&self) -> bool {
+        !self.asked.is_empty() && (!self.is_patient || self.pull == Pull::Done)
+    }
+
+    /// Whether as much waits as may.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.came.is_empty() || self.asked.len() >= ASKED_MAX || !self.has_room()
     }
 
     /// Whether the peer, in the order in which it is told, has the record that a row before the end of the list is

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
-use syncro::{
-    Durability, Edit, Fields, Mark, Name, Proposal, RecordId, RecordKey, StoreError, View,
-};
+use syncro::{Durability, Edit, Fields, Mark, Name, Proposal, RecordId, RecordKey, View};
 use uuid::Uuid;
 
 use super::{Answer, Cause, Hub};
@@ -13,8 +11,8 @@ use crate::attributes::{self, Attributes, Unfit};
 use crate::class::{Class, FAILED, FORBIDDEN, Uid};
 use crate::error::Error;
 use crate::event::{Event, SessionId};
-use crate::hub::link::Pull;
-use crate::limits::{PLAYED_AT_ONCE, REPLAYS_MAX};
+use crate::hub::link::{Link, Pull};
+use crate::limits::{ASKED_MAX, PLAYED_AT_ONCE, REPLAYS_MAX};
 use crate::list::{Ahead, Row, What, key_of};
 use crate::message::{Scribe, scribe_id};
 use crate::session::Ask;
@@ -48,12 +46,13 @@ impl Hub {
     /// Deals with what has come, one thing of each session in turn, as long as there is room.
     pub(super) fn play(&mut self) -> Result<(), Error> {
         let mut sessions = self.sessions();
-        let mut syncs = BTreeSet::new();
+        // Those that have asked for something that may fill all the room there is.
+        let mut done = BTreeSet::new();
         let mut left = PLAYED_AT_ONCE;
         while left > 0
             && let Some(session) = sessions.pop_front()
         {
-            self.ask_waiting(session, &mut syncs);
+            self.ask_waiting(session, &mut done);
             let Some(link) = self.links.get_mut(&session) else { continue };
             if let Some(scribe) = link.pulled.pop_front() {
                 left -= 1;
@@ -66,28 +65,33 @@ impl Hub {
                 sessions.push_back(session);
                 continue;
             }
-            // One answer to a sync may fill all the room there is.
             if link.has_room()
-                && !syncs.contains(&session)
+                && !done.contains(&session)
                 && let Some(ask) = link.came.pop_front()
             {
                 left -= 1;
+                if matches!(ask, Ask::Call { .. }) {
+                    done.insert(session);
+                }
                 self.on_ask(session, ask)?;
                 sessions.push_back(session);
             }
         }
-        self.effects.has_more |= left == 0;
+        let waits =
+            |link: &Link| link.has_room() && (!link.came.is_empty() || link.can_be_answered());
+        self.effects.has_more |= left == 0 || self.links.values().any(waits);
         Ok(())
     }
 
     /// Moves a request to be told on to the answers, if nothing keeps it waiting.
-    fn ask_waiting(&mut self, session: SessionId, syncs: &mut BTreeSet<SessionId>) {
+    fn ask_waiting(&mut self, session: SessionId, done: &mut BTreeSet<SessionId>) {
         let Some(link) = self.links.get_mut(&session) else { return };
-        if link.must_wait() || !link.has_room() || syncs.contains(&session) {
-            return;
-        }
-        if let Some((request, from)) = link.asked.pop_front() {
-            syncs.insert(session);
+        if link.can_be_answered()
+            && link.has_room()
+            && !done.contains(&session)
+            && let Some((request, from)) = link.asked.pop_front()
+        {
+            done.insert(session);
             self.answers.push((session, Answer::Sync { request, from }));
         }
     }
@@ -96,7 +100,11 @@ impl Hub {
         let Some(link) = self.links.get_mut(&session) else { return Ok(()) };
         let uid = link.uid.clone();
         match ask {
-            Ask::Sync { request, from } => link.asked.push_back((request, from)),
+            Ask::Sync { request, from } => {
+                link.asked.push_back((request, from));
+                // Whoever asks so often does not wait for anything.
+                link.is_patient &= link.asked.len() < ASKED_MAX;
+            }
             Ask::Play { request, scribe } => {
                 let answer = self.on_push(session, &uid, request, scribe)?;
                 self.answers.push((session, answer));
@@ -295,10 +303,8 @@ impl Hub {
         };
         let committed = match self.node.propose(proposal, Durability::Deferred) {
             Ok(committed) => committed,
-            // The peer is not to blame: it is cut off without an answer, and sends it again.
-            Err(error @ syncro::Error::Data(_)) if !is_full(&error) => {
-                return Ok(Played::No(FAILED, error.to_string()));
-            }
+            Err(syncro::Error::Data(error)) => return Ok(Played::No(FAILED, error.to_string())),
+            // The peer is not to blame: it gets no answer, and sends it again.
             Err(error) => return Err(error.into()),
         };
         if let Some(committed) = committed {
@@ -412,10 +418,6 @@ impl Hub {
         });
         Ok(found.map(|at| self.orphans.remove(at)).is_some())
     }
-}
-
-fn is_full(error: &syncro::Error) -> bool {
-    matches!(error, syncro::Error::Store(StoreError::Full))
 }
 
 /// Tells scribes of one id apart.

@@ -133,7 +133,8 @@ impl Hub {
     fn fill(&self, link: &mut Link, prefix: &mut Prefix) -> Result<(), Error> {
         while let Some((scribe, key)) = self.next_of_state(link)? {
             if !prefix.take(&scribe, &key) {
-                return Ok(link.put_back(key));
+                link.put_back(key);
+                return Ok(());
             }
         }
         let mut left = ROWS_AT_ONCE;
