@@ -34,9 +34,9 @@ impl HubProcess {
     pub(crate) fn start(clients: &[&str], more: &[&str]) -> Self {
         let mut command = Command::new(example("classic_hub"));
         command.args(["--listen", "127.0.0.1:0"]).args(more);
-        clients
-            .iter()
-            .for_each(|uid| drop(command.args(["--client", &format!("{uid}=127.0.0.1:0")])));
+        for uid in clients {
+            command.args(["--client", &format!("{uid}=127.0.0.1:0")]);
+        }
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
         let (sender, log) = channel();
@@ -56,7 +56,9 @@ impl HubProcess {
             }
             let (what, addr) = line.rsplit_once(" on ").expect("it says where it listens");
             match what.strip_prefix("listening for ") {
-                Some(uid) => drop(hub.clients.insert(uid.to_owned(), addr.to_owned())),
+                Some(uid) => {
+                    hub.clients.insert(uid.to_owned(), addr.to_owned());
+                }
                 None => hub.native = addr.to_owned(),
             }
         }

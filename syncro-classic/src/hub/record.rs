@@ -142,7 +142,10 @@ impl Hub {
         if (is_same_view && changed.is_empty()) || (held.by.is_nobody() && to.is_nobody()) {
             return Ok(());
         }
-        let is_destroy = to.is_nobody();
+        let is_destroy = all.is_none();
+        // Whose own change hides the record from it is told so like anybody else.
+        let hides = |cause: &Cause| !is_destroy && held.by.has(&cause.uid) && !to.has(&cause.uid);
+        let by = by.filter(|cause| !hides(cause));
         let mut rows = Vec::new();
         // Nobody can destroy what it lacks; and whoever destroyed it lacks it, but another device of the same
         // client does not.

@@ -84,6 +84,22 @@ fn fault_2_entering_a_view_is_a_create_and_leaving_it_a_destroy() {
     assert_eq!(said(&desk.sync(bob, scribes[1]["id"].clone())), bobs[2..]);
 }
 
+/// Fault 2: it is the same when the change is the client's own.
+#[test]
+fn fault_2_who_hides_a_record_from_itself_is_told_a_destroy() {
+    for left in [json!(["bob"]), json!([])] {
+        let mut desk = Desk::with(limited());
+        let (ann, bob) = (desk.connect_empty("ann"), desk.connect_empty("bob"));
+        desk.push(ann, create("1", "r1", "a"));
+        desk.say(ann, json!({"type": "add_scribe", "id": 9, "scribe": scribe("2", "update", json!(["r1", {"for": left}]))}));
+        assert_eq!(desk.hub_answer(ann)["id"], 9);
+        assert_eq!(said(&desk.told(ann)), [gone("r1")]);
+        assert_eq!(desk.told(bob).len(), 2);
+        let ann = desk.connect_empty("ann");
+        assert_eq!(said(&desk.sync(ann, json!(null))), [made("r1", "a"), gone("r1")]);
+    }
+}
+
 /// Fault 2, the other way round: one scribe that fails to play ended the batch, and came again for ever.
 #[test]
 fn fault_2_a_pulled_scribe_that_cannot_be_played_is_passed_over() {

@@ -54,8 +54,12 @@ fn carry_out(circle: &mut Circle, op: &Op, step: usize) {
         }
         Op::Connect(at) if circle.sessions[*at].is_none() => circle.connect(*at),
         Op::Disconnect(at) => circle.disconnect(*at),
-        Op::Up(at) => drop(circle.up(*at)),
-        Op::Down(at) => drop(circle.down(*at)),
+        Op::Up(at) => {
+            circle.up(*at);
+        }
+        Op::Down(at) => {
+            circle.down(*at);
+        }
         Op::Settle => circle.settle(),
         Op::Create(..) | Op::NativeDestroy(_) | Op::Connect(_) => {}
     }
