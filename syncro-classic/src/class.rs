@@ -230,7 +230,7 @@ impl Tables {
     /// # Errors
     ///
     /// [`Error::Twice`] for a type that is played already, [`Error::Reserved`] for `create`, `update` and
-    /// `destroy`, [`Error::Data`] for a name that is too long.
+    /// `destroy`, [`Error::Node`] for a name that is too long.
     pub fn play(
         mut self,
         klass: &str,

@@ -307,7 +307,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Error::Reserved`] for a type that is the protocol's own, [`Error::Data`](Error::Node) for a name that is
+    /// [`Error::Reserved`] for a type that is the protocol's own, [`Error::Node`] for a name that is
     /// too long, [`Error::List`] when the list cannot be written.
     pub fn scribe(
         &mut self,
