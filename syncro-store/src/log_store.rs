@@ -144,7 +144,7 @@ pub struct LogStoreBuilder {
 
 impl LogStoreBuilder {
     /// How many bytes of log and of what follows from it may be behind before a checkpoint begins. Default:
-    /// 32 MiB.
+    /// 64 MiB.
     ///
     /// In memory there are at most about three times as many, while one checkpoint is written and more
     /// comes; about as many bytes of log are played at an opening after a crash.

@@ -44,7 +44,7 @@ impl Default for Bounds {
     /// Bytes enough that many changes of one record are one write, and so few that playing them after a crash takes
     /// a fraction of a second; rows that take some milliseconds.
     fn default() -> Self {
-        Self { overlay_bytes: 32 << 20, slice_rows: 512 }
+        Self { overlay_bytes: 64 << 20, slice_rows: 512 }
     }
 }
 
