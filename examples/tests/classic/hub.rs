@@ -1,26 +1,15 @@
 //! A running `classic_hub`.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
-/// How long anything may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Where cargo has put an example that it built with these tests.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let path = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.is_file(), "build the examples first: cargo build --examples");
-    path
-}
+use crate::process::{PATIENCE, Process, example, lines_of};
 
 pub(crate) struct HubProcess {
-    child: Child,
+    process: Process,
     stdin: Option<ChildStdin>,
     log: Receiver<String>,
     /// The addresses of the clients.
@@ -37,18 +26,11 @@ impl HubProcess {
         for uid in clients {
             command.args(["--client", &format!("{uid}=127.0.0.1:0")]);
         }
-        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stdin = child.stdin.take();
-        let (sender, log) = channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                // A test that has ended reads no more.
-                let _ = sender.send(line);
-            }
-        });
+        let mut process = Process::start(command.stdin(Stdio::piped()).stderr(Stdio::piped()));
+        let stdin = process.child.stdin.take();
+        let log = lines_of(process.child.stderr.take().unwrap());
         let (clients, native) = (BTreeMap::new(), String::new());
-        let mut hub = Self { child, stdin, log, clients, native };
+        let mut hub = Self { process, stdin, log, clients, native };
         loop {
             let line = hub.logged("");
             if line == "ready" {
@@ -78,30 +60,11 @@ impl HubProcess {
 
     pub(crate) fn quit(mut self) {
         self.stdin.take().unwrap().write_all(b"quit\n").unwrap();
-        assert!(self.wait().success());
+        assert!(self.process.wait().success());
     }
 
     pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.wait();
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < end, "it does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for HubProcess {
-    fn drop(&mut self) {
-        // One that has ended cannot be killed, and need not be.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.child.kill().unwrap();
+        self.process.wait();
     }
 }

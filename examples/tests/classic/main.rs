@@ -5,4 +5,6 @@
 
 mod hub;
 mod peer;
+#[path = "../process/mod.rs"]
+mod process;
 mod stories;

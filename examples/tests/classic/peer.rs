@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value as Json, json};
 
-use crate::hub::PATIENCE;
+use crate::process::PATIENCE;
 
 pub(crate) struct Peer {
     stream: TcpStream,

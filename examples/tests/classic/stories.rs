@@ -5,6 +5,7 @@ use syncro::{Node, ScribeModel};
 
 use crate::hub::HubProcess;
 use crate::peer::{Peer, bytes};
+use crate::process::PATIENCE;
 
 #[derive(ScribeModel, Clone, Debug, PartialEq)]
 #[scribe(model = "Todo")]
@@ -31,7 +32,7 @@ async fn until(node: &Node, title: Option<&str>) {
             watch.next().await.unwrap().expect("the node stays open");
         }
     };
-    tokio::time::timeout(crate::hub::PATIENCE, waiting).await.expect("it gets there");
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it gets there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

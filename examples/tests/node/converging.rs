@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use crate::shell::{Shell, example};
+use crate::process::example;
+use crate::shell::Shell;
 
 fn connected(name: &str, addr: &str, more: &[&str]) -> Shell {
     Shell::start(&[&["--name", name, "--connect", addr], more].concat())

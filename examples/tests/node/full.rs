@@ -10,7 +10,8 @@ use std::time::Instant;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-use crate::shell::{PATIENCE, Shell, say};
+use crate::process::PATIENCE;
+use crate::shell::{Shell, say};
 
 /// What the disk takes, and what of it something else takes until it is removed.
 const DISK_MIB: usize = 12;

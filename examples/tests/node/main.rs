@@ -10,4 +10,6 @@ mod full;
 mod gate;
 mod killing;
 mod load;
+#[path = "../process/mod.rs"]
+mod process;
 mod shell;

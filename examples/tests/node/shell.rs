@@ -1,27 +1,16 @@
 //! A running `node`, and talking to it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::io::Write;
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-/// How long anything may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Where cargo has put an example that it built with these tests.
-pub(crate) fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let path = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.is_file(), "build the examples first: cargo build --examples");
-    path
-}
+use crate::process::{PATIENCE, Process, example, lines_of};
 
 pub(crate) struct Shell {
-    child: Child,
+    process: Process,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     log: Receiver<String>,
@@ -32,11 +21,11 @@ impl Shell {
     pub(crate) fn start(args: &[&str]) -> Self {
         let mut command = Command::new(example("node"));
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = pipes.args(args).spawn().unwrap();
-        let stdin = child.stdin.take();
-        let lines = lines_of(child.stdout.take().unwrap());
-        let log = lines_of(child.stderr.take().unwrap());
-        Self { child, stdin, lines, log, events: Vec::new() }
+        let mut process = Process::start(pipes.args(args));
+        let stdin = process.child.stdin.take();
+        let lines = lines_of(process.child.stdout.take().unwrap());
+        let log = lines_of(process.child.stderr.take().unwrap());
+        Self { process, stdin, lines, log, events: Vec::new() }
     }
 
     /// Starts a node that listens, and returns where.
@@ -155,45 +144,18 @@ impl Shell {
 
     /// Kills it, and does not wait until it has gone.
     pub(crate) fn strike(&mut self) {
-        self.child.kill().unwrap();
+        self.process.child.kill().unwrap();
     }
 
     /// Kills it as the machine would, without a chance to say anything.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.child.kill().unwrap();
+        self.process.child.wait().unwrap();
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < end, "it does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        self.process.wait()
     }
-}
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        // One that has ended cannot be killed, and need not be.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines() {
-            if line.is_err() || sender.send(line.unwrap()).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 /// Prints a line that is seen whether the test passes or not.
