@@ -10,7 +10,7 @@ use syncro::{DataError, Name};
 use crate::attributes::Attributes;
 use crate::error::Error;
 use crate::limits::NAME_BYTES_MAX;
-use crate::message::Scribe;
+use crate::message::{Scribe, is_of_record};
 
 /// Who a classic peer is: 1 to 255 bytes. The host decides it, per connection; nothing on the wire says so.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -240,7 +240,7 @@ impl Tables {
         for name in [klass, kind] {
             Name::new(name)?;
         }
-        if ["create", "update", "destroy"].contains(&kind) {
+        if is_of_record(kind) {
             return Err(Error::Reserved { name: kind.to_owned() });
         }
         let players = self.players.entry(klass.to_owned()).or_default();

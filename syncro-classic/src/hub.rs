@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::event::{Event, SessionId};
 use crate::limits::{EVENTS_MAX, ORPHANS_MAX, SESSIONS_MAX};
 use crate::list::{List, Row, What};
-use crate::message::From;
+use crate::message::{From, is_of_record};
 use crate::session::{Framing, Input, Offence};
 use link::Link;
 
@@ -319,7 +319,7 @@ impl Hub {
         for name in [klass, kind] {
             syncro::Name::new(name)?;
         }
-        if ["create", "update", "destroy"].contains(&kind) {
+        if is_of_record(kind) {
             return Err(Error::Reserved { name: kind.to_owned() });
         }
         let what = What::Custom { kind: kind.to_owned(), data, to };

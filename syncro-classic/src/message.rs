@@ -35,6 +35,11 @@ impl Scribe {
     }
 }
 
+/// Whether a type is one of those that say what happens to a record; they are the protocol's own.
+pub(crate) fn is_of_record(kind: &str) -> bool {
+    ["create", "update", "destroy"].contains(&kind)
+}
+
 /// From where a peer wants to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum From {

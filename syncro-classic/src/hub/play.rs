@@ -14,7 +14,7 @@ use crate::event::{Event, SessionId};
 use crate::hub::link::{Link, Pull};
 use crate::limits::{ASKED_MAX, PLAYED_AT_ONCE, REPLAYS_MAX};
 use crate::list::{Ahead, Row, What, key_of};
-use crate::message::{Scribe, scribe_id};
+use crate::message::{Scribe, is_of_record, scribe_id};
 use crate::session::Ask;
 
 /// What became of a scribe.
@@ -251,9 +251,8 @@ impl Hub {
             let what = format!("{} of {:?}", scribe.kind, scribe.klass);
             return Ok(Played::No(FAILED, format!("{what} is not allowed to this client")));
         }
-        let is_of_record = ["create", "update", "destroy"].contains(&scribe.kind.as_str());
         match tables.class(&scribe.klass).cloned() {
-            Some(class) if is_of_record => self.play_record(cause, &class, scribe),
+            Some(class) if is_of_record(&scribe.kind) => self.play_record(cause, &class, scribe),
             _ => self.play_custom(cause, scribe),
         }
     }
