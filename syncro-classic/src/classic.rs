@@ -382,11 +382,7 @@ impl Driver {
             }
             Order::Written { session, bytes } => self.hub.written(session, bytes),
             Order::LosePatience(session) => self.hub.lose_patience(session),
-            Order::Disconnect(session) => {
-                self.hub.disconnect(session);
-                self.lines.remove(&session);
-                self.untaken.remove(&session);
-            }
+            Order::Disconnect(session) => self.end(session),
             Order::Do(call) => call(&mut self.hub),
             Order::Stop => {}
         }
@@ -402,9 +398,7 @@ impl Driver {
             }
         }
         for (session, _) in effects.closes {
-            self.hub.disconnect(session);
-            self.lines.remove(&session);
-            self.untaken.remove(&session);
+            self.end(session);
         }
         for event in effects.events {
             // Nobody has to listen.
@@ -415,6 +409,12 @@ impl Driver {
             let _ = taken.send(());
         }
         Ok(effects.has_more)
+    }
+
+    fn end(&mut self, session: SessionId) {
+        self.hub.disconnect(session);
+        self.lines.remove(&session);
+        self.untaken.remove(&session);
     }
 }
 
