@@ -40,7 +40,7 @@ impl Draft {
     /// [`Error::Data`] when the record does not fit the type; [`Error::Store`] when it cannot be read.
     pub fn get<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<M>, Error> {
         let key = key_of::<M>(id)?;
-        self.read(&key)
+        self.alive(&key)?.map_or(Ok(None), |record| instance(&key, &record))
     }
 
     /// Creates a record.
@@ -145,10 +145,6 @@ impl Draft {
             return Err(DataError::Missing { key }.into());
         }
         Ok(self.proposal.destroy(key)?)
-    }
-
-    fn read<M: ScribeModel>(&self, key: &RecordKey) -> Result<Option<M>, Error> {
-        self.alive(key)?.map_or(Ok(None), |record| instance(key, &record))
     }
 
     /// The record, if it would be alive after this transaction.
