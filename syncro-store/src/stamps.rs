@@ -82,8 +82,8 @@ impl Stamps {
     }
 }
 
-/// Where the transactions of one stamp are, when there are many: a hostile peer may send thousands, and asks for each
-/// whether it is held.
+/// Where the transactions of one stamp are, when there are several: a hostile peer may send thousands, and asks for
+/// each whether it is held.
 #[derive(Debug)]
 pub(crate) struct Alike {
     stamp: Stamp,
@@ -92,14 +92,11 @@ pub(crate) struct Alike {
     offsets: HashMap<Bytes, u64>,
 }
 
-/// Transactions of one stamp that are looked through one by one.
-const FEW: usize = if cfg!(test) { 1 } else { 8 };
-
 impl Alike {
-    /// What is to be remembered of the transactions of a stamp, if they are many.
+    /// What is to be remembered of the transactions of a stamp, if there is more than one.
     pub(crate) fn of(stamp: Stamp, end: u64, found: &[(u64, Bytes)]) -> Option<Self> {
         let offsets = || found.iter().rev().map(|(offset, bytes)| (bytes.clone(), *offset));
-        (found.len() > FEW).then(|| Self { stamp, end, offsets: offsets().collect() })
+        (found.len() > 1).then(|| Self { stamp, end, offsets: offsets().collect() })
     }
 
     /// Where a transaction of the stamp is, if this is about the stamp and the log as it is.
