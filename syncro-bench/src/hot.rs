@@ -153,9 +153,9 @@ fn receive() -> Box<dyn FnMut(usize)> {
 
 /// Shakes hands until neither has anything to say.
 fn greet(a: &mut Host, b: &mut Host, session: SessionId) {
-    let mut to_a = sent(b.input(Input::Open { session, role: Role::Accept }));
+    let mut to_a = sent(b.input(Input::Open { session, role: Role::Accept, credentials: Default::default() }));
     let role = Role::Dial(Encoding::MessagePack);
-    let mut to_b = sent(a.input(Input::Open { session, role }));
+    let mut to_b = sent(a.input(Input::Open { session, role, credentials: Default::default() }));
     while !to_a.is_empty() || !to_b.is_empty() {
         let (for_a, for_b) = (std::mem::take(&mut to_a), std::mem::take(&mut to_b));
         for frame in for_b {

@@ -73,4 +73,8 @@ reasons! {
     TooManySessions = 13, "the node has too many sessions";
     /// The node called itself: one of its own addresses is in its list of peers.
     Itself = 14, "the node called itself: its own address is among those it connects to";
+    /// The node does not let the peer in, or not any longer: its credentials are wrong, missing or expired.
+    Denied = 15, "the credentials are wrong, missing or expired";
+    /// The peer did too much of what it may not.
+    Forbidden = 16, "too much was tried that is not permitted";
 }

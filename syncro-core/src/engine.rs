@@ -1,8 +1,10 @@
 //! The engine: one door in, one value out.
 
 mod intake;
+mod judge;
 mod own;
 mod propose;
+mod repair;
 mod tail;
 mod usage;
 mod wakes;
@@ -16,16 +18,19 @@ use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::error::{Error, UsageError};
 use crate::id::{Name, NodeId, RecordKey};
-use crate::limits::SESSIONS_MAX;
+use crate::limits::{CREDENTIALS_BYTES_MAX, SESSIONS_MAX};
 use crate::message::Encoding;
+use crate::principal::{Permissions, Principal};
 use crate::proposal::Proposal;
 use crate::record::Record;
 use crate::scribe::Mark;
 use crate::session::{Fault, Session};
 use crate::stamp::{Epoch, Now, Stamp};
 use crate::store::{Commit, PeerRow, View};
+use crate::verdict::Verdict;
 
 pub(crate) use intake::{Intake, Taken};
+pub(crate) use judge::Bearer;
 pub(crate) use own::Own;
 pub(crate) use tail::Tail;
 pub use usage::Usage;
@@ -41,6 +46,8 @@ pub struct Config {
     /// 256 random bits, fresh at every open: epochs are minted from them. Two opens with one seed would
     /// make one author of two.
     pub seed: [u8; 32],
+    /// What peers may do. With them the node is an authority; without, everybody may connect and change everything.
+    pub permissions: Option<Arc<dyn Permissions>>,
 }
 
 /// A session's number, chosen by the host; never reused while the engine lives.
@@ -68,6 +75,8 @@ pub enum Input {
         session: SessionId,
         /// Which side this is.
         role: Role,
+        /// What shows the peer who this node is: at most 2,048 bytes, none for a peer that does not ask.
+        credentials: Bytes,
     },
     /// A whole message came, without its length prefix.
     Receive {
@@ -92,6 +101,13 @@ pub enum Input {
     Lost {
         /// The session.
         session: SessionId,
+    },
+    /// What a peer may do has changed. Before its `hello` this does nothing: then it is asked for anew.
+    Rights {
+        /// The session.
+        session: SessionId,
+        /// Who the peer is from now on; `None` ends the session.
+        principal: Option<Arc<Principal>>,
     },
     /// The store was synced: the commits up to this sequence are durable.
     Synced {
@@ -208,6 +224,8 @@ pub enum Event {
         /// The epoch that was forked.
         epoch: Epoch,
     },
+    /// An authority has refused what this node wrote, or brought. What it wrote is undone.
+    Refused(Verdict),
 }
 
 /// One scribe's effect on one record.
@@ -243,6 +261,8 @@ pub struct SessionStatus {
     pub epoch: Epoch,
     /// The peer's name for people.
     pub name: Option<Name>,
+    /// Who the host says it is, on a node that asks.
+    pub principal: Option<Arc<Principal>>,
     /// Scribes of the peer's log that this node has not taken in yet.
     pub incoming: u64,
     /// Scribes of this node's log that the peer is not known to hold: it has neither confirmed them, in this
@@ -280,7 +300,7 @@ impl Engine {
     /// [`UsageError::WrongNode`] when the store belongs to a node other than the configured one;
     /// [`StoreError`](crate::StoreError) when it cannot be read.
     pub fn open(now: Now, config: Config, view: &impl View) -> Result<(Self, Effects), Error> {
-        let (own, commit) = Own::open(now, config, view.own()?)?;
+        let (own, commit) = Own::open(now, config, view)?;
         let effects = Effects { commit: Some(commit), ..Effects::default() };
         Ok((Self { own, sessions: BTreeMap::new(), wakes: Wakes::default() }, effects))
     }
@@ -316,7 +336,9 @@ impl Engine {
         let mut effects = Effects::default();
         match input {
             Input::Propose(proposal) => self.on_propose(now, proposal, view, &mut effects)?,
-            Input::Open { session, role } => self.on_open(now, session, role, &mut effects)?,
+            Input::Open { session, role, credentials } => {
+                self.on_open(now, session, role, credentials, &mut effects)?;
+            }
             Input::Receive { session, frame } => {
                 self.on_receive(now, session, &frame, view, &mut effects)?;
             }
@@ -325,7 +347,10 @@ impl Engine {
                 self.on_close(now, session, reason, view, &mut effects);
             }
             Input::Lost { session } => self.on_lost(session, &mut effects),
-            Input::Synced { through } => self.on_synced(through, &mut effects),
+            Input::Rights { session, principal } => {
+                self.on_rights(now, session, principal, &mut effects);
+            }
+            Input::Synced { through } => self.on_synced(now, through, view, &mut effects),
             Input::Tick => self.on_tick(now, view, &mut effects),
         }
         effects.wake_at = self.wakes.first();
@@ -350,16 +375,20 @@ impl Engine {
         now: Now,
         id: SessionId,
         role: Role,
+        credentials: Bytes,
         effects: &mut Effects,
     ) -> Result<(), Error> {
         if self.sessions.contains_key(&id) {
             return Err(UsageError::SessionInUse.into());
         }
+        if credentials.len() > CREDENTIALS_BYTES_MAX {
+            return Err(UsageError::CredentialsTooLong { bytes: credentials.len() }.into());
+        }
         let is_full = self.sessions.len() >= SESSIONS_MAX;
         if is_full && role != Role::Accept {
             return Err(UsageError::TooManySessions.into());
         }
-        let mut session = Session::open(now, id, role, &mut self.own, effects);
+        let mut session = Session::open(now, id, role, credentials, &mut self.own, effects);
         if is_full {
             // The caller cannot know. It is told, and nothing of it is kept.
             let reason = CloseReason::TooManySessions;
@@ -429,15 +458,42 @@ impl Engine {
         self.remove(id, reason, false, String::new(), effects);
     }
 
+    fn on_rights(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        principal: Option<Arc<Principal>>,
+        effects: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        match principal {
+            Some(principal) => {
+                session.on_rights(now, principal);
+                self.wakes.set(id, session.wake_at());
+            }
+            None => {
+                let reason = CloseReason::Denied;
+                session.bye(reason, "", effects);
+                self.remove(id, reason, false, String::new(), effects);
+            }
+        }
+    }
+
     fn on_lost(&mut self, id: SessionId, effects: &mut Effects) {
         self.remove(id, CloseReason::Lost, false, String::new(), effects);
     }
 
-    fn on_synced(&mut self, through: u64, effects: &mut Effects) {
+    fn on_synced(&mut self, now: Now, through: u64, view: &impl View, effects: &mut Effects) {
+        let durable = self.own.durable_end();
         self.own.synced(through);
         for (id, session) in &mut self.sessions {
             session.on_synced(through, effects);
             self.wakes.set(*id, session.wake_at());
+        }
+        if self.own.durable_end() != durable {
+            self.pump(now, view, effects);
         }
     }
 

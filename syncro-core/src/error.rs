@@ -3,8 +3,8 @@
 use crate::digest::Point;
 use crate::id::{NodeId, RecordId, RecordKey};
 use crate::limits::{
-    MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX,
-    TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
+    CREDENTIALS_BYTES_MAX, MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX,
+    TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
 };
 use crate::store::StoreError;
 
@@ -111,6 +111,14 @@ pub enum DataError {
         /// The field.
         field: String,
     },
+    /// A template or a pattern of channels cannot be read.
+    #[error("{template:?} names no channels: {reason}")]
+    BadTemplate {
+        /// The start of the template.
+        template: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A record to create is alive already.
     #[error("{key} exists already: update it, or choose another id")]
     Exists {
@@ -192,6 +200,12 @@ pub enum UsageError {
     /// A session of this id is open already.
     #[error("a session of this id is open already: give each connection an id of its own")]
     SessionInUse,
+    /// The credentials for a session are longer than a `hello` carries.
+    #[error("the credentials have {bytes} bytes; a hello carries at most {CREDENTIALS_BYTES_MAX}")]
+    CredentialsTooLong {
+        /// Their length.
+        bytes: usize,
+    },
     /// A node was to be repaired from itself.
     #[error("this is the node's own id: name the peer that is to send what was lost")]
     OwnNode,

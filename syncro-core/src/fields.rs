@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::DataError;
 use crate::id::{Name, abridged};
 use crate::proposal::Edit;
-use crate::record::{Element, Record};
+use crate::record::{Element, Record, Register};
 use crate::value::{Encoded, Value};
 
 /// One field, in the shape that its registers give it.
@@ -39,25 +39,8 @@ impl Fields {
     /// Where registers of several shapes share a field name, as two versions of a program may leave them,
     /// the shape of the youngest register shows.
     pub fn of(record: &Record) -> Self {
-        let registers = record.registers();
-        let mut fields: Vec<(Name, Field)> = Vec::with_capacity(registers.len());
-        let mut newest = None;
-        for run in
-            registers.chunk_by(|a, b| a.path.field == b.path.field && a.path.has_shape_of(&b.path))
-        {
-            let Some(first) = run.first().filter(|_| record.is_alive()) else {
-                continue;
-            };
-            let stamp = run.iter().map(|register| register.stamp).max();
-            // Shapes of one field are neighbours.
-            match fields.last_mut().filter(|(name, _)| *name == first.path.field) {
-                Some(_) if newest >= stamp => continue,
-                Some((_, field)) => *field = field_of(run),
-                None => fields.push((first.path.field.clone(), field_of(run))),
-            }
-            newest = stamp;
-        }
-        Self(fields)
+        let shown = shown(record).into_iter();
+        Self(shown.map(|run| (run[0].path.field.clone(), field_of(run))).collect())
     }
 
     /// The field of a name.
@@ -208,8 +191,31 @@ impl Fields {
     }
 }
 
+/// The registers of a record that show, field by field: for each the registers of one shape, at least one.
+pub(crate) fn shown(record: &Record) -> Vec<&[Register]> {
+    let registers = record.registers();
+    let mut shown: Vec<&[Register]> = Vec::with_capacity(registers.len());
+    if !record.is_alive() {
+        return shown;
+    }
+    let mut newest = None;
+    for run in
+        registers.chunk_by(|a, b| a.path.field == b.path.field && a.path.has_shape_of(&b.path))
+    {
+        let stamp = run.iter().map(|register| register.stamp).max();
+        // Shapes of one field are neighbours.
+        match shown.last_mut().filter(|known| known[0].path.field == run[0].path.field) {
+            Some(_) if newest >= stamp => continue,
+            Some(known) => *known = run,
+            None => shown.push(run),
+        }
+        newest = stamp;
+    }
+    shown
+}
+
 /// The field of registers that share name and shape.
-fn field_of(run: &[crate::record::Register]) -> Field {
+fn field_of(run: &[Register]) -> Field {
     let present = run.iter().filter(|register| !register.value.is_nil());
     match run.first().and_then(|first| first.path.element.as_ref()) {
         None => Field::Value(run.first().map_or(Encoded::NIL, |register| register.value.clone())),

@@ -1,5 +1,7 @@
 //! Names and ids of nodes, models and records.
 
+mod serial;
+
 use std::borrow::Borrow;
 use std::fmt;
 
@@ -73,6 +75,11 @@ impl Name {
             return Err(DataError::NameLength { name: abridged(text), bytes: text.len() });
         }
         Ok(Self(text.into()))
+    }
+
+    /// A name that is known to be one.
+    pub(crate) const fn fixed(text: &'static str) -> Self {
+        Self(SmolStr::new_static(text))
     }
 
     /// Returns the text.

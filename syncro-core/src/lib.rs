@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod arbitrary;
+mod channel;
 mod clock;
 mod close;
 mod digest;
@@ -19,6 +20,7 @@ mod message;
 mod model;
 #[cfg(all(feature = "planted", debug_assertions))]
 pub mod planted;
+mod principal;
 mod proposal;
 mod record;
 mod scribe;
@@ -27,7 +29,9 @@ mod stamp;
 mod store;
 mod touched;
 mod value;
+mod verdict;
 
+pub use channel::{Channel, MODELS, ModelChannels, Template, Templates};
 pub use close::CloseReason;
 pub use digest::{Digest, Point};
 pub use encoding::{Malformed, from_json, to_json};
@@ -40,9 +44,11 @@ pub use id::{ModelId, Name, NodeId, RecordId, RecordKey};
 pub use ladder::{Ladder, Rung};
 pub use message::{Encoding, PROTOCOL_VERSION};
 pub use model::{FieldsReader, FieldsWriter, ScribeModel};
+pub use principal::{Access, Attempt, Claim, Pattern, Permissions, Principal, Refusal, Trial};
 pub use proposal::{Edit, Proposal};
 pub use record::{Element, Kind, Path, Record, Register};
 pub use scribe::{Mark, Scribe, Transaction};
 pub use stamp::{Author, Epoch, Now, Stamp, Time};
 pub use store::{Commit, Entry, Held, OwnRow, PeerRow, Store, StoreError, View};
 pub use value::{Encoded, Value};
+pub use verdict::Verdict;

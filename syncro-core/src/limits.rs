@@ -105,6 +105,30 @@ pub const FUTURE_MS: u64 = 5 * 60 * 1000;
 /// First millisecond of the year 2200: stamps from here on are malformed.
 pub const TIME_MS_END: u64 = 7_258_118_400_000;
 
+/// Bytes of a `hello`: all that is read, and kept in memory, of a peer before it is known who it is. In JSON the largest
+/// credentials take 2,800 of them, and the rest about 600 besides the name.
+pub const HELLO_BYTES_MAX: usize = 4096;
+
 /// Bytes of the credentials in a `hello`: a signed token or two. Its other texts are bounded by
 /// [`NAME_BYTES_MAX`], and of the text in a `bye` 256 characters are kept.
-pub const TEXT_BYTES_MAX: usize = 4096;
+pub const CREDENTIALS_BYTES_MAX: usize = 2048;
+
+/// Channels of one record, and values that one field of a template stands for: with 255 bytes each they fill a quarter
+/// of a transaction.
+pub const CHANNELS_MAX: usize = 1024;
+
+/// Templates of one model. A record has a channel for each of them, and more only by sets.
+pub const TEMPLATES_MAX: usize = 64;
+
+/// Bytes of the reason of a refusal.
+pub const REFUSAL_BYTES_MAX: usize = 1024;
+
+/// Bytes of repairs and verdicts that an authority writes in one session beyond [`REPAIR_RATIO_MAX`]: to refuse the
+/// destruction of a large record takes rewriting it, and one message could destroy thousands. It holds the repair of any
+/// one record that a node may write. What comes after is taken in the next session; a single transaction that would take
+/// more cannot be refused and undone, and ends every session that brings it.
+pub const REPAIR_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of repairs and verdicts for each byte of `scribes` that has come: a verdict of 500 bytes, and a field written
+/// back, for a change of 60.
+pub const REPAIR_RATIO_MAX: usize = 16;

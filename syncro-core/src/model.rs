@@ -38,6 +38,10 @@ pub trait ScribeModel: Sized {
     /// The model's name: 1 to 255 bytes, the same in every program that shares the records.
     const MODEL: &'static str;
 
+    /// The [templates](crate::Template) of the channels that a record of this model is in; none for `model/` and the
+    /// model's name.
+    const CHANNELS: &'static [&'static str] = &[];
+
     /// The type of the id.
     type Id: ModelId;
 
@@ -217,9 +221,8 @@ impl<'a> FieldsReader<'a> {
              `#[scribe(default)]`"
                 .to_owned()
         };
-        match self.fields.get(field) {
+        match self.present(field) {
             None => Encoded::NIL.to().map_err(none),
-            Some(Field::Value(value)) if value.is_nil() => value.to().map_err(none),
             Some(Field::Value(value)) => value.to(),
             Some(_) => Err("it is a set, map or counter".to_owned()),
         }
@@ -289,10 +292,14 @@ impl<'a> FieldsReader<'a> {
         }
     }
 
-    /// The field, unless the record has none or nil.
+    /// The field, unless the record has nothing in it: what was emptied may have any shape.
     fn present(&self, field: &str) -> Option<&'a Field> {
-        let is_nil = |field: &Field| matches!(field, Field::Value(value) if value.is_nil());
-        self.fields.get(field).filter(|field| !is_nil(field))
+        self.fields.get(field).filter(|field| match field {
+            Field::Value(value) => !value.is_nil(),
+            Field::Set(members) => !members.is_empty(),
+            Field::Map(entries) => !entries.is_empty(),
+            Field::Counter(sum) => *sum != 0,
+        })
     }
 
     fn mismatch(&self, field: &str, reason: String) -> DataError {

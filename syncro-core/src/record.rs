@@ -82,6 +82,16 @@ impl Path {
 }
 
 impl Path {
+    /// About the bytes that it takes: its name, and its element.
+    pub(crate) fn bytes(&self) -> usize {
+        let element = match &self.element {
+            None | Some(Element::Author(_)) => 0,
+            Some(Element::Entry(key)) => key.len(),
+            Some(Element::Member(member)) => member.as_bytes().len(),
+        };
+        self.field.as_str().len() + element
+    }
+
     /// Whether both are fields as a whole, entries, members or counters.
     pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
         match (&self.element, &other.element) {
@@ -224,15 +234,8 @@ impl Record {
     /// About the bytes that the record takes in a store: names, elements and values, and 64 for each
     /// register.
     pub fn bytes(&self) -> usize {
-        let registers = self.registers.iter().map(|register| {
-            let element = match &register.path.element {
-                None | Some(Element::Author(_)) => 0,
-                Some(Element::Entry(key)) => key.len(),
-                Some(Element::Member(member)) => member.as_bytes().len(),
-            };
-            64 + register.path.field.as_str().len() + element + register.value.as_bytes().len()
-        });
-        registers.sum()
+        let registers = self.registers.iter();
+        registers.map(|register| 64 + register.path.bytes() + register.value.as_bytes().len()).sum()
     }
 
     /// About the bytes that the record takes in memory.

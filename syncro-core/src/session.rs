@@ -7,14 +7,17 @@ mod handshake;
 mod pull;
 mod push;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::close::CloseReason;
 use crate::encoding::Malformed;
 use crate::engine::{Effects, Event, Own, Role, SessionId, SessionStatus, Usage};
 use crate::id::{Name, NodeId};
-use crate::limits::{HANDSHAKE_MS, HEARTBEAT_MS, SEND_BUFFER_BYTES};
+use crate::limits::{HANDSHAKE_MS, HEARTBEAT_MS, HELLO_BYTES_MAX, SEND_BUFFER_BYTES};
 use crate::message::{Encoding, Message};
+use crate::principal::Principal;
 use crate::stamp::{Epoch, Now};
 use crate::store::{StoreError, View};
 
@@ -70,8 +73,21 @@ struct Open {
     peer: NodeId,
     epoch: Epoch,
     name: Option<Name>,
+    /// Who the host says the peer is, and what it may do; `None` on a node that lets everybody do everything.
+    principal: Option<Arc<Principal>>,
+    /// When its rights end, by the monotonic clock.
+    over_ms: Option<u64>,
+    /// Bytes of what was written in place of what the peer may not do.
+    repaired_bytes: usize,
     pull: Pull,
     push: Push,
+}
+
+impl Open {
+    /// Whether the peer's rights have ended.
+    fn is_over(&self, now: Now) -> bool {
+        self.over_ms.is_some_and(|over_ms| now.monotonic_ms >= over_ms)
+    }
 }
 
 /// One session.
@@ -81,6 +97,7 @@ pub(crate) struct Session {
     role: Role,
     /// What this side says in its `hello`.
     nonce: u64,
+    credentials: Bytes,
     phase: Phase,
     heard_ms: u64,
     is_pinged: bool,
@@ -116,6 +133,7 @@ impl Session {
         now: Now,
         session: SessionId,
         role: Role,
+        mut credentials: Bytes,
         own: &mut Own,
         effects: &mut Effects,
     ) -> Self {
@@ -126,13 +144,15 @@ impl Session {
         let mut outbox = Outbox { session, encoding, queued: 0 };
         let nonce = own.fresh_nonce(now, session, role);
         if let Role::Dial(_) = role {
-            outbox.send(&handshake::hello(own, nonce), effects);
+            let credentials = std::mem::take(&mut credentials);
+            outbox.send(&handshake::hello(own, nonce, credentials), effects);
             own.note_call(nonce);
         }
         Self {
             outbox,
             role,
             nonce,
+            credentials,
             phase: Phase::Greeting { until_ms: now.monotonic_ms + HANDSHAKE_MS },
             heard_ms: now.monotonic_ms,
             is_pinged: false,
@@ -169,6 +189,7 @@ impl Session {
             peer: open.peer,
             epoch: open.epoch,
             name: open.name.clone(),
+            principal: open.principal.clone(),
             incoming: open.pull.behind(),
             outgoing: own.end().offset - open.push.held().offset,
             receipt: open.push.receipt(),
@@ -185,11 +206,18 @@ impl Session {
     ) -> Result<(), Fault> {
         self.heard_ms = now.monotonic_ms;
         self.is_pinged = false;
+        match &self.phase {
+            Phase::Greeting { .. } if frame.len() > HELLO_BYTES_MAX => {
+                return Err(Fault::peer(CloseReason::FrameTooLarge));
+            }
+            Phase::Open(open) if open.is_over(now) => return Err(Fault::peer(CloseReason::Denied)),
+            _ => {}
+        }
         let (message, encoding) = Message::decode(frame)?;
         match (message, &mut self.phase) {
             (Message::Bye { reason, detail }, _) => return Err(Fault::Bye { reason, detail }),
             (Message::Hello(hello), Phase::Greeting { .. }) => {
-                self.on_hello(hello, encoding, own, view, effects)?;
+                self.on_hello(now, hello, encoding, own, view, effects)?;
             }
             (Message::Sync { ladder }, Phase::Open(open)) => {
                 open.push.on_sync(ladder, own, view)?;
@@ -253,6 +281,14 @@ impl Session {
         self.reply(effects);
     }
 
+    /// Notes what the peer may do from now on.
+    pub(crate) fn on_rights(&mut self, now: Now, principal: Arc<Principal>) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.over_ms = principal.over_ms(now);
+            open.principal = Some(principal);
+        }
+    }
+
     /// Watches the time; returns why the session has to end, if it has.
     pub(crate) fn on_tick(&mut self, now: Now, effects: &mut Effects) -> Option<CloseReason> {
         let silent_ms = now.monotonic_ms.saturating_sub(self.heard_ms);
@@ -260,6 +296,7 @@ impl Session {
             Phase::Greeting { until_ms } if now.monotonic_ms >= *until_ms => {
                 Some(CloseReason::HandshakeTimeout)
             }
+            Phase::Open(open) if open.is_over(now) => Some(CloseReason::Denied),
             Phase::Open(_) if silent_ms >= 2 * HEARTBEAT_MS => Some(CloseReason::Silent),
             Phase::Open(_) if silent_ms >= HEARTBEAT_MS && !self.is_pinged => {
                 self.is_pinged = true;
@@ -279,7 +316,8 @@ impl Session {
                 let heartbeat_ms = self.heard_ms + beats * HEARTBEAT_MS;
                 // Without room nothing can be sent: room comes by itself.
                 let echo_due_ms = open.push.echo_due_ms().filter(|_| self.outbox.has_room());
-                echo_due_ms.map_or(heartbeat_ms, |due_ms| due_ms.min(heartbeat_ms))
+                let wakes = [Some(heartbeat_ms), echo_due_ms, open.over_ms];
+                wakes.into_iter().flatten().min().unwrap_or(heartbeat_ms)
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::digest::Digest;
 use crate::id::NodeId;
 use crate::limits::TIME_MS_END;
 
@@ -74,6 +75,15 @@ pub struct Author {
     pub node: NodeId,
     /// Its epoch.
     pub epoch: Epoch,
+}
+
+impl Author {
+    /// Under whom it is kept what was refused of this author's raises of a counter: its own totals go on containing it,
+    /// and this takes it off. The same for every authority, so that two of them do not take it off twice.
+    pub(crate) fn debtor(self) -> Self {
+        let digest = Digest::EMPTY.then(self.node.as_bytes()).then(&self.epoch.0.to_be_bytes());
+        Self { node: self.node, epoch: Epoch(digest.then(b"refused").number()) }
+    }
 }
 
 impl fmt::Debug for Author {

@@ -14,6 +14,8 @@ use crate::names::{self, Text};
 #[darling(attributes(scribe))]
 pub(crate) struct OfStruct {
     pub(crate) model: Option<Text>,
+    #[darling(multiple, rename = "channel")]
+    pub(crate) channels: Vec<Text>,
     #[darling(rename = "crate")]
     pub(crate) path: Option<Path>,
 }

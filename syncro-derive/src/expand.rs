@@ -13,6 +13,7 @@ pub(crate) fn implementation(model: &Model) -> TokenStream {
     let ident = &model.ident;
     let (impl_generics, type_generics, where_clause) = model.generics.split_for_impl();
     let name = &model.head.name;
+    let channels = &model.channels;
     let path = &model.head.path;
     let id = &model.body.id.ident;
     let id_type = &model.body.id.ty;
@@ -25,6 +26,8 @@ pub(crate) fn implementation(model: &Model) -> TokenStream {
         #[allow(deprecated)]
         impl #impl_generics #path::ScribeModel for #ident #type_generics #where_clause {
             const MODEL: &'static str = #name;
+
+            const CHANNELS: &'static [&'static str] = &[#(#channels),*];
 
             type Id = #id_type;
 

@@ -8,6 +8,7 @@ use syn::ext::IdentExt;
 use syn::{Data, DeriveInput, Fields, FieldsNamed, Generics, Ident, Path, Type, parse_quote};
 
 use crate::attributes::{OfField, OfStruct, Role};
+use crate::channels;
 use crate::names::{self, Text};
 
 /// A struct that can be a model.
@@ -16,12 +17,15 @@ pub(crate) struct Model {
     pub(crate) generics: Generics,
     pub(crate) head: Head,
     pub(crate) body: Body,
+    /// The templates of its channels.
+    pub(crate) channels: Vec<String>,
 }
 
 /// What a model is called, and where its trait is found.
 pub(crate) struct Head {
     pub(crate) name: String,
     pub(crate) path: Path,
+    channels: Vec<Text>,
 }
 
 /// What a model is made of.
@@ -53,8 +57,9 @@ impl Model {
     pub(crate) fn of(input: DeriveInput) -> Result<Self> {
         let named = named_fields(&input)?;
         match (Head::of(&input), Body::of(&input.ident, named)) {
-            (Ok(head), Ok(body)) => {
-                Ok(Self { ident: input.ident, generics: input.generics, head, body })
+            (Ok(mut head), Ok(body)) => {
+                let channels = channels::checked(std::mem::take(&mut head.channels), &body)?;
+                Ok(Self { ident: input.ident, generics: input.generics, head, body, channels })
             }
             (Err(in_head), Err(in_body)) => Err(Error::multiple(vec![in_head, in_body])),
             (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => Err(errors),
@@ -86,6 +91,7 @@ impl Head {
         Ok(Self {
             name: names::checked("model", name)?,
             path: attributes.path.unwrap_or_else(|| parse_quote!(::syncro)),
+            channels: attributes.channels,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Applications take the derive from the crate `syncro`, which offers it together with the trait.
 
 mod attributes;
+mod channels;
 mod expand;
 mod input;
 mod names;
@@ -75,6 +76,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | attribute | meaning |
 /// |---|---|
 /// | `model = "todo"` | the model's name, 1 to 255 bytes; else the struct's name in snake case (`HTTPPage` is `http_page`) |
+/// | `channel = "list/{list_id}"` | a channel that each record is in, by which is said who may change it; several times for several, never for `model/` and the model's name. `{list_id}` stands for the value recorded under this name, `{id}` for the id; a set makes as many channels as it has members |
 /// | `crate = "syncro_core"` | where the trait is found; else `::syncro` |
 ///
 /// The model's name is what other programs and stored records know. Give it when the struct may be

@@ -185,8 +185,18 @@ impl World {
     ) -> Result<usize, Failure> {
         self.links.push(Link::new(ends.map(|(node, session)| End::new(node, session))));
         let [(a, dialled), (b, session)] = ends;
-        self.input(b, Input::Open { session, role: Role::Accept })?;
-        self.input(a, Input::Open { session: dialled, role: Role::Dial(encoding) })?;
+        self.input(
+            b,
+            Input::Open { session, role: Role::Accept, credentials: Default::default() },
+        )?;
+        self.input(
+            a,
+            Input::Open {
+                session: dialled,
+                role: Role::Dial(encoding),
+                credentials: Default::default(),
+            },
+        )?;
         Ok(self.links.len() - 1)
     }
 

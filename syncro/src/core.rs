@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use syncro_core::{
-    CloseReason, Config, Effects, Engine, Event, Input, Name, NodeId, Now, Proposal, Role,
-    SessionId, Stamp, Store, StoreError,
+    CloseReason, Config, Effects, Engine, Event, Input, NodeId, Now, Proposal, Role, SessionId,
+    Stamp, Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -107,8 +107,10 @@ pub(crate) struct Core {
     has_thread: AtomicBool,
     pub(crate) read_bytes: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
-    /// The node's name for people.
-    name: Option<Name>,
+    /// What the engine was opened with, and is again after a repair.
+    config: Config,
+    /// What shows peers who this node is.
+    credentials: Mutex<Bytes>,
     started: Instant,
 }
 
@@ -189,10 +191,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Core {
     /// Opens the engine over a store, makes its epoch durable, and starts the background thread.
-    pub(crate) fn open(mut store: LogStore, config: Config) -> Result<Arc<Self>, Error> {
+    pub(crate) fn open(
+        mut store: LogStore,
+        config: Config,
+        credentials: Bytes,
+    ) -> Result<Arc<Self>, Error> {
         let started = Instant::now();
-        let name = config.name.clone();
-        let (engine, effects) = Engine::open(now(started), config, &store)?;
+        let (engine, effects) = Engine::open(now(started), config.clone(), &store)?;
         let mut applied = 0;
         if let Some(commit) = effects.commit {
             store.apply(&commit)?;
@@ -232,7 +237,8 @@ impl Core {
             has_thread: AtomicBool::new(false),
             read_bytes: AtomicU64::new(0),
             written_bytes: AtomicU64::new(0),
-            name,
+            config,
+            credentials: Mutex::new(credentials),
             started,
         });
         core.on_synced(applied, 0);
@@ -317,12 +323,22 @@ impl Core {
         state.next_session += 1;
         let session = SessionId(state.next_session);
         state.sessions.insert(session, Line { outbox, ended, told_at: None });
-        let opened = self.step(&mut state, Input::Open { session, role });
+        // Whoever calls may be anybody: only whom this node calls is told who it is.
+        let credentials = match role {
+            Role::Dial(_) => lock(&self.credentials).clone(),
+            Role::Accept => Bytes::new(),
+        };
+        let opened = self.step(&mut state, Input::Open { session, role, credentials });
         if let Err(error) = opened {
             state.sessions.remove(&session);
             return Err(error);
         }
         Ok((session, Outbox { messages, end, working }))
+    }
+
+    /// Changes what shows peers who this node is, from the next session on.
+    pub(crate) fn set_credentials(&self, credentials: Bytes) {
+        *lock(&self.credentials) = credentials;
     }
 
     /// Gives an input of a session to the engine. What it committed is synced in the background.

@@ -6,6 +6,8 @@
 pub mod design {}
 #[doc = include_str!("../../docs/protocol.md")]
 pub mod protocol {}
+#[doc = include_str!("../../docs/limits.md")]
+pub mod limits {}
 #[doc = include_str!("../../docs/storage.md")]
 pub mod storage {}
 #[doc = include_str!("../../docs/testing.md")]

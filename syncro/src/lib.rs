@@ -40,6 +40,7 @@ mod error;
 mod node;
 mod notices;
 mod peers;
+mod rules;
 mod session;
 
 pub use changes::{Change, Origin, Watch, WatchAll};
@@ -50,13 +51,15 @@ pub use error::Error;
 pub use node::{Node, NodeBuilder};
 pub use notices::{Notice, Notices};
 pub use peers::{PeerStatus, Receipt};
+pub use rules::{Proposed, Rules};
 pub use session::SessionEnd;
 
 pub use syncro_core::{
-    Author, CloseReason, DataError, Digest, Edit, Element, Encoded, Encoding, Entry, Epoch, Field,
-    Fields, FieldsReader, FieldsWriter, Malformed, Mark, ModelId, Name, NodeId, Path, Point,
-    Proposal, Record, RecordId, RecordKey, Role, Scribe, ScribeModel, SessionId, SessionStatus,
-    Stamp, StoreError, Time, Transaction, UsageError, Value, View,
+    Access, Attempt, Author, Channel, Claim, CloseReason, DataError, Digest, Edit, Element,
+    Encoded, Encoding, Entry, Epoch, Field, Fields, FieldsReader, FieldsWriter, Malformed, Mark,
+    ModelId, Name, NodeId, Path, Pattern, Permissions, Point, Principal, Proposal, Record,
+    RecordId, RecordKey, Refusal, Role, Scribe, ScribeModel, SessionId, SessionStatus, Stamp,
+    StoreError, Time, Transaction, Trial, UsageError, Value, Verdict, View,
 };
 pub use syncro_derive::ScribeModel;
 pub use syncro_net::NetError;

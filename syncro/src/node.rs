@@ -1,6 +1,8 @@
 //! The handle that applications hold.
 
+mod builder;
 mod care;
+mod rights;
 
 use std::collections::BTreeMap;
 #[cfg(feature = "redb")]
@@ -9,22 +11,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use syncro_core::{
-    Config, Digest, Encoding, Entry, Fields, Name, NodeId, PeerRow, Point, Proposal, Record,
-    RecordId, RecordKey, Role, ScribeModel, SessionStatus, StoreError, UsageError, View,
+    Digest, Encoding, Entry, Fields, Name, NodeId, PeerRow, Point, Proposal, Record, RecordId,
+    RecordKey, Role, ScribeModel, SessionStatus, StoreError, UsageError, View,
 };
-#[cfg(feature = "redb")]
-use syncro_store::Repaired;
-use syncro_store::{Backend, LogStore, Memory, Reader};
+use syncro_store::{Memory, Reader};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::changes::{Watch, WatchAll};
 use crate::connect::{self, Connection, Listening};
-use crate::core::{Committed, Core, Durability, seed};
+use crate::core::{Committed, Core, Durability};
 use crate::draft::{Draft, instance, key_of};
 use crate::error::Error;
 use crate::notices::Notices;
 use crate::peers::{PeerStatus, Receipt};
 use crate::session::{self, SessionEnd};
+
+pub use builder::NodeBuilder;
 
 /// Records read at once by a listing.
 const LISTED_AT_ONCE: usize = 512;
@@ -73,77 +75,6 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // Whoever wants to know whether the last flush worked calls `close`.
         let _ = self.0.close();
-    }
-}
-
-/// Opens a [`Node`] with more to say than [`Node::open`].
-#[derive(Debug, Default)]
-pub struct NodeBuilder {
-    node: Option<NodeId>,
-    name: Option<String>,
-}
-
-impl NodeBuilder {
-    /// Gives the node an id. A new store otherwise gets a random one, or one derived from the name.
-    pub fn id(mut self, node: NodeId) -> Self {
-        self.node = Some(node);
-        self
-    }
-
-    /// Names the node. The name is told to peers, for people to read; unless an id is given, the id is
-    /// derived from it ([`NodeId::named`]), and then the name is who the node is: two stores under one name
-    /// are one node twice.
-    pub fn name(mut self, name: &str) -> Self {
-        self.name = Some(name.to_owned());
-        self
-    }
-
-    /// Opens the node in a file, which is created if it is not there.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Store`] when the file is in use, damaged, of a newer version or cannot be written;
-    /// [`Error::Usage`] when it belongs to a node of another id.
-    #[cfg(feature = "redb")]
-    pub fn open(self, path: impl AsRef<Path>) -> Result<Node, Error> {
-        self.open_on(syncro_store::Redb::open(path)?)
-    }
-
-    /// Opens the node over a backend of its own.
-    ///
-    /// # Errors
-    ///
-    /// Like [`open`](Self::open).
-    pub fn open_on(self, backend: impl Backend) -> Result<Node, Error> {
-        self.open_store(LogStore::open(backend)?)
-    }
-
-    /// Repairs a damaged file, and opens the node in it.
-    ///
-    /// What can be read stays; what was lost comes back from the peers that have it, once they are connected.
-    /// A file whose database is damaged is made anew, as large as what is in it, and the damaged one kept beside it:
-    /// [`Repaired::kept`]. See [`LogStoreBuilder::repair`](syncro_store::LogStoreBuilder::repair).
-    ///
-    /// # Errors
-    ///
-    /// Like [`open`](Self::open), for a file that is not there or has nothing left of a store, and for one that
-    /// does not know which node it was where no [`id`](Self::id) or [`name`](Self::name) says so.
-    #[cfg(feature = "redb")]
-    pub fn repair(self, path: impl AsRef<Path>) -> Result<(Node, Repaired), Error> {
-        let backend = syncro_store::Redb::builder().open_damaged(path)?;
-        let (store, repaired) = LogStore::builder().repair(backend, self.id_of_node())?;
-        Ok((self.open_store(store)?, repaired))
-    }
-
-    fn open_store(self, store: LogStore) -> Result<Node, Error> {
-        let node = self.id_of_node();
-        let name = self.name.as_deref().map(Name::new).transpose()?;
-        let core = Core::open(store, Config { node, name, seed: seed()? })?;
-        Ok(Node { handle: Arc::new(Handle(core.clone())), core })
-    }
-
-    fn id_of_node(&self) -> Option<NodeId> {
-        self.node.or_else(|| self.name.as_deref().map(NodeId::named))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use syncro_core::{CloseReason, Epoch, Event, Name, NodeId, SessionId, Stamp};
+use syncro_core::{CloseReason, Epoch, Event, Name, NodeId, Refusal, SessionId, Stamp, Verdict};
 use syncro_store::Repaired;
 use tokio::sync::broadcast;
 
@@ -81,6 +81,12 @@ pub enum Notice {
         /// The epoch that was forked.
         epoch: Epoch,
     },
+    /// An authority has refused a transaction of this node, which is undone; or one of another node that this one may
+    /// not bring.
+    Refused {
+        /// What was refused, and why.
+        verdict: Verdict,
+    },
     /// The store failed: nothing more is written, and every session ends, until the node is repaired or opened
     /// again.
     StoreFailed {
@@ -138,6 +144,10 @@ impl fmt::Display for Notice {
                     f,
                     "another node writes in this one's name and epoch {epoch:?}: a new one begins"
                 )
+            }
+            Self::Refused { verdict } => {
+                let Refusal { code, message } = &verdict.refusal;
+                write!(f, "a transaction was refused and undone: {message} (code {code})")
             }
             Self::StoreFailed { error } => {
                 write!(f, "{error}; nothing more is written, and every session ends")
@@ -225,6 +235,7 @@ impl Board {
             Event::FutureStamp { stamp, skew_ms } => Notice::FutureStamp { stamp, skew_ms },
             Event::Collision { stamp } => Notice::Collision { stamp },
             Event::Forked { epoch } => Notice::Forked { epoch },
+            Event::Refused(verdict) => Notice::Refused { verdict },
             // Changes have their watchers, receipts those who wait for them.
             _ => return,
         });

@@ -166,7 +166,9 @@ mod tests {
     /// A caller that came to a full node was hung up on without a word.
     #[tokio::test]
     async fn a_caller_is_told_that_the_node_is_full() {
-        let core = Core::open(LogStore::open(Memory::new()).unwrap(), Config::default()).unwrap();
+        let core =
+            Core::open(LogStore::open(Memory::new()).unwrap(), Config::default(), Bytes::new())
+                .unwrap();
         let open = |_| core.open_session(Role::Accept).unwrap();
         let _held: Vec<_> = (0..limits::SESSIONS_MAX).map(open).collect();
         let (near, mut far) = tokio::io::duplex(4096);

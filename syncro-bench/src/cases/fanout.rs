@@ -161,7 +161,7 @@ async fn greet(stream: TcpStream) -> TcpStream {
     store.apply(&effects.commit.expect("an epoch begins")).unwrap();
     let (mut reader, mut writer) = stream.into_split();
     let session = SessionId(1);
-    let mut input = Input::Open { session, role: Role::Dial(Encoding::MessagePack) };
+    let mut input = Input::Open { session, role: Role::Dial(Encoding::MessagePack), credentials: Default::default() };
     let mut is_caught_up = false;
     loop {
         let effects = engine.handle(now, input, &store).unwrap();

@@ -137,9 +137,9 @@ impl<'a> Link<'a> {
 
     /// Shakes hands and goes on until each holds durably what the other has, and both know so.
     pub fn sync(&mut self) {
-        self.input(1, Input::Open { session: self.session, role: Role::Accept });
+        self.input(1, Input::Open { session: self.session, role: Role::Accept, credentials: Default::default() });
         let role = Role::Dial(Encoding::MessagePack);
-        self.input(0, Input::Open { session: self.session, role });
+        self.input(0, Input::Open { session: self.session, role, credentials: Default::default() });
         self.exchange();
         while !self.is_done() {
             // Only a timer is left: what is sent with some delay.

@@ -24,7 +24,7 @@ pub(crate) struct Intake {
     /// Records as they are after what was taken so far.
     pub(crate) records: Touched<Arc<Record>>,
     pub(crate) events: Vec<Event>,
-    /// Places of the entries above that came from a peer, by stamp and content: a message may be full of transactions
+    /// Places of the entries above that a peer may bring again, by stamp and content: a message may be full of transactions
     /// of one stamp.
     places: BTreeMap<(Stamp, Bytes), usize>,
 }
@@ -36,6 +36,29 @@ pub(crate) enum Taken {
     New { offset: u64, digest: Digest },
     /// It was there already, at this offset, and ends at this digest.
     Held { offset: u64, digest: Digest },
+    /// It is not taken, and what is written in its place has so many bytes.
+    Aside { bytes: usize },
+    /// It may not be taken, and would take too much to undo.
+    Beyond,
+}
+
+impl Taken {
+    /// Where it is in this node's log, and the digest after it.
+    pub(crate) fn place(self) -> Option<(u64, Digest)> {
+        match self {
+            Self::New { offset, digest } | Self::Held { offset, digest } => Some((offset, digest)),
+            Self::Aside { .. } | Self::Beyond => None,
+        }
+    }
+}
+
+/// Whether a transaction was there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Found {
+    /// It is, as [`Taken::Held`].
+    Held(Taken),
+    /// It is not; another one of its stamp may be.
+    New { collides: bool },
 }
 
 impl Intake {
@@ -60,19 +83,11 @@ impl Intake {
         session: SessionId,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
+        let collides = match self.find(transaction, view)? {
+            Found::Held(held) => return Ok(held),
+            Found::New { collides } => collides,
+        };
         let stamp = transaction.stamp();
-        let place = (stamp, transaction.bytes().clone());
-        if let Some(known) = self.places.get(&place) {
-            let Entry { offset, digest, .. } = self.entries[*known];
-            return Ok(Taken::Held { offset, digest });
-        }
-        let mut of_stamp = self.places.range((stamp, Bytes::new())..);
-        let mut collides = of_stamp.next().is_some_and(|((next, _), _)| *next == stamp);
-        match view.held(transaction)? {
-            Held::Same { offset, digest } => return Ok(Taken::Held { offset, digest }),
-            Held::Others => collides = true,
-            Held::No => {}
-        }
         #[cfg(all(feature = "planted", debug_assertions))]
         if collides && crate::planted::is_planted(crate::planted::Planted::SecondParked) {
             return Ok(Taken::Held { offset: self.end.offset, digest: Digest::EMPTY });
@@ -80,8 +95,50 @@ impl Intake {
         if collides {
             self.events.push(Event::Collision { stamp });
         }
-        self.places.insert(place, self.entries.len());
+        self.note(transaction);
         self.append(transaction.clone(), scribes, Some(session), |key| view.record(key))
+    }
+
+    /// Looks for a transaction of a peer.
+    pub(crate) fn find(
+        &self,
+        transaction: &Transaction,
+        view: &impl View,
+    ) -> Result<Found, StoreError> {
+        let stamp = transaction.stamp();
+        if let Some(known) = self.places.get(&(stamp, transaction.bytes().clone())) {
+            let Entry { offset, digest, .. } = self.entries[*known];
+            return Ok(Found::Held(Taken::Held { offset, digest }));
+        }
+        Ok(match view.held(transaction)? {
+            Held::Same { offset, digest } => Found::Held(Taken::Held { offset, digest }),
+            Held::Others => Found::New { collides: true },
+            Held::No => Found::New { collides: self.has_stamp(stamp) },
+        })
+    }
+
+    /// Whether a transaction of this stamp was taken.
+    pub(crate) fn has_stamp(&self, stamp: Stamp) -> bool {
+        let mut of_stamp = self.places.range((stamp, Bytes::new())..);
+        of_stamp.next().is_some_and(|((next, _), _)| *next == stamp)
+    }
+
+    /// A record as it is after what was taken so far.
+    pub(crate) fn record(
+        &self,
+        key: &RecordKey,
+        view: &impl View,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
+        match self.records.get(key) {
+            Some(record) => Ok(Some(record.clone())),
+            None => view.record(key),
+        }
+    }
+
+    /// Notes a transaction that is about to be appended, to be found again.
+    pub(crate) fn note(&mut self, transaction: &Transaction) {
+        let place = (transaction.stamp(), transaction.bytes().clone());
+        self.places.insert(place, self.entries.len());
     }
 
     /// Appends a transaction that is new, and plays it. `read` is asked, in their order, for the records that

@@ -1,13 +1,15 @@
 //! What an engine knows of itself: author, clock, log.
 
 use std::collections::btree_map::Entry::Occupied;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::judge::Judge;
 use super::{Config, Event, Intake, Role, SessionId, Tail, Usage};
 use crate::clock::Clock;
 use crate::digest::{Digest, Point};
 use crate::error::{Error, UsageError};
 use crate::id::{Name, NodeId};
+use crate::principal::Permissions;
 use crate::scribe::Transaction;
 use crate::stamp::{Author, Epoch, Now, Time};
 use crate::store::{Commit, OwnRow, PeerRow, StoreError, View};
@@ -25,6 +27,9 @@ pub(crate) struct Own {
     sequence: u64,
     appended: u64,
     synced: u64,
+    /// The end of what is durable, and where the log ended after each commit that appended to it since.
+    durable: Point,
+    undurable: VecDeque<(u64, Point)>,
     /// Kept while there are sessions.
     tail: Tail,
     /// The peers that have a session.
@@ -32,6 +37,10 @@ pub(crate) struct Own {
     /// The nonces of the sessions that called and were not answered yet.
     calls: BTreeSet<u64>,
     entropy: Digest,
+    /// Of which the epochs of repairs are made.
+    repairs: Digest,
+    /// What peers may do, on a node that is an authority.
+    pub(super) judge: Option<Judge>,
 }
 
 /// What is kept of a peer while it has sessions.
@@ -48,8 +57,9 @@ impl Own {
     pub(super) fn open(
         now: Now,
         config: Config,
-        row: Option<OwnRow>,
+        view: &impl View,
     ) -> Result<(Self, Commit), Error> {
+        let row = view.own()?;
         let entropy = Digest::EMPTY.then(&config.seed);
         let node = match (config.node, &row) {
             (Some(wanted), Some(row)) if wanted != row.node => {
@@ -77,10 +87,17 @@ impl Own {
             sequence: 0,
             appended: 0,
             synced: 0,
+            durable: end,
+            undurable: VecDeque::new(),
             tail: Tail::default(),
             peers: BTreeMap::new(),
             calls: BTreeSet::new(),
             entropy,
+            repairs: entropy.then(&now.wall_ms.to_be_bytes()).then(b"repairs"),
+            judge: match config.permissions {
+                None => None,
+                Some(permissions) => Some(Judge::new(permissions, view)?),
+            },
         };
         // The time counts too, in case a host gives one seed to two opens.
         let epoch = own.fresh_epoch(&now.wall_ms.to_be_bytes());
@@ -110,6 +127,11 @@ impl Own {
 
     pub(crate) fn end(&self) -> Point {
         self.end
+    }
+
+    /// The end of what of the log is surely durable, on a node that limits its peers.
+    pub(crate) fn durable_end(&self) -> Point {
+        self.durable
     }
 
     pub(crate) fn clock(&self) -> Time {
@@ -188,6 +210,16 @@ impl Own {
         self.clock.begin_epoch();
     }
 
+    /// One of the epochs in which this node writes repairs and nothing else, until it is opened again.
+    pub(super) fn repair_epoch(&self, number: u64) -> Epoch {
+        Epoch(self.repairs.then(&number.to_be_bytes()).number())
+    }
+
+    /// What peers may do, on a node that is an authority.
+    pub(crate) fn permissions(&self) -> Option<&dyn Permissions> {
+        self.judge.as_ref().map(|judge| judge.permissions.as_ref())
+    }
+
     /// What is kept here of all that the engine keeps.
     pub(super) fn usage(&self) -> Usage {
         let (peers, calls) = (self.peers.len(), self.calls.len());
@@ -206,6 +238,13 @@ impl Own {
 
     pub(super) fn synced(&mut self, through: u64) {
         self.synced = self.synced.max(through.min(self.sequence));
+        while let Some((sequence, end)) = self.undurable.front().copied() {
+            if sequence > self.synced {
+                break;
+            }
+            self.undurable.pop_front();
+            self.durable = end;
+        }
     }
 
     /// The row of a peer that has a session.
@@ -249,10 +288,16 @@ impl Own {
         self.sequence += 1;
         if !intake.entries.is_empty() {
             self.appended = self.sequence;
+            if self.judge.is_some() {
+                self.undurable.push_back((self.sequence, intake.end));
+            }
         }
         self.end = intake.end;
         if !self.peers.is_empty() {
             self.tail.extend(&intake.entries);
+        }
+        if let Some(judge) = &mut self.judge {
+            intake.records.iter().for_each(|(key, record)| judge.note(key, record));
         }
         for (peer, row) in &peers {
             if let Some(met) = self.peers.get_mut(peer) {

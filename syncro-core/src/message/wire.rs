@@ -11,8 +11,8 @@ use crate::encoding::json;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::id::{Name, NodeId};
 use crate::limits::{
-    ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX, MESSAGE_SCRIBES_MAX,
-    MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX,
+    CREDENTIALS_BYTES_MAX, ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX,
+    MESSAGE_SCRIBES_MAX, MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX,
 };
 use crate::scribe::Transaction;
 use crate::stamp::{Author, Epoch, Time};
@@ -148,7 +148,7 @@ fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
     let encodings = encodings
         .filter_map(|name| Encoding::ALL.into_iter().find(|encoding| encoding.name() == name));
     let credentials = parts.get("credentials")?.bytes()?;
-    if credentials.len() > TEXT_BYTES_MAX {
+    if credentials.len() > CREDENTIALS_BYTES_MAX {
         return Err(Malformed::Limit("the credentials"));
     }
     Ok(Hello {

@@ -78,7 +78,7 @@ fn a_field_that_does_not_fit_is_named_with_its_model() {
         ("title", Field::Value(number.clone())),
         ("title", Field::Counter(5)),
         ("tags", Field::Value(number.clone())),
-        ("notes", Field::Set(BTreeSet::new())),
+        ("notes", Field::Set([number.clone()].into())),
         ("views", Field::Value(number.clone())),
         ("tags", Field::Set([number.clone()].into())),
         ("notes", Field::Map([("k".to_owned(), number)].into())),
@@ -91,6 +91,25 @@ fn a_field_that_does_not_fit_is_named_with_its_model() {
             Err(DataError::Mismatch { model, field: named, .. }) if model == "page" && named == field
         );
         assert!(is_named, "{read:?}");
+    }
+}
+
+/// What a refused change has left of another shape is nothing, and nobody stumbles over it.
+#[test]
+fn what_is_empty_reads_as_nothing_whatever_its_shape() {
+    let empty = [
+        Field::Value(Encoded::NIL),
+        Field::Set(BTreeSet::new()),
+        Field::Map(BTreeMap::new()),
+        Field::Counter(0),
+    ];
+    for shape in empty {
+        let mut fields = FieldsWriter::fields_of(&page()).unwrap();
+        for field in ["title", "tags", "notes", "views"] {
+            fields.insert(name(field), shape.clone());
+        }
+        let read = read(&fields).unwrap();
+        assert_eq!((read.title, read.tags.len(), read.notes.len(), read.views), (None, 0, 0, 0));
     }
 }
 

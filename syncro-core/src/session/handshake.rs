@@ -1,5 +1,7 @@
 //! Getting to know the peer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::pull::Pull;
@@ -9,10 +11,12 @@ use crate::close::CloseReason;
 use crate::engine::{Effects, Event, Own, Role};
 use crate::limits::{FRAME_BYTES_MAX, WINDOW_BYTES};
 use crate::message::{Encoding, Hello, Message, PROTOCOL_VERSION};
+use crate::principal::{Claim, Principal};
+use crate::stamp::Now;
 use crate::store::View;
 
 /// The first message of this node in a session.
-pub(super) fn hello(own: &Own, nonce: u64) -> Message {
+pub(super) fn hello(own: &Own, nonce: u64, credentials: Bytes) -> Message {
     Message::Hello(Hello {
         version: PROTOCOL_VERSION,
         node: own.author().node,
@@ -24,13 +28,32 @@ pub(super) fn hello(own: &Own, nonce: u64) -> Message {
         window: WINDOW_BYTES,
         encodings: Encoding::ALL.to_vec(),
         capabilities: Vec::new(),
-        credentials: Bytes::new(),
+        credentials,
     })
+}
+
+/// Who the peer is, if it may be anybody, and the node asks.
+fn authenticate(
+    now: Now,
+    hello: &Hello,
+    role: Role,
+    own: &Own,
+) -> Result<Option<Arc<Principal>>, Fault> {
+    let Some(permissions) = own.permissions() else {
+        return Ok(None);
+    };
+    let Hello { node, epoch, credentials, .. } = hello;
+    let claim = Claim { node: *node, epoch: *epoch, credentials, role, now };
+    let principal = permissions.authenticate(&claim).filter(|principal| {
+        principal.node.is_none_or(|only| only == *node) && !principal.is_over(now)
+    });
+    principal.map(Some).ok_or_else(|| Fault::peer(CloseReason::Denied))
 }
 
 impl Session {
     pub(super) fn on_hello(
         &mut self,
+        now: Now,
         hello: Hello,
         encoding: Encoding,
         own: &mut Own,
@@ -52,11 +75,14 @@ impl Session {
             // Not a clone of this machine, whose greeting would be as familiar: this engine itself.
             return Err(Fault::peer(CloseReason::Itself));
         }
+        // Nothing of the store was read before, and what is wrong with credentials makes no difference.
+        let principal = authenticate(now, &hello, self.role, own)?;
         own.meet(hello.node, view)?;
         match self.role {
             Role::Dial(_) => own.note_answer(self.nonce),
             Role::Accept => {
-                self.outbox.send(&self::hello(own, self.nonce), effects);
+                let credentials = std::mem::take(&mut self.credentials);
+                self.outbox.send(&self::hello(own, self.nonce, credentials), effects);
             }
         }
         if (hello.node, hello.epoch) == (own.author().node, own.author().epoch) {
@@ -85,8 +111,11 @@ impl Session {
             peer: hello.node,
             epoch: hello.epoch,
             name: hello.name,
+            push: Push::new(hello.window, held, principal.is_some()),
+            over_ms: principal.as_ref().and_then(|principal| principal.over_ms(now)),
+            principal,
+            repaired_bytes: 0,
             pull: Pull::new(ladder),
-            push: Push::new(hello.window, held),
         }));
         #[cfg(all(feature = "planted", debug_assertions))]
         if let Phase::Open(open) = &mut self.phase {

@@ -5,12 +5,16 @@ use std::collections::VecDeque;
 use super::{Fault, Open, no_entry};
 use crate::close::CloseReason;
 use crate::digest::Point;
-use crate::engine::{Effects, Event, Intake, Own, SessionId, Taken};
-use crate::limits::{ECHO_RUN_BYTES, ECHO_WORK_MAX, FRAME_BYTES_MAX, WINDOW_BYTES};
+use crate::engine::{Bearer, Effects, Event, Intake, Own, SessionId, Taken};
+use crate::limits::{
+    ECHO_RUN_BYTES, ECHO_WORK_MAX, FRAME_BYTES_MAX, REPAIR_BYTES_MAX, REPAIR_RATIO_MAX,
+    WINDOW_BYTES,
+};
 use crate::message::{Item, Message, Scribes};
 use crate::stamp::Epoch;
 use crate::stamp::Now;
 use crate::store::{StoreError, View};
+use crate::verdict::Verdict;
 
 /// How far this node is in the peer's log.
 #[derive(Clone, Debug)]
@@ -123,6 +127,9 @@ impl Open {
         let mut runs = Vec::new();
         let mut point = scribes.from;
         let mut work_left = ECHO_WORK_MAX;
+        // Where the message is cut, because what comes after it is for the next session.
+        let mut cut = None;
+        let mut repaired_bytes = self.repaired_bytes;
         #[cfg_attr(
             not(all(feature = "planted", debug_assertions)),
             expect(clippy::while_let_on_iterator, reason = "planted bugs look at what is left")
@@ -139,13 +146,33 @@ impl Open {
                 }
                 Item::Transaction(transaction, changes) => {
                     let theirs = point;
+                    if cut.is_some() {
+                        point = point.then(transaction.len(), transaction.bytes());
+                        continue;
+                    }
                     // Two logs that are the same up to here, and go on in the same way, are hashed once.
                     let is_same = theirs == intake.end;
-                    let taken = intake.take(&transaction, changes, session, view)?;
+                    let taken = match &self.principal {
+                        None => intake.take(&transaction, changes, session, view)?,
+                        Some(principal) => {
+                            let bearer = Bearer { session, peer: self.peer, principal };
+                            own.take_judged(now, &mut intake, &transaction, changes, bearer, view)?
+                        }
+                    };
                     point = match taken {
                         Taken::New { .. } if is_same => intake.end,
                         _ => point.then(transaction.len(), transaction.bytes()),
                     };
+                    if let Taken::Aside { bytes } = taken {
+                        repaired_bytes += bytes;
+                        if repaired_bytes > REPAIR_BYTES_MAX + REPAIR_RATIO_MAX * received as usize
+                        {
+                            cut = Some(point);
+                        }
+                    }
+                    if taken == Taken::Beyond {
+                        cut = Some(theirs);
+                    }
                     runs.push((taken, transaction, theirs.offset));
                 }
                 Item::Echo { offset, scribes } => {
@@ -164,21 +191,31 @@ impl Open {
         if point != scribes.to {
             return Err(Fault::peer(CloseReason::Digest));
         }
+        // What was taken before the cut is as sure as the rest: all of it had the digest that was stated.
+        scribes.to = cut.unwrap_or(point);
+        self.repaired_bytes = repaired_bytes;
         self.pull.branch = branch;
         for (taken, transaction, _) in &runs {
-            let (Taken::New { offset, digest } | Taken::Held { offset, digest }) = *taken;
-            self.push.note_held(offset, transaction, digest);
+            if let Some((offset, digest)) = taken.place() {
+                self.push.note_held(offset, transaction, digest);
+            }
         }
         own.peer_row(self.peer).held = self.push.held();
         self.finish(now, intake, &scribes, received, own, effects);
         for (taken, transaction, theirs) in runs {
-            let (Taken::New { offset, digest } | Taken::Held { offset, digest }) = taken;
+            let Some((offset, digest)) = taken.place() else {
+                continue;
+            };
             #[cfg(all(feature = "planted", debug_assertions))]
             if digest == crate::digest::Digest::EMPTY {
                 // Set aside: it has no place in this log.
                 continue;
             }
             self.push.note_echo(offset, &transaction, theirs, digest);
+        }
+        if cut.is_some() {
+            let detail = "refusing what was sent takes too much: the rest is for the next session";
+            return Err(Fault::Peer { reason: CloseReason::Forbidden, detail: detail.to_owned() });
         }
         self.note_caught_up(session, effects);
         Ok(())
@@ -225,6 +262,10 @@ impl Open {
             }
         }
         effects.events.append(&mut intake.events);
+        let node = own.author().node;
+        let verdicts = effects.events.iter().filter_map(|event| Verdict::of_event(event, node));
+        let refused: Vec<_> = verdicts.map(Event::Refused).collect();
+        effects.events.extend(refused);
 
         let row = own.peer_row(self.peer);
         let has_moved = row.ladder.advance(self.pull.branch, scribes.to);

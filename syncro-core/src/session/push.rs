@@ -35,6 +35,8 @@ pub(super) struct Push {
     echo_due_ms: Option<u64>,
     /// Whether the session closes, so that nothing is held back.
     is_hurried: bool,
+    /// Whether the peer gets only what is durable: what it may not bring back, a crash must not take.
+    is_durable: bool,
     #[cfg(all(feature = "planted", debug_assertions))]
     pub(super) peer: Option<crate::id::NodeId>,
 }
@@ -66,7 +68,7 @@ impl Run {
 }
 
 impl Push {
-    pub(super) fn new(credit: u64, held: Point) -> Self {
+    pub(super) fn new(credit: u64, held: Point, is_durable: bool) -> Self {
         Self {
             stream: None,
             sent: 0,
@@ -77,6 +79,7 @@ impl Push {
             echoes: BTreeMap::new(),
             echo_due_ms: None,
             is_hurried: false,
+            is_durable,
             #[cfg(all(feature = "planted", debug_assertions))]
             peer: None,
         }
@@ -228,23 +231,28 @@ impl Push {
         view: &impl View,
         effects: &mut Effects,
     ) -> Result<(), StoreError> {
+        let end = if self.is_durable { own.durable_end() } else { own.end() };
         while let Some(stream) = self.stream {
-            let is_due = stream.at != own.end() || !stream.is_announced;
+            let is_due = stream.at.offset < end.offset || !stream.is_announced;
             let is_allowed =
                 self.sent < self.credit && self.unacknowledged.len() < UNACKNOWLEDGED_MAX;
             if !is_due || !is_allowed || !outbox.has_room() {
                 break;
             }
-            let (items, to) = self.gather(stream.at, own, view)?;
-            if stream.is_announced && to == own.end() && self.holds_back(now, &items) {
+            let (items, to) = self.gather(stream.at, end.offset, own, view)?;
+            if stream.is_announced && to.offset >= end.offset && self.holds_back(now, &items) {
                 break;
             }
             if stream.is_announced && items.is_empty() {
                 let what = format!("the log does not go on at offset {}", stream.at.offset);
                 return Err(StoreError::Corrupt { what });
             }
-            let message =
-                Message::Scribes(Scribes { from: stream.at, to, end: own.end().offset, items });
+            let message = Message::Scribes(Scribes {
+                from: stream.at,
+                to,
+                end: end.offset.max(to.offset),
+                items,
+            });
             self.sent += outbox.send(&message, effects) as u64;
             self.unacknowledged.push_back(to);
             self.echoes = self.echoes.split_off(&to.offset);
@@ -267,6 +275,7 @@ impl Push {
     fn gather(
         &self,
         from: Point,
+        end: u64,
         own: &Own,
         view: &impl View,
     ) -> Result<(Vec<Item>, Point), StoreError> {
@@ -276,7 +285,7 @@ impl Push {
         // What was read of the log, where that begins, and the digest after it.
         let mut read = Vec::<Transaction>::new().into_iter();
         let (mut place, mut read_digest) = (at, None);
-        while at < own.end().offset && bytes < BATCH_BYTES {
+        while at < end && bytes < BATCH_BYTES {
             if let Some(run) = self.echoes.get(&at) {
                 work += run.work();
                 if work > ECHO_WORK_MAX {

@@ -245,7 +245,8 @@ fn a_node_that_hears_its_own_greeting_has_called_itself() {
     world.is_hostile = true;
     let session = SessionId(100);
     let (now, node) = (world.now(A), &mut world.nodes[A]);
-    let open = Input::Open { session, role: Role::Dial(Encoding::Json) };
+    let open =
+        Input::Open { session, role: Role::Dial(Encoding::Json), credentials: Default::default() };
     let effects = node.engine.handle(now, open, &node.store).unwrap();
     let frame = effects.sends[0].1.clone();
     world.input(A, Input::Receive { session, frame }).unwrap();

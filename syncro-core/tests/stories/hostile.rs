@@ -483,7 +483,7 @@ fn a_store_that_cannot_be_read_closes_the_session_that_needs_it() {
     let frames =
         [wire::hello(NodeId::named("stranger")), wire::sync(&[])].map(|it| wire::frame(&it));
     let node = &mut world.nodes[A];
-    let open = Input::Open { session, role: Role::Accept };
+    let open = Input::Open { session, role: Role::Accept, credentials: Default::default() };
     let _ = node.engine.handle(now, open, &node.store).unwrap();
     let [hello, sync] = frames;
     // While the store fails, an input that changes nothing yet is an error and can be repeated.

@@ -52,7 +52,9 @@ fn a_caller_that_says_no_hello_is_closed() {
     let mut world = World::new(1).unwrap();
     world.is_hostile = true;
     let session = SessionId(5);
-    world.input(A, Input::Open { session, role: Role::Accept }).unwrap();
+    world
+        .input(A, Input::Open { session, role: Role::Accept, credentials: Default::default() })
+        .unwrap();
     world.advance(HANDSHAKE_MS - 1).unwrap();
     assert_eq!(world.nodes[A].events.len(), 0);
     world.advance(1).unwrap();
@@ -107,7 +109,7 @@ fn a_session_number_in_use_is_refused() {
     let link = pair.connect_both();
     pair.drive();
     let session = pair.links[link].ends[0].session;
-    let input = Input::Open { session, role: Role::Accept };
+    let input = Input::Open { session, role: Role::Accept, credentials: Default::default() };
     let refused = pair.try_input(A, input).unwrap();
     assert!(matches!(refused, Err(Error::Usage(UsageError::SessionInUse))));
     pair.put(A, 1, 1);
@@ -145,7 +147,7 @@ fn a_caller_of_a_node_with_too_many_sessions_is_told_so() {
     let now = world.now(A);
     let mut open = |id: u64, role| {
         let node = &mut world.nodes[A];
-        let input = Input::Open { session: SessionId(id), role };
+        let input = Input::Open { session: SessionId(id), role, credentials: Default::default() };
         node.engine.handle(now, input, &node.store)
     };
     let last = SESSIONS_MAX as u64;
@@ -165,7 +167,11 @@ fn a_caller_of_a_node_with_too_many_sessions_is_told_so() {
     assert!(matches!(refused, Err(Error::Usage(UsageError::TooManySessions))));
     // Nothing of either is kept, and there is room once another has gone.
     world.input(A, Input::Lost { session: SessionId(5) }).unwrap();
-    let input = Input::Open { session: SessionId(last + 1), role: Role::Accept };
+    let input = Input::Open {
+        session: SessionId(last + 1),
+        role: Role::Accept,
+        credentials: Default::default(),
+    };
     assert!(world.try_input(A, input).unwrap().is_ok());
     world.take_events(A);
     world.advance(HANDSHAKE_MS).unwrap();

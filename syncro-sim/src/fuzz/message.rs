@@ -39,11 +39,16 @@ thread_local! {
 
 /// Greeting on both sides, greeted, streaming both ways, and streaming with a receipt.
 fn states() -> Vec<(Engine, LogStore)> {
-    let dialled = Input::Open { session: SESSION, role: Role::Dial(Encoding::Json) };
+    let dialled = Input::Open {
+        session: SESSION,
+        role: Role::Dial(Encoding::Json),
+        credentials: Default::default(),
+    };
     let mut states = Vec::new();
     for role in [Role::Accept, Role::Dial(Encoding::MessagePack)] {
         let mut node = written();
-        let _ = node.input(1, Input::Open { session: SESSION, role });
+        let _ =
+            node.input(1, Input::Open { session: SESSION, role, credentials: Default::default() });
         states.push(copy(&node));
     }
     let mut node = written();

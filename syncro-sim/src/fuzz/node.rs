@@ -30,7 +30,8 @@ impl Node {
     /// Opens a node on its disk. No two opens of one node may have one seed.
     pub(crate) fn open(name: &str, seed: u8, disk: MemoryDisk) -> Self {
         let store = LogStore::open(disk.open().unwrap()).unwrap();
-        let config = Config { node: Some(NodeId::named(name)), name: None, seed: [seed; 32] };
+        let config =
+            Config { node: Some(NodeId::named(name)), seed: [seed; 32], ..Config::default() };
         let (engine, effects) = Engine::open(now(0), config, &store).unwrap();
         let mut node = Self { engine, store, disk, applied: None };
         node.apply(effects.commit);
@@ -207,7 +208,10 @@ fn name(text: &str) -> Name {
 
 /// Lets a stranger call, greet and ask for the log from a point.
 pub(crate) fn call(node: &mut Node, now_ms: u64, session: SessionId, offered: Point) {
-    let _ = node.input(now_ms, Input::Open { session, role: Role::Accept });
+    let _ = node.input(
+        now_ms,
+        Input::Open { session, role: Role::Accept, credentials: Default::default() },
+    );
     for frame in [super::wire::hello(NodeId::named("stranger")), super::wire::sync(offered)] {
         let _ = node.input(now_ms, Input::Receive { session, frame });
     }

@@ -138,7 +138,8 @@ fn work(store: &mut LogStore) -> Result<(), syncro_core::Error> {
         wire::sync(Point::START),
         wire::scribes(Point::START, to, &[transaction.bytes().clone()]),
     ];
-    let mut inputs = vec![Input::Open { session, role: Role::Accept }];
+    let mut inputs =
+        vec![Input::Open { session, role: Role::Accept, credentials: Default::default() }];
     inputs.extend(frames.map(|frame| Input::Receive { session, frame }));
     inputs.extend(fair(store)?.map(Input::Propose));
     for input in inputs {

@@ -77,7 +77,10 @@ impl World {
         self.session.0 += 1;
         self.inboxes = Some(Default::default());
         for (at, role) in [(1, Role::Accept), (0, Role::Dial(encoding))] {
-            self.input(at, Input::Open { session: self.session, role });
+            self.input(
+                at,
+                Input::Open { session: self.session, role, credentials: Default::default() },
+            );
         }
     }
 

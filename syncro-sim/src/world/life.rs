@@ -19,6 +19,7 @@ impl World {
             node: Some(NodeId::named(name)),
             name: Name::new(name).ok(),
             seed: self.fresh_seed(),
+            ..Config::default()
         };
         let (disk, log) = (Disk::new(self.has_sectors), Log::default());
         let number = self.nodes.len();

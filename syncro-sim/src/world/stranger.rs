@@ -33,7 +33,9 @@ impl Stranger {
         let session = SessionId(1_000_000 + world.links.len() as u64);
         world.links.push(Link::new([STRANGER, A].map(|node| End::new(node, session))));
         let link = world.links.len() - 1;
-        world.input(A, Input::Open { session, role: Role::Accept }).unwrap();
+        world
+            .input(A, Input::Open { session, role: Role::Accept, credentials: Default::default() })
+            .unwrap();
         Self { world, link }
     }
 

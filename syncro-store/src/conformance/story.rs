@@ -106,7 +106,10 @@ impl Pair {
         let mut pair =
             Self { nodes: [Node::new("me"), Node::new("peer")], frames: VecDeque::new() };
         for (node, role) in [(ME, Role::Dial(Encoding::MessagePack)), (PEER, Role::Accept)] {
-            pair.handle(node, Input::Open { session: SESSION, role });
+            pair.handle(
+                node,
+                Input::Open { session: SESSION, role, credentials: Default::default() },
+            );
         }
         pair
     }

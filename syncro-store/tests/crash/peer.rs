@@ -83,8 +83,11 @@ impl Link {
     ) -> Result<(), Error> {
         let Self { session, .. } = *self;
         let dial = Role::Dial(Encoding::MessagePack);
-        peer.input(Input::Open { session, role: Role::Accept }, self);
-        self.give(node, Input::Open { session, role: dial })?;
+        peer.input(
+            Input::Open { session, role: Role::Accept, credentials: Default::default() },
+            self,
+        );
+        self.give(node, Input::Open { session, role: dial, credentials: Default::default() })?;
         let mut got = 0;
         let mut told = 0;
         loop {

@@ -86,8 +86,16 @@ impl Side {
 
 /// Connects two nodes until they have nothing more to say.
 pub(crate) fn sync(one: &mut Side, other: &mut Side) {
-    other.input(Input::Open { session: SESSION, role: Role::Accept });
-    one.input(Input::Open { session: SESSION, role: Role::Dial(Encoding::MessagePack) });
+    other.input(Input::Open {
+        session: SESSION,
+        role: Role::Accept,
+        credentials: Default::default(),
+    });
+    one.input(Input::Open {
+        session: SESSION,
+        role: Role::Dial(Encoding::MessagePack),
+        credentials: Default::default(),
+    });
     while !(one.sent.is_empty() && other.sent.is_empty()) {
         while let Some(frame) = one.sent.pop_front() {
             other.input(Input::Receive { session: SESSION, frame });

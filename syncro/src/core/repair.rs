@@ -133,7 +133,7 @@ impl Core {
         let node = self.engine(Engine::node);
         let repaired = self.syncer.repair(Some(node))?;
         self.give_up_unsynced();
-        let config = Config { node: Some(node), name: self.name.clone(), seed };
+        let config = Config { node: Some(node), seed, ..self.config.clone() };
         let opened = Engine::open(now(self.started), config, &self.reader);
         let (engine, effects) = opened.map_err(|error| match error {
             CoreError::Store(error) => error,

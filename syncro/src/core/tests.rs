@@ -2,7 +2,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
-use syncro_core::{Fields, NodeId, RecordId, RecordKey, View};
+use syncro_core::{Fields, Name, NodeId, RecordId, RecordKey, View};
 use syncro_store::{Backend, Batch, Durability as Written, Fault, Memory, MemoryDisk, Table};
 
 use super::*;
@@ -40,7 +40,7 @@ fn core(name: &str, overlay_bytes: usize, gate: &Arc<Mutex<()>>) -> Arc<Core> {
     let backend = Gated(Memory::new(), gate.clone());
     let store = LogStore::builder().overlay_bytes(overlay_bytes).open(backend).unwrap();
     let config = Config { node: Some(NodeId::named(name)), ..Config::default() };
-    Core::open(store, config).unwrap()
+    Core::open(store, config, Bytes::new()).unwrap()
 }
 
 fn todo(id: i64) -> RecordKey {
@@ -123,7 +123,8 @@ async fn a_repaired_node_has_a_thread_that_works_for_it() {
 
 fn over(disk: &MemoryDisk) -> Arc<Core> {
     let store = LogStore::open(disk.open().unwrap()).unwrap();
-    Core::open(store, Config { node: Some(NodeId::named("a")), ..Config::default() }).unwrap()
+    Core::open(store, Config { node: Some(NodeId::named("a")), ..Config::default() }, Bytes::new())
+        .unwrap()
 }
 
 /// A flush failed, the repair after it found no room to end, and the next one made a clean sweep of what both
@@ -247,7 +248,8 @@ async fn a_store_that_could_not_be_opened_anew_is_when_there_is_room() {
     let is_full = Arc::<AtomicBool>::default();
     let (memory, is_open) = (Memory::new(), AtomicBool::new(true));
     let copying = Copying { memory, is_full: is_full.clone(), is_open };
-    let core = Core::open(LogStore::open(copying).unwrap(), Config::default()).unwrap();
+    let core =
+        Core::open(LogStore::open(copying).unwrap(), Config::default(), Bytes::new()).unwrap();
     write(&core, 0);
     core.sync_what_is_applied().unwrap();
     is_full.store(true, Ordering::SeqCst);

@@ -5,6 +5,7 @@
 
 mod durability;
 mod failures;
+mod permissions;
 mod records;
 mod relay;
 mod repair;

@@ -288,6 +288,8 @@ fn the_reasons_of_a_bye_have_the_numbers_they_always_had() {
         CloseReason::Store,
         CloseReason::TooManySessions,
         CloseReason::Itself,
+        CloseReason::Denied,
+        CloseReason::Forbidden,
     ];
     for (code, reason) in (0..).zip(reasons) {
         assert_eq!(reason.code(), code);

@@ -75,8 +75,8 @@ fn a_hello_names_at_most_32_encodings_and_those_unknown_are_passed_over() {
 }
 
 #[test]
-fn credentials_have_at_most_4096_bytes() {
-    borders(&hello("x", 0, 4096), &hello("x", 0, 4097), "the credentials");
+fn credentials_have_at_most_2048_bytes() {
+    borders(&hello("x", 0, 2048), &hello("x", 0, 2049), "the credentials");
 }
 
 #[test]

@@ -1,0 +1,338 @@
+//! What is refused, and what becomes of it.
+
+use syncro_core::{Edit, Encoded, Name, Principal, Refusal, Value};
+
+use super::town::{Rules, Town, set, writer};
+
+/// A server with rules, and a client that may write into list a.
+fn server_and_client() -> (Town, Rules, usize, usize) {
+    let (mut town, rules) = (Town::default(), Rules::default());
+    rules.let_in("ann", writer("ann", &["list/a"]));
+    let (server, client) = (town.add("server", Some(rules.clone())), town.add("client", None));
+    (town, rules, server, client)
+}
+
+/// The client is told these codes, once each, in whatever order; and both hold the same.
+#[track_caller]
+fn settles(town: &mut Town, (server, client): (usize, usize), codes: &[u16]) {
+    let link = town.connect(client, server, "ann");
+    town.drive();
+    assert!(town.is_open(link), "{:?}", town.closed(client));
+    assert_eq!(town.codes(client), codes);
+    assert_eq!(town.codes(server), [0_u16; 0]);
+    town.assert_equal(&[server, client]);
+    town.cut(link);
+    // Nothing is said twice.
+    town.crash(server);
+    town.crash(client);
+    let link = town.connect(client, server, "ann");
+    town.drive();
+    assert_eq!(town.codes(client), codes);
+    town.assert_equal(&[server, client]);
+    town.cut(link);
+}
+
+#[test]
+fn what_is_permitted_is_taken() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(client, 1, "a", 5);
+    town.retitle(client, 1, 6);
+    settles(&mut town, (server, client), &[]);
+    assert_eq!(town.title(server, 1), Some(6));
+    town.destroy(client, 1);
+    settles(&mut town, (server, client), &[]);
+    assert_eq!(town.values(server, 1), None);
+}
+
+#[test]
+fn a_create_in_a_channel_one_may_not_write_is_undone() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(client, 1, "b", 5);
+    town.create(client, 2, "a", 6);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL]);
+    assert_eq!((town.values(client, 1), town.title(client, 2)), (None, Some(6)));
+    let verdict = town.refused(client)[0].clone();
+    assert!(verdict.refusal.message.contains("list/b"), "{verdict:?}");
+    assert_eq!(verdict.records, [super::town::key(1)]);
+}
+
+#[test]
+fn an_edit_of_what_is_anothers_shows_again_what_was_there() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(server, 1, "b", 5);
+    settles(&mut town, (server, client), &[]);
+    town.retitle(client, 1, 6);
+    town.edit(client, 1, vec![Edit::add(Name::new("tags").unwrap(), Encoded::TRUE).unwrap()]);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL; 2]);
+    assert_eq!(town.title(client, 1), Some(5));
+}
+
+#[test]
+fn a_record_is_moved_only_between_channels_that_one_may_write() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(server, 1, "b", 5);
+    town.create(server, 2, "a", 6);
+    settles(&mut town, (server, client), &[]);
+    town.edit(client, 1, vec![set("list", Value::from("a"))]);
+    town.edit(client, 2, vec![set("list", Value::from("b"))]);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL; 2]);
+    let list = |id| town.values(server, id).unwrap()["list"].clone();
+    assert_eq!((list(1), list(2)), (Value::from("b"), Value::from("a")));
+}
+
+#[test]
+fn a_refused_destroy_brings_everything_back() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(server, 1, "b", 5);
+    town.raise(server, 1, 7);
+    settles(&mut town, (server, client), &[]);
+    let before = town.values(server, 1);
+    town.destroy(client, 1);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL]);
+    assert_eq!((town.values(client, 1), before.is_some()), (before, true));
+}
+
+#[test]
+fn a_transaction_is_refused_as_a_whole() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(client, 1, "a", 1);
+    settles(&mut town, (server, client), &[]);
+    let mut proposal = syncro_core::Proposal::default();
+    let fields = [("list".into(), Value::from("b"))].into();
+    proposal
+        .create(super::town::key(2), &syncro_core::Fields::from_values(&fields).unwrap())
+        .unwrap();
+    proposal.update(super::town::key(1), vec![set("title", Value::from(9_i64))]).unwrap();
+    town.propose(client, proposal);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL]);
+    assert_eq!((town.title(client, 1), town.values(client, 2)), (Some(1), None));
+    assert_eq!(town.refused(client)[0].records.len(), 2);
+}
+
+#[test]
+fn a_counter_raised_refused_and_raised_again_ends_at_the_sum_of_the_accepted_raises() {
+    let (mut town, rules, server, client) = server_and_client();
+    town.create(server, 1, "a", 1);
+    town.raise(server, 1, 100);
+    settles(&mut town, (server, client), &[]);
+    town.raise(client, 1, 1);
+    settles(&mut town, (server, client), &[]);
+    // Raised twice while it may not, and again when it may: all of it before anybody hears of it.
+    rules.let_in("ann", writer("ann", &[]));
+    let link = town.connect(client, server, "ann");
+    town.drive();
+    town.raise(client, 1, 10);
+    town.raise(client, 1, 20);
+    for _ in 0..20 {
+        town.step(link, 1);
+    }
+    let session = town.session(link, server);
+    let ann = std::sync::Arc::new(writer("ann", &["list/a"]));
+    town.input(server, syncro_core::Input::Rights { session, principal: Some(ann) });
+    town.raise(client, 1, 4);
+    town.drive();
+    assert_eq!(town.codes(client), [Refusal::CHANNEL; 2]);
+    assert_eq!((town.views(server, 1), town.views(client, 1)), (105, 105));
+    town.raise(client, 1, 1000);
+    town.drive();
+    assert_eq!((town.views(server, 1), town.views(client, 1)), (1105, 1105));
+    town.assert_equal(&[server, client]);
+}
+
+#[test]
+fn the_application_is_asked_and_its_words_reach_the_author() {
+    let (mut town, rules, server, client) = server_and_client();
+    rules.forbid_title(13);
+    town.create(client, 1, "a", 5);
+    town.retitle(client, 1, 13);
+    town.retitle(client, 1, 6);
+    settles(&mut town, (server, client), &[Refusal::APPLICATION]);
+    assert_eq!((town.title(server, 1), town.title(client, 1)), (Some(6), Some(6)));
+    assert_eq!(town.refused(client)[0].refusal.message, "that is no title");
+}
+
+#[test]
+fn reserved_models_are_for_authorities_but_a_verdict_may_be_dealt_with() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(client, 1, "b", 5);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL]);
+    let verdict = |id| syncro_core::RecordKey {
+        model: Name::new("syncro.verdict").unwrap(),
+        id: syncro_core::RecordId::Uuid(id),
+    };
+    let mut proposal = syncro_core::Proposal::default();
+    proposal.destroy(verdict(town.refused(client)[0].id)).unwrap();
+    town.propose(client, proposal);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL]);
+    let model = syncro_core::RecordKey {
+        model: Name::new("syncro.model").unwrap(),
+        id: syncro_core::RecordId::text("note").unwrap(),
+    };
+    let mut proposal = syncro_core::Proposal::default();
+    proposal.destroy(model).unwrap();
+    town.propose(client, proposal);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL, Refusal::RESERVED]);
+}
+
+#[test]
+fn a_change_of_what_is_gone_is_refused() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(server, 1, "a", 5);
+    settles(&mut town, (server, client), &[]);
+    town.destroy(server, 1);
+    town.retitle(client, 1, 6);
+    settles(&mut town, (server, client), &[Refusal::GONE]);
+    assert_eq!(town.values(client, 1), None);
+}
+
+/// What the client writes next, before it has heard of the refusal, is above the repair.
+#[test]
+fn what_follows_a_refused_change_is_not_undone_with_it() {
+    let (mut town, rules, server, client) = server_and_client();
+    rules.forbid_title(13);
+    town.create(client, 1, "a", 1);
+    let now = town.ms;
+    for title in [13, 2, 13, 3] {
+        town.retitle(client, 1, title);
+        // All of them in one millisecond.
+        town.ms = now;
+    }
+    settles(&mut town, (server, client), &[Refusal::APPLICATION; 2]);
+    assert_eq!((town.title(server, 1), town.title(client, 1)), (Some(3), Some(3)));
+}
+
+#[test]
+fn a_forged_author_is_refused_and_the_bearer_is_told() {
+    let (mut town, _, server, client) = server_and_client();
+    let other = town.add("other", None);
+    town.create(other, 1, "a", 5);
+    let link = town.connect(other, client, "");
+    town.drive();
+    town.cut(link);
+    town.create(client, 2, "a", 6);
+    let link = town.connect(client, server, "ann");
+    town.drive();
+    assert!(town.is_open(link));
+    assert_eq!(town.codes(client), [Refusal::FORGED]);
+    assert_eq!((town.values(server, 1), town.title(server, 2)), (None, Some(6)));
+    assert_eq!(town.title(client, 1), Some(5), "it is not undone: it may be good elsewhere");
+    town.cut(link);
+    town.connect(client, server, "ann");
+    town.drive();
+    assert_eq!(town.codes(client), [Refusal::FORGED]);
+}
+
+#[test]
+fn a_relay_brings_what_others_wrote_and_carries_the_verdict_back() {
+    let (mut town, rules) = (Town::default(), Rules::default());
+    rules.let_in("relay", Principal::new("relay").relaying());
+    rules.know("ann", writer("ann", &["list/a"]));
+    let server = town.add("server", Some(rules.clone()));
+    let (relay, ann, bob) = (town.add("relay", None), town.add("ann", None), town.add("bob", None));
+    town.create(ann, 1, "a", 1);
+    town.create(ann, 2, "b", 2);
+    town.create(bob, 3, "a", 3);
+    town.connect(ann, relay, "");
+    town.connect(bob, relay, "");
+    town.connect(relay, server, "relay");
+    town.drive();
+    assert_eq!(
+        (town.codes(ann), town.codes(bob)),
+        (vec![Refusal::CHANNEL], vec![Refusal::CHANNEL])
+    );
+    assert_eq!(town.title(server, 1), Some(1));
+    town.assert_equal(&[server, relay, ann, bob]);
+}
+
+/// Each of two authorities refuses what it gets to see first; a raise is taken off once.
+#[test]
+fn two_authorities_refuse_one_change_and_agree() {
+    let (mut town, rules) = (Town::default(), Rules::default());
+    rules.let_in("ann", writer("ann", &["list/a"]));
+    for known in ["server", "whom we call"] {
+        rules
+            .let_in(known, Principal::new("server").may_write(syncro_core::Access::All).relaying());
+    }
+    let servers = [town.add("one", Some(rules.clone())), town.add("two", Some(rules.clone()))];
+    let client = town.add("client", None);
+    town.create(servers[0], 1, "b", 1);
+    for (a, b, credentials) in [(servers[0], servers[1], "server"), (client, servers[0], "ann")] {
+        town.connect(a, b, credentials);
+        town.drive();
+    }
+    for link in 0..2 {
+        town.cut(link);
+    }
+    town.raise(client, 1, 5);
+    town.retitle(client, 1, 9);
+    for server in servers {
+        let link = town.connect(client, server, "ann");
+        town.drive();
+        town.cut(link);
+    }
+    town.raise(client, 1, 2);
+    rules.let_in("ann", writer("ann", &["list/*"]));
+    let link = town.connect(client, servers[1], "ann");
+    town.drive();
+    town.cut(link);
+    town.connect(servers[0], servers[1], "server");
+    town.connect(client, servers[0], "ann");
+    town.drive();
+    assert_eq!(town.views(servers[0], 1), 2);
+    assert_eq!(town.title(client, 1), Some(1));
+    town.assert_equal(&[servers[0], servers[1], client]);
+}
+
+/// A backup of the authority knows nothing of what it refused.
+#[test]
+fn an_authority_that_was_restored_refuses_again_without_taking_off_twice() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(server, 1, "b", 1);
+    settles(&mut town, (server, client), &[]);
+    let backup = town.image(server);
+    town.raise(client, 1, 5);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL]);
+    town.reopen(server, backup);
+    let link = town.connect(client, server, "ann");
+    town.drive();
+    assert_eq!((town.views(server, 1), town.views(client, 1)), (0, 0));
+    town.cut(link);
+}
+
+/// A clock a year ahead would win against everybody for a year; and above the last stamp nobody could ever write.
+#[test]
+fn a_stamp_of_the_future_is_refused_and_leaves_no_trace_where_others_write() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(server, 1, "a", 1);
+    settles(&mut town, (server, client), &[]);
+    let now = town.ms;
+    town.ms += syncro_core::limits::FUTURE_MS + 1000;
+    town.retitle(client, 1, 2);
+    town.sync(client);
+    town.ms = now;
+    let link = town.connect(client, server, "ann");
+    town.drive();
+    assert!(town.is_open(link));
+    assert_eq!(town.codes(client), [Refusal::FUTURE]);
+    assert_eq!(town.title(server, 1), Some(1));
+    let newest = |town: &Town| {
+        use syncro_core::View;
+        let record = town.nodes[server].store.record(&super::town::key(1)).unwrap().unwrap();
+        record.newest().unwrap().time.ms()
+    };
+    assert!(newest(&town) <= town.now().wall_ms);
+}
+
+/// What a limited peer may not bring back, a crash of the authority must not take from it.
+#[test]
+fn a_limited_peer_gets_nothing_that_is_not_durable() {
+    let (mut town, _, server, client) = server_and_client();
+    let link = town.connect(client, server, "ann");
+    town.drive();
+    town.create(server, 1, "a", 1);
+    while town.step(link, 0) | town.step(link, 1) {}
+    assert_eq!(town.values(client, 1), None);
+    town.sync(server);
+    while town.step(link, 0) | town.step(link, 1) {}
+    assert_eq!(town.title(client, 1), Some(1));
+}

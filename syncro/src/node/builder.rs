@@ -1,0 +1,123 @@
+//! Opening a node.
+
+#[cfg(feature = "redb")]
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use syncro_core::{Config, ModelChannels, Name, NodeId, Permissions, ScribeModel};
+#[cfg(feature = "redb")]
+use syncro_store::Repaired;
+use syncro_store::{Backend, LogStore};
+
+use super::rights::check_credentials;
+use super::{Handle, Node};
+use crate::core::{Core, seed};
+use crate::error::Error;
+use crate::rules::Rules;
+
+/// Opens a [`Node`] with more to say than [`Node::open`].
+#[derive(Debug, Default)]
+pub struct NodeBuilder {
+    node: Option<NodeId>,
+    name: Option<String>,
+    credentials: Bytes,
+    permissions: Option<Arc<dyn Permissions>>,
+    models: Vec<ModelChannels>,
+}
+
+impl NodeBuilder {
+    /// Gives the node an id. A new store otherwise gets a random one, or one derived from the name.
+    pub fn id(mut self, node: NodeId) -> Self {
+        self.node = Some(node);
+        self
+    }
+
+    /// Names the node. The name is told to peers, for people to read; unless an id is given, the id is
+    /// derived from it ([`NodeId::named`]), and then the name is who the node is: two stores under one name
+    /// are one node twice.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Gives the node what shows peers who it is: at most 2,048 bytes, which it says to whomever it connects to, and to
+    /// nobody who connects to it. See [`Node::set_credentials`].
+    pub fn credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
+        self.credentials = credentials.into().into();
+        self
+    }
+
+    /// Limits what peers may do, by rules: whoever is let in may change what its principal and the rules permit, and
+    /// nothing else. What is refused is undone, and its author is told. See [`Rules`].
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.models.extend(rules.models());
+        self.permissions(rules)
+    }
+
+    /// Limits what peers may do, by permissions of your own making. The models whose channels they name have to be
+    /// told too: [`model`](Self::model).
+    pub fn permissions(mut self, permissions: impl Permissions + 'static) -> Self {
+        self.permissions = Some(Arc::new(permissions));
+        self
+    }
+
+    /// Records the channels of a model ([`ScribeModel::CHANNELS`]) at the opening, if they are not as they were, so that
+    /// every node knows them.
+    pub fn model<M: ScribeModel>(mut self) -> Self {
+        self.models.push(ModelChannels::of::<M>());
+        self
+    }
+
+    /// Opens the node in a file, which is created if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when the file is in use, damaged, of a newer version or cannot be written;
+    /// [`Error::Usage`] when it belongs to a node of another id.
+    #[cfg(feature = "redb")]
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Node, Error> {
+        self.open_on(syncro_store::Redb::open(path)?)
+    }
+
+    /// Opens the node over a backend of its own.
+    ///
+    /// # Errors
+    ///
+    /// Like [`open`](Self::open).
+    pub fn open_on(self, backend: impl Backend) -> Result<Node, Error> {
+        self.open_store(LogStore::open(backend)?)
+    }
+
+    /// Repairs a damaged file, and opens the node in it.
+    ///
+    /// What can be read stays; what was lost comes back from the peers that have it, once they are connected.
+    /// A file whose database is damaged is made anew, as large as what is in it, and the damaged one kept beside it:
+    /// [`Repaired::kept`]. See [`LogStoreBuilder::repair`](syncro_store::LogStoreBuilder::repair).
+    ///
+    /// # Errors
+    ///
+    /// Like [`open`](Self::open), for a file that is not there or has nothing left of a store, and for one that
+    /// does not know which node it was where no [`id`](Self::id) or [`name`](Self::name) says so.
+    #[cfg(feature = "redb")]
+    pub fn repair(self, path: impl AsRef<Path>) -> Result<(Node, Repaired), Error> {
+        let backend = syncro_store::Redb::builder().open_damaged(path)?;
+        let (store, repaired) = LogStore::builder().repair(backend, self.id_of_node())?;
+        Ok((self.open_store(store)?, repaired))
+    }
+
+    fn open_store(self, store: LogStore) -> Result<Node, Error> {
+        let node = self.id_of_node();
+        let name = self.name.as_deref().map(Name::new).transpose()?;
+        check_credentials(&self.credentials)?;
+        let config = Config { node, name, seed: seed()?, permissions: self.permissions };
+        let core = Core::open(store, config, self.credentials)?;
+        let node = Node { handle: Arc::new(Handle(core.clone())), core };
+        node.transaction(|draft| self.models.iter().try_for_each(|model| draft.save(model)))?;
+        Ok(node)
+    }
+
+    fn id_of_node(&self) -> Option<NodeId> {
+        self.node.or_else(|| self.name.as_deref().map(NodeId::named))
+    }
+}
