@@ -57,6 +57,7 @@ impl Host {
             node: Some(NodeId::named(name)),
             name: Some(Name::new(name).unwrap()),
             seed: std::array::from_fn(|_| fastrand::u8(..)),
+            ..Config::default()
         };
         let (engine, effects) = Engine::open(now(started), config, &store).unwrap();
         let opening = effects.commit.expect("an epoch begins");
