@@ -53,8 +53,8 @@ impl fmt::Debug for Channel {
 ///
 /// A field is a text, an integer, a bool or 16 bytes, which are written as a UUID; of a set it is each of the members,
 /// which makes as many channels. Where a field is missing, nil or of another sort, the template names no channel. In
-/// what stands for a field, `/`, `%`, `*` and control characters are written as `%2F` and so on: no value can pass for
-/// the channel of another.
+/// what stands for a field, `/`, `%`, `*` and control characters are written as `%2F` and so on. Put a `/` between two
+/// fields, and no values can pass for others. An integer and the same digits as text make one channel.
 ///
 /// ```
 /// use syncro_core::{Fields, Name, RecordId, RecordKey, Template, Value};
@@ -62,7 +62,7 @@ impl fmt::Debug for Channel {
 /// let template = Template::new("list/{list_id}")?;
 /// let fields = Fields::from_values(&[("list_id".into(), Value::from("7"))].into())?;
 /// let key = RecordKey { model: Name::new("todo")?, id: RecordId::text("t1")? };
-/// let channels = template.channels(&key, &fields);
+/// let channels = template.channels(&key, &fields).unwrap();
 /// assert_eq!(channels.iter().map(|it| it.as_str()).collect::<Vec<_>>(), ["list/7"]);
 /// # Ok::<(), syncro_core::DataError>(())
 /// ```
@@ -129,22 +129,25 @@ impl Template {
         &self.text
     }
 
-    /// The channels of a record that is alive and has these fields: at most 1,024, each of 255 bytes at most; those
-    /// beyond are left out.
-    pub fn channels(&self, key: &RecordKey, fields: &Fields) -> BTreeSet<Channel> {
+    /// The channels of a record that is alive and has these fields, each of 255 bytes at most; `None` if they are more
+    /// than 1,024.
+    pub fn channels(&self, key: &RecordKey, fields: &Fields) -> Option<BTreeSet<Channel>> {
         let mut texts = BTreeSet::from([String::new()]);
         for part in &self.parts {
             let values = match part {
                 Part::Text(text) => BTreeSet::from([text.clone()]),
                 Part::Id => BTreeSet::from([id(&key.id)]),
-                Part::Field(field) => values(fields.get(field)),
+                Part::Field(field) => values(fields.get(field))?,
             };
+            if texts.len() * values.len() > CHANNELS_MAX {
+                return None;
+            }
             let longer = texts
                 .iter()
                 .flat_map(|text| values.iter().map(move |value| format!("{text}{value}")));
-            texts = longer.filter(|text| text.len() <= NAME_BYTES_MAX).take(CHANNELS_MAX).collect();
+            texts = longer.filter(|text| text.len() <= NAME_BYTES_MAX).collect();
         }
-        texts.into_iter().map(|text| Channel(text.into())).collect()
+        Some(texts.into_iter().map(|text| Channel(text.into())).collect())
     }
 }
 
@@ -154,14 +157,22 @@ fn id(id: &RecordId) -> String {
     text
 }
 
-/// What stands for a field, at most as many as a record may have channels.
-fn values(field: Option<&Field>) -> BTreeSet<String> {
-    let values: Vec<&Encoded> = match field {
-        Some(Field::Value(value)) => vec![value],
-        Some(Field::Set(members)) => members.iter().take(CHANNELS_MAX).collect(),
-        Some(Field::Map(_) | Field::Counter(_)) | None => Vec::new(),
-    };
-    values.into_iter().filter_map(shown).collect()
+/// What stands for a field; `None` if that is more than a record may have channels.
+fn values(field: Option<&Field>) -> Option<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    match field {
+        Some(Field::Value(value)) => found.extend(shown(value)),
+        Some(Field::Set(members)) => {
+            for member in members {
+                found.extend(shown(member));
+                if found.len() > CHANNELS_MAX {
+                    return None;
+                }
+            }
+        }
+        Some(Field::Map(_) | Field::Counter(_)) | None => {}
+    }
+    Some(found)
 }
 
 fn shown(value: &Encoded) -> Option<String> {
@@ -251,17 +262,21 @@ impl Templates {
         }
     }
 
-    /// The channels of a record: none unless it is alive, that of its model unless there are templates for it.
-    pub fn channels(&self, key: &RecordKey, record: Option<&Record>) -> BTreeSet<Channel> {
+    /// The channels of a record: none unless it is alive, that of its model unless there are templates for it; `None`
+    /// if they are more than 1,024.
+    pub fn channels(&self, key: &RecordKey, record: Option<&Record>) -> Option<BTreeSet<Channel>> {
         let Some(record) = record.filter(|record| record.is_alive()) else {
-            return BTreeSet::new();
+            return Some(BTreeSet::new());
         };
         let Some(templates) = self.0.get(&key.model) else {
-            return BTreeSet::from([Channel::of_model(&key.model)]);
+            return Some(BTreeSet::from([Channel::of_model(&key.model)]));
         };
         let fields = Fields::of(record);
-        let channels = templates.iter().flat_map(|template| template.channels(key, &fields));
-        channels.take(CHANNELS_MAX).collect()
+        let mut channels = BTreeSet::new();
+        for template in templates {
+            channels.extend(template.channels(key, &fields)?);
+        }
+        (channels.len() <= CHANNELS_MAX).then_some(channels)
     }
 }
 

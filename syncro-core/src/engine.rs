@@ -4,6 +4,7 @@ mod intake;
 mod judge;
 mod own;
 mod propose;
+mod quarantine;
 mod repair;
 mod tail;
 mod usage;
@@ -15,13 +16,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::close::CloseReason;
-use crate::digest::Point;
+use crate::digest::{Digest, Point};
 use crate::error::{Error, UsageError};
 use crate::id::{Name, NodeId, RecordKey};
 use crate::limits::{CREDENTIALS_BYTES_MAX, SESSIONS_MAX};
 use crate::message::Encoding;
 use crate::principal::{Permissions, Principal};
 use crate::proposal::Proposal;
+use crate::quarantine::Parked;
 use crate::record::Record;
 use crate::scribe::Mark;
 use crate::session::{Fault, Session};
@@ -108,6 +110,19 @@ pub enum Input {
         session: SessionId,
         /// Who the peer is from now on; `None` ends the session.
         principal: Option<Arc<Principal>>,
+    },
+    /// A transaction that was set aside is to be tried again, as if it came now.
+    Retry {
+        /// Its [id](Parked::id).
+        parked: Digest,
+    },
+    /// A transaction that was set aside is not to be played: an authority refuses it, with this reason, and others forget
+    /// it.
+    Discard {
+        /// Its [id](Parked::id).
+        parked: Digest,
+        /// Why, for its author.
+        reason: String,
     },
     /// The store was synced: the commits up to this sequence are durable.
     Synced {
@@ -224,6 +239,17 @@ pub enum Event {
         /// The epoch that was forked.
         epoch: Epoch,
     },
+    /// A peer has brought what another node wrote, and may not; it is not taken. Told once in a session, of the last one.
+    Forged {
+        /// The session.
+        session: SessionId,
+        /// The peer that brought it.
+        peer: NodeId,
+        /// The stamp of the transaction.
+        stamp: Stamp,
+    },
+    /// A transaction of a peer could not be played, and is set aside.
+    Parked(Parked),
     /// An authority has refused what this node wrote, or brought. What it wrote is undone.
     Refused(Verdict),
 }
@@ -350,6 +376,10 @@ impl Engine {
             Input::Rights { session, principal } => {
                 self.on_rights(now, session, principal, &mut effects);
             }
+            Input::Retry { parked } => self.on_retry(now, parked, view, &mut effects)?,
+            Input::Discard { parked, reason } => {
+                self.on_discard(now, parked, reason, view, &mut effects)?;
+            }
             Input::Synced { through } => self.on_synced(now, through, view, &mut effects),
             Input::Tick => self.on_tick(now, view, &mut effects),
         }
@@ -456,6 +486,31 @@ impl Engine {
         };
         session.on_close(now, reason, &mut self.own, view, effects);
         self.remove(id, reason, false, String::new(), effects);
+    }
+
+    fn on_retry(
+        &mut self,
+        now: Now,
+        parked: Digest,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        self.own.retry(now, parked, view, effects)?;
+        self.pump(now, view, effects);
+        Ok(())
+    }
+
+    fn on_discard(
+        &mut self,
+        now: Now,
+        parked: Digest,
+        reason: String,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        self.own.discard(parked, reason, view, effects)?;
+        self.pump(now, view, effects);
+        Ok(())
     }
 
     fn on_rights(

@@ -206,6 +206,15 @@ pub enum UsageError {
         /// Their length.
         bytes: usize,
     },
+    /// No transaction of this id is set aside.
+    #[error("no such transaction is in quarantine: somebody has decided on it already")]
+    NotParked,
+    /// A transaction that was set aside can still not be played.
+    #[error("the transaction can still not be played: {reason}")]
+    Unplayable {
+        /// Why.
+        reason: String,
+    },
     /// A node was to be repaired from itself.
     #[error("this is the node's own id: name the peer that is to send what was lost")]
     OwnNode,

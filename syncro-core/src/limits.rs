@@ -123,12 +123,18 @@ pub const TEMPLATES_MAX: usize = 64;
 /// Bytes of the reason of a refusal.
 pub const REFUSAL_BYTES_MAX: usize = 1024;
 
-/// Bytes of repairs and verdicts that an authority writes in one session beyond [`REPAIR_RATIO_MAX`]: to refuse the
-/// destruction of a large record takes rewriting it, and one message could destroy thousands. It holds the repair of any
-/// one record that a node may write. What comes after is taken in the next session; a single transaction that would take
-/// more cannot be refused and undone, and ends every session that brings it.
+/// Bytes of repairs and verdicts that an authority writes for one principal, beyond [`REPAIR_RATIO_MAX`], before it has to
+/// wait: to refuse the destruction of a large record takes rewriting it, and one message could destroy thousands. Twice what
+/// the largest record takes that a node may write. A single transaction that would take more is refused and not undone.
 pub const REPAIR_BYTES_MAX: usize = 32 << 20;
 
 /// Bytes of repairs and verdicts for each byte of `scribes` that has come: a verdict of 500 bytes, and a field written
 /// back, for a change of 60.
 pub const REPAIR_RATIO_MAX: usize = 16;
+
+/// Bytes of [`REPAIR_BYTES_MAX`] that come back in a second: what a principal may make an authority write is 5 GiB in a day.
+pub const REPAIR_BYTES_PER_S: u64 = 64 << 10;
+
+/// Milliseconds by which a refused stamp may lead the authority's clock for its transaction to be undone: good clocks
+/// differ by less. Whatever others write meanwhile lies below the repair.
+pub const REPAIR_LEAD_MS: u64 = 10_000;

@@ -8,7 +8,7 @@ use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::id::{Name, NodeId};
 use crate::scribe::{Scribe, Transaction};
-use crate::stamp::{Epoch, Time};
+use crate::stamp::{Author, Epoch, Time};
 
 /// The version of the protocol that this library speaks.
 pub const PROTOCOL_VERSION: u64 = 1;
@@ -96,7 +96,21 @@ pub(crate) struct Scribes {
 pub(crate) enum Item {
     /// A transaction, and what it changes, where that has been read.
     Transaction(Transaction, Vec<Scribe>),
+    /// A transaction of which this version cannot read what it changes.
+    Unread(Unread),
     /// The transactions that the receiver has in its own log at `offset`, `scribes` scribes of them: they
     /// came from there in this session, or the sender saw that both have them.
     Echo { offset: u64, scribes: u64 },
+}
+
+/// A transaction that is one by its shape, and holds what this version does not know or bears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unread {
+    /// The canonical encoding.
+    pub(crate) bytes: Bytes,
+    pub(crate) author: Author,
+    /// The offsets that it fills in a log.
+    pub(crate) scribes: u64,
+    /// What is wrong with it.
+    pub(crate) reason: String,
 }

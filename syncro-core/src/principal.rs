@@ -189,6 +189,12 @@ impl Pattern {
     }
 }
 
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.text, if self.is_open { "*" } else { "" })
+    }
+}
+
 /// A transaction about which [`Permissions::authorize`] decides.
 #[derive(Debug)]
 pub struct Attempt<'a> {
@@ -247,7 +253,8 @@ impl Refusal {
     pub const MISFIT: u16 = 5;
     /// Nobody has permitted it.
     pub const SILENCE: u16 = 6;
-    /// Whoever was to decide on it failed.
+    /// Whoever was to decide on it could not. It is not refused but set aside, until the operator of the authority has it
+    /// tried again or discards it.
     pub const FAILED: u16 = 7;
     /// Its stamp lies more than five minutes in the future. It is not undone: what undoes it would lie there too.
     pub const FUTURE: u16 = 8;

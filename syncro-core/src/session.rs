@@ -77,8 +77,8 @@ struct Open {
     principal: Option<Arc<Principal>>,
     /// When its rights end, by the monotonic clock.
     over_ms: Option<u64>,
-    /// Bytes of what was written in place of what the peer may not do.
-    repaired_bytes: usize,
+    /// Whether the peer has brought what others wrote, and may not.
+    is_forger: bool,
     pull: Pull,
     push: Push,
 }

@@ -12,6 +12,7 @@ pub use error::StoreError;
 use crate::digest::{Digest, Point};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::ladder::Ladder;
+use crate::quarantine::Parked;
 use crate::record::Record;
 use crate::scribe::{Scribe, Transaction};
 use crate::stamp::{Epoch, Time};
@@ -100,6 +101,8 @@ pub struct Commit {
     pub peers: Vec<(NodeId, PeerRow)>,
     /// The node's own row after this commit.
     pub own: OwnRow,
+    /// What is set aside, by its [id](Parked::id); or with nothing what is not any more.
+    pub parked: Vec<(Digest, Option<Parked>)>,
 }
 
 impl Commit {
@@ -158,6 +161,12 @@ pub trait View {
 
     /// The log's digest at an offset; `None` beyond its end and inside a transaction.
     fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError>;
+
+    /// What was set aside under an [id](Parked::id).
+    fn parked(&self, id: Digest) -> Result<Option<Parked>, StoreError>;
+
+    /// At most `limit` of the transactions that are set aside, in the order of their ids, after one or from the first.
+    fn quarantine(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Parked>, StoreError>;
 
     /// Whether a transaction is in the log: the same stamp and the same content.
     fn held(&self, transaction: &Transaction) -> Result<Held, StoreError>;

@@ -20,6 +20,8 @@ mod many_authors;
 mod migrate;
 mod noted;
 mod overlay;
+#[cfg(test)]
+mod parked;
 #[cfg(all(feature = "planted", debug_assertions))]
 mod planted;
 mod recover;

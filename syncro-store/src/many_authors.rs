@@ -23,11 +23,11 @@ impl Relay {
         }
     }
 
-    fn verify(&self) -> Verified {
+    pub(crate) fn verify(&self) -> Verified {
         self.store.reader().verify(|_, _| ()).unwrap()
     }
 
-    fn changed(&self, change: impl FnOnce(&dyn Backend, &mut Batch)) -> MemoryDisk {
+    pub(crate) fn changed(&self, change: impl FnOnce(&dyn Backend, &mut Batch)) -> MemoryDisk {
         let image = self.disk.image();
         let backend = image.open().unwrap();
         let mut batch = Batch::new();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use syncro_core::{Commit, NodeId, OwnRow, PeerRow};
+use syncro_core::{Commit, Digest, NodeId, OwnRow, Parked, PeerRow};
 
 use crate::encoding::{key, row};
 
@@ -13,18 +13,24 @@ use crate::encoding::{key, row};
 pub(crate) struct Noted {
     pub(crate) own: Option<OwnRow>,
     pub(crate) peers: BTreeMap<NodeId, PeerRow>,
+    /// What is set aside; with nothing what is not any more.
+    pub(crate) parked: BTreeMap<Digest, Option<Parked>>,
 }
 
 impl Noted {
     pub(crate) fn note(&mut self, commit: &Commit) {
         self.own = Some(commit.own.clone());
         self.peers.extend(commit.peers.iter().cloned());
+        self.parked.extend(commit.parked.iter().cloned());
     }
 
-    /// The rows, which are forgotten here.
-    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + use<> {
-        let Self { own, peers } = std::mem::take(self);
+    /// The rows, which are forgotten here; those with nothing are to be deleted.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + use<> {
+        let Self { own, peers, parked } = std::mem::take(self);
         let peers = peers.into_iter().map(|(node, row)| (key::peer(node), row::write_peer(&row)));
-        peers.chain(own.map(|own| (key::OWN.to_vec(), row::write_own(&own))))
+        let own = own.map(|own| (key::OWN.to_vec(), row::write_own(&own)));
+        let parked = parked.into_iter();
+        let parked = parked.map(|(id, row)| (key::parked(id), row.map(|row| row.to_bytes())));
+        peers.chain(own).map(|(key, row)| (key, Some(row))).chain(parked)
     }
 }

@@ -177,7 +177,12 @@ impl<'a> Staging<'a> {
         if !remembering.is_empty() {
             let mut noted = Noted::default();
             commit.into_iter().for_each(|commit| noted.note(commit));
-            noted.take().for_each(|(key, content)| self.put(Table::Rows, key, &content));
+            for (key, content) in noted.take() {
+                match content {
+                    Some(content) => self.put(Table::Rows, key, &content),
+                    None => self.rows.push((Table::Rows, key.into(), None)),
+                }
+            }
             let now = self.state.now()?;
             let before = self
                 .rows

@@ -307,8 +307,8 @@ impl State {
     /// Puts the small rows as they are now.
     pub(crate) fn put_noted(&mut self) {
         for (key, content) in self.noted.take() {
-            let sealed = seal(Table::Rows, &key, &content);
-            self.put(Table::Rows, key.into(), Some(Value::Sealed(sealed)));
+            let sealed = content.map(|content| Value::Sealed(seal(Table::Rows, &key, &content)));
+            self.put(Table::Rows, key.into(), sealed);
         }
     }
 

@@ -9,7 +9,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use syncro_core::{
-    Author, Held, Name, Point, Record, RecordKey, Scribe, Stamp, StoreError, Transaction, View,
+    Author, Held, Name, Parked, Point, Record, RecordKey, Scribe, Stamp, StoreError, Transaction,
+    View,
 };
 
 use crate::backend::Table;
@@ -205,7 +206,10 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
                 key::FORMAT => row::read_format(&content).is_some(),
                 key::OWN => row::read_own(&content).is_some(),
                 key::MARK => row::read_mark(&content).is_some(),
-                _ => key::peer_node(key).is_some() && row::read_peer(&content).is_some(),
+                key if key.starts_with(key::PARKED) => {
+                    key::parked_id(key).is_some() && Parked::from_bytes(&content).is_ok()
+                }
+                key => key::peer_node(key).is_some() && row::read_peer(&content).is_some(),
             });
             if !is_sound {
                 scrub.verified.find(Damage::Row { key: shown(key) });

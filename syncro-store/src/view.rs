@@ -1,12 +1,13 @@
 //! Reading a store.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use bytes::Bytes;
 use syncro_core::{
-    Digest, Entry, Held, Name, NodeId, OwnRow, PeerRow, Point, Record, RecordId, RecordKey, Stamp,
-    StoreError, Transaction, View,
+    Digest, Entry, Held, Name, NodeId, OwnRow, Parked, PeerRow, Point, Record, RecordId, RecordKey,
+    Stamp, StoreError, Transaction, View,
 };
 
 use crate::backend::Table;
@@ -18,6 +19,9 @@ use crate::rows;
 use crate::snapshot::Snapshot;
 use crate::stamps::{self, Alike};
 use crate::state::{Past, Shared, State};
+
+/// What is set aside, read at once: each may have a MiB.
+const PARKED_AT_ONCE: usize = 16;
 
 /// The rows of peers read at once: a row has at most about 4 KiB.
 const PEERS_AT_ONCE: usize = 256;
@@ -93,6 +97,42 @@ impl View for Look<'_> {
         }
         peers.extend(self.state.noted.peers.clone());
         Ok(peers.into_iter().collect())
+    }
+
+    fn parked(&self, id: Digest) -> Result<Option<Parked>, StoreError> {
+        let (rows, key) = (self.rows()?, key::parked(id));
+        if let Some(parked) = self.state.noted.parked.get(&id) {
+            return Ok(parked.clone());
+        }
+        let Some(content) = rows.get(Table::Rows, &key)? else {
+            return Ok(None);
+        };
+        Parked::from_bytes(&content).map(Some).map_err(|_| damaged(Table::Rows, &key))
+    }
+
+    fn quarantine(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Parked>, StoreError> {
+        let noted = &self.state.noted.parked;
+        let mut found = BTreeMap::new();
+        let (layers, end) = (self.rows()?, key::after_parked());
+        let start =
+            after.map_or(key::PARKED.to_vec(), |after| [&key::parked(after)[..], &[0]].concat());
+        let scan = |start: &[u8]| layers.scan(Table::Rows, start, Some(&end), PARKED_AT_ONCE);
+        'rows: for rows in rows::pieces(&start, scan) {
+            for (key, content) in &rows? {
+                if found.len() >= limit {
+                    break 'rows;
+                }
+                let parked = key::parked_id(key).zip(Parked::from_bytes(content).ok());
+                let (id, parked) = parked.ok_or_else(|| damaged(Table::Rows, key))?;
+                if !noted.contains_key(&id) {
+                    found.insert(id, parked);
+                }
+            }
+        }
+        let first = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let noted = noted.range((first, Bound::Unbounded));
+        found.extend(noted.filter_map(|(id, parked)| Some((*id, parked.clone()?))));
+        Ok(found.into_values().take(limit).collect())
     }
 
     fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
@@ -279,6 +319,16 @@ macro_rules! view_through {
             }
             fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
                 self.look().peers()
+            }
+            fn parked(&self, id: Digest) -> Result<Option<Parked>, StoreError> {
+                self.look().parked(id)
+            }
+            fn quarantine(
+                &self,
+                after: Option<Digest>,
+                limit: usize,
+            ) -> Result<Vec<Parked>, StoreError> {
+                self.look().quarantine(after, limit)
             }
             fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
                 self.look().record(key)

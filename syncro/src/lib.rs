@@ -57,7 +57,7 @@ pub use session::SessionEnd;
 pub use syncro_core::{
     Access, Attempt, Author, Channel, Claim, CloseReason, DataError, Digest, Edit, Element,
     Encoded, Encoding, Entry, Epoch, Field, Fields, FieldsReader, FieldsWriter, Malformed, Mark,
-    ModelId, Name, NodeId, Path, Pattern, Permissions, Point, Principal, Proposal, Record,
+    ModelId, Name, NodeId, Parked, Path, Pattern, Permissions, Point, Principal, Proposal, Record,
     RecordId, RecordKey, Refusal, Role, Scribe, ScribeModel, SessionId, SessionStatus, Stamp,
     StoreError, Time, Transaction, Trial, UsageError, Value, Verdict, View,
 };

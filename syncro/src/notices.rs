@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use syncro_core::{CloseReason, Epoch, Event, Name, NodeId, Refusal, SessionId, Stamp, Verdict};
+use syncro_core::{
+    CloseReason, Epoch, Event, Name, NodeId, Parked, Refusal, SessionId, Stamp, Verdict,
+};
 use syncro_store::Repaired;
 use tokio::sync::broadcast;
 
@@ -81,6 +83,21 @@ pub enum Notice {
         /// The epoch that was forked.
         epoch: Epoch,
     },
+    /// A peer has brought what another node wrote, and may not; it is not taken. Told once in a session. After this node
+    /// was restored from a backup it may be what the backup had not: its author can bring it.
+    Forged {
+        /// The session.
+        session: SessionId,
+        /// The peer that brought it.
+        peer: NodeId,
+        /// The stamp of the transaction.
+        stamp: Stamp,
+    },
+    /// What a peer brought could not be played, and is set aside: see [`Node::quarantine`](crate::Node::quarantine).
+    Parked {
+        /// What was set aside, and why.
+        parked: Parked,
+    },
     /// An authority has refused a transaction of this node, which is undone; or one of another node that this one may
     /// not bring.
     Refused {
@@ -145,9 +162,17 @@ impl fmt::Display for Notice {
                     "another node writes in this one's name and epoch {epoch:?}: a new one begins"
                 )
             }
+            Self::Forged { session, peer, stamp } => write!(
+                f,
+                "session {}: {peer} has brought what {} wrote, and may not: it is not taken",
+                session.0, stamp.author.node
+            ),
+            Self::Parked { parked } => {
+                write!(f, "a transaction of {} is in quarantine: {}", parked.bearer, parked.reason)
+            }
             Self::Refused { verdict } => {
                 let Refusal { code, message } = &verdict.refusal;
-                write!(f, "a transaction was refused and undone: {message} (code {code})")
+                write!(f, "a transaction was refused: {message} (code {code})")
             }
             Self::StoreFailed { error } => {
                 write!(f, "{error}; nothing more is written, and every session ends")
@@ -235,6 +260,8 @@ impl Board {
             Event::FutureStamp { stamp, skew_ms } => Notice::FutureStamp { stamp, skew_ms },
             Event::Collision { stamp } => Notice::Collision { stamp },
             Event::Forked { epoch } => Notice::Forked { epoch },
+            Event::Forged { session, peer, stamp } => Notice::Forged { session, peer, stamp },
+            Event::Parked(parked) => Notice::Parked { parked },
             Event::Refused(verdict) => Notice::Refused { verdict },
             // Changes have their watchers, receipts those who wait for them.
             _ => return,

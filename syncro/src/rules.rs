@@ -19,8 +19,8 @@ use syncro_core::{
 /// the rules refuse more: they see each record as it was, and as it would be. A change that does not fit its type is
 /// refused too, and one of a model that was not named here.
 ///
-/// The closures are called in the middle of a step of the node: they answer from memory, and do not use the node. One
-/// that panics refuses.
+/// The closures are called in the middle of a step of the node: they answer from memory, and do not use the node. What
+/// one panics on is set aside: [`Node::quarantine`](crate::Node::quarantine).
 ///
 /// ```
 /// use syncro::{Node, Pattern, Principal, Refusal, Rules, ScribeModel};

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{Changed, Event, SessionId};
 use crate::digest::{Digest, Point};
 use crate::id::RecordKey;
+use crate::quarantine::Parked;
 use crate::record::Record;
 use crate::scribe::{Scribe, Transaction};
 use crate::stamp::Stamp;
@@ -24,6 +25,8 @@ pub(crate) struct Intake {
     /// Records as they are after what was taken so far.
     pub(crate) records: Touched<Arc<Record>>,
     pub(crate) events: Vec<Event>,
+    /// What is set aside, and what is not any more.
+    pub(crate) parked: Vec<(Digest, Option<Parked>)>,
     /// Places of the entries above that a peer may bring again, by stamp and content: a message may be full of transactions
     /// of one stamp.
     places: BTreeMap<(Stamp, Bytes), usize>,
@@ -38,8 +41,10 @@ pub(crate) enum Taken {
     Held { offset: u64, digest: Digest },
     /// It is not taken, and what is written in its place has so many bytes.
     Aside { bytes: usize },
-    /// It may not be taken, and would take too much to undo.
-    Beyond,
+    /// It is set aside until somebody decides on it.
+    Parked,
+    /// It was written by another node than the one that brings it, which may not.
+    Forged,
 }
 
 impl Taken {
@@ -47,7 +52,7 @@ impl Taken {
     pub(crate) fn place(self) -> Option<(u64, Digest)> {
         match self {
             Self::New { offset, digest } | Self::Held { offset, digest } => Some((offset, digest)),
-            Self::Aside { .. } | Self::Beyond => None,
+            Self::Aside { .. } | Self::Parked | Self::Forged => None,
         }
     }
 }
@@ -69,6 +74,7 @@ impl Intake {
             entries: Vec::new(),
             records: Touched::new(seed),
             events: Vec::new(),
+            parked: Vec::new(),
             places: BTreeMap::new(),
         }
     }
@@ -133,6 +139,17 @@ impl Intake {
             Some(record) => Ok(Some(record.clone())),
             None => view.record(key),
         }
+    }
+
+    /// Sets a transaction aside, unless it is already.
+    pub(crate) fn park(&mut self, parked: Parked, view: &impl View) -> Result<Taken, StoreError> {
+        let id = parked.id();
+        let is_known = self.parked.iter().any(|(known, _)| *known == id);
+        if !is_known && view.parked(id)?.is_none() {
+            self.events.push(Event::Parked(parked.clone()));
+            self.parked.push((id, Some(parked)));
+        }
+        Ok(Taken::Parked)
     }
 
     /// Notes a transaction that is about to be appended, to be found again.

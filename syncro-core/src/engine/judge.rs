@@ -1,6 +1,6 @@
 //! Deciding on what peers send: taken, or refused, undone and told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::intake::Found;
@@ -8,13 +8,14 @@ use super::{Intake, Own, SessionId, Taken, repair};
 use crate::channel::{MODELS, Templates};
 use crate::fields::{Field, Fields};
 use crate::id::{Name, NodeId, RecordKey};
-use crate::limits::{FUTURE_MS, REPAIR_BYTES_MAX};
+use crate::limits::{FUTURE_MS, REPAIR_BYTES_MAX, REPAIR_BYTES_PER_S, REPAIR_LEAD_MS};
 use crate::model::{FieldsReader, FieldsWriter, ScribeModel};
 use crate::principal::{Access, Attempt, Permissions, Principal, Refusal, Trial};
+use crate::quarantine::Parked;
 use crate::record::{Element, Path, Record};
 use crate::scribe::{Mark, Scribe, Transaction};
 use crate::stamp::{Author, Now, Stamp, Time};
-use crate::store::{Held, StoreError, View};
+use crate::store::{StoreError, View};
 use crate::verdict::{Verdict, is_reserved};
 
 /// What a node that is an authority goes by.
@@ -22,6 +23,8 @@ use crate::verdict::{Verdict, is_reserved};
 pub(crate) struct Judge {
     pub(crate) permissions: Arc<dyn Permissions>,
     templates: Templates,
+    /// By principal: bytes of what was written lately in place of what it may not do, and until when that was counted.
+    spent: BTreeMap<String, (u64, u64)>,
 }
 
 /// Who brings transactions.
@@ -46,11 +49,27 @@ impl Judge {
         loop {
             let records = view.records(&models, after.as_ref(), READ_AT_ONCE)?;
             let Some((last, _)) = records.last() else {
-                return Ok(Self { permissions, templates });
+                return Ok(Self { permissions, templates, spent: BTreeMap::new() });
             };
             after = Some(last.clone());
             records.iter().for_each(|(id, record)| templates.take(id, record));
         }
+    }
+
+    /// Bytes that may be written in place of what a principal may not do.
+    pub(crate) fn left(&self, principal: &Principal, now: Now) -> usize {
+        let spent = self.spent.get(&principal.name).map_or(0, |spent| still_spent(*spent, now));
+        REPAIR_BYTES_MAX.saturating_sub(spent as usize)
+    }
+
+    /// Notes that so many bytes were written.
+    pub(crate) fn spend(&mut self, principal: &Principal, bytes: usize, now: Now) {
+        if bytes == 0 {
+            return;
+        }
+        self.spent.retain(|_, spent| still_spent(*spent, now) > 0);
+        let spent = self.spent.entry(principal.name.clone()).or_insert((0, now.monotonic_ms));
+        *spent = (still_spent(*spent, now) + bytes as u64, now.monotonic_ms);
     }
 
     /// Notes what has become of the templates of a model.
@@ -68,20 +87,17 @@ impl Judge {
         bearer: Bearer<'_>,
     ) -> Result<(), Refusal> {
         let is_relayed = stamp.author.node != bearer.peer;
-        if is_relayed && !bearer.principal.relays {
-            let message = "the transaction was written by another node than the one that brings it";
-            return Err(Refusal::new(Refusal::FORGED, message));
+        let author = is_relayed.then(|| self.permissions.author(stamp.author.node)).flatten();
+        // The bearer's own rights last as long as its session.
+        if author.as_ref().is_some_and(|author| author.is_over(now)) {
+            return Err(Refusal::new(Refusal::SILENCE, "its author's rights have ended"));
         }
-        let skew_ms = stamp.time.ms().saturating_sub(now.wall_ms);
-        if skew_ms > FUTURE_MS && bearer.principal.write != Access::All {
+        let principal = author.as_deref().unwrap_or(bearer.principal);
+        let skew_ms = skew_ms(stamp, now);
+        if skew_ms > FUTURE_MS && principal.write != Access::All {
             let message =
                 format!("its stamp is {skew_ms} ms in the future: its author's clock is wrong");
             return Err(Refusal::new(Refusal::FUTURE, message));
-        }
-        let author = is_relayed.then(|| self.permissions.author(stamp.author.node)).flatten();
-        let principal = author.as_deref().unwrap_or(bearer.principal);
-        if principal.is_over(now) {
-            return Err(Refusal::new(Refusal::SILENCE, "its author's rights have ended"));
         }
         trials.iter().try_for_each(|trial| self.judge_trial(stamp.author, trial, principal))?;
         self.permissions.authorize(&Attempt { principal, stamp, now, trials })
@@ -98,6 +114,11 @@ impl Judge {
             return Ok(());
         }
         let (key, mark) = (trial.key(), trial.scribe.mark);
+        // Somebody else was first: there is nothing left to be forbidden.
+        let is_destroyed = trial.before.as_ref().is_some_and(|before| before.destroyed().is_some());
+        if mark == Mark::Destroy && is_destroyed && !trial.was_alive() {
+            return Ok(());
+        }
         if is_reserved(&key.model) {
             let message = || format!("{key}: only an authority writes records of {}", key.model);
             let is_dealt_with = mark == Mark::Destroy && verdict_of(trial) == Some(author.node);
@@ -119,6 +140,10 @@ impl Judge {
         }
         let before = self.templates.channels(key, trial.before.as_deref());
         let after = self.templates.channels(key, Some(&trial.after));
+        let Some((before, after)) = before.zip(after) else {
+            let message = format!("{key} is in more channels than a record may be");
+            return Err(Refusal::new(Refusal::CHANNEL, message));
+        };
         let may_write = |channel| principal.write.has(channel);
         // Whoever may write into one of its channels may change a record. To let it enter or leave one takes the right
         // to that one.
@@ -138,6 +163,21 @@ impl Judge {
     }
 }
 
+/// What would become of each record.
+fn trials(
+    intake: &Intake,
+    stamp: Stamp,
+    scribes: &[Scribe],
+    view: &impl View,
+) -> Result<Vec<Trial>, StoreError> {
+    let trials = scribes.iter().map(|scribe| {
+        let before = intake.record(&scribe.key, view)?;
+        let (_, after) = scribe.clone().play(before.as_deref(), stamp);
+        Ok(Trial { scribe: scribe.clone(), before, after: Arc::new(after) })
+    });
+    trials.collect()
+}
+
 /// Whom a verdict is for that the trial is about.
 fn verdict_of(trial: &Trial) -> Option<NodeId> {
     let before =
@@ -150,7 +190,7 @@ impl Own {
     /// Takes a transaction from a peer that may not do everything. What is refused is not taken: what is written in its
     /// place undoes it wherever else it may be, and tells its author.
     pub(crate) fn take_judged(
-        &self,
+        &mut self,
         now: Now,
         intake: &mut Intake,
         transaction: &Transaction,
@@ -158,69 +198,99 @@ impl Own {
         bearer: Bearer<'_>,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
-        let Some(judge) = self.judge.as_ref() else {
-            return intake.take(transaction, scribes, bearer.session, view);
-        };
         if let Found::Held(held) = intake.find(transaction, view)? {
             return Ok(held);
         }
         let stamp = transaction.stamp();
-        let trials = scribes.iter().map(|scribe| {
-            let before = intake.record(&scribe.key, view)?;
-            let (_, after) = scribe.clone().play(before.as_deref(), stamp);
-            Ok(Trial { scribe: scribe.clone(), before, after: Arc::new(after) })
-        });
-        let trials = trials.collect::<Result<Vec<_>, StoreError>>()?;
-        // What this node has lost itself it takes from those who may bring it, and takes it ill of nobody else.
-        if stamp.author.node == self.author().node && !bearer.principal.relays {
-            return Ok(Taken::Aside { bytes: 0 });
+        let trials = trials(intake, stamp, &scribes, view)?;
+        // What this node has lost itself it takes from those who may bring it. Of what others wrote and lost nobody can
+        // tell whether it is forged: nobody is blamed, and its author may bring it.
+        let is_own = stamp.author.node == self.author().node;
+        let is_relayed = stamp.author.node != bearer.peer;
+        if is_own && bearer.principal.relays {
+            return intake.take(transaction, scribes, bearer.session, view);
+        }
+        if is_own || is_relayed && !bearer.principal.relays {
+            return Ok(Taken::Forged);
         }
         // What changes nothing needs no leave, and nobody needs it: it was refused before, or comes too late.
         if trials.iter().all(|trial| trial.before.as_ref() == Some(&trial.after)) {
             return Ok(Taken::Aside { bytes: 0 });
         }
-        match judge.judge(now, stamp, &trials, bearer) {
+        let judged = match &self.judge {
+            Some(judge) => judge.judge(now, stamp, &trials, bearer),
+            None => Ok(()),
+        };
+        match judged {
             Ok(()) => intake.take(transaction, scribes, bearer.session, view),
-            Err(refusal) => self.refuse(intake, transaction, refusal, &trials, bearer, view),
+            Err(refusal) if refusal.code == Refusal::FAILED => {
+                let parked = Parked {
+                    transaction: transaction.bytes().clone(),
+                    bearer: bearer.peer,
+                    principal: Some(bearer.principal.clone()),
+                    since_ms: now.wall_ms,
+                    reason: refusal.message,
+                };
+                intake.park(parked, view)
+            }
+            Err(refusal) => {
+                // What is written above a stamp of the future can itself be written over only there.
+                let is_undone = skew_ms(stamp, now) <= REPAIR_LEAD_MS;
+                self.refuse(intake, transaction, refusal, &trials, is_undone, view)
+            }
         }
     }
 
-    /// Writes what undoes a transaction, and the verdict. A forgery is not undone: whoever else has it has it from
-    /// somebody who may send it.
+    /// Refuses a transaction that was set aside, if it would still make a difference.
+    pub(super) fn refuse_parked(
+        &mut self,
+        intake: &mut Intake,
+        transaction: &Transaction,
+        scribes: &[Scribe],
+        refusal: Refusal,
+        view: &impl View,
+    ) -> Result<(), StoreError> {
+        let trials = trials(intake, transaction.stamp(), scribes, view)?;
+        self.refuse(intake, transaction, refusal, &trials, true, view)?;
+        Ok(())
+    }
+
+    /// Writes what undoes a transaction, and the verdict.
     fn refuse(
-        &self,
+        &mut self,
         intake: &mut Intake,
         transaction: &Transaction,
         refusal: Refusal,
         trials: &[Trial],
-        bearer: Bearer<'_>,
+        is_undone: bool,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
         let stamp = transaction.stamp();
-        let is_forged = refusal.code == Refusal::FORGED && stamp.author.node != bearer.peer;
-        let to = if is_forged { bearer.peer } else { stamp.author.node };
-        // What is written above a stamp of the future could itself be written over only there.
-        let is_undone =
-            !is_forged && refusal.code != Refusal::FUTURE && stamp.time.next() < Time::END;
-        let (mut scribes, mut bytes) = (Vec::new(), 0);
-        let records = trials.iter().map(|trial| trial.key().clone());
-        let verdict = Verdict::new(to, transaction, refusal, records);
-        let key = verdict.key();
-        let known = intake.record(&key, view)?;
-        if !known.is_some_and(|known| known.is_alive()) {
-            scribes.extend(creation(&verdict, key));
-        }
+        // Above the end of time nothing can be written.
+        let is_undone = is_undone && stamp.time.next() < Time::END;
+        let mut repairs = Vec::new();
         for trial in trials.iter().filter(|_| is_undone) {
-            scribes.extend(repair::repair(trial, stamp));
-            bytes += trial.before.as_ref().map_or(0, |before| before.bytes());
-            if bytes > REPAIR_BYTES_MAX {
-                return Ok(Taken::Beyond);
+            repairs.extend(repair::repair(trial, stamp));
+            if repair::bytes(&repairs) > REPAIR_BYTES_MAX {
+                // Too much for anybody: its author goes on seeing it.
+                repairs.clear();
+                break;
             }
         }
-        let floor = if is_undone { stamp } else { Stamp { time: self.clock(), ..stamp } };
+        let floor = if repairs.is_empty() { Stamp { time: self.clock(), ..stamp } } else { stamp };
+        let records = trials.iter().map(|trial| trial.key().clone());
+        let verdict = Verdict::new(stamp.author.node, transaction, refusal, records);
+        let key = verdict.key();
+        let mut scribes = Vec::new();
+        // Whoever was told before, and has dismissed it, is not told again.
+        if intake.record(&key, view)?.is_none() {
+            scribes.extend(creation(&verdict, key));
+        }
+        scribes.append(&mut repairs);
         let packs = repair::packed(scribes);
         let mut bytes = 0;
-        for (stamp, scribes) in self.stamps(floor, &packs, intake, view)?.into_iter().zip(packs) {
+        for (stamp, scribes) in self.repairs.stamps_above(floor, packs.len()).into_iter().zip(packs)
+        {
             let transaction = Transaction::new(stamp, &scribes);
             bytes += transaction.bytes().len();
             intake.note(&transaction);
@@ -228,31 +298,17 @@ impl Own {
         }
         Ok(Taken::Aside { bytes })
     }
+}
 
-    /// Stamps of this node's immediately above another, in rising order: above it, and below whatever its author writes
-    /// next. Each moment has many of them, since each has an epoch of its own in which nothing else is written.
-    fn stamps(
-        &self,
-        floor: Stamp,
-        packs: &[Vec<Scribe>],
-        intake: &Intake,
-        view: &impl View,
-    ) -> Result<BTreeSet<Stamp>, StoreError> {
-        let mut stamps = BTreeSet::new();
-        for number in 0_u64.. {
-            let Some(scribes) = packs.get(stamps.len()) else {
-                break;
-            };
-            let author = Author { node: self.author().node, epoch: self.repair_epoch(number) };
-            let time = if author > floor.author { floor.time } else { floor.time.next() };
-            let stamp = Stamp { time, author };
-            if !intake.has_stamp(stamp) && view.held(&Transaction::new(stamp, scribes))? == Held::No
-            {
-                stamps.insert(stamp);
-            }
-        }
-        Ok(stamps)
-    }
+/// What is left of what was spent up to a time.
+fn still_spent((bytes, at_ms): (u64, u64), now: Now) -> u64 {
+    let passed_ms = now.monotonic_ms.saturating_sub(at_ms);
+    bytes.saturating_sub(passed_ms.saturating_mul(REPAIR_BYTES_PER_S) / 1000)
+}
+
+/// By how many milliseconds a stamp leads the wall clock.
+fn skew_ms(stamp: Stamp, now: Now) -> u64 {
+    stamp.time.ms().saturating_sub(now.wall_ms)
 }
 
 /// The scribe that creates a verdict.

@@ -4,12 +4,13 @@ use std::collections::btree_map::Entry::Occupied;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::judge::Judge;
+use super::repair::Repairs;
 use super::{Config, Event, Intake, Role, SessionId, Tail, Usage};
 use crate::clock::Clock;
 use crate::digest::{Digest, Point};
 use crate::error::{Error, UsageError};
 use crate::id::{Name, NodeId};
-use crate::principal::Permissions;
+use crate::principal::{Permissions, Principal};
 use crate::scribe::Transaction;
 use crate::stamp::{Author, Epoch, Now, Time};
 use crate::store::{Commit, OwnRow, PeerRow, StoreError, View};
@@ -37,8 +38,7 @@ pub(crate) struct Own {
     /// The nonces of the sessions that called and were not answered yet.
     calls: BTreeSet<u64>,
     entropy: Digest,
-    /// Of which the epochs of repairs are made.
-    repairs: Digest,
+    pub(super) repairs: Repairs,
     /// What peers may do, on a node that is an authority.
     pub(super) judge: Option<Judge>,
 }
@@ -93,7 +93,7 @@ impl Own {
             peers: BTreeMap::new(),
             calls: BTreeSet::new(),
             entropy,
-            repairs: entropy.then(&now.wall_ms.to_be_bytes()).then(b"repairs"),
+            repairs: Repairs::new(node, entropy.then(&now.wall_ms.to_be_bytes()).then(b"repairs")),
             judge: match config.permissions {
                 None => None,
                 Some(permissions) => Some(Judge::new(permissions, view)?),
@@ -210,14 +210,22 @@ impl Own {
         self.clock.begin_epoch();
     }
 
-    /// One of the epochs in which this node writes repairs and nothing else, until it is opened again.
-    pub(super) fn repair_epoch(&self, number: u64) -> Epoch {
-        Epoch(self.repairs.then(&number.to_be_bytes()).number())
-    }
-
     /// What peers may do, on a node that is an authority.
     pub(crate) fn permissions(&self) -> Option<&dyn Permissions> {
         self.judge.as_ref().map(|judge| judge.permissions.as_ref())
+    }
+
+    /// Bytes that may be written in place of what a principal may not do.
+    pub(crate) fn repair_left(&self, principal: Option<&Principal>, now: Now) -> usize {
+        let judge = self.judge.as_ref().zip(principal);
+        judge.map_or(usize::MAX / 2, |(judge, principal)| judge.left(principal, now))
+    }
+
+    /// Notes that so many bytes were.
+    pub(crate) fn spend_repair(&mut self, principal: &Principal, bytes: usize, now: Now) {
+        if let Some(judge) = &mut self.judge {
+            judge.spend(principal, bytes, now);
+        }
     }
 
     /// What is kept here of all that the engine keeps.
@@ -315,6 +323,7 @@ impl Own {
                 clock: self.clock.last(),
                 end: self.end,
             },
+            parked: intake.parked,
         }
     }
 

@@ -1,18 +1,22 @@
 //! Undoing a refused transaction: what has to be written above it.
 
-use std::mem::take;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::digest::Digest;
 use crate::fields;
-use crate::id::Name;
+use crate::id::{Name, NodeId};
 use crate::limits::TRANSACTION_BYTES_MAX;
 use crate::principal::Trial;
 use crate::record::{Element, Kind, Path, Record, Register};
 use crate::scribe::{Mark, Scribe};
-use crate::stamp::Stamp;
+use crate::stamp::{Author, Epoch, Stamp, Time};
 use crate::value::Encoded;
 
 /// Bytes of fields that one scribe of a repair has: it shares its transaction with a verdict.
 const PIECE_BYTES: usize = TRANSACTION_BYTES_MAX / 2;
+
+/// Empty fields that a repair may always leave.
+const FEW_ADDED: usize = 16;
 
 /// What makes a record show again what it showed before a refused change, wherever that has arrived: to be written in
 /// this order, each under a stamp above that of the change, and below whatever its author writes next.
@@ -24,10 +28,19 @@ const PIECE_BYTES: usize = TRANSACTION_BYTES_MAX / 2;
 pub(super) fn repair(trial: &Trial, stamp: Stamp) -> Vec<Scribe> {
     let Trial { scribe: refused, before, .. } = trial;
     let key = || refused.key.clone();
-    let Some(before) = before.as_ref().filter(|before| before.is_alive()) else {
+    let unknown = Record::default();
+    let before = before.as_deref().unwrap_or(&unknown);
+    // What is not known here yet may be somebody's, who will bring it.
+    if is_unheard_of(refused, before) {
+        return Vec::new();
+    }
+    if !before.is_alive() && (refused.mark.creates() || refused.mark.destroys()) {
         return vec![Scribe { key: key(), mark: Mark::Destroy, fields: Vec::new() }];
-    };
-    let is_anew = refused.mark.destroys() || has_other_shapes(refused, before);
+    }
+    let is_anew = before.is_alive()
+        && (refused.mark.destroys()
+            || has_other_shapes(refused, before)
+            || adds_many(refused, before));
     let (mark, mut fields) = match (is_anew, refused.mark.creates()) {
         (true, _) => (Mark::Replace, shown(before)),
         (false, true) => (Mark::Create, as_before(refused, before)),
@@ -38,7 +51,7 @@ pub(super) fn repair(trial: &Trial, stamp: Stamp) -> Vec<Scribe> {
     let mut pieces = vec![Scribe { key: key(), mark, fields: Vec::new() }];
     let mut bytes = 0;
     for (path, value) in fields {
-        let more = 64 + path.bytes() + value.as_bytes().len();
+        let more = bytes_of(&path, &value);
         if bytes + more > PIECE_BYTES {
             pieces.push(Scribe { key: key(), mark: Mark::Update, fields: Vec::new() });
             bytes = 0;
@@ -51,6 +64,11 @@ pub(super) fn repair(trial: &Trial, stamp: Stamp) -> Vec<Scribe> {
     pieces
 }
 
+/// Whether the change is to a record of which nobody has told this node that it was ever created.
+fn is_unheard_of(refused: &Scribe, before: &Record) -> bool {
+    !before.is_alive() && before.destroyed().is_none() && !refused.mark.creates()
+}
+
 /// Whether the change gives a field a shape beside another: then the repair of its parts could bring up what does not
 /// show. Where nothing was, what is empty reads like nothing.
 fn has_other_shapes(refused: &Scribe, before: &Record) -> bool {
@@ -61,6 +79,12 @@ fn has_other_shapes(refused: &Scribe, before: &Record) -> bool {
         let is_other_present = other.iter().any(|register| !register.value.is_nil());
         is_other_present || (!other.is_empty() && !same.is_empty())
     })
+}
+
+/// Whether the change would leave more empty fields than there are others.
+fn adds_many(refused: &Scribe, before: &Record) -> bool {
+    let added = refused.fields.iter().filter(|(path, _)| before.register(path).is_none());
+    added.count() > before.registers().len() + FEW_ADDED
 }
 
 /// Everything that a record shows.
@@ -130,24 +154,86 @@ fn settle_totals(
     }
 }
 
+/// About the bytes that a value takes in a transaction.
+fn bytes_of(path: &Path, value: &Encoded) -> usize {
+    64 + path.bytes() + value.as_bytes().len()
+}
+
+/// About the bytes that scribes take.
+pub(super) fn bytes(scribes: &[Scribe]) -> usize {
+    let fields = scribes.iter().flat_map(|scribe| &scribe.fields);
+    let fields: usize = fields.map(|(path, value)| bytes_of(path, value)).sum();
+    fields + SCRIBE_BYTES * scribes.len()
+}
+
+/// The most that the key and the frame of a scribe take.
+const SCRIBE_BYTES: usize = 600;
+
 /// As few transactions as these scribes need: each record once in each, and in the order given.
 pub(super) fn packed(scribes: Vec<Scribe>) -> Vec<Vec<Scribe>> {
     let mut packs: Vec<Vec<Scribe>> = Vec::new();
-    let (mut pack, mut bytes) = (Vec::<Scribe>::new(), 0);
+    let mut filled = 0;
     for scribe in scribes {
-        let fields = scribe.fields.iter();
-        let more: usize =
-            fields.map(|(path, value)| 64 + path.bytes() + value.as_bytes().len()).sum();
-        let is_again = pack.last().is_some_and(|last| last.key == scribe.key);
-        if is_again || bytes + more > TRANSACTION_BYTES_MAX - (PIECE_BYTES / 2) {
-            packs.push(take(&mut pack));
-            bytes = 0;
+        let more = bytes(std::slice::from_ref(&scribe));
+        match packs.last_mut() {
+            Some(pack)
+                if filled + more <= TRANSACTION_BYTES_MAX
+                    && pack.last().is_none_or(|last| last.key != scribe.key) =>
+            {
+                filled += more;
+                pack.push(scribe);
+            }
+            _ => {
+                filled = more;
+                packs.push(vec![scribe]);
+            }
         }
-        bytes += 600 + more;
-        pack.push(scribe);
     }
-    packs.push(pack);
     packs
+}
+
+/// The epochs in which a node writes repairs and nothing else, until it is opened again: at each moment as many of them
+/// as it takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Repairs {
+    node: NodeId,
+    seed: Digest,
+    /// How many were used at the last moments.
+    used: BTreeMap<Time, u64>,
+    /// How many were used at any moment that is forgotten, at most.
+    forgotten: u64,
+}
+
+/// Moments of which it is known how many epochs were used.
+const MOMENTS_MAX: usize = 256;
+
+impl Repairs {
+    /// The seed is one that no other opening has.
+    pub(super) fn new(node: NodeId, seed: Digest) -> Self {
+        Self { node, seed, used: BTreeMap::new(), forgotten: 0 }
+    }
+
+    /// Stamps immediately above another, in rising order: above it, and below whatever its author writes next.
+    pub(super) fn stamps_above(&mut self, floor: Stamp, count: usize) -> BTreeSet<Stamp> {
+        let used = self.used.entry(floor.time).or_insert(self.forgotten);
+        let numbers = *used..*used + count as u64;
+        *used = numbers.end;
+        while self.used.len() > MOMENTS_MAX
+            && let Some((_, used)) = self.used.pop_first()
+        {
+            self.forgotten = self.forgotten.max(used);
+        }
+        let stamps = numbers.map(|number| {
+            // Those that lie in the next moment have numbers of their own.
+            let seed = |side: u64| self.seed.then(&[number, side].map(u64::to_be_bytes).concat());
+            let author = |side| Author { node: self.node, epoch: Epoch(seed(side).number()) };
+            match author(0) > floor.author {
+                true => Stamp { time: floor.time, author: author(0) },
+                false => Stamp { time: floor.time.next(), author: author(1) },
+            }
+        });
+        stamps.collect()
+    }
 }
 
 #[cfg(test)]

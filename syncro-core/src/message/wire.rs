@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{Encoding, Hello, Item, Message, Scribes};
+use super::{Encoding, Hello, Item, Message, Scribes, Unread};
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::encoding::json;
@@ -200,6 +200,10 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
                 transaction.write(writer, author);
                 author = Some(transaction.stamp().author);
             }
+            Item::Unread(unread) => {
+                writer.encoded(&unread.bytes);
+                author = Some(unread.author);
+            }
             Item::Echo { offset, scribes } => {
                 writer.array(2);
                 writer.uint(*offset);
@@ -228,10 +232,14 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
                 author = Some(transaction.stamp().author);
                 scribes += changes.len();
                 bytes += transaction.bytes().len();
-                if scribes > MESSAGE_SCRIBES_MAX || bytes > MESSAGE_TRANSACTIONS_BYTES_MAX {
-                    return Err(Malformed::Limit("the scribes of a message"));
-                }
             }
+            Item::Unread(unread) => {
+                author = Some(unread.author);
+                bytes += unread.bytes.len();
+            }
+        }
+        if scribes > MESSAGE_SCRIBES_MAX || bytes > MESSAGE_TRANSACTIONS_BYTES_MAX {
+            return Err(Malformed::Limit("the scribes of a message"));
         }
         items.push(item);
     }
@@ -247,21 +255,46 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
 fn read_item(whole: &[u8], author: Option<Author>) -> Result<Item, Malformed> {
     let mut reader = Reader::new(whole);
     if reader.head()? != Head::Array(2) {
-        let (transaction, changes) = Transaction::read(whole)?;
-        return Ok(Item::Transaction(transaction, changes));
+        return read_transaction(Bytes::copy_from_slice(whole));
     }
     let first = reader.uint()?;
     let second = reader.rest();
     match (reader.head()?, author) {
         (Head::Array(_), Some(author)) => {
-            let (transaction, changes) = Transaction::read_short(first, author, second)?;
-            Ok(Item::Transaction(transaction, changes))
+            read_transaction(Transaction::with_author(first, author, second))
         }
         (Head::Array(_), None) => {
             Err(Malformed::Expected("an author, before a transaction without one"))
         }
         _ => Ok(Item::Echo { offset: first, scribes: Reader::new(second).uint()? }),
     }
+}
+
+/// Reads a transaction, in memory of its own: what is kept of a message may be a small part of it.
+fn read_transaction(bytes: Bytes) -> Result<Item, Malformed> {
+    match Transaction::decode(bytes.clone()) {
+        Ok((transaction, changes)) => Ok(Item::Transaction(transaction, changes)),
+        // Another version may know more kinds than this one, and bear more.
+        Err(error @ Malformed::Limit(_)) => unread(bytes, error).map(Item::Unread).ok_or(error),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes what has the shape of a transaction, and is canonical: of what it does not know this version could not make
+/// it so.
+fn unread(bytes: Bytes, error: Malformed) -> Option<Unread> {
+    let author = Transaction::read_stamp(&bytes).ok()?.author;
+    let mut reader = Reader::new(&bytes);
+    let (_, is_canonical) = reader.value_and_form(MESSAGE_DEPTH_MAX).ok()?;
+    reader.finish().ok()?;
+    let mut parts = Reader::new(&bytes);
+    parts.array_of(4, "a transaction of four parts").ok()?;
+    for _ in 0..3 {
+        parts.skip().ok()?;
+    }
+    let scribes = parts.array().ok()? as u64;
+    let reason = format!("this version cannot play it: {error}");
+    (is_canonical && scribes > 0).then_some(Unread { bytes, author, scribes, reason })
 }
 
 fn write_point(writer: &mut Writer, point: Point) {

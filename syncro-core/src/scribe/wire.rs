@@ -107,38 +107,21 @@ impl Transaction {
     /// is given, has the same author.
     pub(crate) fn write(&self, writer: &mut Writer, before: Option<Author>) {
         let mut reader = Reader::new(&self.bytes);
-        match read_stamp(&mut reader) {
-            Ok(stamp) if before == Some(stamp.author) => {
-                writer.array(2);
-                writer.uint(stamp.time.bits());
-                writer.encoded(reader.rest());
-            }
-            _ => writer.encoded(&self.bytes),
+        if before == Some(self.stamp.author) && read_stamp(&mut reader).is_ok() {
+            writer.array(2);
+            writer.uint(self.stamp.time.bits());
+            writer.encoded(reader.rest());
+        } else {
+            writer.encoded(&self.bytes);
         }
     }
 
-    /// Reads a transaction of a message into memory of its own: what is kept of a message may be a small part of
-    /// it.
-    pub(crate) fn read(whole: &[u8]) -> Result<(Self, Vec<Scribe>), Malformed> {
-        if whole.len() > TRANSACTION_BYTES_MAX {
-            return Err(Malformed::Limit("a transaction"));
-        }
-        Self::decode(Bytes::copy_from_slice(whole))
-    }
-
-    /// The same for one that was written without its author.
-    pub(crate) fn read_short(
-        time: u64,
-        author: Author,
-        scribes: &[u8],
-    ) -> Result<(Self, Vec<Scribe>), Malformed> {
-        if scribes.len() > TRANSACTION_BYTES_MAX {
-            return Err(Malformed::Limit("a transaction"));
-        }
+    /// The encoding of a transaction that was written without its author.
+    pub(crate) fn with_author(time: u64, author: Author, scribes: &[u8]) -> Bytes {
         let mut writer = Writer(Vec::with_capacity(HEAD_BYTES_MAX + scribes.len()));
         write_head(&mut writer, Stamp { time: Time::from_bits(time), author });
         writer.encoded(scribes);
-        Self::decode(writer.0.into())
+        writer.0.into()
     }
 }
 
@@ -261,7 +244,7 @@ impl Input<'_, '_> {
             1 => Mark::Create,
             2 => Mark::Destroy,
             3 => Mark::Replace,
-            _ => return Err(Malformed::Expected("a mark from 0 to 3")),
+            _ => return Err(Malformed::Limit("a mark")),
         };
         let count = self.reader.array()?;
         let fits = match mark {

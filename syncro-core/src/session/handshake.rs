@@ -45,9 +45,16 @@ fn authenticate(
     let Hello { node, epoch, credentials, .. } = hello;
     let claim = Claim { node: *node, epoch: *epoch, credentials, role, now };
     let principal = permissions.authenticate(&claim).filter(|principal| {
-        principal.node.is_none_or(|only| only == *node) && !principal.is_over(now)
+        // Nobody may be this node itself.
+        let is_node = principal.node.is_none_or(|only| only == *node) && *node != own.author().node;
+        is_node && !principal.is_over(now)
     });
-    principal.map(Some).ok_or_else(|| Fault::peer(CloseReason::Denied))
+    let principal = principal.ok_or_else(|| Fault::peer(CloseReason::Denied))?;
+    if own.repair_left(Some(&principal), now) == 0 {
+        let detail = "too much was refused lately: come back later".to_owned();
+        return Err(Fault::Peer { reason: CloseReason::Forbidden, detail });
+    }
+    Ok(Some(principal))
 }
 
 impl Session {
@@ -114,7 +121,7 @@ impl Session {
             push: Push::new(hello.window, held, principal.is_some()),
             over_ms: principal.as_ref().and_then(|principal| principal.over_ms(now)),
             principal,
-            repaired_bytes: 0,
+            is_forger: false,
             pull: Pull::new(ladder),
         }));
         #[cfg(all(feature = "planted", debug_assertions))]

@@ -7,10 +7,10 @@ use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::engine::{Bearer, Effects, Event, Intake, Own, SessionId, Taken};
 use crate::limits::{
-    ECHO_RUN_BYTES, ECHO_WORK_MAX, FRAME_BYTES_MAX, REPAIR_BYTES_MAX, REPAIR_RATIO_MAX,
-    WINDOW_BYTES,
+    ECHO_RUN_BYTES, ECHO_WORK_MAX, FRAME_BYTES_MAX, REPAIR_RATIO_MAX, WINDOW_BYTES,
 };
-use crate::message::{Item, Message, Scribes};
+use crate::message::{Item, Message, Scribes, Unread};
+use crate::quarantine::Parked;
 use crate::stamp::Epoch;
 use crate::stamp::Now;
 use crate::store::{StoreError, View};
@@ -129,7 +129,10 @@ impl Open {
         let mut work_left = ECHO_WORK_MAX;
         // Where the message is cut, because what comes after it is for the next session.
         let mut cut = None;
-        let mut repaired_bytes = self.repaired_bytes;
+        let mut spent = 0;
+        let free = REPAIR_RATIO_MAX * bytes;
+        let left = own.repair_left(self.principal.as_deref(), now);
+        let mut forged = None;
         #[cfg_attr(
             not(all(feature = "planted", debug_assertions)),
             expect(clippy::while_let_on_iterator, reason = "planted bugs look at what is left")
@@ -163,17 +166,21 @@ impl Open {
                         Taken::New { .. } if is_same => intake.end,
                         _ => point.then(transaction.len(), transaction.bytes()),
                     };
-                    if let Taken::Aside { bytes } = taken {
-                        repaired_bytes += bytes;
-                        if repaired_bytes > REPAIR_BYTES_MAX + REPAIR_RATIO_MAX * received as usize
-                        {
-                            cut = Some(point);
-                        }
+                    match taken {
+                        Taken::Aside { bytes } => spent += bytes,
+                        Taken::Forged => forged = Some(transaction.stamp()),
+                        _ => {}
                     }
-                    if taken == Taken::Beyond {
-                        cut = Some(theirs);
+                    if spent > free + left {
+                        cut = Some(point);
                     }
                     runs.push((taken, transaction, theirs.offset));
+                }
+                Item::Unread(unread) => {
+                    point = point.then(unread.scribes, &unread.bytes);
+                    if cut.is_none() {
+                        intake.park(self.parked(now, unread), view)?;
+                    }
                 }
                 Item::Echo { offset, scribes } => {
                     if scribes == 0 || !self.push.has_sent(offset, scribes) {
@@ -193,7 +200,14 @@ impl Open {
         }
         // What was taken before the cut is as sure as the rest: all of it had the digest that was stated.
         scribes.to = cut.unwrap_or(point);
-        self.repaired_bytes = repaired_bytes;
+        if let Some(principal) = &self.principal {
+            own.spend_repair(principal, spent.saturating_sub(free), now);
+        }
+        if let Some(stamp) = forged
+            && !std::mem::replace(&mut self.is_forger, true)
+        {
+            effects.events.push(Event::Forged { session, peer: self.peer, stamp });
+        }
         self.pull.branch = branch;
         for (taken, transaction, _) in &runs {
             if let Some((offset, digest)) = taken.place() {
@@ -219,6 +233,17 @@ impl Open {
         }
         self.note_caught_up(session, effects);
         Ok(())
+    }
+
+    /// What this version cannot read, to be set aside.
+    fn parked(&self, now: Now, unread: Unread) -> Parked {
+        Parked {
+            transaction: unread.bytes,
+            bearer: self.peer,
+            principal: self.principal.as_deref().cloned(),
+            since_ms: now.wall_ms,
+            reason: unread.reason,
+        }
     }
 
     /// The branch of the peer's ladder that goes on where the peer has resumed. If that was the end of this
@@ -270,7 +295,7 @@ impl Open {
         let row = own.peer_row(self.peer);
         let has_moved = row.ladder.advance(self.pull.branch, scribes.to);
         let row = row.clone();
-        if has_moved || !intake.entries.is_empty() {
+        if has_moved || !intake.entries.is_empty() || !intake.parked.is_empty() {
             effects.commit = Some(own.commit(intake, vec![(self.peer, row)]));
         }
         let pull = &mut self.pull;

@@ -1,6 +1,8 @@
 //! Who may change what: refusals, repairs and verdicts.
 
+mod attacks;
 mod cuts;
+mod quarantine;
 mod refusals;
 mod sessions;
 mod town;

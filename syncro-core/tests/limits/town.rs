@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use syncro_core::{
-    Attempt, Claim, CloseReason, Config, Edit, Effects, Encoding, Engine, Event, Fields,
+    Attempt, Claim, CloseReason, Config, Edit, Effects, Encoding, Engine, Error, Event, Fields,
     FieldsWriter, Input, ModelChannels, Name, NodeId, Now, Pattern, Permissions, Principal,
     Proposal, Record, RecordId, RecordKey, Refusal, Role, ScribeModel, SessionId, Store, Value,
     Verdict, View,
@@ -25,6 +25,8 @@ struct Ruling {
     authors: BTreeMap<NodeId, Principal>,
     /// A title that nobody may give.
     taboo: Option<i64>,
+    /// One on which nobody can decide.
+    riddle: Option<i64>,
     asked: usize,
 }
 
@@ -39,6 +41,10 @@ impl Rules {
 
     pub(super) fn forbid_title(&self, title: i64) {
         self.0.lock().unwrap().taboo = Some(title);
+    }
+
+    pub(super) fn fail_on(&self, title: i64) {
+        self.0.lock().unwrap().riddle = Some(title);
     }
 
     /// How often somebody asked who a peer is.
@@ -63,7 +69,14 @@ impl Permissions for Rules {
     }
 
     fn authorize(&self, attempt: &Attempt<'_>) -> Result<(), Refusal> {
-        let taboo = self.0.lock().unwrap().taboo;
+        let Ruling { taboo, riddle, .. } = *self.0.lock().unwrap();
+        if attempt
+            .trials
+            .iter()
+            .any(|trial| title(&trial.after).is_some_and(|it| Some(it) == riddle))
+        {
+            return Err(Refusal::new(Refusal::FAILED, "no idea"));
+        }
         for trial in attempt.trials {
             let title = title(&trial.after);
             if title.is_some()
@@ -114,6 +127,7 @@ pub(super) struct Town {
     sessions: u64,
     opens: u8,
     pub(super) ms: u64,
+    wall_skew: u64,
 }
 
 impl Town {
@@ -180,13 +194,18 @@ impl Town {
     }
 
     pub(super) fn now(&self) -> Now {
-        Now { wall_ms: WALL_MS + self.ms, monotonic_ms: self.ms }
+        Now { wall_ms: WALL_MS + self.wall_skew + self.ms, monotonic_ms: self.ms }
     }
 
+    #[track_caller]
     pub(super) fn input(&mut self, node: usize, input: Input) {
+        self.try_input(node, input).unwrap();
+    }
+
+    pub(super) fn try_input(&mut self, node: usize, input: Input) -> Result<(), Error> {
         let now = self.now();
         let it = &mut self.nodes[node];
-        let effects = it.engine.handle(now, input, &it.store).unwrap();
+        let effects = it.engine.handle(now, input, &it.store)?;
         let Effects { commit, sends, closes, events, .. } = effects;
         if let Some(commit) = commit {
             it.store.apply(&commit).unwrap();
@@ -217,6 +236,16 @@ impl Town {
         for session in rooms {
             self.input(node, Input::Room { session });
         }
+        Ok(())
+    }
+
+    /// Somebody calls who is no node of the town.
+    pub(super) fn call(&mut self, node: usize) -> SessionId {
+        self.sessions += 1;
+        let session = SessionId(self.sessions);
+        let (role, credentials) = (Role::Accept, Bytes::new());
+        self.input(node, Input::Open { session, role, credentials });
+        session
     }
 
     pub(super) fn sync(&mut self, node: usize) {
@@ -268,6 +297,18 @@ impl Town {
     pub(super) fn deliver(&mut self, link: usize, side: usize, frame: Bytes) {
         let (node, session) = (self.links[link][side].node, self.links[link][side].session);
         self.input(node, Input::Receive { session, frame });
+    }
+
+    pub(super) fn take(&mut self, link: usize, side: usize) -> Vec<Bytes> {
+        self.links[link][side].incoming.drain(..).collect()
+    }
+
+    pub(super) fn deliver_at(&mut self, link: usize, side: usize, frame: Bytes, wall_ms: u64) {
+        let (node, session) = (self.links[link][side].node, self.links[link][side].session);
+        let before = self.wall_skew;
+        self.wall_skew = wall_ms;
+        self.input(node, Input::Receive { session, frame });
+        self.wall_skew = before;
     }
 
     pub(super) fn cut(&mut self, link: usize) {
@@ -372,6 +413,18 @@ impl Town {
         let model = Name::new(Verdict::MODEL).unwrap();
         let records = self.nodes[node].store.records(&model, None, 1000).unwrap();
         records.iter().filter(|(_, record)| record.is_alive()).count()
+    }
+
+    /// How often a node was told that something is set aside.
+    pub(super) fn parked(&self, node: usize) -> usize {
+        let events = self.nodes[node].events.iter();
+        events.filter(|event| matches!(event, Event::Parked(_))).count()
+    }
+
+    /// How often a node was told of a forgery.
+    pub(super) fn forged(&self, node: usize) -> usize {
+        let events = self.nodes[node].events.iter();
+        events.filter(|event| matches!(event, Event::Forged { .. })).count()
     }
 
     pub(super) fn codes(&self, node: usize) -> Vec<u16> {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use syncro_core::{Epoch, Name, NodeId, RecordId, RecordKey, Time};
+use syncro_core::{Digest, Epoch, Name, NodeId, RecordId, RecordKey, Time};
 use uuid::Uuid;
 
 use super::Out;
@@ -181,6 +181,24 @@ pub(crate) fn peer(node: NodeId) -> Vec<u8> {
 /// The node of a peer's key.
 pub(crate) fn peer_node(key: &[u8]) -> Option<NodeId> {
     Some(NodeId::from_bytes(key.strip_prefix(PEER)?.try_into().ok()?))
+}
+
+/// What the keys of transactions that are set aside begin with.
+pub(crate) const PARKED: &[u8] = b"parked/";
+
+/// The first key after all that is set aside.
+pub(crate) fn after_parked() -> Vec<u8> {
+    [PARKED, &[0xff; 17]].concat()
+}
+
+/// The key of a transaction that is set aside.
+pub(crate) fn parked(id: Digest) -> Vec<u8> {
+    [PARKED, &id.0].concat()
+}
+
+/// The id in the key of a transaction that is set aside.
+pub(crate) fn parked_id(key: &[u8]) -> Option<Digest> {
+    Some(Digest(key.strip_prefix(PARKED)?.try_into().ok()?))
 }
 
 /// The bytes that stand for an author in the dictionary.

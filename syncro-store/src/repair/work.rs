@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{Epoch, Ladder, NodeId, OwnRow, PeerRow, Point, StoreError, Time, Transaction};
+use syncro_core::{
+    Epoch, Ladder, NodeId, OwnRow, Parked, PeerRow, Point, StoreError, Time, Transaction,
+};
 
 use super::Repaired;
 use super::lost::{Lost, Places};
@@ -114,6 +116,7 @@ impl Repair {
             self.delete(table, &[], None)?;
         }
         self.peers(is_whole)?;
+        self.parked()?;
         let mut batch = Batch::new();
         batch.delete(Table::Rows, key::MARK);
         let own = row::write_own(&OwnRow { end: self.page.end(), ..self.own });
@@ -242,6 +245,22 @@ impl Repair {
                         let row = PeerRow { ladder: Ladder::default(), ..row };
                         put(&mut batch, Table::Rows, key, &row::write_peer(&row));
                     }
+                }
+            }
+            self.backend.write(&batch, Durability::Buffered)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was set aside and cannot be read: whoever has it brings it again where the log was not whole.
+    fn parked(&self) -> Result<(), StoreError> {
+        let end = key::after_parked();
+        for rows in every(&self.backend, Table::Rows, key::PARKED, Some(&end)) {
+            let mut batch = Batch::new();
+            for (key, sealed) in &rows? {
+                let row = unseal(Table::Rows, key, sealed).ok();
+                if row.and_then(|row| Parked::from_bytes(&row).ok()).is_none() {
+                    batch.delete(Table::Rows, key.clone());
                 }
             }
             self.backend.write(&batch, Durability::Buffered)?;

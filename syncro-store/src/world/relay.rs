@@ -65,7 +65,9 @@ impl Relay {
         let (epoch, clock) = (Epoch(7), Time::default());
         let own = OwnRow { node: NodeId::named("server"), epoch, clock, end: self.end };
         let sequence = self.end.offset;
-        self.store.apply(&Commit { sequence, entries, records, peers, own }).unwrap();
+        self.store
+            .apply(&Commit { sequence, entries, records, peers, own, parked: Vec::new() })
+            .unwrap();
     }
 
     /// Lets the next transaction begin a page.

@@ -92,7 +92,9 @@ impl Story {
         let own = OwnRow { node, epoch, clock, end };
         let records = records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
         let sequence = self.sequence;
-        self.store.apply(&Commit { sequence, entries, records, peers, own }).unwrap();
+        self.store
+            .apply(&Commit { sequence, entries, records, peers, own, parked: Vec::new() })
+            .unwrap();
     }
 }
 

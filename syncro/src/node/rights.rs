@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncro_core::limits::CREDENTIALS_BYTES_MAX;
-use syncro_core::{Input, NodeId, Principal, UsageError, Verdict};
+use syncro_core::{Input, NodeId, Parked, Principal, UsageError, Verdict, View};
 
 use super::Node;
 use crate::core::Committed;
@@ -57,7 +57,52 @@ impl Node {
     pub fn dismiss(&self, verdict: &Verdict) -> Result<Option<Committed>, Error> {
         self.destroy::<Verdict>(&verdict.id)
     }
+
+    /// What peers brought and could not be played, and nobody has decided on yet: what this version does not know or
+    /// bear, and what a rule failed on ([`Refusal::FAILED`](crate::Refusal::FAILED)). Nothing waits behind it, and it
+    /// takes part in nothing: peers do not get it from this node. New ones are told as
+    /// [`Notice::Parked`](crate::Notice::Parked).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when it cannot be read.
+    pub fn quarantine(&self) -> Result<Vec<Parked>, Error> {
+        let (mut parked, mut after) = (Vec::new(), None);
+        loop {
+            let some = self.core.reader.quarantine(after, PARKED_AT_ONCE)?;
+            let Some(last) = some.last() else {
+                return Ok(parked);
+            };
+            after = Some(last.id());
+            parked.extend(some);
+        }
+    }
+
+    /// Tries a transaction again that was set aside, by the rights with which it came. It is played, or refused, and in
+    /// the quarantine no more.
+    ///
+    /// # Errors
+    ///
+    /// [`UsageError::Unplayable`] when it still cannot be played, and stays; [`UsageError::NotParked`] when it was decided
+    /// on meanwhile.
+    pub fn retry(&self, parked: &Parked) -> Result<(), Error> {
+        self.core.session_input(Input::Retry { parked: parked.id() })
+    }
+
+    /// Gives up a transaction that was set aside. A node with rules refuses it, and tells its author the reason; on
+    /// others it is forgotten here, and may come again from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`UsageError::NotParked`] when it was decided on meanwhile.
+    pub fn discard(&self, parked: &Parked, reason: &str) -> Result<(), Error> {
+        let (parked, reason) = (parked.id(), reason.to_owned());
+        self.core.session_input(Input::Discard { parked, reason })
+    }
 }
+
+/// Transactions read at once from the quarantine.
+const PARKED_AT_ONCE: usize = 64;
 
 pub(super) fn check_credentials(credentials: &Bytes) -> Result<(), Error> {
     let bytes = credentials.len();

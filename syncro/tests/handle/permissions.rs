@@ -150,14 +150,24 @@ async fn rights_change_while_a_session_is_open() {
 }
 
 #[tokio::test]
-async fn a_rule_that_panics_refuses_and_the_node_goes_on() {
+async fn what_a_rule_panics_on_is_in_quarantine_until_somebody_decides() {
     let (server, ann) = (server(), client("ann", "a"));
+    let mut notices = server.notices();
     ann.create(&Entry { title: id("panic"), ..entry("1", "a") }).unwrap();
     ann.create(&entry("2", "a")).unwrap();
     let _link = link(&ann, &server);
+    eventually("the rest is there", || server.get::<Entry>(&id("2")).unwrap().is_some()).await;
+    let parked = server.quarantine().unwrap().remove(0);
+    assert_eq!((parked.bearer, server.get::<Entry>(&id("1")).unwrap()), (ann.id(), None));
+    let told = std::iter::from_fn(|| notices.try_next());
+    assert!(told.into_iter().any(|notice| notice == Notice::Parked { parked: parked.clone() }));
+    let error = server.retry(&parked).unwrap_err();
+    assert!(matches!(error, Error::Usage(UsageError::Unplayable { .. })), "{error}");
+    server.discard(&parked, "we know no such entry").unwrap();
     settle(&server, &ann).await;
-    assert_eq!(ann.verdicts().unwrap()[0].refusal.code, Refusal::FAILED);
-    assert_eq!(server.list::<Entry>(|_| true).unwrap(), [entry("2", "a")]);
+    assert_eq!(ann.verdicts().unwrap()[0].refusal.message, "we know no such entry");
+    assert_eq!(ann.list::<Entry>(|_| true).unwrap(), [entry("2", "a")]);
+    assert!(server.quarantine().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -55,6 +55,16 @@ impl View for Records {
     fn digest_at(&self, _: u64) -> Result<Option<Digest>, StoreError> {
         Ok(None)
     }
+    fn parked(&self, _: Digest) -> Result<Option<crate::quarantine::Parked>, StoreError> {
+        Ok(None)
+    }
+    fn quarantine(
+        &self,
+        _: Option<Digest>,
+        _: usize,
+    ) -> Result<Vec<crate::quarantine::Parked>, StoreError> {
+        Ok(Vec::new())
+    }
     fn held(&self, _: &Transaction) -> Result<Held, StoreError> {
         Ok(Held::No)
     }
