@@ -3,6 +3,88 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::NetError;
 
+/// Cuts what arrives into frames, as the transport has it.
+#[derive(Debug)]
+pub(crate) enum ReadCodec {
+    Prefixed(FrameCodec),
+    #[cfg(feature = "websocket")]
+    WebSocket(crate::websocket::ReadCodec),
+}
+
+/// What arrived on a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Frame(Bytes),
+    /// The peer's last word, on a transport that has one.
+    #[cfg_attr(not(feature = "websocket"), allow(dead_code, reason = "bare frames have none"))]
+    Close,
+}
+
+impl Decoder for ReadCodec {
+    type Item = Received;
+    type Error = NetError;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Received>, NetError> {
+        match self {
+            Self::Prefixed(codec) => Ok(codec.decode(src)?.map(Received::Frame)),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(codec) => codec.decode(src),
+        }
+    }
+
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Received>, NetError> {
+        match self {
+            Self::Prefixed(codec) => Ok(codec.decode_eof(src)?.map(Received::Frame)),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(codec) => codec.decode_eof(src),
+        }
+    }
+}
+
+/// Puts frames on the wire, as the transport wants them.
+#[derive(Debug)]
+pub(crate) enum WriteCodec {
+    Prefixed(FrameCodec),
+    #[cfg(feature = "websocket")]
+    WebSocket(crate::websocket::WriteCodec),
+}
+
+impl Encoder<Bytes> for WriteCodec {
+    type Error = NetError;
+
+    fn encode(&mut self, frame: Bytes, dst: &mut BytesMut) -> Result<(), NetError> {
+        match self {
+            Self::Prefixed(codec) => codec.encode(frame, dst),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(codec) => codec.encode(frame, dst),
+        }
+    }
+}
+
+/// A word of the transport itself. Bare frames have none, and write nothing for it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    #[cfg_attr(not(feature = "websocket"), allow(dead_code, reason = "bare frames have none"))]
+    Pong(Bytes),
+    Close,
+}
+
+impl Encoder<Control> for WriteCodec {
+    type Error = NetError;
+
+    #[cfg_attr(
+        not(feature = "websocket"),
+        allow(unused_variables, reason = "only a WebSocket has such words")
+    )]
+    fn encode(&mut self, control: Control, dst: &mut BytesMut) -> Result<(), NetError> {
+        match self {
+            Self::Prefixed(_) => Ok(()),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(codec) => codec.encode(control, dst),
+        }
+    }
+}
+
 /// Cuts a stream of bytes into frames: a `u32` big-endian length, then that many bytes.
 ///
 /// `tokio_util`'s `LengthDelimitedCodec` reserves a frame's whole length as soon as it has read
@@ -90,7 +172,7 @@ pub(crate) const PREFIX_BYTES: usize = size_of::<u32>();
 ///
 /// Below the 8 KiB of a fresh buffer: when the frames read so far are still held elsewhere,
 /// making room means a new buffer, and one per small frame would be a waste.
-const READ_BYTES_MIN: usize = 2 * 1024;
+pub(crate) const READ_BYTES_MIN: usize = 2 * 1024;
 
 /// Buffers that grew beyond this for one large frame are given back after it, so that thousands
 /// of idle connections do not each keep the largest thing they ever carried.

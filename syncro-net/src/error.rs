@@ -29,6 +29,53 @@ pub enum NetError {
     )]
     EmptyFrame,
 
+    /// The peer broke the rules of WebSocket, or those by which Syncro uses it.
+    #[error(
+        "the peer sent {offence}: it has a bug or something between mangles its frames; close \
+         the connection"
+    )]
+    WebSocketOffence {
+        /// What it sent.
+        offence: &'static str,
+    },
+
+    /// The peer sent a row of WebSocket frames that carry nothing: pings, pongs, tiny fragments.
+    #[error(
+        "the peer sent over {limit} frames that carry nothing and no message between them: it \
+         wastes this side's time, by a bug or on purpose; close the connection"
+    )]
+    FreeFrames {
+        /// How many such frames may come in a row.
+        limit: usize,
+    },
+
+    /// The other side's part of an upgrade to a WebSocket was none, or not the one that Syncro needs.
+    #[error("no upgrade to a WebSocket: {fault}")]
+    Upgrade {
+        /// What was wrong with it, and what to do.
+        fault: String,
+    },
+
+    /// A web page of an origin that is not on the list asked for a WebSocket.
+    #[error(
+        "a web page of {origin} asked to connect: if it is yours, put its origin on the \
+         listener's list; if not, it has been refused"
+    )]
+    Origin {
+        /// The `Origin` header, as it came.
+        origin: String,
+    },
+
+    /// The other side's part of an upgrade to a WebSocket was longer than anybody's who means well.
+    #[error(
+        "no upgrade to a WebSocket: the other side sent over {limit} bytes without coming to an \
+         end; it speaks another protocol or is an attacker"
+    )]
+    UpgradeTooLarge {
+        /// The longest request or answer, in bytes.
+        limit: usize,
+    },
+
     /// The stream ended inside a frame; the part that had arrived is gone.
     #[error(
         "the stream ended inside a frame: the peer stopped in the middle of a message or \
@@ -68,10 +115,36 @@ pub enum NetError {
     },
 
     /// A text is no address, so that connecting to it can never succeed.
-    #[error("{addr:?} is no address: write host:port, the host by its name or its number")]
+    #[error(
+        "{addr:?} is no address: write host:port, the host by its name or its number, \
+         tls://host:port, ws://host:port/path or wss://host/path, without a user, a password or \
+         a fragment (`#`)"
+    )]
     Address {
         /// What the caller gave.
         addr: String,
+    },
+
+    /// An address asks for a transport that this program was built without.
+    #[error(
+        "{addr} needs the feature `{feature}`, which this program was built without: turn it on \
+         in Cargo.toml"
+    )]
+    NotBuilt {
+        /// The address.
+        addr: String,
+        /// The feature of the crate.
+        feature: &'static str,
+    },
+
+    /// A handshake took longer than it may: the upgrade to a WebSocket, or that of TLS.
+    #[error(
+        "the other side did not end its part of the handshake within {limit:?}: it speaks another \
+         protocol, the network loses packets, or it means no good; try again later"
+    )]
+    HandshakeTimeout {
+        /// How long the handshake was allowed to take.
+        limit: Duration,
     },
 
     /// Somebody else on this machine already listens on the address.

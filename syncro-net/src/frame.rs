@@ -1,15 +1,23 @@
 //! Messages that arrive whole, over any stream of bytes.
 //!
 //! On the wire a frame is its length as a `u32` in big-endian order and then that many bytes,
-//! at least one. A host whose transport has messages of its own (WebSocket) needs none of this.
+//! at least one. A WebSocket (feature `websocket`) has messages of its own, which are read and
+//! written by the same two halves.
+
+#[cfg(feature = "websocket")]
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
-use crate::codec::{FrameCodec, KEPT_BYTES_MAX};
+use crate::codec::{
+    Control, FrameCodec, KEPT_BYTES_MAX, PREFIX_BYTES, ReadCodec, Received, WriteCodec,
+};
 use crate::traffic::Counted;
+#[cfg(feature = "websocket")]
+use crate::websocket::Pongs;
 use crate::{NetError, Traffic};
 
 /// Speaks in frames over a stream: TCP, TLS, a pipe, anything with two directions.
@@ -65,16 +73,43 @@ impl<R: AsyncRead, W: AsyncWrite> Frames<R, W> {
     /// Also the way to keep halves that know how to split themselves without a lock between
     /// them, as those of `TcpStream::into_split`. The limit is that of [`Frames::new`].
     pub fn from_halves(reader: R, writer: W, frame_bytes_max: usize) -> Self {
-        let traffic = Traffic::default();
         let codec = FrameCodec { frame_bytes_max };
-        let reader = Counted::new(reader, traffic.clone());
-        let mut writer = FramedWrite::new(Counted::new(writer, traffic.clone()), codec);
+        let codecs = (ReadCodec::Prefixed(codec), WriteCodec::Prefixed(codec));
+        Self::with_codecs(reader, writer, Bytes::new(), codecs)
+    }
+
+    /// Wraps two halves that speak as the codecs do, where some bytes were read already.
+    pub(crate) fn with_codecs(
+        reader: R,
+        writer: W,
+        unread: Bytes,
+        (read, write): (ReadCodec, WriteCodec),
+    ) -> Self {
+        let traffic = Traffic::default();
+        let reader = Counted::new(reader, traffic.clone()).with_unread(unread);
+        let mut writer = FramedWrite::new(Counted::new(writer, traffic.clone()), write);
         writer.set_backpressure_boundary(BATCH_BYTES);
         Self {
-            reader: FrameReader { frames: FramedRead::new(reader, codec), has_failed: false },
-            writer: FrameWriter { frames: writer, is_swollen: false },
+            reader: FrameReader {
+                frames: FramedRead::new(reader, read),
+                has_failed: false,
+                is_closed: false,
+            },
+            writer: FrameWriter {
+                frames: writer,
+                is_swollen: false,
+                #[cfg(feature = "websocket")]
+                pongs: None,
+            },
             traffic,
         }
+    }
+
+    /// Lets the writing half answer the pings that the reading half hears.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn answering(mut self, pongs: Arc<Pongs>) -> Self {
+        self.writer.pongs = Some(pongs);
+        self
     }
 }
 
@@ -93,12 +128,15 @@ impl<R, W> Frames<R, W> {
 /// Reads a peer's frames in the order in which it wrote them.
 #[derive(Debug)]
 pub struct FrameReader<R> {
-    frames: FramedRead<Counted<R>, FrameCodec>,
+    frames: FramedRead<Counted<R>, ReadCodec>,
     has_failed: bool,
+    /// Whether the peer has said its last word.
+    is_closed: bool,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// Waits for the next frame; `None` is the peer's clean end, after a whole frame.
+    /// Waits for the next frame; `None` is the peer's clean end, after a whole frame, or a
+    /// WebSocket's close.
     ///
     /// Cancel-safe: a `read` dropped while it waits loses nothing, and the next one goes on in
     /// the middle of the frame. Memory follows what has arrived (up to about twice as much, and
@@ -109,15 +147,34 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     ///
     /// The peer's fault: [`NetError::FrameTooLarge`] and [`NetError::EmptyFrame`], reported as
     /// soon as the prefix is there. Its fault or the network's: [`NetError::Truncated`] and
-    /// [`NetError::Broken`]. After any of them the place in the stream is lost, and reading again
-    /// is [`NetError::AlreadyFailed`], never a clean end.
+    /// [`NetError::Broken`]. Over a WebSocket also [`NetError::WebSocketOffence`] and
+    /// [`NetError::FreeFrames`]. After any of them the place in the stream is lost, and reading
+    /// again is [`NetError::AlreadyFailed`], never a clean end.
     pub async fn read(&mut self) -> Result<Option<Bytes>, NetError> {
         if self.has_failed {
             return Err(NetError::AlreadyFailed);
         }
-        let frame = self.frames.next().await.transpose();
-        self.has_failed = frame.is_err();
-        frame
+        if self.is_closed {
+            return Ok(None);
+        }
+        match self.frames.next().await.transpose() {
+            Ok(Some(Received::Frame(frame))) => Ok(Some(frame)),
+            Ok(Some(Received::Close)) => {
+                self.is_closed = true;
+                Ok(None)
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.has_failed = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns whether the peer has closed the WebSocket, and waits for a
+    /// [`close`](FrameWriter::close) in return. A stream that ended without a word is no such close.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// Reads what still comes and throws it away, until the stream ends or fails.
@@ -137,9 +194,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 /// stream; [`close`](FrameWriter::close) makes sure of a clean one.
 #[derive(Debug)]
 pub struct FrameWriter<W> {
-    frames: FramedWrite<Counted<W>, FrameCodec>,
+    frames: FramedWrite<Counted<W>, WriteCodec>,
     /// Whether the buffer has grown beyond what is worth keeping once it is empty again.
     is_swollen: bool,
+    #[cfg(feature = "websocket")]
+    pongs: Option<Arc<Pongs>>,
 }
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
@@ -182,7 +241,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     ///
     /// [`NetError::Broken`] when the stream fails; the connection is then good for nothing.
     pub async fn flush(&mut self) -> Result<(), NetError> {
-        self.frames.flush().await?;
+        SinkExt::<Bytes>::flush(&mut self.frames).await?;
         if self.is_swollen {
             *self.frames.write_buffer_mut() = BytesMut::new();
             self.is_swollen = false;
@@ -190,7 +249,31 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         Ok(())
     }
 
+    /// Waits until the peer asks something of the transport itself, and answers it: a WebSocket's
+    /// ping. Bare frames have nothing like it, and wait for ever.
+    ///
+    /// Cancel-safe: what was not answered stays so, and an answer that was queued leaves with the
+    /// next flush. To be awaited beside whatever else the writing task waits for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`flush`](FrameWriter::flush).
+    pub async fn answer(&mut self) -> Result<(), NetError> {
+        #[cfg(feature = "websocket")]
+        if let Some(pongs) = self.pongs.clone() {
+            pongs.owed().await;
+            // Now there is room, so that nothing taken is lost between here and the queue.
+            self.flush().await?;
+            if let Some(payload) = pongs.take() {
+                self.frames.feed(Control::Pong(payload)).await?;
+            }
+            return self.flush().await;
+        }
+        std::future::pending().await
+    }
+
     /// Flushes, then ends this direction, so that the peer reads a clean end after the last frame.
+    /// A WebSocket says that it closes, with code 1000.
     ///
     /// The other direction stays open.
     ///
@@ -198,7 +281,17 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     ///
     /// [`NetError::Broken`] when the stream fails; the peer may then miss the last frames.
     pub async fn close(&mut self) -> Result<(), NetError> {
-        self.frames.close().await
+        self.frames.feed(Control::Close).await?;
+        SinkExt::<Bytes>::close(&mut self.frames).await
+    }
+
+    /// Returns how many bytes a frame of `length` bytes takes on the wire, header or prefix included.
+    pub fn wire_bytes(&self, length: usize) -> usize {
+        match self.frames.encoder() {
+            WriteCodec::Prefixed(_) => PREFIX_BYTES + length,
+            #[cfg(feature = "websocket")]
+            WriteCodec::WebSocket(codec) => codec.wire_bytes(length),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Frames, TCP and reconnecting for Syncro: this crate knows bytes, not records.
+//! Frames, TCP, WebSocket and reconnecting for Syncro: this crate knows bytes, not records.
 //!
 //! A session needs three things from its transport: messages that arrive whole ([`Frames`]),
-//! a stream to carry them ([`tcp`], or anything that is `AsyncRead + AsyncWrite`), and a civil
-//! pause before trying again once that stream is gone ([`Backoff`]). What is inside a frame,
+//! a stream to carry them ([`tcp`], or anything that is `AsyncRead + AsyncWrite`; with the feature
+//! `websocket` that of a WebSocket), and a civil pause before trying again once that stream is gone ([`Backoff`]). What is inside a frame,
 //! who may connect, and when to give up are the host's business.
 //!
 //! ```
@@ -29,13 +29,17 @@
 //! # }
 //! ```
 
+pub mod address;
 pub mod backoff;
 mod codec;
 mod error;
 pub mod frame;
 pub mod tcp;
 mod traffic;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
+pub use address::{Address, Transport};
 pub use backoff::Backoff;
 pub use error::NetError;
 pub use frame::{FrameReader, FrameWriter, Frames};

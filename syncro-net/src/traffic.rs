@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Counts the bytes that crossed one connection, in each direction.
@@ -39,11 +40,19 @@ struct Counts {
 pub(crate) struct Counted<S> {
     stream: S,
     traffic: Traffic,
+    /// What somebody has read from the stream already.
+    unread: Bytes,
 }
 
 impl<S> Counted<S> {
     pub(crate) fn new(stream: S, traffic: Traffic) -> Self {
-        Self { stream, traffic }
+        Self { stream, traffic, unread: Bytes::new() }
+    }
+
+    /// Gives out these bytes before those of the stream.
+    pub(crate) fn with_unread(mut self, unread: Bytes) -> Self {
+        self.unread = unread;
+        self
     }
 }
 
@@ -54,7 +63,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if self.unread.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
+            let taken = buf.remaining().min(self.unread.len());
+            buf.put_slice(&self.unread.split_to(taken));
+        }
         count(&self.traffic.counts.read, buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }

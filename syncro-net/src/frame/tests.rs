@@ -3,6 +3,7 @@ use futures_util::FutureExt;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 
@@ -350,7 +351,7 @@ struct Scripted {
 }
 
 #[derive(Clone, Default)]
-struct Writes(std::sync::Arc<std::sync::Mutex<Vec<Vec<u8>>>>);
+struct Writes(Arc<std::sync::Mutex<Vec<Vec<u8>>>>);
 
 impl Writes {
     fn taken(&self) -> Vec<Vec<u8>> {
