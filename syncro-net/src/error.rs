@@ -147,6 +147,16 @@ pub enum NetError {
         limit: Duration,
     },
 
+    /// A connection came while too many others were in their handshakes.
+    #[error(
+        "{limit} connections are in their handshakes already: an attacker holds them, or more \
+         peers come than this machine can take; who was hung up on tries again"
+    )]
+    TooManyHandshakes {
+        /// How many may be under way at once.
+        limit: usize,
+    },
+
     /// Somebody else on this machine already listens on the address.
     #[error(
         "cannot listen on {addr}: the address is already in use on this machine; stop the \

@@ -171,6 +171,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// Returns how many bytes a frame of `length` bytes takes on the wire, header or prefix
+    /// included, if it comes in one piece.
+    pub fn wire_bytes(&self, length: usize) -> usize {
+        match self.frames.decoder() {
+            ReadCodec::Prefixed(_) => PREFIX_BYTES + length,
+            #[cfg(feature = "websocket")]
+            ReadCodec::WebSocket(codec) => codec.wire_bytes(length),
+        }
+    }
+
     /// Returns whether the peer has closed the WebSocket, and waits for a
     /// [`close`](FrameWriter::close) in return. A stream that ended without a word is no such close.
     pub fn is_closed(&self) -> bool {

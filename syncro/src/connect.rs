@@ -1,10 +1,12 @@
-//! Listening, and connecting again and again.
+//! Connecting again and again.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use syncro_core::{CloseReason, Encoding, Role, UsageError};
-use syncro_net::{Backoff, NetError};
+use syncro_core::{CloseReason, Encoding, Role, UsageError, limits};
+use syncro_net::{Address, Backoff, Frames, NetError, Transport};
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,32 +16,29 @@ use crate::error::Error;
 use crate::notices::Notice;
 use crate::session::{SessionEnd, run};
 
-/// Takes connections until it is closed or dropped, or the node is closed; sessions that are open go on. While
-/// the node has stopped it hangs up on everybody.
-#[derive(Debug)]
-#[must_use = "dropping it stops the listening"]
-pub struct Listening {
-    addr: SocketAddr,
-    task: JoinHandle<()>,
+/// Where to connect to, and how; see [`Node::connect_with`](crate::Node::connect_with).
+///
+/// ```
+/// use syncro::{ConnectOptions, Encoding};
+///
+/// let options = ConnectOptions::new("127.0.0.1:7700").encoding(Encoding::Json);
+/// ```
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    addr: String,
+    encoding: Encoding,
 }
 
-impl Listening {
-    /// The address on which it listens: the port is a real one even if 0 was asked for.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.addr
+impl ConnectOptions {
+    /// Connects to an address as [`Node::connect`](crate::Node::connect) takes it, in MessagePack.
+    pub fn new(addr: impl Into<String>) -> Self {
+        Self { addr: addr.into(), encoding: Encoding::default() }
     }
 
-    /// Takes no more connections. Returns when the port is free.
-    pub async fn close(mut self) {
-        self.task.abort();
-        // A task that was aborted has dropped its socket.
-        let _ = (&mut self.task).await;
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.task.abort();
+    /// Speaks in this encoding, in which the peer answers.
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
     }
 }
 
@@ -74,46 +73,15 @@ pub(crate) fn runtime() -> Result<Handle, UsageError> {
     Handle::try_current().map_err(|_| UsageError::NoRuntime)
 }
 
-pub(crate) async fn listen(core: Arc<Core>, addr: &str) -> Result<Listening, Error> {
-    runtime()?;
-    let (mut life, staying) = (core.life(), core.stay());
-    if let Some(error) = core.stopped() {
-        return Err(error);
-    }
-    let listener = syncro_net::tcp::listen(addr).await?;
-    let addr = listener.local_addr()?;
-    let task = tokio::spawn(async move {
-        let _staying = staying;
-        loop {
-            let stream = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(_) => return,
-                },
-                _ = life.wait_for(is_closed) => return,
-            };
-            let core = core.clone();
-            tokio::spawn(async move {
-                // A node that has stopped refuses by hanging up.
-                let _ = run(&core, stream, Role::Accept, std::future::pending()).await;
-            });
-        }
-    });
-    Ok(Listening { addr, task })
-}
-
-pub(crate) fn connect(
-    core: Arc<Core>,
-    addr: String,
-    encoding: Encoding,
-) -> Result<Connection, Error> {
+pub(crate) fn connect(core: Arc<Core>, options: ConnectOptions) -> Result<Connection, Error> {
     let runtime = runtime()?;
-    syncro_net::tcp::check(&addr)?;
+    let target = Target { address: parse(&options.addr)?, encoding: options.encoding };
     let (stop, mut stopped) = watch::channel(false);
     let (mut life, staying) = (core.life(), core.stay());
     let task = runtime.spawn(async move {
         let _staying = staying;
         let mut backoff = Backoff::default();
+        let mut has_warned = false;
         while !*stopped.borrow() {
             if *life.borrow_and_update() != Life::Running {
                 tokio::select! {
@@ -124,7 +92,7 @@ pub(crate) fn connect(
             if is_closed(&life.borrow()) {
                 return;
             }
-            if attempt(&core, &addr, encoding, &mut stopped, &mut life).await {
+            if attempt(&core, &target, &mut has_warned, &mut stopped, &mut life).await {
                 backoff.reset();
             }
             tokio::select! {
@@ -138,25 +106,70 @@ pub(crate) fn connect(
     Ok(Connection { stop, task })
 }
 
-fn is_closed(life: &Life) -> bool {
+/// Reads an address that this program can connect to or listen on.
+pub(crate) fn parse(addr: &str) -> Result<Address, NetError> {
+    let address: Address = addr.parse()?;
+    let missing = match (address.transport(), address.is_tls()) {
+        (Transport::WebSocket, _) if !cfg!(feature = "websocket") => "websocket",
+        (_, true) => "rustls",
+        _ => return Ok(address),
+    };
+    Err(NetError::NotBuilt { addr: address.to_string(), feature: missing })
+}
+
+/// What a connection is made to.
+struct Target {
+    address: Address,
+    encoding: Encoding,
+}
+
+/// The frames that a TCP connection carries, bare or in a WebSocket.
+pub(crate) type TcpFrames = Frames<ReadHalf<TcpStream>, WriteHalf<TcpStream>>;
+
+impl Target {
+    /// Connects, and warns of it once if anybody on the way can listen.
+    async fn open(&self, core: &Core, has_warned: &mut bool) -> Result<TcpFrames, NetError> {
+        let stream = syncro_net::tcp::connect(self.address.authority()).await?;
+        let is_far = stream.peer_addr().is_ok_and(|peer| !is_loopback(peer.ip()));
+        if is_far && !std::mem::replace(has_warned, true) {
+            core.board.post(Notice::Unencrypted { addr: self.address.to_string() });
+        }
+        match self.address.transport() {
+            #[cfg(feature = "websocket")]
+            Transport::WebSocket => {
+                let frame_bytes_max = limits::FRAME_BYTES_MAX;
+                syncro_net::websocket::upgrade(stream, &self.address, frame_bytes_max).await
+            }
+            _ => Ok(Frames::new(stream, limits::FRAME_BYTES_MAX)),
+        }
+    }
+}
+
+/// Whether what is sent to this address never leaves the machine.
+pub(crate) fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+pub(crate) fn is_closed(life: &Life) -> bool {
     *life == Life::Closed
 }
 
 /// Connects once and carries the session; returns whether it opened and nobody misbehaved.
 async fn attempt(
     core: &Core,
-    addr: &str,
-    encoding: Encoding,
+    target: &Target,
+    has_warned: &mut bool,
     stopped: &mut watch::Receiver<bool>,
     life: &mut watch::Receiver<Life>,
 ) -> bool {
-    let stream = tokio::select! {
-        stream = syncro_net::tcp::connect(addr) => stream,
+    let frames = tokio::select! {
+        frames = target.open(core, has_warned) => frames,
         _ = stopped.wait_for(|stopped| *stopped) => return false,
         _ = life.wait_for(is_closed) => return false,
     };
-    let stream = match stream {
-        Ok(stream) => stream,
+    let addr = || target.address.to_string();
+    let frames = match frames {
+        Ok(frames) => frames,
         Err(error) => {
             // The notice names the address, and says that it is tried again.
             let error = match error {
@@ -166,7 +179,7 @@ async fn attempt(
                 }
                 other => other.to_string(),
             };
-            core.board.post(Notice::ConnectFailed { addr: addr.to_owned(), error });
+            core.board.post(Notice::ConnectFailed { addr: addr(), error });
             return false;
         }
     };
@@ -174,11 +187,11 @@ async fn attempt(
         // A connection whose handle was dropped is aborted instead.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let Ok(end) = run(core, stream, Role::Dial(encoding), stop).await else {
+    let Ok(end) = run(core, frames, Role::Dial(target.encoding), stop).await else {
         return false;
     };
     if let Some(error) = unmet(end) {
-        core.board.post(Notice::ConnectFailed { addr: addr.to_owned(), error });
+        core.board.post(Notice::ConnectFailed { addr: addr(), error });
     }
     // A session that ended by an offence would do so again: that must not go round without a pause.
     use CloseReason::{Done, Lost, ShuttingDown, Silent};
@@ -196,5 +209,20 @@ fn unmet(end: SessionEnd) -> Option<String> {
             Some(format!("what answers does not speak Syncro? ({})", end.reason))
         }
         reason => Some(reason.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stays_on_the_machine_is_loopback() {
+        for here in ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_loopback(here.parse().unwrap()), "{here}");
+        }
+        for far in ["0.0.0.0", "::", "192.168.0.1", "10.0.0.1", "2001:db8::1", "::ffff:10.0.0.1"] {
+            assert!(!is_loopback(far.parse().unwrap()), "{far}");
+        }
     }
 }

@@ -75,7 +75,7 @@ pub(crate) struct Outbox {
     pub(crate) messages: mpsc::UnboundedReceiver<Outgoing>,
     pub(crate) end: oneshot::Receiver<CloseReason>,
     /// To be held until the task is done with its stream.
-    pub(crate) working: watch::Receiver<()>,
+    _working: watch::Receiver<()>,
 }
 
 /// What every handle of a node shares.
@@ -333,7 +333,7 @@ impl Core {
             state.sessions.remove(&session);
             return Err(error);
         }
-        Ok((session, Outbox { messages, end, working }))
+        Ok((session, Outbox { messages, end, _working: working }))
     }
 
     /// Changes what shows peers who this node is, from the next session on.

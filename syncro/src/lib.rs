@@ -25,8 +25,13 @@
 //! # }
 //! ```
 //!
-//! Connecting two nodes takes a line at each end: [`Node::listen`] and [`Node::connect`], or
-//! [`Node::run`] over any stream of bytes.
+//! Connecting two nodes takes a line at each end: [`Node::listen`] and [`Node::connect`], over TCP or WebSocket,
+//! or [`Node::run`] over any stream of bytes.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `redb` (default) | nodes in files |
+//! | `websocket` | addresses that begin with `ws://` |
 
 mod agenda;
 mod changes;
@@ -37,6 +42,7 @@ mod core;
 pub mod docs;
 mod draft;
 mod error;
+mod listen;
 mod node;
 mod notices;
 mod peers;
@@ -44,10 +50,11 @@ mod rules;
 mod session;
 
 pub use changes::{Change, Origin, Watch, WatchAll};
-pub use connect::{Connection, Listening};
+pub use connect::{ConnectOptions, Connection};
 pub use core::{Committed, Durability, Recovered};
 pub use draft::Draft;
 pub use error::Error;
+pub use listen::{ListenOptions, Listening};
 pub use node::{Node, NodeBuilder};
 pub use notices::{Notice, Notices};
 pub use peers::{PeerStatus, Receipt};
@@ -59,10 +66,13 @@ pub use syncro_core::{
     Encoded, Encoding, Entry, Epoch, Field, Fields, FieldsReader, FieldsWriter, Malformed, Mark,
     ModelId, Name, NodeId, Parked, Path, Pattern, Permissions, Point, Principal, Proposal, Record,
     RecordId, RecordKey, Refusal, Role, Scribe, ScribeModel, SessionId, SessionStatus, Stamp,
-    StoreError, Time, Transaction, Trial, UsageError, Value, Verdict, View,
+    StoreError, Time, Transaction, Trial, UsageError, Value, Verdict, View, limits,
 };
 pub use syncro_derive::ScribeModel;
-pub use syncro_net::NetError;
+/// The upgrade of a stream to a WebSocket, for a host that does it itself.
+#[cfg(feature = "websocket")]
+pub use syncro_net::websocket;
+pub use syncro_net::{Frames, NetError};
 /// Everything that a backend of one's own needs.
 pub use syncro_store as store;
 pub use syncro_store::{

@@ -2,29 +2,26 @@
 
 mod builder;
 mod care;
+mod network;
 mod rights;
 
 use std::collections::BTreeMap;
 #[cfg(feature = "redb")]
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use syncro_core::{
-    Digest, Encoding, Entry, Fields, Name, NodeId, PeerRow, Point, Proposal, Record, RecordId,
-    RecordKey, Role, ScribeModel, SessionStatus, StoreError, UsageError, View,
+    Digest, Entry, Fields, Name, NodeId, PeerRow, Point, Proposal, Record, RecordId, RecordKey,
+    ScribeModel, SessionStatus, StoreError, UsageError, View,
 };
 use syncro_store::{Memory, Reader};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::changes::{Watch, WatchAll};
-use crate::connect::{self, Connection, Listening};
 use crate::core::{Committed, Core, Durability};
 use crate::draft::{Draft, instance, key_of};
 use crate::error::Error;
 use crate::notices::Notices;
 use crate::peers::{PeerStatus, Receipt};
-use crate::session::{self, SessionEnd};
 
 pub use builder::NodeBuilder;
 
@@ -476,68 +473,6 @@ impl Node {
                 return Err(Error::Closed);
             }
         }
-    }
-
-    /// Takes connections on a TCP address; port 0 lets the system choose.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Net`] when the address is in use or cannot be had, [`UsageError::NoRuntime`] outside of a
-    /// tokio runtime, [`Error::Closed`] when the node is closed, [`Error::Store`] when its store has failed.
-    ///
-    /// # Panics
-    ///
-    /// When the runtime has no I/O.
-    pub async fn listen(&self, addr: &str) -> Result<Listening, Error> {
-        connect::listen(self.core.clone(), addr).await
-    }
-
-    /// Connects to a TCP address now, and again whenever the connection is lost: after 100 ms, doubling
-    /// to at most 5 s, at random within that. What fails on the way is a [`Notice`](crate::Notice).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Net`] for an address that is no `host:port`, [`UsageError::NoRuntime`] outside of a tokio
-    /// runtime.
-    ///
-    /// # Panics
-    ///
-    /// In its task, when the runtime has no timers or no I/O.
-    pub fn connect(&self, addr: &str) -> Result<Connection, Error> {
-        self.connect_in(addr, Encoding::default())
-    }
-
-    /// Like [`connect`](Self::connect), in an encoding of your choice.
-    ///
-    /// # Errors
-    ///
-    /// Like [`connect`](Self::connect).
-    pub fn connect_in(&self, addr: &str, encoding: Encoding) -> Result<Connection, Error> {
-        connect::connect(self.core.clone(), addr.to_owned(), encoding)
-    }
-
-    /// Carries a session over any stream of bytes until it ends.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Usage`] when there are too many sessions or no tokio runtime is here, [`Error::Closed`] when the node is closed,
-    /// [`Error::Store`] when its store has failed.
-    ///
-    /// # Panics
-    ///
-    /// When the runtime has no timers.
-    pub async fn run<S>(&self, stream: S, role: Role) -> Result<SessionEnd, Error>
-    where
-        S: AsyncRead + AsyncWrite,
-    {
-        connect::runtime()?;
-        session::run(&self.core, stream, role, std::future::pending()).await
-    }
-
-    /// Bytes read and written on all connections since the node was opened, length prefixes included.
-    pub fn traffic(&self) -> (u64, u64) {
-        let read = self.core.read_bytes.load(Ordering::Relaxed);
-        (read, self.core.written_bytes.load(Ordering::Relaxed))
     }
 
     /// Ends every session, makes everything durable and closes the node for all its handles. Peers are

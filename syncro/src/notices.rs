@@ -1,6 +1,7 @@
 //! What happens to a node beside changes of records: sessions, clones, clocks, a store that fails.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use syncro_core::{
     CloseReason, Epoch, Event, Name, NodeId, Parked, Refusal, SessionId, Stamp, Verdict,
@@ -64,6 +65,20 @@ pub enum Notice {
         addr: String,
         /// Why.
         error: String,
+    },
+    /// A connection that came in was refused before its session began: its handshake failed, or it is of a web
+    /// page whose origin is not on the list.
+    AcceptFailed {
+        /// Where it came from.
+        from: SocketAddr,
+        /// Why.
+        error: String,
+    },
+    /// What this node says over an address can be read and changed by anybody on the way: it connects there, or
+    /// listens, beyond this machine and without TLS. Told once for each connection and listener.
+    Unencrypted {
+        /// The address.
+        addr: String,
     },
     /// A transaction came whose stamp lies far in the future. It was stored and played, and moved no
     /// clock.
@@ -145,6 +160,12 @@ impl fmt::Display for Notice {
             Self::ConnectFailed { addr, error } => {
                 write!(f, "no session with {addr}: {error}; trying again")
             }
+            Self::AcceptFailed { from, error } => write!(f, "{from} was refused: {error}"),
+            Self::Unencrypted { addr } => write!(
+                f,
+                "sessions at {addr} are not encrypted, and lead beyond this machine: whoever is on the way can \
+                 read and change them; use TLS, a tunnel or a proxy that has it"
+            ),
             Self::FutureStamp { stamp, skew_ms } => write!(
                 f,
                 "a transaction of {:?} is stamped {skew_ms} ms in the future: its clock, or this \

@@ -1,19 +1,16 @@
-//! Running a session over a stream.
+//! Running a session over frames.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use syncro_core::{CloseReason, Input, Role, SessionId, limits};
+use syncro_core::{CloseReason, Input, Role, SessionId};
 use syncro_net::{FrameReader, FrameWriter, Frames, NetError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::core::{Core, Outbox, Outgoing, count};
 use crate::error::Error;
-
-/// Bytes before each frame.
-const PREFIX_BYTES: usize = 4;
 
 /// How long the last messages of a session may take to be written, and the peer to hang up.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
@@ -29,27 +26,51 @@ pub struct SessionEnd {
 
 /// Carries one session until it ends, or `stop` does. Dropping the future loses the connection, and
 /// nothing else.
-pub(crate) async fn run<S>(
+pub(crate) async fn run<R, W>(
     core: &Core,
-    stream: S,
+    frames: Frames<R, W>,
     role: Role,
     stop: impl Future<Output = ()>,
 ) -> Result<SessionEnd, Error>
 where
-    S: AsyncRead + AsyncWrite,
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
 {
-    let (session, Outbox { messages, mut end, working: _working }) = core.open_session(role)?;
+    let (session, mut outbox) = core.open_session(role)?;
     let _lost = LostOnDrop { core, session };
-    let (mut reader, mut writer) = Frames::new(stream, limits::FRAME_BYTES_MAX).split();
+    let (mut reader, mut writer) = frames.split();
     let was_open = AtomicBool::new(false);
-    let written = write(core, session, messages, &mut writer, &was_open);
+    let reason =
+        converse(core, session, &mut outbox, &mut reader, &mut writer, &was_open, stop).await;
+    if reason == CloseReason::Lost && reader.is_closed() {
+        // The peer closed a WebSocket, with or without a goodbye, and waits for the same.
+        let _ = tokio::time::timeout(GOODBYE_MAX, writer.close()).await;
+    }
+    Ok(SessionEnd { reason, was_open: was_open.load(Ordering::Relaxed) })
+}
+
+/// Carries messages both ways until one side ends it, and says goodbye.
+async fn converse<R, W>(
+    core: &Core,
+    session: SessionId,
+    Outbox { messages, end, .. }: &mut Outbox,
+    reader: &mut FrameReader<R>,
+    writer: &mut FrameWriter<W>,
+    was_open: &AtomicBool,
+    stop: impl Future<Output = ()>,
+) -> CloseReason
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let written = write(core, session, messages, writer, was_open);
     tokio::pin!(written);
     // Reading and writing go on side by side: neither peer may wait for the other to read.
     let (reason, is_written) = tokio::select! {
         reason = &mut written => (reason, true),
-        reason = &mut end => (reason.unwrap_or(CloseReason::Lost), false),
+        reason = &mut *end => (reason.unwrap_or(CloseReason::Lost), false),
         () = stop => (close(core, session, CloseReason::Done), false),
-        read = read(core, session, &mut reader) => (match (end.try_recv(), read) {
+        read = read(core, session, reader) => (match (end.try_recv(), read) {
             // The peer's goodbye came just before the end of its stream, or the node is closed.
             (Ok(reason), _) => reason,
             (Err(_), Ok(None)) => CloseReason::Lost,
@@ -70,7 +91,7 @@ where
         // A goodbye is worth a second, if the peer still reads.
         let _ = tokio::time::timeout(GOODBYE_MAX, goodbye).await;
     }
-    Ok(SessionEnd { reason, was_open: was_open.load(Ordering::Relaxed) })
+    reason
 }
 
 fn close(core: &Core, session: SessionId, reason: CloseReason) -> CloseReason {
@@ -92,10 +113,14 @@ async fn read<R: AsyncRead + Unpin>(
             Ok(Some(frame)) => frame,
             Ok(None) => return Ok(None),
             Err(NetError::FrameTooLarge { .. }) => return Ok(Some(CloseReason::FrameTooLarge)),
-            Err(NetError::EmptyFrame) => return Ok(Some(CloseReason::Malformed)),
+            Err(
+                NetError::EmptyFrame
+                | NetError::FreeFrames { .. }
+                | NetError::WebSocketOffence { .. },
+            ) => return Ok(Some(CloseReason::Malformed)),
             Err(_) => return Ok(None),
         };
-        count(&core.read_bytes, frame.len() + PREFIX_BYTES);
+        count(&core.read_bytes, reader.wire_bytes(frame.len()));
         core.session_input(Input::Receive { session, frame })?;
     }
 }
@@ -104,12 +129,22 @@ async fn read<R: AsyncRead + Unpin>(
 async fn write<W: AsyncWrite + Unpin>(
     core: &Core,
     session: SessionId,
-    mut messages: UnboundedReceiver<Outgoing>,
+    messages: &mut UnboundedReceiver<Outgoing>,
     writer: &mut FrameWriter<W>,
     was_open: &AtomicBool,
 ) -> CloseReason {
-    while let Some(first) = messages.recv().await {
-        let mut next = Some(first);
+    loop {
+        let mut next = tokio::select! {
+            biased;
+            answered = writer.answer() => match answered {
+                Ok(()) => continue,
+                Err(_) => return CloseReason::Lost,
+            },
+            first = messages.recv() => match first {
+                Some(first) => Some(first),
+                None => return CloseReason::Lost,
+            },
+        };
         while let Some(outgoing) = next {
             let sent = match outgoing {
                 Outgoing::Opened => {
@@ -117,7 +152,7 @@ async fn write<W: AsyncWrite + Unpin>(
                     Ok(())
                 }
                 Outgoing::Frame(frame) => {
-                    count(&core.written_bytes, frame.len() + PREFIX_BYTES);
+                    count(&core.written_bytes, writer.wire_bytes(frame.len()));
                     writer.feed(frame).await
                 }
                 Outgoing::Close(reason) => {
@@ -137,7 +172,6 @@ async fn write<W: AsyncWrite + Unpin>(
         // A node that is closed or has failed sends its goodbyes through the channel.
         let _ = core.session_input(Input::Room { session });
     }
-    CloseReason::Lost
 }
 
 /// Tells the engine that the connection is gone, however the future ended.
@@ -157,7 +191,7 @@ impl Drop for LostOnDrop<'_> {
 mod tests {
     use std::future::pending;
 
-    use syncro_core::Config;
+    use syncro_core::{Config, limits};
     use syncro_store::{LogStore, Memory};
     use tokio::io::AsyncReadExt;
 
@@ -177,7 +211,8 @@ mod tests {
             far.read_to_end(&mut heard).await.unwrap();
             heard
         };
-        let (end, heard) = tokio::join!(run(&core, near, Role::Accept, pending()), caller);
+        let frames = Frames::new(near, limits::FRAME_BYTES_MAX);
+        let (end, heard) = tokio::join!(run(&core, frames, Role::Accept, pending()), caller);
         assert_eq!(end.unwrap().reason, CloseReason::TooManySessions);
         let bye = b"\xa3bye\xa4code\x0d";
         assert!(heard.windows(bye.len()).any(|window| window == bye), "{heard:x?}");

@@ -24,6 +24,14 @@ pub enum Side {
     Server,
 }
 
+impl Side {
+    /// How many bytes a frame takes that this side sends, with so many in it.
+    fn wire_bytes(self, length: usize) -> usize {
+        let mask = (self == Self::Client).then_some([0; MASK_BYTES]);
+        FrameHeader { mask, ..FrameHeader::default() }.len(length as u64) + length
+    }
+}
+
 /// Cuts messages out of the peer's frames.
 #[derive(Debug)]
 pub(crate) struct ReadCodec {
@@ -40,6 +48,14 @@ pub(crate) struct ReadCodec {
 impl ReadCodec {
     pub(crate) fn new(side: Side, frame_bytes_max: usize, pongs: Arc<Pongs>) -> Self {
         Self { side, frame_bytes_max, fragments: None, free_frames: 0, pongs }
+    }
+
+    /// How many bytes a message of this length takes on the wire, if it comes in one frame.
+    pub(crate) fn wire_bytes(&self, length: usize) -> usize {
+        match self.side {
+            Side::Client => Side::Server.wire_bytes(length),
+            Side::Server => Side::Client.wire_bytes(length),
+        }
     }
 
     /// Says whether a frame of this header may come now; returns its length.
@@ -196,10 +212,7 @@ impl WriteCodec {
 
     /// How many bytes a message of this length takes on the wire.
     pub(crate) fn wire_bytes(&self, length: usize) -> usize {
-        let mask = (self.side == Side::Client).then_some([0; MASK_BYTES]);
-        let opcode = OpCode::Data(Data::Binary);
-        let header = FrameHeader { opcode, mask, ..FrameHeader::default() };
-        header.len(length as u64) + length
+        self.side.wire_bytes(length)
     }
 }
 

@@ -2,7 +2,8 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
-use syncro_core::{Fields, Name, NodeId, RecordId, RecordKey, View};
+use syncro_core::{Fields, Name, NodeId, RecordId, RecordKey, View, limits};
+use syncro_net::Frames;
 use syncro_store::{Backend, Batch, Durability as Written, Fault, Memory, MemoryDisk, Table};
 
 use super::*;
@@ -77,8 +78,8 @@ async fn what_a_peer_sends_never_waits_for_a_flush_under_the_lock() {
     };
     let (near, far) = tokio::io::duplex(1 << 16);
     let run = |core: &Arc<Core>, stream, role| {
-        let core = core.clone();
-        tokio::spawn(async move { session::run(&core, stream, role, pending()).await.map(drop) })
+        let (core, frames) = (core.clone(), Frames::new(stream, limits::FRAME_BYTES_MAX));
+        tokio::spawn(async move { session::run(&core, frames, role, pending()).await.map(drop) })
     };
     let sessions = [run(&a, near, Role::Dial(Default::default())), run(&b, far, Role::Accept)];
 

@@ -15,4 +15,5 @@ mod support;
 mod transactions;
 mod validation;
 mod watching;
+mod websocket;
 mod wire;

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{converge, eventually, node, soon, todo};
 
-const HELLO: &str = r#"{"type":"hello","version":1,"node":{"$bytes":"AAECAwQFBgcICQoLDA0ODw=="},
+pub(crate) const HELLO: &str = r#"{"type":"hello","version":1,"node":{"$bytes":"AAECAwQFBgcICQoLDA0ODw=="},
     "epoch":7,"clock":{"$int":"111411200000000000"},"nonce":9,"name":"raw","frame":8388608,
     "window":4194304,"encodings":["json"],"capabilities":[],"credentials":{"$bytes":""}}"#;
 
@@ -43,7 +43,7 @@ async fn frames_until_the_end(stream: &mut TcpStream) -> Vec<Vec<u8>> {
 }
 
 /// The number in a `bye` of either encoding.
-fn bye(frame: &[u8]) -> Option<u64> {
+pub(crate) fn bye(frame: &[u8]) -> Option<u64> {
     if let Ok(json) = serde_json::from_slice::<serde_json::Value>(frame) {
         return (json["type"] == "bye").then(|| json["code"].as_u64()).flatten();
     }
