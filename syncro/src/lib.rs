@@ -32,8 +32,11 @@
 //! |---|---|
 //! | `redb` (default) | nodes in files |
 //! | `websocket` | addresses that begin with `ws://` |
+//! | `axum` | a node on a route of an [axum](https://docs.rs/axum/0.8) 0.8 server |
 
 mod agenda;
+#[cfg(feature = "axum")]
+pub mod axum;
 mod changes;
 mod connect;
 mod core;

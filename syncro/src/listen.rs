@@ -116,9 +116,9 @@ pub(crate) async fn listen(core: Arc<Core>, options: ListenOptions) -> Result<Li
                     Ok(frames) => {
                         let _ = run(&core, frames, Role::Accept, std::future::pending()).await;
                     }
-                    Err(error) => {
-                        core.board.post(Notice::AcceptFailed { from, error: error.to_string() })
-                    }
+                    Err(error) => core
+                        .board
+                        .post(Notice::AcceptFailed { from: Some(from), error: error.to_string() }),
                 }
             });
         }

@@ -69,8 +69,8 @@ pub enum Notice {
     /// A connection that came in was refused before its session began: its handshake failed, or it is of a web
     /// page whose origin is not on the list.
     AcceptFailed {
-        /// Where it came from.
-        from: SocketAddr,
+        /// Where it came from; of a web server's, if the server says so.
+        from: Option<SocketAddr>,
         /// Why.
         error: String,
     },
@@ -160,7 +160,10 @@ impl fmt::Display for Notice {
             Self::ConnectFailed { addr, error } => {
                 write!(f, "no session with {addr}: {error}; trying again")
             }
-            Self::AcceptFailed { from, error } => write!(f, "{from} was refused: {error}"),
+            Self::AcceptFailed { from: None, error } => write!(f, "a peer was refused: {error}"),
+            Self::AcceptFailed { from: Some(from), error } => {
+                write!(f, "{from} was refused: {error}")
+            }
             Self::Unencrypted { addr } => write!(
                 f,
                 "sessions at {addr} are not encrypted, and lead beyond this machine: whoever is on the way can \

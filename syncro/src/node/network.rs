@@ -146,4 +146,10 @@ impl Node {
         let read = self.core.read_bytes.load(Ordering::Relaxed);
         (read, self.core.written_bytes.load(Ordering::Relaxed))
     }
+
+    /// Tells the listeners to notices.
+    #[cfg(feature = "axum")]
+    pub(crate) fn post(&self, notice: crate::notices::Notice) {
+        self.core.board.post(notice);
+    }
 }

@@ -3,6 +3,7 @@
 // Clippy lets helpers of tests unwrap only under this attribute.
 #![cfg(test)]
 
+mod axum;
 mod durability;
 mod failures;
 mod permissions;

@@ -30,7 +30,7 @@ async fn listening() -> (Node, Listening) {
 }
 
 /// The next notice of this sort.
-async fn notice(notices: &mut Notices, is_it: impl Fn(&Notice) -> bool) -> Notice {
+pub(crate) async fn notice(notices: &mut Notices, is_it: impl Fn(&Notice) -> bool) -> Notice {
     let next = async {
         loop {
             let notice = notices.next().await.expect("the node is open");
@@ -47,7 +47,7 @@ async fn refusal(notices: &mut Notices) -> String {
 }
 
 /// What a raw client says it is: a browser's origin, a subprotocol.
-async fn ask(
+pub(crate) async fn ask(
     addr: SocketAddr,
     path: &str,
     headers: &[(&'static str, &str)],
@@ -60,7 +60,7 @@ async fn ask(
     soon("there is an answer", client_async(request, stream)).await.map(|(stream, _)| stream)
 }
 
-const SYNCRO: (&str, &str) = ("sec-websocket-protocol", "syncro.v1");
+pub(crate) const SYNCRO: (&str, &str) = ("sec-websocket-protocol", "syncro.v1");
 
 async fn raw(listening: &Listening) -> WebSocketStream<TcpStream> {
     ask(listening.local_addr(), "/sync", &[SYNCRO]).await.unwrap()
