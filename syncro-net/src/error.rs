@@ -76,6 +76,16 @@ pub enum NetError {
         limit: usize,
     },
 
+    /// The two sides of a TLS handshake did not come to terms.
+    #[error(
+        "no TLS with the other side: {cause}; check that it speaks TLS there, the certificates, \
+         the name in the address and the clocks"
+    )]
+    Tls {
+        /// What the TLS library or the stream said.
+        cause: io::Error,
+    },
+
     /// The stream ended inside a frame; the part that had arrived is gone.
     #[error(
         "the stream ended inside a frame: the peer stopped in the middle of a message or \
@@ -122,6 +132,16 @@ pub enum NetError {
     )]
     Address {
         /// What the caller gave.
+        addr: String,
+    },
+
+    /// An address asks for TLS, and nobody has said by which rules.
+    #[error(
+        "{addr} needs TLS: give the rules, a `ClientConfig` to connect or a `ServerConfig` to \
+         listen, by the options' `tls`"
+    )]
+    NoTlsConfig {
+        /// The address.
         addr: String,
     },
 

@@ -1,8 +1,8 @@
-//! Frames, TCP, WebSocket and reconnecting for Syncro: this crate knows bytes, not records.
+//! Frames, TCP, TLS, WebSocket and reconnecting for Syncro: this crate knows bytes, not records.
 //!
 //! A session needs three things from its transport: messages that arrive whole ([`Frames`]),
-//! a stream to carry them ([`tcp`], or anything that is `AsyncRead + AsyncWrite`; with the feature
-//! `websocket` that of a WebSocket), and a civil pause before trying again once that stream is gone ([`Backoff`]). What is inside a frame,
+//! a stream to carry them ([`tcp`], or anything that is `AsyncRead + AsyncWrite`; TLS with
+//! the feature `rustls`, WebSocket with `websocket`), and a civil pause before trying again once that stream is gone ([`Backoff`]). What is inside a frame,
 //! who may connect, and when to give up are the host's business.
 //!
 //! ```
@@ -34,7 +34,12 @@ pub mod backoff;
 mod codec;
 mod error;
 pub mod frame;
+#[cfg(any(feature = "rustls", feature = "websocket"))]
+mod handshake;
+pub mod stream;
 pub mod tcp;
+#[cfg(feature = "rustls")]
+pub mod tls;
 mod traffic;
 #[cfg(feature = "websocket")]
 pub mod websocket;
@@ -43,4 +48,10 @@ pub use address::{Address, Transport};
 pub use backoff::Backoff;
 pub use error::NetError;
 pub use frame::{FrameReader, FrameWriter, Frames};
+#[cfg(any(feature = "rustls", feature = "websocket"))]
+pub use handshake::HANDSHAKE_TIMEOUT;
+pub use stream::Stream;
+/// The TLS of the version that configurations have to be of.
+#[cfg(feature = "rustls")]
+pub use tokio_rustls::rustls;
 pub use traffic::Traffic;

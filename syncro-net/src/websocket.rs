@@ -39,7 +39,6 @@ mod codec;
 mod dial;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
@@ -53,13 +52,12 @@ pub use dial::upgrade;
 pub use tungstenite::http;
 
 use crate::codec::{ReadCodec as AnyRead, WriteCodec as AnyWrite};
+pub use crate::handshake::HANDSHAKE_TIMEOUT;
+use crate::handshake::in_time;
 use crate::{Frames, NetError};
 
 /// The subprotocol that both sides demand: whoever does not speak it has come to the wrong place.
 pub const SUBPROTOCOL: &str = "syncro.v1";
-
-/// How long the upgrade may take, from the first byte to the last.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a request for an upgrade, or its answer, may be. Those of browsers take about 1 KiB with the
 /// cookies of a site.
@@ -116,13 +114,6 @@ async fn read_head<T: TryParse>(
             Err(_) => return Err(fault("what came is not of HTTP/1.1, or asks for no upgrade")),
         }
     }
-}
-
-/// Gives a handshake its time.
-async fn in_time<T>(shake: impl Future<Output = Result<T, NetError>>) -> Result<T, NetError> {
-    let limit = HANDSHAKE_TIMEOUT;
-    let in_time = tokio::time::timeout(limit, shake).await;
-    in_time.unwrap_or(Err(NetError::HandshakeTimeout { limit }))
 }
 
 fn fault(fault: impl Into<String>) -> NetError {

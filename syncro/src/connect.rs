@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use syncro_core::{CloseReason, Encoding, Role, UsageError, limits};
-use syncro_net::{Address, Backoff, Frames, NetError, Transport};
+use syncro_net::{Address, Backoff, Frames, NetError, Stream, Transport};
 use tokio::io::{ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,17 +26,32 @@ use crate::session::{SessionEnd, run};
 pub struct ConnectOptions {
     addr: String,
     encoding: Encoding,
+    #[cfg(feature = "rustls")]
+    tls: Option<Arc<syncro_net::rustls::ClientConfig>>,
 }
 
 impl ConnectOptions {
     /// Connects to an address as [`Node::connect`](crate::Node::connect) takes it, in MessagePack.
     pub fn new(addr: impl Into<String>) -> Self {
-        Self { addr: addr.into(), encoding: Encoding::default() }
+        Self {
+            addr: addr.into(),
+            encoding: Encoding::default(),
+            #[cfg(feature = "rustls")]
+            tls: None,
+        }
     }
 
     /// Speaks in this encoding, in which the peer answers.
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
+        self
+    }
+
+    /// Takes these rules for `tls://` and `wss://` addresses, which need some: whom to trust, and who this node
+    /// is if the peer asks.
+    #[cfg(feature = "rustls")]
+    pub fn tls(mut self, config: Arc<syncro_net::rustls::ClientConfig>) -> Self {
+        self.tls = Some(config);
         self
     }
 }
@@ -75,7 +89,7 @@ pub(crate) fn runtime() -> Result<Handle, UsageError> {
 
 pub(crate) fn connect(core: Arc<Core>, options: ConnectOptions) -> Result<Connection, Error> {
     let runtime = runtime()?;
-    let target = Target { address: parse(&options.addr)?, encoding: options.encoding };
+    let target = Target::new(options)?;
     let (stop, mut stopped) = watch::channel(false);
     let (mut life, staying) = (core.life(), core.stay());
     let task = runtime.spawn(async move {
@@ -111,7 +125,7 @@ pub(crate) fn parse(addr: &str) -> Result<Address, NetError> {
     let address: Address = addr.parse()?;
     let missing = match (address.transport(), address.is_tls()) {
         (Transport::WebSocket, _) if !cfg!(feature = "websocket") => "websocket",
-        (_, true) => "rustls",
+        (_, true) if !cfg!(feature = "rustls") => "rustls",
         _ => return Ok(address),
     };
     Err(NetError::NotBuilt { addr: address.to_string(), feature: missing })
@@ -121,19 +135,44 @@ pub(crate) fn parse(addr: &str) -> Result<Address, NetError> {
 struct Target {
     address: Address,
     encoding: Encoding,
+    #[cfg(feature = "rustls")]
+    tls: Option<Arc<syncro_net::rustls::ClientConfig>>,
 }
 
-/// The frames that a TCP connection carries, bare or in a WebSocket.
-pub(crate) type TcpFrames = Frames<ReadHalf<TcpStream>, WriteHalf<TcpStream>>;
+/// The frames that a connection carries, bare or in a WebSocket.
+pub(crate) type StreamFrames = Frames<ReadHalf<Stream>, WriteHalf<Stream>>;
 
 impl Target {
+    fn new(options: ConnectOptions) -> Result<Self, NetError> {
+        let address = parse(&options.addr)?;
+        #[cfg(feature = "rustls")]
+        let tls = options.tls.filter(|_| address.is_tls());
+        #[cfg(feature = "rustls")]
+        if address.is_tls() && tls.is_none() {
+            return Err(NetError::NoTlsConfig { addr: address.to_string() });
+        }
+        Ok(Self {
+            address,
+            encoding: options.encoding,
+            #[cfg(feature = "rustls")]
+            tls,
+        })
+    }
+
     /// Connects, and warns of it once if anybody on the way can listen.
-    async fn open(&self, core: &Core, has_warned: &mut bool) -> Result<TcpFrames, NetError> {
+    async fn open(&self, core: &Core, has_warned: &mut bool) -> Result<StreamFrames, NetError> {
         let stream = syncro_net::tcp::connect(self.address.authority()).await?;
         let is_far = stream.peer_addr().is_ok_and(|peer| !is_loopback(peer.ip()));
-        if is_far && !std::mem::replace(has_warned, true) {
+        if is_far && !self.address.is_tls() && !std::mem::replace(has_warned, true) {
             core.board.post(Notice::Unencrypted { addr: self.address.to_string() });
         }
+        #[cfg(feature = "rustls")]
+        let stream = match &self.tls {
+            Some(tls) => syncro_net::tls::connect(stream, &self.address, tls.clone()).await?,
+            None => Stream::Tcp(stream),
+        };
+        #[cfg(not(feature = "rustls"))]
+        let stream = Stream::Tcp(stream);
         match self.address.transport() {
             #[cfg(feature = "websocket")]
             Transport::WebSocket => {

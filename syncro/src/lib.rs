@@ -32,6 +32,7 @@
 //! |---|---|
 //! | `redb` (default) | nodes in files |
 //! | `websocket` | addresses that begin with `ws://` |
+//! | `rustls` | TLS, for addresses that begin with `tls://` and, with `websocket`, `wss://` |
 //! | `axum` | a node on a route of an [axum](https://docs.rs/axum/0.8) 0.8 server |
 
 mod agenda;
@@ -72,6 +73,9 @@ pub use syncro_core::{
     StoreError, Time, Transaction, Trial, UsageError, Value, Verdict, View, limits,
 };
 pub use syncro_derive::ScribeModel;
+/// The TLS of the version that configurations have to be of.
+#[cfg(feature = "rustls")]
+pub use syncro_net::rustls;
 /// The upgrade of a stream to a WebSocket, for a host that does it itself.
 #[cfg(feature = "websocket")]
 pub use syncro_net::websocket;

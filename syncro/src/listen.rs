@@ -4,21 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use syncro_core::{Role, limits};
-use syncro_net::{Address, Frames, NetError, Transport};
+use syncro_net::{Address, Frames, NetError, Stream, Transport};
 use tokio::net::TcpStream;
-#[cfg(feature = "websocket")]
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::connect::{TcpFrames, is_closed, is_loopback, parse, runtime};
+use crate::connect::{StreamFrames, is_closed, is_loopback, parse, runtime};
 use crate::core::Core;
 use crate::error::Error;
 use crate::notices::Notice;
 use crate::session::run;
 
-/// Handshakes that a listener has under way at most, of WebSockets. Each takes some kilobytes, and ten seconds
-/// at most; whoever comes to a full house is hung up on, and tries again.
-#[cfg(feature = "websocket")]
+/// Handshakes that a listener has under way at most, of TLS and WebSockets. Each takes ten seconds and
+/// some 80 KiB at most, 64 of them for TLS; whoever comes to a full house is hung up on, and tries again.
 const HANDSHAKES_MAX: usize = 1024;
 
 /// Where to listen, and for whom; see [`Node::listen_with`](crate::Node::listen_with).
@@ -32,12 +30,19 @@ const HANDSHAKES_MAX: usize = 1024;
 pub struct ListenOptions {
     addr: String,
     origins: Vec<String>,
+    #[cfg(feature = "rustls")]
+    tls: Option<Arc<syncro_net::rustls::ServerConfig>>,
 }
 
 impl ListenOptions {
     /// Listens on an address as [`Node::listen`](crate::Node::listen) takes it.
     pub fn new(addr: impl Into<String>) -> Self {
-        Self { addr: addr.into(), origins: Vec::new() }
+        Self {
+            addr: addr.into(),
+            origins: Vec::new(),
+            #[cfg(feature = "rustls")]
+            tls: None,
+        }
     }
 
     /// Lets the web pages of these origins connect over WebSocket, each as browsers write it:
@@ -48,6 +53,14 @@ impl ListenOptions {
     /// The list protects users of browsers from pages that they look at, and says nothing of who else comes.
     pub fn origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
         self.origins.extend(origins.into_iter().map(Into::into));
+        self
+    }
+
+    /// Takes these rules for `tls://` and `wss://` addresses, which need some: who this node is, and whom to
+    /// trust if peers have to say who they are.
+    #[cfg(feature = "rustls")]
+    pub fn tls(mut self, config: Arc<syncro_net::rustls::ServerConfig>) -> Self {
+        self.tls = Some(config);
         self
     }
 }
@@ -88,12 +101,13 @@ pub(crate) async fn listen(core: Arc<Core>, options: ListenOptions) -> Result<Li
         return Err(error);
     }
     let address = parse(&options.addr)?;
+    let is_tls = address.is_tls();
+    let door = Arc::new(Door::new(address.clone(), options)?);
     let listener = syncro_net::tcp::listen(address.authority()).await?;
     let addr = listener.local_addr()?;
-    if !is_loopback(addr.ip()) {
+    if !is_tls && !is_loopback(addr.ip()) {
         core.board.post(Notice::Unencrypted { addr: addr.to_string() });
     }
-    let door = Arc::new(Door::new(&address, options));
     let task = tokio::spawn(async move {
         let _staying = staying;
         loop {
@@ -128,39 +142,85 @@ pub(crate) async fn listen(core: Arc<Core>, options: ListenOptions) -> Result<Li
 
 /// What a connection has to pass before its session begins.
 struct Door {
-    transport: Transport,
-    #[cfg(feature = "websocket")]
+    address: Address,
     handshakes: Semaphore,
     #[cfg(feature = "websocket")]
     acceptor: syncro_net::websocket::Acceptor,
+    #[cfg(feature = "rustls")]
+    tls: Option<Arc<syncro_net::rustls::ServerConfig>>,
 }
 
 impl Door {
-    fn new(address: &Address, options: ListenOptions) -> Self {
+    #[cfg_attr(
+        not(feature = "rustls"),
+        allow(clippy::unnecessary_wraps, reason = "only TLS can lack something")
+    )]
+    fn new(address: Address, options: ListenOptions) -> Result<Self, NetError> {
+        #[cfg(feature = "rustls")]
+        let tls = options.tls.filter(|_| address.is_tls());
+        #[cfg(feature = "rustls")]
+        if address.is_tls() && tls.is_none() {
+            return Err(NetError::NoTlsConfig { addr: address.to_string() });
+        }
         #[cfg(not(feature = "websocket"))]
-        drop(options);
-        Self {
-            transport: address.transport(),
-            #[cfg(feature = "websocket")]
+        drop(options.origins);
+        Ok(Self {
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             #[cfg(feature = "websocket")]
             acceptor: syncro_net::websocket::Acceptor::default()
-                .path(address.path())
+                .path(address.path().split('?').next().unwrap_or_default())
                 .origins(options.origins),
-        }
+            #[cfg(feature = "rustls")]
+            tls,
+            address,
+        })
     }
 
-    async fn enter(&self, stream: TcpStream) -> Result<TcpFrames, NetError> {
-        match self.transport {
+    async fn enter(&self, stream: TcpStream) -> Result<StreamFrames, NetError> {
+        if self.address.transport() == Transport::Frames && !self.address.is_tls() {
+            return Ok(Frames::new(Stream::Tcp(stream), limits::FRAME_BYTES_MAX));
+        }
+        let Ok(_handshake) = self.handshakes.try_acquire() else {
+            return Err(NetError::TooManyHandshakes { limit: HANDSHAKES_MAX });
+        };
+        #[cfg(feature = "rustls")]
+        let stream = match &self.tls {
+            Some(tls) => syncro_net::tls::accept(stream, tls.clone()).await?,
+            None => Stream::Tcp(stream),
+        };
+        #[cfg(not(feature = "rustls"))]
+        let stream = Stream::Tcp(stream);
+        match self.address.transport() {
             #[cfg(feature = "websocket")]
-            Transport::WebSocket => {
-                let limit = HANDSHAKES_MAX;
-                let Ok(_handshake) = self.handshakes.try_acquire() else {
-                    return Err(NetError::TooManyHandshakes { limit });
-                };
-                self.acceptor.accept(stream, limits::FRAME_BYTES_MAX).await
-            }
+            Transport::WebSocket => self.acceptor.accept(stream, limits::FRAME_BYTES_MAX).await,
             _ => Ok(Frames::new(stream, limits::FRAME_BYTES_MAX)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever begins handshakes and ends none takes no more than their share.
+    #[tokio::test]
+    async fn a_full_house_hangs_up_on_whoever_comes() {
+        let address = "ws://127.0.0.1:0".parse().unwrap();
+        let door = Door::new(address, ListenOptions::new("ws://127.0.0.1:0")).unwrap();
+        let held = door.handshakes.try_acquire_many(HANDSHAKES_MAX as u32).unwrap();
+        let listener = syncro_net::tcp::listen("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let _peer = syncro_net::tcp::connect(&addr).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let refused = door.enter(stream).await;
+        assert!(matches!(refused, Err(NetError::TooManyHandshakes { limit: HANDSHAKES_MAX })));
+        drop(held);
+
+        let peer = syncro_net::tcp::connect(&addr).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let upgrade = syncro_net::websocket::upgrade(peer, &door.address, 1024);
+        let (entered, upgraded) = tokio::join!(door.enter(stream), upgrade);
+        assert!(entered.is_ok() && upgraded.is_ok());
+        assert_eq!(door.handshakes.available_permits(), HANDSHAKES_MAX, "its share is given back");
     }
 }

@@ -19,14 +19,17 @@ impl Node {
     /// |---|---|
     /// | `host:port`, `tcp://host:port` | TCP |
     /// | `ws://host:port/path` | WebSocket, feature `websocket`; the path is `/` if left out |
+    /// | `tls://host:port` | TLS, feature `rustls` |
+    /// | `wss://host:port/path` | WebSocket over TLS, both features |
     ///
-    /// Browsers may connect only where [`ListenOptions::origins`] lets them.
+    /// TLS needs [options](Self::listen_with) that say by which rules. Without it, beyond this machine, a
+    /// [`Notice::Unencrypted`](crate::Notice::Unencrypted) warns. Browsers may connect only where [`ListenOptions::origins`] lets them.
     ///
     /// # Errors
     ///
-    /// [`Error::Net`] when the address is none, is in use or cannot be had, or needs a feature that is not
-    /// there, [`UsageError::NoRuntime`] outside of a tokio runtime, [`Error::Closed`] when the node is closed,
-    /// [`Error::Store`] when its store has failed.
+    /// [`Error::Net`] when the address is none, is in use or cannot be had, or needs a feature or options that
+    /// are not there, [`UsageError::NoRuntime`](crate::UsageError::NoRuntime) outside of a tokio runtime,
+    /// [`Error::Closed`] when the node is closed, [`Error::Store`] when its store has failed.
     ///
     /// # Panics
     ///
@@ -47,12 +50,13 @@ impl Node {
     /// Connects to an address now, and again whenever the connection is lost: after 100 ms, doubling
     /// to at most 5 s, at random within that. What fails on the way is a [`Notice`](crate::Notice).
     ///
-    /// The addresses are those of [`listen`](Self::listen). Credentials have no place in them.
+    /// The addresses are those of [`listen`](Self::listen); for TLS, again, there are
+    /// [options](Self::connect_with). Credentials have no place in them.
     ///
     /// # Errors
     ///
-    /// [`Error::Net`] for an address that is none, or needs a feature that is not there,
-    /// [`UsageError::NoRuntime`] outside of a tokio runtime.
+    /// [`Error::Net`] for an address that is none, or needs a feature or options that are not
+    /// there, [`UsageError::NoRuntime`](crate::UsageError::NoRuntime) outside of a tokio runtime.
     ///
     /// # Panics
     ///

@@ -13,6 +13,7 @@ mod repair;
 mod sessions;
 mod status;
 mod support;
+mod tls;
 mod transactions;
 mod validation;
 mod watching;

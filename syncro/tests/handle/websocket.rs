@@ -42,7 +42,7 @@ pub(crate) async fn notice(notices: &mut Notices, is_it: impl Fn(&Notice) -> boo
     soon("there is a notice", next).await
 }
 
-async fn refusal(notices: &mut Notices) -> String {
+pub(crate) async fn refusal(notices: &mut Notices) -> String {
     notice(notices, |notice| matches!(notice, Notice::AcceptFailed { .. })).await.to_string()
 }
 
