@@ -12,6 +12,9 @@ pub mod limits {}
 pub mod storage {}
 #[doc = include_str!("../../docs/testing.md")]
 pub mod testing {}
+#[cfg(all(feature = "axum", feature = "rustls"))]
+#[doc = include_str!("../../docs/transports.md")]
+pub mod transports {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

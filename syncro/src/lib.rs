@@ -79,7 +79,7 @@ pub use syncro_net::rustls;
 /// The upgrade of a stream to a WebSocket, for a host that does it itself.
 #[cfg(feature = "websocket")]
 pub use syncro_net::websocket;
-pub use syncro_net::{Frames, NetError};
+pub use syncro_net::{Backoff, Frames, NetError};
 /// Everything that a backend of one's own needs.
 pub use syncro_store as store;
 pub use syncro_store::{
