@@ -7,8 +7,8 @@
 //!
 //! `NAME` gives the node its id (a UUIDv5 of it). Without `--store` it lives in memory; a store is one
 //! file, and a copy of it, made while it is closed, is a backup. It connects again after 100 ms, doubling
-//! to at most 5 s, at random within that. Logs go to stderr: among them `listening on ADDR`, with the real
-//! port where 0 was asked for.
+//! to at most 5 s, at random within that. An address is `HOST:PORT`, or `ws://HOST:PORT/PATH`. Logs go to
+//! stderr: among them `listening on HOST:PORT`, with the real port where 0 was asked for.
 //!
 //! # The contract
 //!
@@ -100,7 +100,7 @@ node: a Syncro node that takes commands on stdin and answers in JSON on stdout
 
   --name NAME                what the node is called, and what its id is made of
   --store FILE               where it is kept (in memory)
-  --listen ADDR              take connections there; may be repeated
+  --listen ADDR              take connections there, HOST:PORT or ws://HOST:PORT/PATH; may be repeated
   --connect ADDR             keep a connection there; may be repeated
   --encoding json|msgpack    how messages are written on connections made (msgpack)
 

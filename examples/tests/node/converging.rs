@@ -37,6 +37,37 @@ fn two_processes_converge_and_tell_each_other_what_changed() {
     }
 }
 
+/// The server is one, and does not know what carries whom.
+#[test]
+fn processes_over_tcp_and_websocket_in_both_encodings_come_to_hold_the_same() {
+    let (mut server, tcp) = Shell::listening(&["--name", "server", "--listen", "ws://127.0.0.1:0"]);
+    // The one over WebSocket was named first.
+    let (websocket, tcp) = (format!("ws://{tcp}"), server.logged("listening on "));
+    let mut peers = Vec::new();
+    server.ok(r#"create todo shared {"views":0}"#);
+    for (name, addr, encoding) in [
+        ("tcp", &tcp, "msgpack"),
+        ("tcp.json", &tcp, "json"),
+        ("ws", &websocket, "msgpack"),
+        ("ws.json", &websocket, "json"),
+    ] {
+        let mut peer = connected(name, addr, &["--encoding", encoding]);
+        peer.ok(&format!(r#"create todo {name} {{"title":"by {name}"}}"#));
+        assert_eq!(peer.ok("await server"), true);
+        peers.push((name, peer));
+    }
+    for (name, _) in &peers {
+        assert_eq!(server.ok(&format!("await {name}")), true);
+    }
+    assert_eq!(server.ok("list todo").as_array().map(Vec::len), Some(5));
+    for (_, peer) in peers {
+        let mut peer = peer;
+        assert_eq!(peer.digest(), server.digest());
+        peer.quit();
+    }
+    server.quit();
+}
+
 #[test]
 fn peers_are_shown_with_their_names_and_how_far_they_are() {
     let (mut server, addr) = Shell::listening(&["--name", "server"]);
