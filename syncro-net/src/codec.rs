@@ -20,6 +20,16 @@ pub(crate) enum Received {
     Close,
 }
 
+impl ReadCodec {
+    pub(crate) fn frame_bytes_max_mut(&mut self) -> &mut usize {
+        match self {
+            Self::Prefixed(codec) => &mut codec.frame_bytes_max,
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(codec) => &mut codec.frame_bytes_max,
+        }
+    }
+}
+
 impl Decoder for ReadCodec {
     type Item = Received;
     type Error = NetError;

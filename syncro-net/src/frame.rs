@@ -135,6 +135,13 @@ pub struct FrameReader<R> {
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Takes frames of at most so many bytes from here on, and returns how many they might have before: a peer of whom
+    /// nothing is known yet gets less room than one that has said who it is.
+    pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) -> usize {
+        let before = self.frames.decoder_mut().frame_bytes_max_mut();
+        std::mem::replace(before, frame_bytes_max)
+    }
+
     /// Waits for the next frame; `None` is the peer's clean end, after a whole frame, or a
     /// WebSocket's close.
     ///

@@ -336,6 +336,11 @@ impl Core {
         Ok((session, Outbox { messages, end, _working: working }))
     }
 
+    /// Whether the node limits what peers do.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.config.permissions.is_some()
+    }
+
     /// Changes what shows peers who this node is, from the next session on.
     pub(crate) fn set_credentials(&self, credentials: Bytes) {
         *lock(&self.credentials) = credentials;

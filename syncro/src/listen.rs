@@ -108,6 +108,9 @@ pub(crate) async fn listen(core: Arc<Core>, options: ListenOptions) -> Result<Li
     if !is_tls && !is_loopback(addr.ip()) {
         core.board.post(Notice::Unencrypted { addr: addr.to_string() });
     }
+    if !core.has_rules() && !is_loopback(addr.ip()) {
+        core.board.post(Notice::Unlimited { addr: addr.to_string() });
+    }
     let task = tokio::spawn(async move {
         let _staying = staying;
         loop {

@@ -74,6 +74,12 @@ pub enum Notice {
         /// Why.
         error: String,
     },
+    /// The node listens beyond this machine and has no rules: whoever connects reads and writes everything. See
+    /// [`Rules`](crate::Rules).
+    Unlimited {
+        /// The address on which it listens.
+        addr: String,
+    },
     /// What this node says over an address can be read and changed by anybody on the way: it connects there, or
     /// listens, beyond this machine and without TLS. Told once for each connection and listener.
     Unencrypted {
@@ -164,6 +170,10 @@ impl fmt::Display for Notice {
             Self::AcceptFailed { from: Some(from), error } => {
                 write!(f, "{from} was refused: {error}")
             }
+            Self::Unlimited { addr } => write!(
+                f,
+                "whoever connects to {addr} reads and writes everything: give the node rules, or keep strangers out"
+            ),
             Self::Unencrypted { addr } => write!(
                 f,
                 "sessions at {addr} are not encrypted, and lead beyond this machine: whoever is on the way can \

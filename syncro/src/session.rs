@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use syncro_core::limits::HELLO_BYTES_MAX;
 use syncro_core::{CloseReason, Input, Role, SessionId};
 use syncro_net::{FrameReader, FrameWriter, Frames, NetError};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -106,6 +107,8 @@ async fn read<R: AsyncRead + Unpin>(
     session: SessionId,
     reader: &mut FrameReader<R>,
 ) -> Result<Option<CloseReason>, Error> {
+    // Of whom nothing is known yet, no more is read than its greeting.
+    let mut frame_bytes_max = Some(reader.set_frame_bytes_max(HELLO_BYTES_MAX));
     loop {
         // A peer that sends faster than the store writes waits in its own transport.
         core.keep_pace().await;
@@ -122,6 +125,9 @@ async fn read<R: AsyncRead + Unpin>(
         };
         count(&core.read_bytes, reader.wire_bytes(frame.len()));
         core.session_input(Input::Receive { session, frame })?;
+        if let Some(bytes) = frame_bytes_max.take() {
+            reader.set_frame_bytes_max(bytes);
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Side {
 pub(crate) struct ReadCodec {
     side: Side,
     /// The longest message, in bytes, whether it comes in one frame or in many.
-    frame_bytes_max: usize,
+    pub(crate) frame_bytes_max: usize,
     /// What has come of a message in several frames.
     fragments: Option<(Data, BytesMut)>,
     /// Frames that carried next to nothing since the last message.

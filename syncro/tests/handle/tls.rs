@@ -165,5 +165,7 @@ async fn listening_beyond_the_machine_with_tls_needs_no_warning() {
     let mut notices = node.notices();
     let options = ListenOptions::new("tls://0.0.0.0:0").tls(identity().0);
     let _listening = node.listen_with(options).await.unwrap();
+    let told = notices.try_next();
+    assert!(matches!(told, Some(Notice::Unlimited { .. })), "{told:?}: of rules, not of TLS");
     assert_eq!(notices.try_next(), None);
 }

@@ -74,6 +74,24 @@ async fn a_frame_over_the_limit_is_refused_before_it_comes() {
     lives_on(&node, &listening).await;
 }
 
+/// A node kept up to 8 MiB of each caller that had not said who it is.
+#[tokio::test]
+async fn of_a_caller_no_more_is_read_than_a_greeting_has() {
+    let (node, listening) = listening().await;
+    for (bytes, reason) in [(4096_u32, 3), (4097, 4)] {
+        let mut opening = bytes.to_be_bytes().to_vec();
+        // Of the longer one it has heard enough when it knows how long it is.
+        opening.resize(4 + if reason == 3 { 4096 } else { 0 }, 0xc1);
+        let said = conversation(&listening, &opening).await;
+        assert_eq!(said.iter().map(|frame| bye(frame)).collect::<Vec<_>>(), [Some(reason)]);
+    }
+    let long = format!("{{\"type\":\"ping\",\"x\":\"{}\"}}", "x".repeat(10_000));
+    let open = [framed(HELLO.as_bytes()), framed(long.as_bytes()), framed(b"\xc1")].concat();
+    let said = conversation(&listening, &open).await;
+    assert_eq!(said.last().and_then(|frame| bye(frame)), Some(3), "then more is");
+    lives_on(&node, &listening).await;
+}
+
 /// The node hung up on a frame of 100 MB with the beginning of it unread, which reset the connection: the
 /// peer's own write failed, and the reason was lost on the way.
 #[tokio::test]
