@@ -30,17 +30,15 @@ pub(super) fn repair(trial: &Trial, stamp: Stamp) -> Vec<Scribe> {
     let key = || refused.key.clone();
     let unknown = Record::default();
     let before = before.as_deref().unwrap_or(&unknown);
-    // What is not known here yet may be somebody's, who will bring it.
-    if is_unheard_of(refused, before) {
-        return Vec::new();
+    if !before.is_alive() {
+        return match refused.mark.creates() {
+            true => vec![Scribe { key: key(), mark: Mark::Destroy, fields: Vec::new() }],
+            // Somebody may be about to bring its creation, which a repair would cover.
+            false => Vec::new(),
+        };
     }
-    if !before.is_alive() && (refused.mark.creates() || refused.mark.destroys()) {
-        return vec![Scribe { key: key(), mark: Mark::Destroy, fields: Vec::new() }];
-    }
-    let is_anew = before.is_alive()
-        && (refused.mark.destroys()
-            || has_other_shapes(refused, before)
-            || adds_many(refused, before));
+    let is_anew =
+        refused.mark.destroys() || has_other_shapes(refused, before) || adds_many(refused, before);
     let (mark, mut fields) = match (is_anew, refused.mark.creates()) {
         (true, _) => (Mark::Replace, shown(before)),
         (false, true) => (Mark::Create, as_before(refused, before)),
@@ -62,11 +60,6 @@ pub(super) fn repair(trial: &Trial, stamp: Stamp) -> Vec<Scribe> {
         }
     }
     pieces
-}
-
-/// Whether the change is to a record of which nobody has told this node that it was ever created.
-fn is_unheard_of(refused: &Scribe, before: &Record) -> bool {
-    !before.is_alive() && before.destroyed().is_none() && !refused.mark.creates()
 }
 
 /// Whether the change gives a field a shape beside another: then the repair of its parts could bring up what does not

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod cuts;
+mod model;
 mod quarantine;
 mod refusals;
 mod sessions;
