@@ -7,8 +7,8 @@ use bytes::Bytes;
 use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES};
 use syncro_core::{
     Commit, Config, Digest, Edit, Effects, Encoded, Engine, Error, Fields, Held, Input, Name,
-    NodeId, Now, OwnRow, PeerRow, Point, Proposal, Record, RecordId, RecordKey, Role, SessionId,
-    Stamp, Store, StoreError, Transaction, View,
+    NodeId, Now, OwnRow, PeerRow, Permissions, Point, Proposal, Record, RecordId, RecordKey, Role,
+    SessionId, Stamp, Store, StoreError, Transaction, View,
 };
 use syncro_store::{Backend, Batch, Durability, LogStore, MemoryDisk, Table};
 
@@ -29,9 +29,23 @@ pub(crate) struct Node {
 impl Node {
     /// Opens a node on its disk. No two opens of one node may have one seed.
     pub(crate) fn open(name: &str, seed: u8, disk: MemoryDisk) -> Self {
+        Self::open_with(name, seed, disk, None)
+    }
+
+    /// The same with permissions.
+    pub(crate) fn open_with(
+        name: &str,
+        seed: u8,
+        disk: MemoryDisk,
+        permissions: Option<Arc<dyn Permissions>>,
+    ) -> Self {
         let store = LogStore::open(disk.open().unwrap()).unwrap();
-        let config =
-            Config { node: Some(NodeId::named(name)), seed: [seed; 32], ..Config::default() };
+        let config = Config {
+            node: Some(NodeId::named(name)),
+            seed: [seed; 32],
+            permissions,
+            ..Config::default()
+        };
         let (engine, effects) = Engine::open(now(0), config, &store).unwrap();
         let mut node = Self { engine, store, disk, applied: None };
         node.apply(effects.commit);

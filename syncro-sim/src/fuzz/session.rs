@@ -1,7 +1,12 @@
 //! A whole conversation with a stranger.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use syncro_core::{Error, Input, NodeId, Point, SessionId, Transaction, View};
+use syncro_core::{
+    Attempt, Claim, Error, Input, NodeId, Pattern, Permissions, Point, Principal, Refusal,
+    SessionId, Transaction, View,
+};
 use syncro_store::MemoryDisk;
 
 use super::input::Input as Bits;
@@ -20,15 +25,40 @@ pub(crate) const WRITE: u8 = 5;
 pub(crate) const WAIT: u8 = 6;
 const STEPS: u8 = 7;
 
-/// No step fails or panics, a fair stranger is never turned away, and the store stays whole.
+/// No step fails or panics, a fair stranger is never turned away, and the store stays whole: with a node that lets
+/// everybody do everything, and with one that does not.
 pub fn session(input: &[u8]) {
-    let mut input = Bits(input);
-    let mut talk = Talk::new();
-    while !input.is_over() {
-        let (step, piece) = (input.byte() % STEPS, input.piece());
-        talk.step(step, piece);
+    for permissions in [None, Some(Arc::new(Whims) as Arc<dyn Permissions>)] {
+        let mut input = Bits(input);
+        let mut talk = Talk::new(permissions);
+        while !input.is_over() {
+            let (step, piece) = (input.byte() % STEPS, input.piece());
+            talk.step(step, piece);
+        }
+        talk.node.assert_whole(talk.now_ms);
     }
-    talk.node.assert_whole(talk.now_ms);
+}
+
+/// Permits some, refuses some, and cannot decide on some.
+#[derive(Debug)]
+struct Whims;
+
+impl Permissions for Whims {
+    fn authenticate(&self, claim: &Claim<'_>) -> Option<Arc<Principal>> {
+        let notes = Pattern::new("model/n*").unwrap();
+        let principal = Principal::new("stranger").of_node(claim.node).may_write([notes]);
+        // What others wrote it may bring half of the time.
+        let relays = claim.now.monotonic_ms.is_multiple_of(2);
+        Some(Arc::new(if relays { principal.relaying() } else { principal }))
+    }
+
+    fn authorize(&self, attempt: &Attempt<'_>) -> Result<(), Refusal> {
+        match attempt.stamp.time.bits() % 5 {
+            0 => Err(Refusal::new(Refusal::FAILED, "who knows")),
+            1 | 2 => Err(Refusal::new(Refusal::APPLICATION, "no")),
+            _ => Ok(()),
+        }
+    }
 }
 
 struct Talk {
@@ -50,8 +80,8 @@ enum Item {
 }
 
 impl Talk {
-    fn new() -> Self {
-        let mut node = Node::open("node", 1, MemoryDisk::new());
+    fn new(permissions: Option<Arc<dyn Permissions>>) -> Self {
+        let mut node = Node::open_with("node", 1, MemoryDisk::new(), permissions);
         for what in 0..7 {
             let proposal = proposal(&node.store, what, 9);
             let _ = node.input(1, Input::Propose(proposal));
