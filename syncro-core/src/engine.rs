@@ -27,7 +27,7 @@ use crate::quarantine::Parked;
 use crate::record::Record;
 use crate::scribe::Mark;
 use crate::session::{Fault, Session};
-use crate::stamp::{Epoch, Now, Stamp};
+use crate::stamp::{Author, Epoch, Now, Stamp};
 use crate::store::{Commit, PeerRow, View};
 use crate::verdict::Verdict;
 
@@ -245,8 +245,8 @@ pub enum Event {
         session: SessionId,
         /// The peer that brought it.
         peer: NodeId,
-        /// The stamp of the transaction.
-        stamp: Stamp,
+        /// Who it says wrote it.
+        author: Author,
     },
     /// A transaction of a peer could not be played, and is set aside.
     Parked(Parked),

@@ -225,6 +225,11 @@ impl Trial {
         &self.scribe.key
     }
 
+    /// Whether the change makes no difference to the record: it was refused before, or comes too late.
+    pub fn is_idle(&self) -> bool {
+        self.before.as_ref() == Some(&self.after)
+    }
+
     /// Whether the record was alive.
     pub fn was_alive(&self) -> bool {
         self.before.as_ref().is_some_and(|before| before.is_alive())

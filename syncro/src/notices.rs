@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use syncro_core::{
-    CloseReason, Epoch, Event, Name, NodeId, Parked, Refusal, SessionId, Stamp, Verdict,
+    Author, CloseReason, Epoch, Event, Name, NodeId, Parked, Refusal, SessionId, Stamp, Verdict,
 };
 use syncro_store::Repaired;
 use tokio::sync::broadcast;
@@ -111,8 +111,8 @@ pub enum Notice {
         session: SessionId,
         /// The peer that brought it.
         peer: NodeId,
-        /// The stamp of the transaction.
-        stamp: Stamp,
+        /// Who it says wrote it.
+        author: Author,
     },
     /// What a peer brought could not be played, and is set aside: see [`Node::quarantine`](crate::Node::quarantine).
     Parked {
@@ -196,10 +196,10 @@ impl fmt::Display for Notice {
                     "another node writes in this one's name and epoch {epoch:?}: a new one begins"
                 )
             }
-            Self::Forged { session, peer, stamp } => write!(
+            Self::Forged { session, peer, author } => write!(
                 f,
                 "session {}: {peer} has brought what {} wrote, and may not: it is not taken",
-                session.0, stamp.author.node
+                session.0, author.node
             ),
             Self::Parked { parked } => {
                 write!(f, "a transaction of {} is in quarantine: {}", parked.bearer, parked.reason)
@@ -294,7 +294,7 @@ impl Board {
             Event::FutureStamp { stamp, skew_ms } => Notice::FutureStamp { stamp, skew_ms },
             Event::Collision { stamp } => Notice::Collision { stamp },
             Event::Forked { epoch } => Notice::Forked { epoch },
-            Event::Forged { session, peer, stamp } => Notice::Forged { session, peer, stamp },
+            Event::Forged { session, peer, author } => Notice::Forged { session, peer, author },
             Event::Parked(parked) => Notice::Parked { parked },
             Event::Refused(verdict) => Notice::Refused { verdict },
             // Changes have their watchers, receipts those who wait for them.

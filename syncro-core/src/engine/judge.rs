@@ -110,7 +110,7 @@ impl Judge {
         trial: &Trial,
         principal: &Principal,
     ) -> Result<(), Refusal> {
-        if principal.write == Access::All {
+        if principal.write == Access::All || trial.is_idle() {
             return Ok(());
         }
         let (key, mark) = (trial.key(), trial.scribe.mark);
@@ -202,19 +202,15 @@ impl Own {
             return Ok(held);
         }
         let stamp = transaction.stamp();
-        let trials = trials(intake, stamp, &scribes, view)?;
-        // What this node has lost itself it takes from those who may bring it. Of what others wrote and lost nobody can
-        // tell whether it is forged: nobody is blamed, and its author may bring it.
-        let is_own = stamp.author.node == self.author().node;
-        let is_relayed = stamp.author.node != bearer.peer;
-        if is_own && bearer.principal.relays {
-            return intake.take(transaction, scribes, bearer.session, view);
-        }
-        if is_own || is_relayed && !bearer.principal.relays {
+        if !self.may_bring(bearer, stamp.author) {
             return Ok(Taken::Forged);
         }
+        if stamp.author.node == self.author().node {
+            return intake.take(transaction, scribes, bearer.session, view);
+        }
+        let trials = trials(intake, stamp, &scribes, view)?;
         // What changes nothing needs no leave, and nobody needs it: it was refused before, or comes too late.
-        if trials.iter().all(|trial| trial.before.as_ref() == Some(&trial.after)) {
+        if trials.iter().all(Trial::is_idle) {
             return Ok(Taken::Aside { bytes: 0 });
         }
         let judged = match &self.judge {
@@ -239,6 +235,17 @@ impl Own {
                 self.refuse(intake, transaction, refusal, &trials, is_undone, view)
             }
         }
+    }
+
+    /// Whether somebody may bring what an author wrote. What this node wrote itself, and has lost, it takes from those who
+    /// may do everything. Of what else was lost nobody can tell whether it is forged: nobody is blamed, and its author may
+    /// bring it.
+    pub(crate) fn may_bring(&self, bearer: Bearer<'_>, author: Author) -> bool {
+        let Principal { relays, write, .. } = bearer.principal;
+        if author.node == self.author().node {
+            return *relays && *write == Access::All;
+        }
+        *relays || author.node == bearer.peer
     }
 
     /// Refuses a transaction that was set aside, if it would still make a difference.
@@ -269,7 +276,7 @@ impl Own {
         // Above the end of time nothing can be written.
         let is_undone = is_undone && stamp.time.next() < Time::END;
         let mut repairs = Vec::new();
-        for trial in trials.iter().filter(|_| is_undone) {
+        for trial in trials.iter().filter(|trial| is_undone && !trial.is_idle()) {
             repairs.extend(repair::repair(trial, stamp));
             if repair::bytes(&repairs) > REPAIR_BYTES_MAX {
                 // Too much for anybody: its author goes on seeing it.

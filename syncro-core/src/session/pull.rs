@@ -129,7 +129,7 @@ impl Open {
         let mut work_left = ECHO_WORK_MAX;
         // Where the message is cut, because what comes after it is for the next session.
         let mut cut = None;
-        let mut spent = 0;
+        let (mut spent, mut parked) = (0, 0);
         let free = REPAIR_RATIO_MAX * bytes;
         let left = own.repair_left(self.principal.as_deref(), now);
         let mut forged = None;
@@ -155,10 +155,9 @@ impl Open {
                     }
                     // Two logs that are the same up to here, and go on in the same way, are hashed once.
                     let is_same = theirs == intake.end;
-                    let taken = match &self.principal {
+                    let taken = match self.bearer(session) {
                         None => intake.take(&transaction, changes, session, view)?,
-                        Some(principal) => {
-                            let bearer = Bearer { session, peer: self.peer, principal };
+                        Some(bearer) => {
                             own.take_judged(now, &mut intake, &transaction, changes, bearer, view)?
                         }
                     };
@@ -168,18 +167,29 @@ impl Open {
                     };
                     match taken {
                         Taken::Aside { bytes } => spent += bytes,
-                        Taken::Forged => forged = Some(transaction.stamp()),
+                        Taken::Forged => forged = Some(transaction.stamp().author),
+                        Taken::Parked => parked += transaction.bytes().len(),
                         _ => {}
                     }
-                    if spent > free + left {
+                    if spent.saturating_sub(free) + parked > left {
                         cut = Some(point);
                     }
                     runs.push((taken, transaction, theirs.offset));
                 }
                 Item::Unread(unread) => {
                     point = point.then(unread.scribes, &unread.bytes);
-                    if cut.is_none() {
+                    if cut.is_some() {
+                        continue;
+                    }
+                    let bearer = self.bearer(session);
+                    if bearer.is_none_or(|bearer| own.may_bring(bearer, unread.author)) {
+                        parked += unread.bytes.len();
                         intake.park(self.parked(now, unread), view)?;
+                    } else {
+                        forged = Some(unread.author);
+                    }
+                    if parked > left {
+                        cut = Some(point);
                     }
                 }
                 Item::Echo { offset, scribes } => {
@@ -201,12 +211,12 @@ impl Open {
         // What was taken before the cut is as sure as the rest: all of it had the digest that was stated.
         scribes.to = cut.unwrap_or(point);
         if let Some(principal) = &self.principal {
-            own.spend_repair(principal, spent.saturating_sub(free), now);
+            own.spend_repair(principal, spent.saturating_sub(free) + parked, now);
         }
-        if let Some(stamp) = forged
+        if let Some(author) = forged
             && !std::mem::replace(&mut self.is_forger, true)
         {
-            effects.events.push(Event::Forged { session, peer: self.peer, stamp });
+            effects.events.push(Event::Forged { session, peer: self.peer, author });
         }
         self.pull.branch = branch;
         for (taken, transaction, _) in &runs {
@@ -233,6 +243,12 @@ impl Open {
         }
         self.note_caught_up(session, effects);
         Ok(())
+    }
+
+    /// Who brings what comes, if the node limits what that may be.
+    fn bearer(&self, session: SessionId) -> Option<Bearer<'_>> {
+        let principal = self.principal.as_deref()?;
+        Some(Bearer { session, peer: self.peer, principal })
     }
 
     /// What this version cannot read, to be set aside.
