@@ -30,9 +30,7 @@ impl Channel {
 
     /// The channel of the records of a model that has no templates: `model/` and its name.
     pub fn of_model(model: &Name) -> Self {
-        let mut text = "model/".to_owned();
-        push_escaped(&mut text, model.as_str());
-        Self(text.into())
+        Self(format!("model/{}", escaped(model.as_str())).into())
     }
 }
 
@@ -136,7 +134,7 @@ impl Template {
         for part in &self.parts {
             let values = match part {
                 Part::Text(text) => BTreeSet::from([text.clone()]),
-                Part::Id => BTreeSet::from([id(&key.id)]),
+                Part::Id => BTreeSet::from([escaped(&key.id.to_string())]),
                 Part::Field(field) => values(fields.get(field))?,
             };
             if texts.len() * values.len() > CHANNELS_MAX {
@@ -149,12 +147,6 @@ impl Template {
         }
         Some(texts.into_iter().map(|text| Channel(text.into())).collect())
     }
-}
-
-fn id(id: &RecordId) -> String {
-    let mut text = String::new();
-    push_escaped(&mut text, &id.to_string());
-    text
 }
 
 /// What stands for a field; `None` if that is more than a record may have channels.
@@ -180,26 +172,27 @@ fn shown(value: &Encoded) -> Option<String> {
     if value.as_bytes().len() > 2 * NAME_BYTES_MAX {
         return None;
     }
-    let mut text = String::new();
     match value.decode() {
-        Value::Bool(is) => text = is.to_string(),
-        Value::Int(int) => text = int.to_string(),
-        Value::Text(value) => push_escaped(&mut text, &value),
-        Value::Bytes(bytes) => text = Uuid::from_slice(&bytes).ok()?.to_string(),
-        _ => return None,
+        Value::Bool(is) => Some(is.to_string()),
+        Value::Int(int) => Some(int.to_string()),
+        Value::Text(text) => Some(escaped(&text)),
+        Value::Bytes(bytes) => Some(Uuid::from_slice(&bytes).ok()?.to_string()),
+        _ => None,
     }
-    Some(text)
 }
 
-fn push_escaped(out: &mut String, text: &str) {
+/// A text as it stands in a channel.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::new();
     for char in text.chars() {
         match char {
             '/' | '%' | '*' | '\0'..='\x1f' | '\x7f' => {
-                out.push_str(&format!("%{:02X}", char as u32))
+                out.push_str(&format!("%{:02X}", char as u32));
             }
             _ => out.push(char),
         }
     }
+    out
 }
 
 /// The templates of one model, as the record that says so: every node computes the same channels, whether it knows the

@@ -69,6 +69,11 @@ pub const MESSAGE_SCRIBES_MAX: usize = BATCH_BYTES / 6 + TRANSACTION_SCRIBES_MAX
 /// makes 35 MiB.
 pub const MESSAGE_TRANSACTIONS_BYTES_MAX: usize = BATCH_BYTES + TRANSACTION_BYTES_MAX;
 
+/// Bytes of memory that the states of records may take which one message makes, beyond those of its last transaction: each
+/// scribe makes one, and ten thousand small changes may be of one large record. What comes after them is taken in the next
+/// session.
+pub const MESSAGE_STATES_BYTES_MAX: usize = 64 << 20;
+
 /// Rungs that a `sync` message may carry: a ladder has two rungs per doubling of 2^48 scribes and the
 /// newest of twelve epochs, together 108.
 pub const LADDER_RUNGS_MAX: usize = 128;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, escaped};
 use crate::engine::Role;
 use crate::error::DataError;
 use crate::id::{NodeId, RecordKey, abridged};
@@ -178,6 +178,20 @@ impl Pattern {
             return Ok(Self { text: start.to_owned(), is_open });
         };
         Err(DataError::BadTemplate { template: abridged(text), reason: reason.to_owned() })
+    }
+
+    /// The one channel that a template makes of a value: `Pattern::of("user/", name)` for `user/{name}`, whatever the name
+    /// is made of.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::BadTemplate`] when the channel would be longer than 255 bytes.
+    pub fn of(start: &str, value: &str) -> Result<Self, DataError> {
+        let text = format!("{start}{}", escaped(value));
+        match text.len() {
+            0..=NAME_BYTES_MAX => Ok(Self { text, is_open: false }),
+            _ => Self::new(&text),
+        }
     }
 
     /// Whether a channel is one of those meant.

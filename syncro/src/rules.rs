@@ -14,8 +14,8 @@ use syncro_core::{
 /// What peers may do, put together of closures: one that says who they are, and for each model one that says what may
 /// become of its records.
 ///
-/// A peer that is let in may change a record if its principal may write into one of the record's
-/// [channels](ScribeModel::CHANNELS), and let it enter or leave only those into which it may write. Of what that allows
+/// A peer that is let in may change a record if its principal may write into one of the
+/// [channels](ScribeModel::CHANNELS) that the record is in, and let it enter or leave only those into which it may write. Of what that allows
 /// the rules refuse more: they see each record as it was, and as it would be. A change that does not fit its type is
 /// refused too, and one of a model that was not named here.
 ///

@@ -139,3 +139,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_pattern_of_a_value_is_the_channel_of_the_value_and_of_no_other() {
+    use crate::principal::Pattern;
+    for value in ["*", "a*", "a/b", "%2A", "", "ü"] {
+        let channel = named("user/{a}", &[("a", plain(Value::from(value)))]);
+        let pattern = Pattern::of("user/", value).unwrap();
+        assert_eq!([pattern.to_string()], channel[..]);
+        let other = Channel("user/ann".into());
+        assert!(!pattern.matches(&other), "{value}");
+    }
+    assert!(Pattern::of("user/", &"x".repeat(251)).is_err());
+}

@@ -25,6 +25,8 @@ pub(crate) struct Intake {
     /// Records as they are after what was taken so far.
     pub(crate) records: Touched<Arc<Record>>,
     pub(crate) events: Vec<Event>,
+    /// Bytes of memory that the states of records take, of which each scribe makes one.
+    pub(crate) states_bytes: usize,
     /// What is set aside, and what is not any more.
     pub(crate) parked: Vec<(Digest, Option<Parked>)>,
     /// Places of the entries above that a peer may bring again, by stamp and content: a message may be full of transactions
@@ -74,6 +76,7 @@ impl Intake {
             entries: Vec::new(),
             records: Touched::new(seed),
             events: Vec::new(),
+            states_bytes: 0,
             parked: Vec::new(),
             places: BTreeMap::new(),
         }
@@ -180,6 +183,7 @@ impl Intake {
                 None => read(&scribe.key)?,
             };
             let (key, after) = scribe.play(before.as_deref(), stamp);
+            self.states_bytes += after.held_bytes();
             let after = Arc::new(after);
             match known {
                 Some(known) => *known = after.clone(),

@@ -145,8 +145,8 @@ impl Judge {
             return Err(Refusal::new(Refusal::CHANNEL, message));
         };
         let may_write = |channel| principal.write.has(channel);
-        // Whoever may write into one of its channels may change a record. To let it enter or leave one takes the right
-        // to that one.
+        // Whoever may write into one of the channels that it is in may change a record. To let it enter or leave one takes
+        // the right to that one.
         let is_moved =
             |channel: &_| mark.destroys() || before.contains(channel) != after.contains(channel);
         let all: BTreeSet<_> = before.union(&after).collect();
@@ -155,7 +155,8 @@ impl Judge {
             let message = format!("{key}: its author may not write into channel {channel}");
             return Err(Refusal::new(Refusal::CHANNEL, message));
         }
-        if !all.into_iter().any(may_write) {
+        let mut home = if trial.was_alive() { before.iter() } else { after.iter() };
+        if !home.any(may_write) {
             let message = format!("{key} is in no channel into which its author may write");
             return Err(Refusal::new(Refusal::CHANNEL, message));
         }

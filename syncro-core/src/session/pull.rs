@@ -7,7 +7,8 @@ use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::engine::{Bearer, Effects, Event, Intake, Own, SessionId, Taken};
 use crate::limits::{
-    ECHO_RUN_BYTES, ECHO_WORK_MAX, FRAME_BYTES_MAX, REPAIR_RATIO_MAX, WINDOW_BYTES,
+    ECHO_RUN_BYTES, ECHO_WORK_MAX, FRAME_BYTES_MAX, MESSAGE_STATES_BYTES_MAX, REPAIR_RATIO_MAX,
+    WINDOW_BYTES,
 };
 use crate::message::{Item, Message, Scribes, Unread};
 use crate::quarantine::Parked;
@@ -172,7 +173,9 @@ impl Open {
                         _ => {}
                     }
                     if spent.saturating_sub(free) + parked > left {
-                        cut = Some(point);
+                        cut = Some((point, TOO_MUCH_REFUSED));
+                    } else if intake.states_bytes > MESSAGE_STATES_BYTES_MAX {
+                        cut = Some((point, TOO_MANY_STATES));
                     }
                     runs.push((taken, transaction, theirs.offset));
                 }
@@ -189,7 +192,7 @@ impl Open {
                         forged = Some(unread.author);
                     }
                     if parked > left {
-                        cut = Some(point);
+                        cut = Some((point, TOO_MUCH_REFUSED));
                     }
                 }
                 Item::Echo { offset, scribes } => {
@@ -209,7 +212,7 @@ impl Open {
             return Err(Fault::peer(CloseReason::Digest));
         }
         // What was taken before the cut is as sure as the rest: all of it had the digest that was stated.
-        scribes.to = cut.unwrap_or(point);
+        scribes.to = cut.map_or(point, |(cut, _)| cut);
         if let Some(principal) = &self.principal {
             own.spend_repair(principal, spent.saturating_sub(free) + parked, now);
         }
@@ -237,9 +240,8 @@ impl Open {
             }
             self.push.note_echo(offset, &transaction, theirs, digest);
         }
-        if cut.is_some() {
-            let detail = "refusing what was sent takes too much: the rest is for the next session";
-            return Err(Fault::Peer { reason: CloseReason::Forbidden, detail: detail.to_owned() });
+        if let Some((_, (reason, detail))) = cut.filter(|(cut, _)| *cut != point) {
+            return Err(Fault::Peer { reason, detail: detail.to_owned() });
         }
         self.note_caught_up(session, effects);
         Ok(())
@@ -343,6 +345,16 @@ impl Open {
         }
     }
 }
+
+/// Why what came after a place in a message is for the next session.
+const TOO_MUCH_REFUSED: (CloseReason, &str) = (
+    CloseReason::Forbidden,
+    "refusing what was sent takes too much: the rest is for the next session",
+);
+const TOO_MANY_STATES: (CloseReason, &str) = (
+    CloseReason::Flow,
+    "large records were changed too often in one message: the rest is for the next session",
+);
 
 /// About so many bytes of log are read for a scribe of an echo.
 const ECHO_BYTES: usize = 256;

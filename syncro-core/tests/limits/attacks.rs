@@ -2,14 +2,8 @@
 
 use syncro_core::{Access, Edit, Name, Principal, Proposal, Refusal, Value, View};
 
+use super::refusals::server_and_client;
 use super::town::{Rules, Town, key, set, writer};
-
-fn server_and_client() -> (Town, Rules, usize, usize) {
-    let (mut town, rules) = (Town::default(), Rules::default());
-    rules.let_in("ann", writer("ann", &["list/a"]));
-    let (server, client) = (town.add("server", Some(rules.clone())), town.add("client", None));
-    (town, rules, server, client)
-}
 
 /// A forgery that came again put an entry of nothing into the log, and nobody could read it any more.
 #[test]
@@ -250,8 +244,7 @@ fn an_authority_that_has_not_heard_of_a_record_destroys_it_nowhere() {
     let (mut town, rules) = (Town::default(), Rules::default());
     rules.let_in("ann", writer("ann", &["list/a"]));
     for known in ["server", "whom we call"] {
-        rules
-            .let_in(known, Principal::new("server").may_write(Access::All).relaying());
+        rules.let_in(known, Principal::new("server").may_write(Access::All).relaying());
     }
     let servers = [town.add("one", Some(rules.clone())), town.add("two", Some(rules.clone()))];
     let ann = town.add("ann", None);

@@ -5,7 +5,7 @@ use syncro_core::{Edit, Encoded, Name, Principal, Refusal, Value};
 use super::town::{Rules, Town, set, writer};
 
 /// A server with rules, and a client that may write into list a.
-fn server_and_client() -> (Town, Rules, usize, usize) {
+pub(super) fn server_and_client() -> (Town, Rules, usize, usize) {
     let (mut town, rules) = (Town::default(), Rules::default());
     rules.let_in("ann", writer("ann", &["list/a"]));
     let (server, client) = (town.add("server", Some(rules.clone())), town.add("client", None));
@@ -334,4 +334,29 @@ fn a_limited_peer_gets_nothing_that_is_not_durable() {
     town.sync(server);
     while town.step(link, 0) | town.step(link, 1) {}
     assert_eq!(town.title(client, 1), Some(1));
+}
+
+/// Whoever could let a record enter a channel of its own could then do everything with it.
+#[test]
+fn nobody_makes_anothers_record_its_own() {
+    let (mut town, rules, server, client) = server_and_client();
+    rules.let_in("ann", writer("ann", &["reader/ann", "list/a"]));
+    town.create(server, 1, "b", 5);
+    let readers =
+        |who: &str| Edit::add(Name::new("readers").unwrap(), Value::from(who).encode()).unwrap();
+    town.edit(server, 1, vec![readers("bob")]);
+    settles(&mut town, (server, client), &[]);
+    town.edit(client, 1, vec![readers("ann")]);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL]);
+    town.edit(server, 1, vec![readers("ann")]);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL]);
+    town.retitle(client, 1, 6);
+    settles(&mut town, (server, client), &[Refusal::CHANNEL]);
+    assert_eq!(town.title(server, 1), Some(6), "whom others have let in may");
+    town.edit(
+        client,
+        1,
+        vec![Edit::remove(Name::new("readers").unwrap(), Value::from("bob").encode()).unwrap()],
+    );
+    settles(&mut town, (server, client), &[Refusal::CHANNEL; 2]);
 }

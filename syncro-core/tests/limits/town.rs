@@ -140,7 +140,7 @@ impl Town {
         if rules.is_some() {
             let model = ModelChannels {
                 model: "note".to_owned(),
-                channels: vec!["list/{list}".to_owned()],
+                channels: ["list/{list}", "reader/{readers}"].map(str::to_owned).to_vec(),
             };
             let mut proposal = Proposal::default();
             let key = RecordKey {

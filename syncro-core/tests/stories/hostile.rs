@@ -588,3 +588,29 @@ fn a_message_may_be_full_of_transactions_of_one_stamp() {
     assert_eq!(stranger.closed(), None);
     assert_eq!(stranger.end().offset - before, 4000);
 }
+
+/// Each change of a large record makes one more state of it, and a message of some kilobytes took gigabytes.
+#[test]
+fn a_message_makes_no_more_states_of_records_than_fit_into_memory() {
+    let mut stranger = Stranger::synced();
+    let author = foreign(1).stamp().author;
+    let fields: Vec<_> = (0..20_000).map(|key| json!(["f", 0, format!("{key:05}")])).collect();
+    let fields: Vec<_> = fields.into_iter().flat_map(|path| [path, json!(1)]).collect();
+    let node = wire::bytes(author.node.as_bytes());
+    let create = json!([1, node, 1, [["m", 1, 1, fields]]]);
+    let edit = |time: u64| json!([time, node, 1, [["m", 1, 0, ["t", time]]]]);
+    let items: Vec<_> = std::iter::once(create).chain((2..202).map(edit)).collect();
+    let points = items.iter().scan(Point::START, |point, item| {
+        *point = point.then(1, &wire::packed(item));
+        Some(*point)
+    });
+    let points: Vec<Point> = points.collect();
+    stranger.says(&wire::scribes(Point::START, points[200], items));
+    assert_eq!(stranger.closed(), Some((CloseReason::Flow, false)));
+    let end = stranger.world.nodes[A].engine.end();
+    assert!(end.offset > 2 && end.offset < 100, "a part of it was taken: {end:?}");
+    let row = stranger.world.nodes[A].store.peer(author.node).unwrap();
+    let row = row.or(stranger.world.nodes[A].store.peers().unwrap().pop().map(|(_, row)| row));
+    let point = row.unwrap().ladder.newest().unwrap();
+    assert!(points.contains(&point), "and what comes next begins after it: {point:?}");
+}
