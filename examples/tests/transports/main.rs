@@ -5,25 +5,10 @@
 
 #[path = "../process/mod.rs"]
 mod process;
+#[path = "../process/run.rs"]
+mod run;
 
-use std::process::{Command, Stdio};
-use std::time::Instant;
-
-use process::{PATIENCE, Process, example, lines_of};
-
-/// Runs an example to its end, and returns what it has printed.
-fn run(name: &str) -> String {
-    let mut command = Command::new(example(name));
-    let mut process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
-    let lines = lines_of(process.child.stdout.take().unwrap());
-    let (mut printed, end) = (String::new(), Instant::now() + PATIENCE);
-    while let Ok(line) = lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-        printed += &line;
-        printed += "\n";
-    }
-    assert!(process.wait().success(), "{printed}");
-    printed
-}
+use run::run;
 
 /// The digest that the line of `who` ends with.
 fn digest(printed: &str, who: &str) -> String {
@@ -33,18 +18,18 @@ fn digest(printed: &str, who: &str) -> String {
 
 #[test]
 fn two_engines_by_hand_end_with_one_log() {
-    let printed = run("by_hand");
+    let printed = run("by_hand", &[]);
     assert_eq!(digest(&printed, "laptop"), digest(&printed, "server"));
     for title in ["milk", "bread"] {
         assert_eq!(printed.matches(&format!("{title:?}")).count(), 2, "{printed}");
     }
-    assert_eq!(printed, run("by_hand"), "nothing in it depends on time or chance");
+    assert_eq!(printed, run("by_hand", &[]), "nothing in it depends on time or chance");
 }
 
 #[cfg(unix)]
 #[test]
 fn two_processes_converge_over_a_unix_socket() {
-    let printed = run("unix_socket");
+    let printed = run("unix_socket", &[]);
     assert_eq!(digest(&printed, "parent"), digest(&printed, "child"));
     for who in ["parent", "child"] {
         assert_eq!(printed.matches(&format!("hello from the {who}")).count(), 2, "{printed}");
