@@ -19,7 +19,7 @@ const TOLD: [&str; 18] = [
     r#"kitchen-1    of bob          "Kitchen": "soup, and bread""#,
     "on his node ann's page is gone, and 2 are new",
     "he changes ann's page            1: page/garden-1 is in no channel into which its author may write",
-    "he makes himself its owner       101: only an owner of a page makes somebody its owner",
+    "he makes himself its owner       1: page/garden-1 is in no channel into which its author may write",
     "he destroys it                   1: page/garden-1: its author may not write into channel user/ann",
     "he writes a page in her name     1: page/letter-1: its author may not write into channel user/ann",
     "he takes the title off his own   100: a page has a title",

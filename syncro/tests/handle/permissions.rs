@@ -32,7 +32,7 @@ fn entry(id: &str, list: &str) -> Entry {
 fn rules() -> Rules {
     let rules = Rules::new(|claim| {
         let list = std::str::from_utf8(claim.credentials).ok().filter(|list| !list.is_empty())?;
-        let pattern = Pattern::new(&format!("list/{list}")).ok()?;
+        let pattern = Pattern::of("list/", list).ok()?;
         Some(Principal::new(list).may_write([pattern]))
     });
     rules.rule(|change: &syncro::Proposed<'_, Entry>| match &change.after {
