@@ -255,6 +255,11 @@ impl Templates {
         }
     }
 
+    /// Whether there are templates for a model.
+    pub(crate) fn has(&self, model: &Name) -> bool {
+        self.0.contains_key(model)
+    }
+
     /// The channels of a record: none unless it is alive, that of its model unless there are templates for it; `None`
     /// if they are more than 1,024.
     pub fn channels(&self, key: &RecordKey, record: Option<&Record>) -> Option<BTreeSet<Channel>> {

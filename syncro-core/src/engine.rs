@@ -543,12 +543,13 @@ impl Engine {
     fn on_synced(&mut self, now: Now, through: u64, view: &impl View, effects: &mut Effects) {
         let durable = self.own.durable_end();
         self.own.synced(through);
+        // A verdict goes before the receipt for what it is about.
+        if self.own.durable_end() != durable {
+            self.pump(now, view, effects);
+        }
         for (id, session) in &mut self.sessions {
             session.on_synced(through, effects);
             self.wakes.set(*id, session.wake_at());
-        }
-        if self.own.durable_end() != durable {
-            self.pump(now, view, effects);
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use syncro_core::{
-    Author, CloseReason, Epoch, Event, Name, NodeId, Parked, Refusal, SessionId, Stamp, Verdict,
+    Author, CloseReason, Epoch, Event, Name, NodeId, Parked, SessionId, Stamp, Verdict,
 };
 use syncro_store::Repaired;
 use tokio::sync::broadcast;
@@ -205,8 +205,7 @@ impl fmt::Display for Notice {
                 write!(f, "a transaction of {} is in quarantine: {}", parked.bearer, parked.reason)
             }
             Self::Refused { verdict } => {
-                let Refusal { code, message } = &verdict.refusal;
-                write!(f, "a transaction was refused: {message} (code {code})")
+                write!(f, "a transaction was refused: {}", verdict.refusal)
             }
             Self::StoreFailed { error } => {
                 write!(f, "{error}; nothing more is written, and every session ends")

@@ -152,7 +152,13 @@ impl Judge {
         let all: BTreeSet<_> = before.union(&after).collect();
         let forbidden = all.iter().find(|channel| is_moved(**channel) && !may_write(**channel));
         if let Some(channel) = forbidden {
-            let message = format!("{key}: its author may not write into channel {channel}");
+            let hint = match self.templates.has(&key.model) {
+                true => "",
+                false => {
+                    ", where all records of a model are of which this node was not told the channels"
+                }
+            };
+            let message = format!("{key}: its author may not write into channel {channel}{hint}");
             return Err(Refusal::new(Refusal::CHANNEL, message));
         }
         let mut home = if trial.was_alive() { before.iter() } else { after.iter() };

@@ -198,11 +198,11 @@ impl Story {
 
     fn check(&self, steps: &[Step]) {
         assert_eq!(self.shows(SERVER), self.model.server.shows(), "the server after {steps:?}");
-        for who in 0..2 {
+        for (who, name) in NAMES.iter().enumerate() {
             let local = &self.model.local[who];
-            assert_eq!(self.shows(1 + who), local.shows(), "{} after {steps:?}", NAMES[who]);
+            assert_eq!(self.shows(1 + who), local.shows(), "{name} after {steps:?}");
             let told = self.town.refused(1 + who).len();
-            assert_eq!(told, self.model.refused[who], "{} is told after {steps:?}", NAMES[who]);
+            assert_eq!(told, self.model.refused[who], "{name} is told after {steps:?}");
         }
     }
 }

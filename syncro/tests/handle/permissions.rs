@@ -99,6 +99,19 @@ async fn what_is_refused_is_undone_and_told_and_the_rest_stays() {
 }
 
 #[tokio::test]
+async fn when_a_write_is_confirmed_its_author_knows_whether_it_was_refused() {
+    let (server, ann) = (server(), client("ann", "a"));
+    let _link = link(&ann, &server);
+    for number in 0..50 {
+        let stray = number.to_string();
+        let written = ann.create(&entry(&stray, "b")).unwrap().unwrap();
+        soon("it is confirmed", ann.confirmed_by(server.id(), written.offset)).await.unwrap();
+        assert_eq!(ann.verdicts().unwrap().len(), number + 1);
+        assert!(ann.get::<Entry>(&stray).unwrap().is_none());
+    }
+}
+
+#[tokio::test]
 async fn whoever_shows_nothing_or_too_much_does_not_get_in() {
     let (server, stranger) = (server(), node("stranger"));
     let [ends, _] = link(&stranger, &server).ended().await;
