@@ -360,3 +360,51 @@ fn nobody_makes_anothers_record_its_own() {
     );
     settles(&mut town, (server, client), &[Refusal::CHANNEL; 2]);
 }
+
+/// Two people take turns at one machine: what it brings is judged by the rights of whoever brings it.
+#[test]
+fn two_principals_of_one_node_bring_what_each_may() {
+    let (mut town, rules, server, client) = server_and_client();
+    rules.let_in("bob", writer("bob", &["list/b"]));
+    for (who, id, list) in [("ann", 1, "a"), ("bob", 2, "b"), ("ann", 3, "a")] {
+        town.create(client, id, list, 1);
+        let link = town.connect(client, server, who);
+        town.drive();
+        assert_eq!(town.title(server, id), Some(1), "{who}");
+        town.cut(link);
+    }
+    town.create(client, 4, "a", 1);
+    town.create(client, 5, "b", 1);
+    let link = town.connect(client, server, "bob");
+    town.drive();
+    assert_eq!(town.codes(client), [Refusal::CHANNEL]);
+    assert_eq!((town.values(client, 4), town.title(server, 5)), (None, Some(1)));
+    town.assert_equal(&[server, client]);
+    town.cut(link);
+}
+
+#[test]
+fn one_principal_on_two_devices_has_one_set_of_rights_and_two_authors() {
+    let (mut town, _, server, phone) = server_and_client();
+    let laptop = town.add("laptop", None);
+    town.create(server, 1, "a", 0);
+    town.create(server, 2, "b", 0);
+    let links = [phone, laptop].map(|device| town.connect(device, server, "ann"));
+    town.drive();
+    links.into_iter().for_each(|link| town.cut(link));
+    for (device, by) in [(phone, 3), (laptop, 4)] {
+        town.raise(device, 1, by);
+        town.raise(device, 2, by);
+        town.retitle(device, 1, by);
+    }
+    for device in [phone, laptop] {
+        town.connect(device, server, "ann");
+    }
+    town.drive();
+    assert_eq!((town.views(server, 1), town.title(server, 1)), (7, Some(4)));
+    assert_eq!(town.views(server, 2), 0);
+    for device in [phone, laptop] {
+        assert_eq!(town.codes(device), [Refusal::CHANNEL], "each is told of its own");
+    }
+    town.assert_equal(&[server, phone, laptop]);
+}
