@@ -118,6 +118,8 @@ pub struct Hub {
     list: List,
     settings: Settings,
     links: BTreeMap<SessionId, Link>,
+    /// By client that is not connected: the records of which it was told last, and may not have heard.
+    unheard: BTreeMap<Uid, BTreeSet<Vec<u8>>>,
     next_session: u64,
     /// Who caused the changes that the watch is about to tell, by their offset.
     played: BTreeMap<u64, Cause>,
@@ -173,6 +175,7 @@ impl Hub {
             list,
             settings,
             links: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             next_session: 0,
             played: BTreeMap::new(),
             pulled_from: BTreeSet::new(),
@@ -228,7 +231,8 @@ impl Hub {
         }
         self.next_session += 1;
         let session = SessionId(self.next_session);
-        let mut link = Link::new(uid.clone(), framing, self.list.end());
+        let unheard = self.unheard.remove(&uid).unwrap_or_default();
+        let mut link = Link::new(uid.clone(), framing, self.list.end(), unheard);
         // A peer of 2010 takes the id of what it is told for its sync point. Told too early, it would lose what
         // it has missed.
         link.is_held = self.list.last_of(&uid).map_err(Error::List)?.is_some();
@@ -265,10 +269,11 @@ impl Hub {
 
     /// Hears that a session has ended. What had arrived in part is forgotten.
     pub fn disconnect(&mut self, session: SessionId) {
-        if let Some(link) = self.links.remove(&session)
-            && !link.is_over
-        {
-            self.tell_host(Event::Closed { session, uid: link.uid, offence: None });
+        let Some(link) = self.links.remove(&session) else { return };
+        let (uid, is_over) = (link.uid.clone(), link.is_over);
+        self.unheard.entry(uid.clone()).or_default().extend(link.into_unheard());
+        if !is_over {
+            self.tell_host(Event::Closed { session, uid, offence: None });
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Link {
     pub(super) again: Option<(u64, u64)>,
     pub(super) own: Own,
     unsettled: Unsettled,
+    /// Records of which it was told in the session before, and may have heard before what it answers to the pull or after.
+    unheard: BTreeSet<Vec<u8>>,
     pub(super) sent_bytes: u64,
     pub(super) written_bytes: u64,
     pub(super) is_over: bool,
@@ -65,7 +67,7 @@ pub(super) struct State {
 }
 
 impl Link {
-    pub(super) fn new(uid: Uid, framing: Framing, cursor: u64) -> Self {
+    pub(super) fn new(uid: Uid, framing: Framing, cursor: u64, unheard: BTreeSet<Vec<u8>>) -> Self {
         Self {
             uid,
             session: Session::new(framing),
@@ -83,6 +85,7 @@ impl Link {
             again: None,
             own: Own::default(),
             unsettled: Unsettled::default(),
+            unheard,
             sent_bytes: 0,
             written_bytes: 0,
             is_over: false,
@@ -139,9 +142,26 @@ impl Link {
         self.unsettled.on_taken(request);
     }
 
-    /// Whether the peer may be about to play something of a record that is older than what it does now.
+    /// Whether the peer may be about to play something of a record that is older than what it does now, or has played it
+    /// after that.
     pub(super) fn is_unsettled(&self, key: &[u8], last: u64) -> bool {
-        self.unsettled.records.contains_key(key) || (last > self.cursor && !self.own.has(last))
+        self.unsettled.records.contains_key(key)
+            || self.unheard.contains(key)
+            || (last > self.cursor && !self.own.has(last))
+    }
+
+    /// Notes that what the peer has done up to now was played.
+    pub(super) fn on_pull_over(&mut self) {
+        self.pull = Pull::Done;
+        self.pulled_records.clear();
+        self.unheard.clear();
+    }
+
+    /// The records of which the peer was told, and nobody knows whether it has heard.
+    pub(super) fn into_unheard(self) -> BTreeSet<Vec<u8>> {
+        let mut unheard = self.unheard;
+        unheard.extend(self.unsettled.records.into_keys());
+        unheard
     }
 
     /// Whether the peer is about to play a create of a record: it will have it, whatever it does now.

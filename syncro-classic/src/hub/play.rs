@@ -215,8 +215,7 @@ impl Hub {
     /// The answer to the pull is played. It becomes durable with this step, and with it what was pushed past it.
     fn on_pull_over(&mut self, session: SessionId, scribes: usize) -> Result<(), Error> {
         let Some(link) = self.links.get_mut(&session) else { return Ok(()) };
-        link.pull = Pull::Done;
-        link.pulled_records.clear();
+        link.on_pull_over();
         let uid = link.uid.clone();
         let mut peer = self.list.peer(&uid).map_err(Error::List)?;
         if let Some(last) = peer.ahead.pop() {

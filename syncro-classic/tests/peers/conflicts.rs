@@ -131,6 +131,27 @@ fn fault_4_an_edit_that_crosses_the_answer_to_a_sync_is_told_back() {
     assert_eq!(circle.desk.name("r1").as_deref(), Some("by 0"));
 }
 
+/// The session ended before anybody knew in which order. The hub took what came in the next one for later than what it had
+/// told in this one, and the peer had it the other way round.
+#[test]
+fn fault_4_an_edit_that_crossed_what_a_lost_session_told_is_told_back() {
+    let mut circle = Circle::of(Desk::with(confirmed()), 1);
+    circle.peers[0].create("r1", "old");
+    circle.connect(0);
+    circle.up(0);
+    circle.desk.create("r1", "native");
+    circle.down(0);
+    circle.peers[0].update("r1", "new");
+    circle.up(0);
+    circle.down(0);
+    assert_eq!(circle.peers[0].records["r1"]["name"], "old", "it has heard that after its own");
+    circle.disconnect(0);
+    circle.connect(0);
+    circle.settle();
+    circle.agree();
+    assert_eq!(circle.desk.name("r1").as_deref(), Some("new"));
+}
+
 /// Fault 4, message by message: the loser hears its value again as an ordinary update, once.
 #[test]
 fn fault_4_the_winner_is_told_its_own_value_after_the_others() {
