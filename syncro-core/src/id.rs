@@ -86,6 +86,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is the name of a reserved model, which only authorities write: those begin with `syncro.`.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("syncro.")
+    }
 }
 
 impl Borrow<str> for Name {

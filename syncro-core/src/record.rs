@@ -82,14 +82,14 @@ impl Path {
 }
 
 impl Path {
-    /// About the bytes that it takes: its name, and its element.
-    pub(crate) fn bytes(&self) -> usize {
+    /// About the bytes that it takes with a value: name, element and value, and 64 for the rest.
+    pub(crate) fn bytes_with(&self, value: &Encoded) -> usize {
         let element = match &self.element {
             None | Some(Element::Author(_)) => 0,
             Some(Element::Entry(key)) => key.len(),
             Some(Element::Member(member)) => member.as_bytes().len(),
         };
-        self.field.as_str().len() + element
+        64 + self.field.as_str().len() + element + value.as_bytes().len()
     }
 
     /// Whether both are fields as a whole, entries, members or counters.
@@ -234,8 +234,7 @@ impl Record {
     /// About the bytes that the record takes in a store: names, elements and values, and 64 for each
     /// register.
     pub fn bytes(&self) -> usize {
-        let registers = self.registers.iter();
-        registers.map(|register| 64 + register.path.bytes() + register.value.as_bytes().len()).sum()
+        self.registers.iter().map(|register| register.path.bytes_with(&register.value)).sum()
     }
 
     /// About the bytes that the record takes in memory.

@@ -13,9 +13,6 @@ use crate::principal::Refusal;
 use crate::scribe::Transaction;
 use crate::stamp::{Author, Epoch, Stamp, Time};
 
-/// What the names of reserved models begin with.
-const RESERVED: &str = "syncro.";
-
 /// Records that a verdict names; a transaction may have touched more.
 const NAMED_MAX: usize = 64;
 
@@ -115,9 +112,4 @@ impl ScribeModel for Verdict {
             records,
         })
     }
-}
-
-/// Whether a model is one that only authorities write.
-pub(crate) fn is_reserved(model: &Name) -> bool {
-    model.as_str().starts_with(RESERVED)
 }

@@ -133,11 +133,10 @@ impl Rules {
     fn judge(&self, attempt: &Attempt<'_>) -> Result<(), Refusal> {
         for trial in attempt.trials {
             let key = trial.key();
-            let is_reserved = key.model.as_str().starts_with("syncro.");
             match self.models.get(key.model.as_str()) {
                 Some((_, rule)) => rule(attempt.principal, trial)?,
                 // The engine has let it pass: of these it knows more.
-                None if is_reserved => {}
+                None if key.model.is_reserved() => {}
                 None => {
                     let message = format!("{key}: nobody may write records of {}", key.model);
                     return Err(Refusal::new(Refusal::SILENCE, message));

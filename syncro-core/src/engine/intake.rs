@@ -29,7 +29,7 @@ pub(crate) struct Intake {
     pub(crate) states_bytes: usize,
     /// What is set aside, and what is not any more.
     pub(crate) parked: Vec<(Digest, Option<Parked>)>,
-    /// Places of the entries above that a peer may bring again, by stamp and content: a message may be full of transactions
+    /// Places of the entries above that came from a peer, by stamp and content: a message may be full of transactions
     /// of one stamp.
     places: BTreeMap<(Stamp, Bytes), usize>,
 }
@@ -92,10 +92,21 @@ impl Intake {
         session: SessionId,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
-        let collides = match self.find(transaction, view)? {
-            Found::Held(held) => return Ok(held),
-            Found::New { collides } => collides,
-        };
+        match self.find(transaction, view)? {
+            Found::Held(held) => Ok(held),
+            Found::New { collides } => self.take_new(transaction, scribes, collides, session, view),
+        }
+    }
+
+    /// Takes a transaction from a peer that is not there yet; whether it collides with another the search has told.
+    pub(crate) fn take_new(
+        &mut self,
+        transaction: &Transaction,
+        scribes: Vec<Scribe>,
+        collides: bool,
+        session: SessionId,
+        view: &impl View,
+    ) -> Result<Taken, StoreError> {
         let stamp = transaction.stamp();
         #[cfg(all(feature = "planted", debug_assertions))]
         if collides && crate::planted::is_planted(crate::planted::Planted::SecondParked) {
@@ -104,7 +115,7 @@ impl Intake {
         if collides {
             self.events.push(Event::Collision { stamp });
         }
-        self.note(transaction);
+        self.places.insert((stamp, transaction.bytes().clone()), self.entries.len());
         self.append(transaction.clone(), scribes, Some(session), |key| view.record(key))
     }
 
@@ -127,7 +138,7 @@ impl Intake {
     }
 
     /// Whether a transaction of this stamp was taken.
-    pub(crate) fn has_stamp(&self, stamp: Stamp) -> bool {
+    fn has_stamp(&self, stamp: Stamp) -> bool {
         let mut of_stamp = self.places.range((stamp, Bytes::new())..);
         of_stamp.next().is_some_and(|((next, _), _)| *next == stamp)
     }
@@ -153,12 +164,6 @@ impl Intake {
             self.parked.push((id, Some(parked)));
         }
         Ok(Taken::Parked)
-    }
-
-    /// Notes a transaction that is about to be appended, to be found again.
-    pub(crate) fn note(&mut self, transaction: &Transaction) {
-        let place = (transaction.stamp(), transaction.bytes().clone());
-        self.places.insert(place, self.entries.len());
     }
 
     /// Appends a transaction that is new, and plays it. `read` is asked, in their order, for the records that

@@ -16,7 +16,7 @@ use crate::record::{Element, Path, Record};
 use crate::scribe::{Mark, Scribe, Transaction};
 use crate::stamp::{Author, Now, Stamp, Time};
 use crate::store::{StoreError, View};
-use crate::verdict::{Verdict, is_reserved};
+use crate::verdict::Verdict;
 
 /// What a node that is an authority goes by.
 #[derive(Clone, Debug)]
@@ -119,7 +119,7 @@ impl Judge {
         if mark == Mark::Destroy && is_destroyed && !trial.was_alive() {
             return Ok(());
         }
-        if is_reserved(&key.model) {
+        if key.model.is_reserved() {
             let message = || format!("{key}: only an authority writes records of {}", key.model);
             let is_dealt_with = mark == Mark::Destroy && verdict_of(trial) == Some(author.node);
             return match is_dealt_with {
@@ -205,15 +205,16 @@ impl Own {
         bearer: Bearer<'_>,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
-        if let Found::Held(held) = intake.find(transaction, view)? {
-            return Ok(held);
-        }
+        let collides = match intake.find(transaction, view)? {
+            Found::Held(held) => return Ok(held),
+            Found::New { collides } => collides,
+        };
         let stamp = transaction.stamp();
         if !self.may_bring(bearer, stamp.author) {
             return Ok(Taken::Forged);
         }
         if stamp.author.node == self.author().node {
-            return intake.take(transaction, scribes, bearer.session, view);
+            return intake.take_new(transaction, scribes, collides, bearer.session, view);
         }
         let trials = trials(intake, stamp, &scribes, view)?;
         // What changes nothing needs no leave, and nobody needs it: it was refused before, or comes too late.
@@ -225,7 +226,7 @@ impl Own {
             None => Ok(()),
         };
         match judged {
-            Ok(()) => intake.take(transaction, scribes, bearer.session, view),
+            Ok(()) => intake.take_new(transaction, scribes, collides, bearer.session, view),
             Err(refusal) if refusal.code == Refusal::FAILED => {
                 let parked = Parked {
                     transaction: transaction.bytes().clone(),
@@ -307,7 +308,6 @@ impl Own {
         {
             let transaction = Transaction::new(stamp, &scribes);
             bytes += transaction.bytes().len();
-            intake.note(&transaction);
             intake.append(transaction, scribes, None, |key| view.record(key))?;
         }
         Ok(Taken::Aside { bytes })

@@ -49,7 +49,7 @@ pub(super) fn repair(trial: &Trial, stamp: Stamp) -> Vec<Scribe> {
     let mut pieces = vec![Scribe { key: key(), mark, fields: Vec::new() }];
     let mut bytes = 0;
     for (path, value) in fields {
-        let more = bytes_of(&path, &value);
+        let more = path.bytes_with(&value);
         if bytes + more > PIECE_BYTES {
             pieces.push(Scribe { key: key(), mark: Mark::Update, fields: Vec::new() });
             bytes = 0;
@@ -147,15 +147,10 @@ fn settle_totals(
     }
 }
 
-/// About the bytes that a value takes in a transaction.
-fn bytes_of(path: &Path, value: &Encoded) -> usize {
-    64 + path.bytes() + value.as_bytes().len()
-}
-
 /// About the bytes that scribes take.
 pub(super) fn bytes(scribes: &[Scribe]) -> usize {
     let fields = scribes.iter().flat_map(|scribe| &scribe.fields);
-    let fields: usize = fields.map(|(path, value)| bytes_of(path, value)).sum();
+    let fields: usize = fields.map(|(path, value)| path.bytes_with(value)).sum();
     fields + SCRIBE_BYTES * scribes.len()
 }
 

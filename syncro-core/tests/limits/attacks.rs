@@ -11,9 +11,7 @@ fn a_forgery_that_comes_again_leaves_nothing_in_the_log() {
     let (mut town, _, server, client) = server_and_client();
     let other = town.add("other", None);
     town.create(other, 1, "a", 5);
-    let link = town.connect(other, client, "");
-    town.drive();
-    town.cut(link);
+    town.visit(other, client, "");
     town.sync(client);
     town.create(client, 2, "a", 6); // not flushed
     let link = town.connect(client, server, "ann");
@@ -42,13 +40,9 @@ fn an_edit_of_what_is_not_here_yet_leaves_it_to_its_creator() {
     rules.let_in("bob", writer("bob", &["list/a"]));
     let bob = town.add("bob", None);
     town.create(bob, 1, "a", 1);
-    let link = town.connect(bob, ann, "");
-    town.drive();
-    town.cut(link);
+    town.visit(bob, ann, "");
     town.retitle(ann, 1, 2);
-    let link = town.connect(ann, server, "ann");
-    town.drive();
-    town.cut(link);
+    town.visit(ann, server, "ann");
     town.connect(bob, server, "bob");
     town.drive();
     assert!(
@@ -70,9 +64,7 @@ fn whoever_may_do_nothing_keeps_nobody_from_creating() {
     town.ms += 290_000;
     town.create(mallory, 1, "x", 0);
     town.ms = now;
-    let link = town.connect(mallory, server, "mallory");
-    town.drive();
-    town.cut(link);
+    town.visit(mallory, server, "mallory");
     town.ms += 60_000;
     town.retitle(ann, 1, 2);
     town.connect(ann, server, "ann");
@@ -88,17 +80,13 @@ fn whoever_may_do_nothing_loses_nobody_an_edit() {
     let mallory = town.add("mallory", None);
     town.create(server, 1, "a", 1);
     for (node, who) in [(ann, "ann"), (mallory, "mallory")] {
-        let link = town.connect(node, server, who);
-        town.drive();
-        town.cut(link);
+        town.visit(node, server, who);
     }
     let now = town.ms;
     town.ms += 290_000;
     town.retitle(mallory, 1, 7);
     town.ms = now;
-    let link = town.connect(mallory, server, "mallory");
-    town.drive();
-    town.cut(link);
+    town.visit(mallory, server, "mallory");
     town.ms += 200_000;
     town.retitle(ann, 1, 2);
     town.connect(ann, server, "ann");
@@ -115,9 +103,7 @@ fn a_transaction_that_takes_too_much_to_undo_is_refused_and_passed() {
         town.create(server, id, "b", 1);
         town.edit(server, id, vec![set("big", big.clone())]);
     }
-    let link = town.connect(client, server, "ann");
-    town.drive();
-    town.cut(link);
+    town.visit(client, server, "ann");
     let mut proposal = Proposal::default();
     for id in 0..140 {
         proposal.update(key(id), vec![set("title", Value::from(9_i64))]).unwrap();
@@ -148,9 +134,7 @@ fn restored(is_trusted: bool) {
     let relay = town.add("relay", None);
     let backup = town.image(server);
     town.create(server, 1, "b", 1);
-    let link = town.connect(relay, server, "relay");
-    town.drive();
-    town.cut(link);
+    town.visit(relay, server, "relay");
     assert_eq!(town.title(relay, 1), Some(1));
     town.reopen(server, backup);
     town.connect(relay, server, "relay");
@@ -169,9 +153,7 @@ fn two_may_destroy_the_same() {
         town.create(server, id, "a", 1);
     }
     for (node, who) in [(ann, "ann"), (bob, "bob")] {
-        let link = town.connect(node, server, who);
-        town.drive();
-        town.cut(link);
+        town.visit(node, server, who);
     }
     town.destroy(ann, 0);
     let mut proposal = Proposal::default();
@@ -191,9 +173,7 @@ fn refused_fields_do_not_pile_up() {
     let (mut town, rules, server, mallory) = server_and_client();
     rules.let_in("mallory", writer("mallory", &[]));
     town.create(server, 1, "b", 1);
-    let link = town.connect(mallory, server, "mallory");
-    town.drive();
-    town.cut(link);
+    town.visit(mallory, server, "mallory");
     for n in 0..8 {
         let edits = (0..2000).map(|k| {
             Edit::entry(
@@ -204,9 +184,7 @@ fn refused_fields_do_not_pile_up() {
             .unwrap()
         });
         town.edit(mallory, 1, edits.collect());
-        let link = town.connect(mallory, server, "mallory");
-        town.drive();
-        town.cut(link);
+        town.visit(mallory, server, "mallory");
     }
     let record = town.nodes[server].store.record(&key(1)).unwrap().unwrap();
     assert!(record.bytes() < 10_000);
@@ -216,9 +194,7 @@ fn refused_fields_do_not_pile_up() {
 fn a_verdict_may_be_dismissed_by_both_sides() {
     let (mut town, _, server, client) = server_and_client();
     town.create(client, 1, "b", 5);
-    let link = town.connect(client, server, "ann");
-    town.drive();
-    town.cut(link);
+    town.visit(client, server, "ann");
     let id = town.refused(client)[0].id;
     for node in [server, client] {
         let mut proposal = Proposal::default();
@@ -249,13 +225,9 @@ fn an_authority_that_has_not_heard_of_a_record_destroys_it_nowhere() {
     let servers = [town.add("one", Some(rules.clone())), town.add("two", Some(rules.clone()))];
     let ann = town.add("ann", None);
     town.create(servers[0], 1, "a", 1);
-    let link = town.connect(ann, servers[0], "ann");
-    town.drive();
-    town.cut(link);
+    town.visit(ann, servers[0], "ann");
     town.retitle(ann, 1, 2);
-    let link = town.connect(ann, servers[1], "ann");
-    town.drive();
-    town.cut(link);
+    town.visit(ann, servers[1], "ann");
     town.connect(servers[0], servers[1], "server");
     town.connect(ann, servers[0], "ann");
     town.drive();
@@ -294,9 +266,7 @@ fn a_client_of_two_authorities_comes_to_rest() {
     let ann = town.add("ann", None);
     town.create(ann, 1, "a", 1);
     for visit in 0..8 {
-        let link = town.connect(ann, servers[visit % 2], "ann");
-        town.drive();
-        town.cut(link);
+        town.visit(ann, servers[visit % 2], "ann");
     }
     town.connect(ann, servers[0], "ann");
     town.connect(ann, servers[1], "ann");
@@ -344,9 +314,7 @@ fn a_permitted_transaction_is_taken_whatever_became_of_one_of_its_records() {
     }
     town.propose(ann, proposal);
     town.create(mallory, 1, "x", 0);
-    let link = town.connect(mallory, server, "mallory");
-    town.drive();
-    town.cut(link);
+    town.visit(mallory, server, "mallory");
     town.connect(ann, server, "ann");
     town.drive();
     assert!(town.values(server, 2).is_some());
@@ -460,9 +428,7 @@ mod raw {
         let (relay, dummy) = (town.add("relay", None), town.add("dummy", None));
         town.create(server, 1, "a", 1);
         town.raise(server, 1, 10);
-        let link = town.connect(relay, server, "relay");
-        town.drive();
-        town.cut(link);
+        town.visit(relay, server, "relay");
         let (node, epoch) = (NodeId::named("server"), town.nodes[server].engine.epoch().0);
         let path = json!(["views", 1, wire::bytes(node.as_bytes()), {"$int": epoch.to_string()}]);
         let bad = tx(

@@ -69,9 +69,7 @@ fn town(fault: Fault, place: usize) -> Town {
     town.create(SERVER, 100, "b", 1);
     town.raise(SERVER, 100, 50);
     town.create(SERVER, 101, "a", 1);
-    let link = town.connect(CLIENT, SERVER, "ann");
-    town.drive();
-    town.cut(link);
+    town.visit(CLIENT, SERVER, "ann");
     town.destroy(SERVER, 101);
     town.sync(SERVER);
     if fault == Fault::Forged {
@@ -79,9 +77,7 @@ fn town(fault: Fault, place: usize) -> Town {
         town.create(other, 200, "a", 1);
         for good in 0..=GOOD {
             if good == place {
-                let link = town.connect(other, CLIENT, "");
-                town.drive();
-                town.cut(link);
+                town.visit(other, CLIENT, "");
             }
             if good < GOOD {
                 town.create(CLIENT, good as i64, "a", good as i64);

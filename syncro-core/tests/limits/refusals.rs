@@ -208,9 +208,7 @@ fn a_forged_author_is_not_taken_and_the_operator_is_told_once() {
     let other = town.add("other", None);
     town.create(other, 1, "a", 5);
     town.create(other, 3, "a", 5);
-    let link = town.connect(other, client, "");
-    town.drive();
-    town.cut(link);
+    town.visit(other, client, "");
     town.create(client, 2, "a", 6);
     let link = town.connect(client, server, "ann");
     town.drive();
@@ -265,15 +263,11 @@ fn two_authorities_refuse_one_change_and_agree() {
     town.raise(client, 1, 5);
     town.retitle(client, 1, 9);
     for server in servers {
-        let link = town.connect(client, server, "ann");
-        town.drive();
-        town.cut(link);
+        town.visit(client, server, "ann");
     }
     town.raise(client, 1, 2);
     rules.let_in("ann", writer("ann", &["list/*"]));
-    let link = town.connect(client, servers[1], "ann");
-    town.drive();
-    town.cut(link);
+    town.visit(client, servers[1], "ann");
     town.connect(servers[0], servers[1], "server");
     town.connect(client, servers[0], "ann");
     town.drive();

@@ -272,6 +272,13 @@ impl Town {
         self.links.len() - 1
     }
 
+    /// Lets two meet for as long as anybody has something to say.
+    pub(super) fn visit(&mut self, a: usize, b: usize, credentials: &str) {
+        let link = self.connect(a, b, credentials);
+        self.drive();
+        self.cut(link);
+    }
+
     /// The session of a link at a node.
     pub(super) fn session(&self, link: usize, node: usize) -> SessionId {
         self.links[link].iter().find(|end| end.node == node).unwrap().session
