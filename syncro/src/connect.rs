@@ -131,6 +131,16 @@ pub(crate) fn parse(addr: &str) -> Result<Address, NetError> {
     Err(NetError::NotBuilt { addr: address.to_string(), feature: missing })
 }
 
+/// The rules for TLS that an address needs: none if it has no TLS.
+#[cfg(feature = "rustls")]
+pub(crate) fn tls_for<T>(address: &Address, tls: Option<T>) -> Result<Option<T>, NetError> {
+    match (address.is_tls(), tls) {
+        (false, _) => Ok(None),
+        (true, None) => Err(NetError::NoTlsConfig { addr: address.to_string() }),
+        (true, tls) => Ok(tls),
+    }
+}
+
 /// What a connection is made to.
 struct Target {
     address: Address,
@@ -146,11 +156,7 @@ impl Target {
     fn new(options: ConnectOptions) -> Result<Self, NetError> {
         let address = parse(&options.addr)?;
         #[cfg(feature = "rustls")]
-        let tls = options.tls.filter(|_| address.is_tls());
-        #[cfg(feature = "rustls")]
-        if address.is_tls() && tls.is_none() {
-            return Err(NetError::NoTlsConfig { addr: address.to_string() });
-        }
+        let tls = tls_for(&address, options.tls)?;
         Ok(Self {
             address,
             encoding: options.encoding,

@@ -9,6 +9,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+#[cfg(feature = "rustls")]
+use crate::connect::tls_for;
 use crate::connect::{StreamFrames, is_closed, is_loopback, parse, runtime};
 use crate::core::Core;
 use crate::error::Error;
@@ -160,11 +162,7 @@ impl Door {
     )]
     fn new(address: Address, options: ListenOptions) -> Result<Self, NetError> {
         #[cfg(feature = "rustls")]
-        let tls = options.tls.filter(|_| address.is_tls());
-        #[cfg(feature = "rustls")]
-        if address.is_tls() && tls.is_none() {
-            return Err(NetError::NoTlsConfig { addr: address.to_string() });
-        }
+        let tls = tls_for(&address, options.tls)?;
         #[cfg(not(feature = "websocket"))]
         drop(options.origins);
         Ok(Self {
