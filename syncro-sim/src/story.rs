@@ -81,7 +81,7 @@ pub struct Story {
     pub topology: Topology,
     /// By how much clocks are too fast, in millionths, in turn.
     pub rates_ppm: [i16; 2],
-    /// In what chunks bytes arrive, in turn; `None` for one message after the other.
+    /// In what chunks bytes arrive, round by round; `None` for one message after the other.
     pub chunks: Option<[u32; 2]>,
 }
 

@@ -109,7 +109,7 @@ pub struct World {
     /// Whether sessions of this world may end by a peer's offence: only where somebody is hostile.
     pub is_hostile: bool,
     pub now_ms: u64,
-    /// In what chunks bytes arrive while the world settles, in turn; `None` for one message after the other.
+    /// In what chunks bytes arrive while the world settles, round by round; `None` for one message after the other.
     pub chunks: Option<[usize; 2]>,
     /// What happened that does not happen in every story.
     pub seen: BTreeSet<Sight>,
@@ -403,22 +403,18 @@ impl World {
 
     /// A chunk to each side of each link. Returns whether anything was under way.
     fn deliver_round(&mut self) -> Result<bool, Failure> {
+        if let Some(chunks) = &mut self.chunks {
+            chunks.reverse();
+        }
         let mut is_any = false;
         for link in 0..self.links.len() {
             for side in 0..2 {
-                let chunk = self.next_chunk(link, side);
+                let next = self.links[link].ends[side].incoming.bytes_to_next();
+                let chunk = self.chunks.map_or(next, |chunks| chunks[0]);
                 is_any |= self.arrive(link, side, chunk)?;
             }
         }
         Ok(is_any)
-    }
-
-    fn next_chunk(&mut self, link: usize, side: usize) -> usize {
-        let Some(chunks) = &mut self.chunks else {
-            return self.links[link].ends[side].incoming.bytes_to_next();
-        };
-        chunks.reverse();
-        chunks[0]
     }
 
     /// The events of a node since they were last taken.

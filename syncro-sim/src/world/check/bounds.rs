@@ -9,8 +9,7 @@ use crate::world::{Failure, Law, World};
 /// What a row takes in memory beside its content, more or less.
 const ROW_BYTES: usize = 256;
 
-/// More than happens in any world that comes to an end; those in which megabytes arrive in chunks of a few bytes have
-/// some millions.
+/// More than happens in any world that comes to an end.
 const EVENTS_MAX: u64 = 50_000_000;
 
 impl World {
