@@ -57,7 +57,10 @@ fn rules(key: Key) -> Rules {
     let authenticate = move |token: &[u8], node, now_ms| {
         let token = key.verify(token, node, now_ms)?;
         let own = Pattern::of("user/", &token.user).ok()?;
-        let principal = Principal::new(&token.user).of_node(token.node).until(token.until_ms);
+        let principal = Principal::new(&token.user)
+            .may_read(Access::All)
+            .of_node(token.node)
+            .until(token.until_ms);
         Some(principal.may_write([own]))
     };
     Rules::new(move |claim| authenticate(claim.credentials, claim.node, claim.now.wall_ms))

@@ -10,11 +10,13 @@ use proptest::option;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use crate::channel::{Channel, Sum};
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::encoding::msgpack::{Head, Reader};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
-use crate::message::{Encoding, Hello, Item, Message, Scribes};
+use crate::message::{Encoding, Hello, Item, Message, Scribes, States, Told, Wanted};
+use crate::record::tests::record;
 use crate::record::{Element, Path};
 use crate::scribe::{Mark, Scribe, Transaction};
 use crate::stamp::{Author, Epoch, Stamp, Time};
@@ -174,6 +176,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
     let items = prop_oneof![
         transaction().prop_map(item),
         (any::<u64>(), any::<u64>()).prop_map(|(offset, scribes)| Item::Echo { offset, scribes }),
+        (any::<u64>(), any::<[u8; 16]>())
+            .prop_map(|(scribes, digest)| Item::Skip { scribes, digest: Digest(digest) }),
     ];
     prop_oneof![
         2 => hello().prop_map(Message::Hello),
@@ -181,12 +185,44 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         4 => (point(), point(), any::<u64>(), vec(items, 0..4)).prop_map(|(from, to, end, items)| {
             Message::Scribes(Scribes { from, to, end, items })
         }),
+        1 => vec(wanted(), 0..4).prop_map(|channels| Message::Subscribe { channels }),
+        1 => vec(any::<u64>(), 0..4).prop_map(|numbers| Message::Unsubscribe { numbers }),
+        3 => (vec(told(), 0..4), option::of(any::<u64>()), any::<bool>()).prop_map(
+            |(items, covers, is_end)| Message::States(States { items, covers, is_end }),
+        ),
         1 => (point(), any::<u64>()).prop_map(|(point, credit)| Message::Ack { point, credit }),
         1 => prop::sample::select(vec![Message::Ping, Message::Pong]),
         1 => (any::<u16>(), text()).prop_map(|(code, detail)| Message::Bye {
             reason: CloseReason::from_code(code),
             detail,
         }),
+    ]
+}
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    let channel = text().prop_map(|text| Channel::new(&format!("list/{text}")).unwrap());
+    (any::<u64>(), channel, point(), any::<[u8; 16]>(), option::of(key())).prop_map(
+        |(number, channel, point, sum, after)| {
+            let sum = Sum::from_bytes(sum);
+            Wanted { number, channel, point, sum, after }
+        },
+    )
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    let number = any::<u64>;
+    prop_oneof![
+        (key(), vec(number(), 0..3), any::<bool>(), record()).prop_map(
+            |(key, numbers, is_whole, record)| { Told::State { key, numbers, is_whole, record } }
+        ),
+        key().prop_map(|key| Told::Evict { key }),
+        (number(), point(), option::of(any::<[u8; 16]>())).prop_map(|(number, point, sum)| {
+            Told::Point { number, point, sum: sum.map(Sum::from_bytes) }
+        }),
+        (number(), point()).prop_map(|(number, floor)| Told::Fill { number, floor }),
+        (number(), key()).prop_map(|(number, key)| Told::Reached { number, key }),
+        number().prop_map(|number| Told::Filled { number }),
+        number().prop_map(|number| Told::Withheld { number }),
     ]
 }
 

@@ -6,13 +6,15 @@ use std::fmt;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
+use crate::digest::Digest;
 use crate::error::DataError;
 use crate::fields::{Field, Fields};
-use crate::id::{Name, RecordId, RecordKey};
+use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::limits::{CHANNELS_MAX, NAME_BYTES_MAX, TEMPLATES_MAX};
 use crate::model::{FieldsReader, FieldsWriter, ScribeModel};
 use crate::record::Record;
 use crate::value::{Encoded, Value};
+use crate::verdict::Verdict;
 
 /// The reserved model whose records hold the templates of the others: the id is a model's name, the field
 /// `channels` a list of templates as text.
@@ -26,6 +28,29 @@ impl Channel {
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The channel of a name.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::BadTemplate`] for one that is empty or longer than 255 bytes.
+    pub fn new(text: &str) -> Result<Self, DataError> {
+        if text.is_empty() || text.len() > NAME_BYTES_MAX {
+            let reason = "a channel has 1 to 255 bytes".to_owned();
+            return Err(DataError::BadTemplate { template: crate::id::abridged(text), reason });
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The channel of what is meant for one node: verdicts.
+    pub fn of_node(node: NodeId) -> Self {
+        Self(format!("node/{node}").into())
+    }
+
+    /// What it is called in rows.
+    pub(crate) fn hash(&self) -> Digest {
+        Digest::EMPTY.then(self.0.as_bytes())
     }
 
     /// The channel of the records of a model that has no templates: `model/` and its name.
@@ -43,6 +68,28 @@ impl fmt::Display for Channel {
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// The sum of the hashes of the records in a channel, modulo 2^128: equal for equal content, in whatever order it came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Sum(u128);
+
+impl Sum {
+    pub(crate) fn add(&mut self, hash: Digest) {
+        self.0 = self.0.wrapping_add(u128::from_be_bytes(hash.0));
+    }
+
+    pub(crate) fn subtract(&mut self, hash: Digest) {
+        self.0 = self.0.wrapping_sub(u128::from_be_bytes(hash.0));
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
     }
 }
 
@@ -232,7 +279,7 @@ impl ScribeModel for ModelChannels {
 }
 
 /// The templates of every model that has some.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Templates(BTreeMap<Name, Vec<Template>>);
 
 impl Templates {
@@ -266,6 +313,9 @@ impl Templates {
         let Some(record) = record.filter(|record| record.is_alive()) else {
             return Some(BTreeSet::new());
         };
+        if key.model.as_str() == Verdict::MODEL {
+            return Template::new(Verdict::CHANNELS[0]).ok()?.channels(key, &Fields::of(record));
+        }
         let Some(templates) = self.0.get(&key.model) else {
             return Some(BTreeSet::from([Channel::of_model(&key.model)]));
         };

@@ -1,13 +1,16 @@
 //! The engine: one door in, one value out.
 
+mod index;
 mod intake;
 mod judge;
 mod own;
 mod propose;
 mod quarantine;
 mod repair;
+mod rows;
 mod tail;
 mod usage;
+mod view;
 mod wakes;
 
 use std::collections::BTreeMap;
@@ -15,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::channel::Channel;
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::error::{Error, UsageError};
@@ -31,11 +35,15 @@ use crate::stamp::{Author, Epoch, Now, Stamp};
 use crate::store::{Commit, PeerRow, View};
 use crate::verdict::Verdict;
 
+pub(crate) use index::Index;
 pub(crate) use intake::{Intake, Taken};
 pub(crate) use judge::Bearer;
 pub(crate) use own::Own;
+pub(crate) use rows::Rows;
 pub(crate) use tail::Tail;
 pub use usage::Usage;
+pub use view::VIEW_ROW;
+pub(crate) use view::{Followed, Following, Place, Showing, Subscription, view_events};
 use wakes::Wakes;
 
 /// Who the node is, and the only entropy that the engine gets.
@@ -50,6 +58,9 @@ pub struct Config {
     pub seed: [u8; 32],
     /// What peers may do. With them the node is an authority; without, everybody may connect and change everything.
     pub permissions: Option<Arc<dyn Permissions>>,
+    /// Whether the node is a view: it follows the channels to which it has subscribed, of the first node it dials that has
+    /// them, rather than whole logs. A store is a view's from its beginning, or never.
+    pub view: bool,
 }
 
 /// A session's number, chosen by the host; never reused while the engine lives.
@@ -123,6 +134,16 @@ pub enum Input {
         parked: Digest,
         /// Why, for its author.
         reason: String,
+    },
+    /// A view is to follow a channel, from now on and after every opening.
+    Subscribe {
+        /// The channel.
+        channel: Channel,
+    },
+    /// A view is to follow a channel no more: what is in no other one that it follows, it shows no more.
+    Unsubscribe {
+        /// The channel.
+        channel: Channel,
     },
     /// The store was synced: the commits up to this sequence are durable.
     Synced {
@@ -199,6 +220,25 @@ pub enum Event {
         session: SessionId,
         /// The peer.
         peer: NodeId,
+    },
+    /// All that the source has of a channel is here, for the first time in this session.
+    Current {
+        /// The session.
+        session: SessionId,
+        /// The source.
+        peer: NodeId,
+        /// The channel.
+        channel: Channel,
+    },
+    /// The source does not let this node see a channel, or not any longer. What was in no other one is shown no more, but
+    /// for own writes that the source does not cover yet.
+    Withheld {
+        /// The session.
+        session: SessionId,
+        /// The source.
+        peer: NodeId,
+        /// The channel.
+        channel: Channel,
     },
     /// A session ended.
     Closed {
@@ -351,6 +391,11 @@ impl Engine {
         self.sessions.values().filter_map(|session| session.status(&self.own))
     }
 
+    /// The channels that a view follows.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Channel> {
+        self.own.subscriptions().map(|subscription| &subscription.channel)
+    }
+
     /// Handles one input.
     ///
     /// # Errors
@@ -374,16 +419,25 @@ impl Engine {
             }
             Input::Lost { session } => self.on_lost(session, &mut effects),
             Input::Rights { session, principal } => {
-                self.on_rights(now, session, principal, &mut effects);
+                self.on_rights(now, session, principal, view, &mut effects);
             }
             Input::Retry { parked } => self.on_retry(now, parked, view, &mut effects)?,
             Input::Discard { parked, reason } => {
                 self.on_discard(now, parked, reason, view, &mut effects)?;
             }
+            Input::Subscribe { channel } => self.on_subscribe(now, channel, view, &mut effects)?,
+            Input::Unsubscribe { channel } => {
+                self.on_unsubscribe(now, channel, view, &mut effects)?;
+            }
             Input::Synced { through } => self.on_synced(now, through, view, &mut effects),
-            Input::Tick => self.on_tick(now, view, &mut effects),
+            Input::Tick => self.on_tick(now, view, &mut effects)?,
         }
+        self.follow_somebody(now, view, &mut effects);
         effects.wake_at = self.wakes.first();
+        if self.own.is_index_due() || self.wants_to_follow() {
+            let soon = now.monotonic_ms + 1;
+            effects.wake_at = Some(effects.wake_at.map_or(soon, |at| at.min(soon)));
+        }
         Ok(effects)
     }
 
@@ -518,6 +572,7 @@ impl Engine {
         now: Now,
         id: SessionId,
         principal: Option<Arc<Principal>>,
+        view: &impl View,
         effects: &mut Effects,
     ) {
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -526,7 +581,7 @@ impl Engine {
         match principal {
             Some(principal) => {
                 session.on_rights(now, principal);
-                self.wakes.set(id, session.wake_at());
+                self.pump_one(now, id, view, effects);
             }
             None => {
                 let reason = CloseReason::Denied;
@@ -543,17 +598,90 @@ impl Engine {
     fn on_synced(&mut self, now: Now, through: u64, view: &impl View, effects: &mut Effects) {
         let durable = self.own.durable_end();
         self.own.synced(through);
+        // Views are told of what was touched once it is durable.
+        let touched = self.own.take_touched();
+        if !touched.is_empty() {
+            self.sessions.values_mut().for_each(|session| session.on_touched(&touched));
+        }
         // A verdict goes before the receipt for what it is about.
-        if self.own.durable_end() != durable {
+        if self.own.durable_end() != durable || !touched.is_empty() {
             self.pump(now, view, effects);
         }
         for (id, session) in &mut self.sessions {
             session.on_synced(through, effects);
             self.wakes.set(*id, session.wake_at());
         }
+        if self.own.channels().is_some() {
+            // What views wrote is covered now.
+            self.pump(now, view, effects);
+        }
     }
 
-    fn on_tick(&mut self, now: Now, view: &impl View, effects: &mut Effects) {
+    fn on_subscribe(
+        &mut self,
+        now: Now,
+        channel: Channel,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        let hash = channel.hash();
+        if !self.own.subscribe(channel, view, effects)? {
+            return Ok(());
+        }
+        for session in self.sessions.values_mut() {
+            session.on_subscription(hash, self.own.subscription(hash), effects);
+        }
+        self.pump(now, view, effects);
+        Ok(())
+    }
+
+    fn on_unsubscribe(
+        &mut self,
+        now: Now,
+        channel: Channel,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        let hash = channel.hash();
+        if !self.own.unsubscribe(now, hash, view, effects)? {
+            return Ok(());
+        }
+        for session in self.sessions.values_mut() {
+            session.on_subscription(hash, None, effects);
+        }
+        self.pump(now, view, effects);
+        Ok(())
+    }
+
+    /// Whether a view follows nobody, and there is somebody.
+    fn wants_to_follow(&self) -> bool {
+        self.own.is_view()
+            && !self.sessions.values().any(Session::is_followed)
+            && self.sessions.values().any(Session::can_be_followed)
+    }
+
+    /// Lets a view that follows nobody follow the first peer that it has dialled. A step that commits something else
+    /// leaves it to the next one.
+    fn follow_somebody(&mut self, now: Now, view: &impl View, effects: &mut Effects) {
+        while effects.commit.is_none() && self.wants_to_follow() {
+            let mut sessions = self.sessions.iter_mut();
+            let Some((id, session)) = sessions.find(|(_, session)| session.can_be_followed())
+            else {
+                return;
+            };
+            let (id, followed) = (*id, session.follow(now, &mut self.own, view, effects));
+            if let Err(error) = followed {
+                session.bye(CloseReason::Store, "", effects);
+                self.remove(id, CloseReason::Store, false, error.to_string(), effects);
+            }
+        }
+    }
+
+    fn on_tick(&mut self, now: Now, view: &impl View, effects: &mut Effects) -> Result<(), Error> {
+        if self.own.is_index_due() {
+            self.own.build_index(view, effects)?;
+            self.pump(now, view, effects);
+        }
         for id in self.wakes.due(now.monotonic_ms) {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
@@ -565,6 +693,7 @@ impl Engine {
                 self.pump_one(now, id, view, effects);
             }
         }
+        Ok(())
     }
 
     /// Lets every session send what it can.
@@ -579,6 +708,12 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
+        if session.is_outdated(&self.own) {
+            let detail = "the templates of channels have changed: ask anew".to_owned();
+            session.bye(CloseReason::Done, &detail, effects);
+            self.remove(id, CloseReason::Done, false, detail, effects);
+            return;
+        }
         let pumped = session.pump(now, &mut self.own, view, effects);
         self.wakes.set(id, session.wake_at());
         if let Err(error) = pumped {

@@ -3,7 +3,7 @@
 use crate::digest::Point;
 use crate::id::{NodeId, RecordId, RecordKey};
 use crate::limits::{
-    CREDENTIALS_BYTES_MAX, MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX,
+    CREDENTIALS_BYTES_MAX, MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, SUBSCRIPTIONS_MAX,
     TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
 };
 use crate::store::StoreError;
@@ -177,6 +177,20 @@ pub enum UsageError {
         /// The node that was to be opened.
         wanted: NodeId,
     },
+    /// A store that has a log of its own was opened as a view's.
+    #[error(
+        "this store is a whole replica's, and cannot become a view's: begin a view in a new one"
+    )]
+    NotAView,
+    /// A view's store was opened as a whole replica's, which it is not.
+    #[error("this store is a view's: open it as one, or begin a whole replica in a new one")]
+    IsAView,
+    /// A node that is no view was to subscribe to a channel.
+    #[error("only a view subscribes to channels: build the node as one, in a new store")]
+    NoView,
+    /// A view was to follow more channels than it may.
+    #[error("a view follows at most {SUBSCRIPTIONS_MAX} channels: unsubscribe from others first")]
+    TooManySubscriptions,
     /// An update gave its record another id.
     #[error(
         "the update of {key} made its id {id}: a record keeps its id; create another one and \

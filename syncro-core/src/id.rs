@@ -8,7 +8,7 @@ use std::fmt;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
-use crate::encoding::msgpack::Writer;
+use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::error::DataError;
 use crate::limits::NAME_BYTES_MAX;
 
@@ -258,13 +258,34 @@ impl RecordKey {
     /// stores.
     pub fn write_state(&self, out: &mut Vec<u8>) {
         let mut writer = Writer(std::mem::take(out));
+        self.write(&mut writer);
+        *out = writer.0;
+    }
+
+    /// Writes the model and the id.
+    pub(crate) fn write(&self, writer: &mut Writer) {
         writer.text(self.model.as_str());
         match &self.id {
             RecordId::Int(int) => writer.int(*int),
             RecordId::Uuid(uuid) => writer.bytes(uuid.as_bytes()),
             RecordId::Text(text) => writer.text(text.as_str()),
         }
-        *out = writer.0;
+    }
+
+    /// Reads a model and an id.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let model = Name::new(reader.text()?).map_err(|_| Malformed::Limit("a name"))?;
+        let id = match reader.head()? {
+            Head::Int(int) => {
+                RecordId::Int(i64::try_from(int).map_err(|_| Malformed::Limit("an integer id"))?)
+            }
+            Head::Bytes(bytes) => RecordId::Uuid(
+                Uuid::from_slice(bytes).map_err(|_| Malformed::Expected("a UUID of 16 bytes"))?,
+            ),
+            Head::Text(text) => RecordId::text(text).map_err(|_| Malformed::Limit("a text id"))?,
+            _ => return Err(Malformed::Expected("an id")),
+        };
+        Ok(Self { model, id })
     }
 }
 

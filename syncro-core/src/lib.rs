@@ -27,6 +27,7 @@ mod record;
 mod scribe;
 mod session;
 mod stamp;
+mod state;
 mod store;
 mod touched;
 mod value;
@@ -37,7 +38,7 @@ pub use close::CloseReason;
 pub use digest::{Digest, Point};
 pub use encoding::{Malformed, from_json, to_json};
 pub use engine::{
-    Changed, Config, Effects, Engine, Event, Input, Role, SessionId, SessionStatus, Usage,
+    Changed, Config, Effects, Engine, Event, Input, Role, SessionId, SessionStatus, Usage, VIEW_ROW,
 };
 pub use error::{DataError, Error, UsageError};
 pub use fields::{Field, Fields};

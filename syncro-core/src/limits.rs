@@ -125,6 +125,17 @@ pub const CHANNELS_MAX: usize = 1024;
 /// Templates of one model. A record has a channel for each of them, and more only by sets.
 pub const TEMPLATES_MAX: usize = 64;
 
+/// Items of one `states` message, and channels of one `subscribe`: an item takes a hundred bytes of memory, and a batch of
+/// [`BATCH_BYTES`] holds as many evictions of 8 bytes.
+pub const MESSAGE_ITEMS_MAX: usize = 8192;
+
+/// Channels that a view may follow, and a source keeps the places of for one session: 300 bytes each make 5 MiB.
+pub const SUBSCRIPTIONS_MAX: usize = 16_384;
+
+/// Bytes of one piece of a record's state, unless a single value takes more: as JSON it grows at most seven-fold, so that a
+/// batch and a piece fit a frame.
+pub const STATE_PIECE_BYTES: usize = 256 << 10;
+
 /// Bytes of the reason of a refusal.
 pub const REFUSAL_BYTES_MAX: usize = 1024;
 

@@ -4,9 +4,11 @@ mod wire;
 
 use bytes::Bytes;
 
+use crate::channel::{Channel, Sum};
 use crate::close::CloseReason;
-use crate::digest::Point;
-use crate::id::{Name, NodeId};
+use crate::digest::{Digest, Point};
+use crate::id::{Name, NodeId, RecordKey};
+use crate::record::Record;
 use crate::scribe::{Scribe, Transaction};
 use crate::stamp::{Author, Epoch, Time};
 
@@ -46,6 +48,15 @@ pub(crate) enum Message {
         ladder: Vec<Point>,
     },
     Scribes(Scribes),
+    /// Asks for channels instead of the whole log. The first one of a session takes the place of `sync`.
+    Subscribe {
+        channels: Vec<Wanted>,
+    },
+    /// Asks for no more of the channels that were given these numbers.
+    Unsubscribe {
+        numbers: Vec<u64>,
+    },
+    States(States),
     /// Says that everything before `point` is durable here, and how many bytes of `scribes` messages may
     /// be sent in this session in all.
     Ack {
@@ -92,6 +103,49 @@ pub(crate) struct Scribes {
     pub(crate) items: Vec<Item>,
 }
 
+/// A channel that a view wants, and what it has of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// What the channel is called from here on; of each session's own, and used for no other in it.
+    pub(crate) number: u64,
+    pub(crate) channel: Channel,
+    /// The sync point in the channel, or the start of its log.
+    pub(crate) point: Point,
+    /// The sum over what the view has of it.
+    pub(crate) sum: Sum,
+    /// While the channel is being filled: the last record that was confirmed. Then `point` is where it was begun.
+    pub(crate) after: Option<RecordKey>,
+}
+
+/// What a source shows a view, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct States {
+    pub(crate) items: Vec<Told>,
+    /// Up to where the source holds the view's own log durably, and has said everything that follows from it.
+    pub(crate) covers: Option<u64>,
+    /// Whether there is nothing more to be said at present.
+    pub(crate) is_end: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// A record, and in which of the channels asked for it is: all that the source knows of it, or a piece of that with
+    /// more to follow at once.
+    State { key: RecordKey, numbers: Vec<u64>, is_whole: bool, record: Record },
+    /// A record is in none of the channels asked for.
+    Evict { key: RecordKey },
+    /// All that the view has of a channel is of this point of it, or newer; with the channel's sum, where that is its end.
+    Point { number: u64, point: Point, sum: Option<Sum> },
+    /// The channel is said anew from its first record on, and then goes on from this point.
+    Fill { number: u64, floor: Point },
+    /// Every record of the channel up to this one has been said: what else the view has there has left it.
+    Reached { number: u64, key: RecordKey },
+    /// Every record of the channel has been said.
+    Filled { number: u64 },
+    /// The view may not read the channel, or not any more.
+    Withheld { number: u64 },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
     /// A transaction, and what it changes, where that has been read.
@@ -101,6 +155,8 @@ pub(crate) enum Item {
     /// The transactions that the receiver has in its own log at `offset`, `scribes` scribes of them: they
     /// came from there in this session, or the sender saw that both have them.
     Echo { offset: u64, scribes: u64 },
+    /// Transactions that only say what the sender, a view, was shown: so many scribes, and the sender's digest after them.
+    Skip { scribes: u64, digest: Digest },
 }
 
 /// A transaction that is one by its shape, and holds what this version does not know or bears.

@@ -1,4 +1,4 @@
-//! Who a peer is, and what it may change.
+//! Who a peer is, what it may see and what it may change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -53,13 +53,15 @@ pub trait Permissions: fmt::Debug + Send + Sync {
     fn authorize(&self, attempt: &Attempt<'_>) -> Result<(), Refusal>;
 }
 
-/// Who the host says a peer is, and what it may change.
+/// Who the host says a peer is, what it may see and what it may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// A name for the host's own use: a user, a tenant, a service.
     pub name: String,
     /// The only node that it may be, if it may be only one.
     pub node: Option<NodeId>,
+    /// The channels that it may see. Who may see less than all has to be a [view](crate::Config::view).
+    pub read: Access,
     /// The channels into which it may write.
     pub write: Access,
     /// Whether it may bring transactions that other nodes wrote. Whoever may not is taken for the author of what it
@@ -70,11 +72,12 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// A principal that may change nothing.
+    /// A principal that may see and change nothing.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             node: None,
+            read: Access::Channels(Vec::new()),
             write: Access::Channels(Vec::new()),
             relays: false,
             until_ms: None,
@@ -85,6 +88,13 @@ impl Principal {
     #[must_use]
     pub fn of_node(mut self, node: NodeId) -> Self {
         self.node = Some(node);
+        self
+    }
+
+    /// Lets it see channels.
+    #[must_use]
+    pub fn may_read(mut self, read: impl Into<Access>) -> Self {
+        self.read = read.into();
         self
     }
 

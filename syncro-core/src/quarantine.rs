@@ -8,6 +8,7 @@ use crate::id::NodeId;
 use crate::principal::{Access, Pattern, Principal};
 use crate::scribe::Transaction;
 use crate::stamp::Stamp;
+use crate::store::{StoreError, View};
 
 /// A transaction of a peer that could not be played, and was set aside so that nothing waits behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +36,31 @@ impl Parked {
         Transaction::read_stamp(&self.transaction).ok()
     }
 
+    /// What was set aside under an [id](Self::id).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when it cannot be read.
+    pub fn find(id: Digest, view: &impl View) -> Result<Option<Self>, StoreError> {
+        view.row(&key(id))?.map(|row| read(&row)).transpose()
+    }
+
+    /// At most `limit` of the transactions that are set aside, in the order of their ids, after one or from the first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when they cannot be read.
+    pub fn list(
+        after: Option<Digest>,
+        limit: usize,
+        view: &impl View,
+    ) -> Result<Vec<Self>, StoreError> {
+        let rows = view.rows(KEYS, after.map(key).as_deref(), limit)?;
+        rows.iter().map(|(_, row)| read(row)).collect()
+    }
+
     /// Bytes for a store.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.array(5);
         writer.bytes(&self.transaction);
@@ -55,7 +79,7 @@ impl Parked {
     /// # Errors
     ///
     /// [`Malformed`] for anything else.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         reader.array_of(5, "a parked transaction")?;
         let parked = Self {
@@ -70,24 +94,39 @@ impl Parked {
     }
 }
 
+/// What the keys of rows begin with that hold what is parked.
+const KEYS: &[u8] = b"parked/";
+
+/// The key of the row that holds what is parked under an id.
+pub(crate) fn key(id: Digest) -> Vec<u8> {
+    [KEYS, &id.0].concat()
+}
+
+fn read(row: &[u8]) -> Result<Parked, StoreError> {
+    let what = |error| StoreError::Corrupt { what: format!("a transaction set aside: {error}") };
+    Parked::from_bytes(row).map_err(what)
+}
+
 /// What a parked transaction is known by.
 pub(crate) fn id(transaction: &[u8]) -> Digest {
     Digest::EMPTY.then(transaction)
 }
 
 fn write_principal(writer: &mut Writer, principal: &Principal) {
-    let Principal { name, node, write, relays, until_ms } = principal;
-    writer.array(5);
+    let Principal { name, node, read, write, relays, until_ms } = principal;
+    writer.array(6);
     writer.text(name);
     match node {
         None => writer.nil(),
         Some(node) => writer.bytes(node.as_bytes()),
     }
-    match write {
-        Access::All => writer.nil(),
-        Access::Channels(patterns) => {
-            writer.array(patterns.len());
-            patterns.iter().for_each(|pattern| writer.text(&pattern.to_string()));
+    for access in [read, write] {
+        match access {
+            Access::All => writer.nil(),
+            Access::Channels(patterns) => {
+                writer.array(patterns.len());
+                patterns.iter().for_each(|pattern| writer.text(&pattern.to_string()));
+            }
         }
     }
     writer.bool(*relays);
@@ -100,7 +139,7 @@ fn write_principal(writer: &mut Writer, principal: &Principal) {
 fn read_principal(reader: &mut Reader<'_>) -> Result<Option<Principal>, Malformed> {
     match reader.head()? {
         Head::Nil => return Ok(None),
-        Head::Array(5) => {}
+        Head::Array(6) => {}
         _ => return Err(Malformed::Expected("a principal")),
     }
     let name = reader.text()?.to_owned();
@@ -112,15 +151,7 @@ fn read_principal(reader: &mut Reader<'_>) -> Result<Option<Principal>, Malforme
         }
         _ => return Err(Malformed::Expected("a node")),
     };
-    let write = match reader.head()? {
-        Head::Nil => Access::All,
-        Head::Array(count) => {
-            let pattern =
-                |_| Pattern::new(reader.text()?).map_err(|_| Malformed::Expected("a pattern"));
-            Access::Channels((0..count).map(pattern).collect::<Result<_, _>>()?)
-        }
-        _ => return Err(Malformed::Expected("channels")),
-    };
+    let (read, write) = (read_access(reader)?, read_access(reader)?);
     let relays = match reader.head()? {
         Head::Bool(relays) => relays,
         _ => return Err(Malformed::Expected("a bool")),
@@ -130,7 +161,19 @@ fn read_principal(reader: &mut Reader<'_>) -> Result<Option<Principal>, Malforme
         Head::Int(until_ms) => u64::try_from(until_ms).ok(),
         _ => return Err(Malformed::Expected("a time")),
     };
-    Ok(Some(Principal { name, node, write, relays, until_ms }))
+    Ok(Some(Principal { name, node, read, write, relays, until_ms }))
+}
+
+fn read_access(reader: &mut Reader<'_>) -> Result<Access, Malformed> {
+    match reader.head()? {
+        Head::Nil => Ok(Access::All),
+        Head::Array(count) => {
+            let pattern =
+                |_| Pattern::new(reader.text()?).map_err(|_| Malformed::Expected("a pattern"));
+            Ok(Access::Channels((0..count).map(pattern).collect::<Result<_, _>>()?))
+        }
+        _ => Err(Malformed::Expected("channels")),
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +184,8 @@ mod tests {
     fn what_is_parked_comes_back_as_it_was() {
         let node = NodeId::named("ann");
         let patterns = ["a", "list/*"].map(|text| Pattern::new(text).unwrap());
-        let ann = Principal::new("ann").of_node(node).may_write(patterns).until(7);
+        let ann =
+            Principal::new("ann").may_read(Access::All).of_node(node).may_write(patterns).until(7);
         let all = Principal::new("server").may_write(Access::All).relaying();
         for principal in [None, Some(ann), Some(all)] {
             let parked = Parked {

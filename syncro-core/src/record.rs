@@ -351,4 +351,4 @@ fn write_author(writer: &mut Writer, author: Author) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,10 +4,12 @@ mod wire;
 
 use bytes::Bytes;
 
-use crate::id::RecordKey;
+use crate::encoding::Malformed;
+use crate::id::{Name, RecordKey};
 use crate::record::{FEW_REGISTERS, Path, Record, Register};
 use crate::stamp::Stamp;
-use crate::value::Encoded;
+use crate::state;
+use crate::value::{Encoded, Value};
 
 /// What happened to the life of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +22,11 @@ pub enum Mark {
     Destroy,
     /// The record was destroyed and created anew in one transaction.
     Replace,
+    /// What a view's source has of the record, and the view's own writes that are not in it, took the place of what was
+    /// known. Only in the log of a view, and never sent.
+    State,
+    /// The view shows the record no more. Only in the log of a view, and never sent.
+    Evict,
 }
 
 impl Mark {
@@ -33,6 +40,11 @@ impl Mark {
         matches!(self, Self::Destroy | Self::Replace)
     }
 
+    /// Whether the scribe takes the place of all that was known of the record, rather than being merged into it.
+    pub const fn is_shown(self) -> bool {
+        matches!(self, Self::State | Self::Evict)
+    }
+
     /// The word for it, as people read it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -40,6 +52,8 @@ impl Mark {
             Self::Create => "create",
             Self::Destroy => "destroy",
             Self::Replace => "replace",
+            Self::State => "state",
+            Self::Evict => "evict",
         }
     }
 }
@@ -56,8 +70,34 @@ pub struct Scribe {
 }
 
 impl Scribe {
+    /// The scribe that notes what a view shows of a record.
+    fn shown(key: RecordKey, record: &Record) -> Self {
+        if record.is_unknown() {
+            return Self { key, mark: Mark::Evict, fields: Vec::new() };
+        }
+        let bytes = Value::Bytes(state::to_bytes(record).to_vec()).encode();
+        let fields = vec![(Path::field(Name::fixed("state")), bytes)];
+        Self { key, mark: Mark::State, fields }
+    }
+
+    /// The state in a scribe that takes the place of all that was known.
+    fn state(&self) -> Option<Result<Record, Malformed>> {
+        match (self.mark, &self.fields[..]) {
+            (Mark::State, [(_, bytes)]) => Some(match bytes.decode() {
+                Value::Bytes(bytes) => state::from_bytes(&bytes.into()),
+                _ => Err(Malformed::Expected("a state")),
+            }),
+            (Mark::State | Mark::Evict, _) => Some(Ok(Record::default())),
+            _ => None,
+        }
+    }
+
     /// The scribe as a record that knows nothing else: to play a scribe is to merge this.
     pub fn into_record(self, stamp: Stamp) -> (RecordKey, Record) {
+        if let Some(shown) = self.state() {
+            // It was read when it was checked.
+            return (self.key, shown.unwrap_or_default());
+        }
         let Self { key, mark, fields } = self;
         let record = Record::new(
             mark.creates().then_some(stamp),
@@ -69,7 +109,7 @@ impl Scribe {
 
     /// The record that the scribe makes of one: as if it were [merged](Record::merge) as a record.
     pub(crate) fn play(self, before: Option<&Record>, stamp: Stamp) -> (RecordKey, Record) {
-        let Some(before) = before else {
+        let Some(before) = before.filter(|_| !self.mark.is_shown()) else {
             return self.into_record(stamp);
         };
         let mut after = before.clone();
@@ -95,6 +135,8 @@ pub struct Transaction {
     stamp: Stamp,
     scribes: u32,
     bytes: Bytes,
+    /// Whether it says what a view shows.
+    is_local: bool,
 }
 
 impl Transaction {
@@ -106,6 +148,11 @@ impl Transaction {
     /// The offsets that it fills in a log.
     pub fn len(&self) -> u64 {
         u64::from(self.scribes)
+    }
+
+    /// Whether it only says what this node, a view, shows from here on. Peers never get it.
+    pub fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// Never: a transaction has a scribe.

@@ -3,24 +3,30 @@
 //! Both sides are equal: each pulls the other's log. `handshake.rs` gets to know the peer, `pull.rs`
 //! takes the peer's log in, `push.rs` sends this node's; what is common to them is here.
 
+mod feed;
+mod follow;
 mod handshake;
 mod pull;
 mod push;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::close::CloseReason;
+use crate::digest::Digest;
 use crate::encoding::Malformed;
-use crate::engine::{Effects, Event, Own, Role, SessionId, SessionStatus, Usage};
+use crate::engine::{Effects, Event, Own, Role, SessionId, SessionStatus, Subscription, Usage};
 use crate::id::{Name, NodeId};
 use crate::limits::{HANDSHAKE_MS, HEARTBEAT_MS, HELLO_BYTES_MAX, SEND_BUFFER_BYTES};
 use crate::message::{Encoding, Message};
-use crate::principal::Principal;
+use crate::principal::{Access, Principal};
 use crate::stamp::{Epoch, Now};
 use crate::store::{StoreError, View};
 
+use feed::{Feed, Viewer};
+use follow::Follow;
 use pull::Pull;
 use push::Push;
 
@@ -81,9 +87,61 @@ struct Open {
     is_forger: bool,
     pull: Pull,
     push: Push,
+    /// What it is shown of this node's channels, if it is a view.
+    feed: Option<Feed>,
+    /// What it shows of its channels, if this node is a view and follows it.
+    follow: Option<Follow>,
+    /// Bytes of `scribes` or `states` messages that it takes before its first `ack`.
+    window: u64,
 }
 
 impl Open {
+    /// Checks that the peer may have the whole log, and has not asked for channels.
+    fn may_sync(&self) -> Result<(), Fault> {
+        let sees_all = self.principal.as_ref().is_none_or(|it| it.read == Access::All);
+        match (sees_all, &self.feed) {
+            (true, None) => Ok(()),
+            (true, Some(_)) => Err(Fault::peer(CloseReason::Unexpected)),
+            (false, _) => Err(Fault::Peer {
+                reason: CloseReason::Forbidden,
+                detail: "the peer may see some channels only: it has to be a view".to_owned(),
+            }),
+        }
+    }
+
+    /// What the peer, a view, is shown.
+    fn feed(&mut self, own: &Own) -> Result<&mut Feed, Fault> {
+        let Some((index, _)) = own.channels().filter(|_| self.principal.is_some()) else {
+            let detail = "this node has no channels: whoever it lets in gets all of its log";
+            let reason = CloseReason::Forbidden;
+            return Err(Fault::Peer { reason, detail: detail.to_owned() });
+        };
+        if self.push.resumed().is_some() {
+            return Err(Fault::peer(CloseReason::Unexpected));
+        }
+        let (window, generation) = (self.window, index.generation());
+        Ok(self.feed.get_or_insert_with(|| Feed::new(window, generation)))
+    }
+
+    fn pump(
+        &mut self,
+        now: Now,
+        outbox: &mut Outbox,
+        own: &mut Own,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), StoreError> {
+        if let (Some(feed), Some(principal)) = (&mut self.feed, &self.principal) {
+            // What this step commits cannot be read yet.
+            if effects.commit.is_some() {
+                return Ok(());
+            }
+            let viewer = Viewer { node: self.peer, principal };
+            return feed.pump(viewer, self.pull.durable(), outbox, own, view, effects);
+        }
+        self.push.pump(now, outbox, own, view, effects)
+    }
+
     /// Whether the peer's rights have ended.
     fn is_over(&self, now: Now) -> bool {
         self.over_ms.is_some_and(|over_ms| now.monotonic_ms >= over_ms)
@@ -145,7 +203,7 @@ impl Session {
         let nonce = own.fresh_nonce(now, session, role);
         if let Role::Dial(_) = role {
             let credentials = std::mem::take(&mut credentials);
-            outbox.send(&handshake::hello(own, nonce, credentials), effects);
+            outbox.send(&handshake::hello(own, nonce, credentials, None), effects);
             own.note_call(nonce);
         }
         Self {
@@ -220,8 +278,22 @@ impl Session {
                 self.on_hello(now, hello, encoding, own, view, effects)?;
             }
             (Message::Sync { ladder }, Phase::Open(open)) => {
+                open.may_sync()?;
                 open.push.on_sync(ladder, own, view)?;
                 own.peer_row(open.peer).held = open.push.held();
+                if let Some(held) = open.push.resumed().filter(|_| open.follow.is_some()) {
+                    open.uncover(now, held, own, view, effects)?;
+                }
+            }
+            (Message::Subscribe { channels }, Phase::Open(open)) => {
+                open.feed(own)?.on_subscribe(channels)?;
+            }
+            (Message::Unsubscribe { numbers }, Phase::Open(open)) => {
+                open.feed(own)?.on_unsubscribe(&numbers);
+            }
+            (Message::States(states), Phase::Open(open)) => {
+                let session = self.outbox.session;
+                open.on_states(now, states, frame.len(), session, own, view, effects)?;
             }
             (Message::Scribes(scribes), Phase::Open(open)) => {
                 open.on_scribes(
@@ -235,7 +307,9 @@ impl Session {
                 )?;
             }
             (Message::Ack { point, credit }, Phase::Open(open)) => {
-                if open.push.on_ack(point, credit)? {
+                if let Some(feed) = &mut open.feed {
+                    feed.on_ack(point, credit)?;
+                } else if open.push.on_ack(point, credit)? {
                     own.peer_row(open.peer).held = open.push.held();
                     let (session, peer) = (self.outbox.session, open.peer);
                     effects.events.push(Event::Receipt { session, peer, offset: point.offset });
@@ -281,10 +355,71 @@ impl Session {
         self.reply(effects);
     }
 
+    /// Whether what the peer, a view, asked for are not this node's channels any more.
+    pub(crate) fn is_outdated(&self, own: &Own) -> bool {
+        let Phase::Open(open) = &self.phase else { return false };
+        open.feed.as_ref().is_some_and(|feed| feed.is_outdated(own))
+    }
+
+    /// Whether this node dialled the peer, and the peer is known.
+    pub(crate) fn can_be_followed(&self) -> bool {
+        matches!((&self.phase, self.role), (Phase::Open(_), Role::Dial(_)))
+    }
+
+    /// Whether this node, a view, follows the peer.
+    pub(crate) fn is_followed(&self) -> bool {
+        matches!(&self.phase, Phase::Open(open) if open.follow.is_some())
+    }
+
+    /// Begins to follow the peer.
+    pub(crate) fn follow(
+        &mut self,
+        now: Now,
+        own: &mut Own,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), StoreError> {
+        match &mut self.phase {
+            Phase::Greeting { .. } => Ok(()),
+            Phase::Open(open) => open.follow(now, &mut self.outbox, own, view, effects),
+        }
+    }
+
+    /// Asks for one channel more, or no more, if this node follows the peer.
+    pub(crate) fn on_subscription(
+        &mut self,
+        channel: Digest,
+        subscription: Option<&Subscription>,
+        effects: &mut Effects,
+    ) {
+        if let Phase::Open(open) = &mut self.phase
+            && let Some(follow) = &mut open.follow
+        {
+            match subscription {
+                Some(subscription) => {
+                    follow.subscribe(subscription, &mut self.outbox, effects);
+                }
+                None => follow.unsubscribe(channel, &mut self.outbox, effects),
+            }
+        }
+    }
+
+    /// Notes in which of this node's channels something was touched.
+    pub(crate) fn on_touched(&mut self, touched: &BTreeSet<Digest>) {
+        if let Phase::Open(open) = &mut self.phase
+            && let Some(feed) = &mut open.feed
+        {
+            feed.on_touched(touched);
+        }
+    }
+
     /// Notes what the peer may do from now on.
     pub(crate) fn on_rights(&mut self, now: Now, principal: Arc<Principal>) {
         if let Phase::Open(open) = &mut self.phase {
             open.over_ms = principal.over_ms(now);
+            if let Some(feed) = &mut open.feed {
+                feed.on_rights(Viewer { node: open.peer, principal: &principal });
+            }
             open.principal = Some(principal);
         }
     }
@@ -332,7 +467,7 @@ impl Session {
     ) -> Result<(), StoreError> {
         match &mut self.phase {
             Phase::Greeting { .. } => Ok(()),
-            Phase::Open(open) => open.push.pump(now, &mut self.outbox, own, view, effects),
+            Phase::Open(open) => open.pump(now, &mut self.outbox, own, view, effects),
         }
     }
 

@@ -7,12 +7,13 @@ mod error;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 pub use error::StoreError;
 
 use crate::digest::{Digest, Point};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::ladder::Ladder;
-use crate::quarantine::Parked;
 use crate::record::Record;
 use crate::scribe::{Scribe, Transaction};
 use crate::stamp::{Epoch, Time};
@@ -95,14 +96,15 @@ pub struct Commit {
     pub sequence: u64,
     /// The transactions appended to the log.
     pub entries: Vec<Entry>,
-    /// The records that they changed, as they are now.
+    /// The records that changed, as they are now; one of which nothing is known any more is to go.
     pub records: Vec<(RecordKey, Arc<Record>)>,
     /// The peers whose sync point moved.
     pub peers: Vec<(NodeId, PeerRow)>,
     /// The node's own row after this commit.
     pub own: OwnRow,
-    /// What is set aside, by its [id](Parked::id); or with nothing what is not any more.
-    pub parked: Vec<(Digest, Option<Parked>)>,
+    /// Rows of the engine's own by key, each at most once; with nothing those that are to go. They are durable together
+    /// with the entries.
+    pub rows: Vec<(Bytes, Option<Bytes>)>,
 }
 
 impl Commit {
@@ -111,7 +113,9 @@ impl Commit {
     pub fn bytes(&self) -> usize {
         let entries = self.entries.iter().map(|entry| entry.transaction.bytes().len());
         let records = self.records.iter().map(|(_, record)| 128 + record.bytes());
-        entries.chain(records).sum()
+        let rows =
+            self.rows.iter().map(|(key, row)| key.len() + row.as_ref().map_or(0, Bytes::len));
+        entries.chain(records).chain(rows).sum()
     }
 }
 
@@ -162,11 +166,17 @@ pub trait View {
     /// The log's digest at an offset; `None` beyond its end and inside a transaction.
     fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError>;
 
-    /// What was set aside under an [id](Parked::id).
-    fn parked(&self, id: Digest) -> Result<Option<Parked>, StoreError>;
+    /// One of the engine's own rows.
+    fn row(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
-    /// At most `limit` of the transactions that are set aside, in the order of their ids, after one or from the first.
-    fn quarantine(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Parked>, StoreError>;
+    /// At most `limit` of the engine's own rows whose keys begin in some way, in the order of their keys, after a key or
+    /// from the first.
+    fn rows(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
 
     /// Whether a transaction is in the log: the same stamp and the same content.
     fn held(&self, transaction: &Transaction) -> Result<Held, StoreError>;

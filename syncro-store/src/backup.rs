@@ -95,7 +95,7 @@ impl<B: Backend, P: FnMut(u64)> Copy<'_, B, P> {
     /// Copies who the node is and what it knows of its peers, which makes the copy a store.
     fn own(&mut self, end: Point) -> Result<(), StoreError> {
         self.rows(Table::Rows, key::PEER, Some(&key::after_peers()))?;
-        self.rows(Table::Rows, key::PARKED, Some(&key::after_parked()))?;
+        self.rows(Table::Rows, key::ENGINE, Some(&key::after_engine(b"")))?;
         let own = self.snapshot.look().rows()?.get(Table::Rows, key::OWN)?;
         if let Some(own) = own {
             self.put(Table::Rows, key::OWN, &own)?;

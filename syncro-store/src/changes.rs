@@ -27,6 +27,8 @@ struct Change {
     key: usize,
     content: usize,
     end: usize,
+    /// Whether it takes the place of what was known.
+    is_shown: bool,
 }
 
 impl Changes {
@@ -38,11 +40,12 @@ impl Changes {
         numbers: &mut impl Numbers,
     ) -> Result<(), StoreError> {
         let key = self.memory.0.len();
+        let is_shown = scribe.mark.is_shown();
         let (record_key, record) = scribe.into_record(stamp);
         key::write_record(&record_key, &mut self.memory);
         let content = self.memory.0.len();
         record::write(&record, numbers, &mut self.memory, &mut self.gathered)?;
-        self.changes.push(Change { order: 0, key, content, end: self.memory.0.len() });
+        self.changes.push(Change { order: 0, key, content, end: self.memory.0.len(), is_shown });
         Ok(())
     }
 
@@ -56,7 +59,8 @@ impl Changes {
             change.order = leading(&key(change)[shared..]);
         }
         changes.sort_unstable_by(|one, other| {
-            one.order.cmp(&other.order).then_with(|| key(one).cmp(key(other)))
+            let keys = one.order.cmp(&other.order).then_with(|| key(one).cmp(key(other)));
+            keys.then(one.key.cmp(&other.key))
         });
         SortedChanges { memory, changes }
     }
@@ -70,14 +74,15 @@ pub(crate) struct SortedChanges {
 }
 
 impl SortedChanges {
-    /// The key of each record, and what is to be merged into it.
+    /// The key of each record, and in the order of the log what is to be merged into it, or to take its place.
     pub(crate) fn records(
         &self,
-    ) -> impl Iterator<Item = (&[u8], impl ExactSizeIterator<Item = Bytes>)> {
+    ) -> impl Iterator<Item = (&[u8], impl ExactSizeIterator<Item = (Bytes, bool)>)> {
         let key = |change: &Change| &self.memory[change.key..change.content];
         let records = self.changes.chunk_by(move |one, other| key(one) == key(other));
         records.filter_map(move |changes| {
-            let contents = changes.iter().map(|it| self.memory.slice(it.content..it.end));
+            let contents = changes.iter();
+            let contents = contents.map(|it| (self.memory.slice(it.content..it.end), it.is_shown));
             Some((key(changes.first()?), contents))
         })
     }
@@ -144,7 +149,7 @@ mod tests {
             let sorted = changes.sorted();
             let played = sorted.records().map(|(key, changes)| {
                 let mut record = Record::default();
-                for change in changes {
+                for (change, _) in changes {
                     record.merge(&record::read(&change, &Nobody).unwrap().unwrap());
                 }
                 (key.to_vec(), record)

@@ -12,6 +12,8 @@ mod checkpoint;
 pub mod conformance;
 mod dictionary;
 mod encoding;
+#[cfg(test)]
+mod engine_rows;
 mod last_record;
 mod layers;
 mod log_store;
@@ -20,8 +22,6 @@ mod many_authors;
 mod migrate;
 mod noted;
 mod overlay;
-#[cfg(test)]
-mod parked;
 #[cfg(all(feature = "planted", debug_assertions))]
 mod planted;
 mod recover;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use syncro_core::{Commit, Digest, NodeId, OwnRow, Parked, PeerRow};
+use bytes::Bytes;
+use syncro_core::{Commit, NodeId, OwnRow, PeerRow};
 
 use crate::encoding::{key, row};
 
@@ -13,24 +14,23 @@ use crate::encoding::{key, row};
 pub(crate) struct Noted {
     pub(crate) own: Option<OwnRow>,
     pub(crate) peers: BTreeMap<NodeId, PeerRow>,
-    /// What is set aside; with nothing what is not any more.
-    pub(crate) parked: BTreeMap<Digest, Option<Parked>>,
+    /// The engine's own; with nothing those that are to go.
+    pub(crate) rows: BTreeMap<Bytes, Option<Bytes>>,
 }
 
 impl Noted {
     pub(crate) fn note(&mut self, commit: &Commit) {
         self.own = Some(commit.own.clone());
         self.peers.extend(commit.peers.iter().cloned());
-        self.parked.extend(commit.parked.iter().cloned());
+        self.rows.extend(commit.rows.iter().cloned());
     }
 
     /// The rows, which are forgotten here; those with nothing are to be deleted.
-    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> + use<> {
-        let Self { own, peers, parked } = std::mem::take(self);
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Bytes>)> + use<> {
+        let Self { own, peers, rows } = std::mem::take(self);
         let peers = peers.into_iter().map(|(node, row)| (key::peer(node), row::write_peer(&row)));
         let own = own.map(|own| (key::OWN.to_vec(), row::write_own(&own)));
-        let parked = parked.into_iter();
-        let parked = parked.map(|(id, row)| (key::parked(id), row.map(|row| row.to_bytes())));
-        peers.chain(own).map(|(key, row)| (key, Some(row))).chain(parked)
+        let rows = rows.into_iter().map(|(key, row)| (key::engine(&key), row));
+        peers.chain(own).map(|(key, row)| (key, Some(row.into()))).chain(rows)
     }
 }

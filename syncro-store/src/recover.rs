@@ -92,7 +92,7 @@ impl Played {
                     return Err(lost());
                 }
                 if offset == played.end {
-                    let (transaction, scribes) = Transaction::decode(bytes).map_err(|_| lost())?;
+                    let (transaction, scribes) = Transaction::logged(bytes).map_err(|_| lost())?;
                     staging.played(transaction.stamp(), offset, page.first())?;
                     played.transaction(&transaction, scribes, staging)?;
                 }

@@ -124,7 +124,7 @@ impl Found {
             if version(&content) >= last {
                 self.rows.insert(key, content);
             }
-        } else if key::peer_node(&key).is_some() || key::parked_id(&key).is_some() {
+        } else if key::peer_node(&key).is_some() || key.starts_with(key::ENGINE) {
             self.rows.insert(key, content);
         }
     }

@@ -93,25 +93,33 @@ impl<'a> Staging<'a> {
         Ok(number)
     }
 
-    /// Merges changes into a record, each encoded as a record of which nothing else is known.
+    /// Merges changes into a record, each encoded as a record of which nothing else is known; or lets one take its place.
     pub(crate) fn changed(
         &mut self,
         key: &[u8],
-        mut changes: impl ExactSizeIterator<Item = Bytes>,
+        mut changes: impl ExactSizeIterator<Item = (Bytes, bool)>,
     ) -> Result<(), StoreError> {
         let rows = self.rows()?;
         let known = rows.record(key)?;
         let bytes = Bytes::copy_from_slice(key);
         if known.is_none()
             && changes.len() == 1
-            && let Some(only) = changes.next()
+            && let Some((only, is_shown)) = changes.next()
         {
-            return self.record_row(bytes, &only);
+            let is_nothing =
+                is_shown && record::read(&only, &rows)?.is_some_and(|it| it.is_unknown());
+            drop(rows);
+            return if is_nothing { self.no_record(bytes) } else { self.record_row(bytes, &only) };
         }
         let mut record = known.map(Arc::unwrap_or_clone).unwrap_or_default();
-        for change in changes {
+        for (change, is_shown) in changes {
             let change = record::read(&change, &rows)?;
-            record.merge(&change.ok_or_else(|| damaged(Table::Records, key))?);
+            let change = change.ok_or_else(|| damaged(Table::Records, key))?;
+            if is_shown {
+                record = change;
+            } else {
+                record.merge(&change);
+            }
         }
         self.record_at(bytes, &record)
     }
@@ -128,6 +136,9 @@ impl<'a> Staging<'a> {
     ) -> Result<(), StoreError> {
         let key = key::record(key).into();
         let bytes = record.held_bytes();
+        if record.is_unknown() {
+            return self.no_record(key);
+        }
         if self.has_pieces || bytes > LARGE_BYTES {
             return self.record_at(key, record);
         }
@@ -137,7 +148,17 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
+    /// A view shows it no more.
+    fn no_record(&mut self, key: Bytes) -> Result<(), StoreError> {
+        self.no_pieces(&key)?;
+        self.rows.push((Table::Records, key, None));
+        Ok(())
+    }
+
     fn record_at(&mut self, key: Bytes, record: &Record) -> Result<(), StoreError> {
+        if record.is_unknown() {
+            return self.no_record(key);
+        }
         let Recent { written, gathered, .. } = &mut self.state.recent;
         let (mut out, mut gathered) = (Out(std::mem::take(written)), std::mem::take(gathered));
         out.0.clear();
@@ -151,14 +172,7 @@ impl<'a> Staging<'a> {
 
     /// Puts a record that is encoded already.
     fn record_row(&mut self, key: Bytes, content: &[u8]) -> Result<(), StoreError> {
-        if self.has_pieces {
-            let (first, end) = (key::piece(&key, 0), key::piece(&key, u32::MAX));
-            for (old, _) in
-                self.state.now()?.scan(Table::Records, &first, Some(&end), usize::MAX)?
-            {
-                self.rows.push((Table::Records, old, None));
-            }
-        }
+        self.no_pieces(&key)?;
         let mut pieces = content.chunks(PIECE_BYTES);
         let first = pieces.next().unwrap_or_default();
         for (number, piece) in (1..).zip(pieces) {
@@ -167,6 +181,18 @@ impl<'a> Staging<'a> {
         }
         let sealed = seal(Table::Records, &key, first);
         self.rows.push((Table::Records, key, Some(Value::Sealed(sealed))));
+        Ok(())
+    }
+
+    /// Deletes the pieces beyond the first of a record that was large.
+    fn no_pieces(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        if !self.has_pieces {
+            return Ok(());
+        }
+        let (first, end) = (key::piece(key, 0), key::piece(key, u32::MAX));
+        for (old, _) in self.state.now()?.scan(Table::Records, &first, Some(&end), usize::MAX)? {
+            self.rows.push((Table::Records, old, None));
+        }
         Ok(())
     }
 

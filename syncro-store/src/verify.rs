@@ -9,7 +9,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use syncro_core::{
-    Author, Held, Name, Parked, Point, Record, RecordKey, Scribe, Stamp, StoreError, Transaction,
+    Author, Held, Name, Point, Record, RecordKey, Scribe, Stamp, StoreError, Transaction, VIEW_ROW,
     View,
 };
 
@@ -133,7 +133,8 @@ impl Reader {
             verified.find(Damage::Database { what });
         }
         let snapshot = self.snapshot();
-        let mut scrub = Scrub { snapshot: &snapshot, verified, progress };
+        let is_view = unless_damaged(View::row(&snapshot, VIEW_ROW))?.flatten().is_some();
+        let mut scrub = Scrub { snapshot: &snapshot, verified, progress, is_view };
         scrub.rows()?;
         scrub.names()?;
         scrub.log()?;
@@ -173,6 +174,8 @@ struct Scrub<'a, P> {
     snapshot: &'a Snapshot,
     verified: Verified,
     progress: P,
+    /// Whether the store is a view's: records are what its source has, and the log holds its own part of them.
+    is_view: bool,
 }
 
 impl<P: FnMut(u64, u64)> Scrub<'_, P> {
@@ -206,9 +209,7 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
                 key::FORMAT => row::read_format(&content).is_some(),
                 key::OWN => row::read_own(&content).is_some(),
                 key::MARK => row::read_mark(&content).is_some(),
-                key if key.starts_with(key::PARKED) => {
-                    key::parked_id(key).is_some() && Parked::from_bytes(&content).is_ok()
-                }
+                key if key.starts_with(key::ENGINE) => true,
                 key => key::peer_node(key).is_some() && row::read_peer(&content).is_some(),
             });
             if !is_sound {
@@ -323,12 +324,13 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
         for scribe in scribes {
             let (key, change) = scribe.into_record(stamp);
             let record = unless_damaged(self.snapshot.record(&key))?.flatten();
-            // To play it again must change nothing.
-            let is_played = record.is_some_and(|record| {
-                let mut again = Record::clone(&record);
-                again.merge(&change);
-                again == *record
-            });
+            // To play it again must change nothing, but to what a view is shown.
+            let is_played = self.is_view
+                || record.is_some_and(|record| {
+                    let mut again = Record::clone(&record);
+                    again.merge(&change);
+                    again == *record
+                });
             if !is_played {
                 self.verified.find(of_record(&key));
             }
@@ -354,7 +356,9 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
             let record = unless_damaged(scrub.snapshot.record(&record_key))?.flatten();
             let is_sound = match record {
                 Some(_) if scrub.verified.is_log_damaged() => content.is_some(),
-                Some(record) => content.is_some() && scrub.is_of_the_log(&record)?,
+                Some(record) => {
+                    content.is_some() && (scrub.is_view || scrub.is_of_the_log(&record)?)
+                }
                 None => false,
             };
             if !is_sound {

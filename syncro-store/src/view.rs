@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use bytes::Bytes;
 use syncro_core::{
-    Digest, Entry, Held, Name, NodeId, OwnRow, Parked, PeerRow, Point, Record, RecordId, RecordKey,
-    Stamp, StoreError, Transaction, View,
+    Digest, Entry, Held, Name, NodeId, OwnRow, PeerRow, Point, Record, RecordId, RecordKey, Stamp,
+    StoreError, Transaction, View,
 };
 
 use crate::backend::Table;
@@ -21,7 +21,7 @@ use crate::stamps::{self, Alike};
 use crate::state::{Past, Shared, State};
 
 /// What is set aside, read at once: each may have a MiB.
-const PARKED_AT_ONCE: usize = 16;
+const ROWS_AT_ONCE: usize = 16;
 
 /// The rows of peers read at once: a row has at most about 4 KiB.
 const PEERS_AT_ONCE: usize = 256;
@@ -99,40 +99,45 @@ impl View for Look<'_> {
         Ok(peers.into_iter().collect())
     }
 
-    fn parked(&self, id: Digest) -> Result<Option<Parked>, StoreError> {
-        let (rows, key) = (self.rows()?, key::parked(id));
-        if let Some(parked) = self.state.noted.parked.get(&id) {
-            return Ok(parked.clone());
+    fn row(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let rows = self.rows()?;
+        match self.state.noted.rows.get(key) {
+            Some(noted) => Ok(noted.clone()),
+            None => rows.get(Table::Rows, &key::engine(key)),
         }
-        let Some(content) = rows.get(Table::Rows, &key)? else {
-            return Ok(None);
-        };
-        Parked::from_bytes(&content).map(Some).map_err(|_| damaged(Table::Rows, &key))
     }
 
-    fn quarantine(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Parked>, StoreError> {
-        let noted = &self.state.noted.parked;
+    fn rows(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let noted = &self.state.noted.rows;
         let mut found = BTreeMap::new();
-        let (layers, end) = (self.rows()?, key::after_parked());
-        let start =
-            after.map_or(key::PARKED.to_vec(), |after| [&key::parked(after)[..], &[0]].concat());
-        let scan = |start: &[u8]| layers.scan(Table::Rows, start, Some(&end), PARKED_AT_ONCE);
+        let (layers, end) = (Look::rows(self)?, key::after_engine(prefix));
+        let start = match after {
+            None => key::engine(prefix),
+            Some(after) => rows::after(&key::engine(after)),
+        };
+        let scan =
+            |start: &[u8]| layers.scan(Table::Rows, start, Some(&end), limit.min(ROWS_AT_ONCE));
         'rows: for rows in rows::pieces(&start, scan) {
-            for (key, content) in &rows? {
+            for (key, content) in rows? {
                 if found.len() >= limit {
                     break 'rows;
                 }
-                let parked = key::parked_id(key).zip(Parked::from_bytes(content).ok());
-                let (id, parked) = parked.ok_or_else(|| damaged(Table::Rows, key))?;
-                if !noted.contains_key(&id) {
-                    found.insert(id, parked);
+                let key = key.slice(key::ENGINE.len()..);
+                if !noted.contains_key(&key) {
+                    found.insert(key, content);
                 }
             }
         }
-        let first = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let noted = noted.range((first, Bound::Unbounded));
-        found.extend(noted.filter_map(|(id, parked)| Some((*id, parked.clone()?))));
-        Ok(found.into_values().take(limit).collect())
+        let first = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let noted = noted.range::<[u8], _>((first, Bound::Unbounded));
+        let noted = noted.take_while(|(key, _)| key.starts_with(prefix));
+        found.extend(noted.filter_map(|(key, row)| Some((key.clone(), row.clone()?))));
+        Ok(found.into_iter().take(limit).collect())
     }
 
     fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
@@ -320,15 +325,16 @@ macro_rules! view_through {
             fn peers(&self) -> Result<Vec<(NodeId, PeerRow)>, StoreError> {
                 self.look().peers()
             }
-            fn parked(&self, id: Digest) -> Result<Option<Parked>, StoreError> {
-                self.look().parked(id)
+            fn row(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+                View::row(&self.look(), key)
             }
-            fn quarantine(
+            fn rows(
                 &self,
-                after: Option<Digest>,
+                prefix: &[u8],
+                after: Option<&[u8]>,
                 limit: usize,
-            ) -> Result<Vec<Parked>, StoreError> {
-                self.look().quarantine(after, limit)
+            ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+                View::rows(&self.look(), prefix, after, limit)
             }
             fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
                 self.look().record(key)

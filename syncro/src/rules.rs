@@ -32,7 +32,7 @@ use syncro_core::{
 /// # fn main() -> Result<(), syncro::Error> {
 /// let lists = Pattern::new("list/*")?;
 /// let rules = Rules::new(move |claim| {
-///     (claim.credentials == b"secret").then(|| Principal::new("ann").may_write([lists.clone()]))
+///     (claim.credentials == b"secret").then(|| Principal::new("ann").may_read(Access::All).may_write([lists.clone()]))
 /// })
 /// .rule(|change: &syncro::Proposed<'_, Todo>| match &change.after {
 ///     Some(todo) if todo.title.is_empty() => Err(Refusal::new(100, "a todo needs a title")),

@@ -1,14 +1,14 @@
 //! Taking transactions into the log and playing them, before anything is decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Changed, Event, SessionId};
+use super::{Changed, Event, Following, Index, Rows, SessionId};
 use crate::digest::{Digest, Point};
 use crate::id::RecordKey;
-use crate::quarantine::Parked;
+use crate::quarantine::{self, Parked};
 use crate::record::Record;
 use crate::scribe::{Scribe, Transaction};
 use crate::stamp::Stamp;
@@ -27,8 +27,14 @@ pub(crate) struct Intake {
     pub(crate) events: Vec<Event>,
     /// Bytes of memory that the states of records take, of which each scribe makes one.
     pub(crate) states_bytes: usize,
-    /// What is set aside, and what is not any more.
-    pub(crate) parked: Vec<(Digest, Option<Parked>)>,
+    /// Rows of the engine's own as they are after it.
+    pub(crate) rows: Rows,
+    /// The channels in which something was touched.
+    pub(crate) touched: BTreeSet<Digest>,
+    /// How far the index of channels is after it, where that changes.
+    pub(crate) index: Option<Index>,
+    /// What a view has after it, where that changes.
+    pub(crate) following: Option<Following>,
     /// Places of the entries above that came from a peer, by stamp and content: a message may be full of transactions
     /// of one stamp.
     places: BTreeMap<(Stamp, Bytes), usize>,
@@ -77,7 +83,10 @@ impl Intake {
             records: Touched::new(seed),
             events: Vec::new(),
             states_bytes: 0,
-            parked: Vec::new(),
+            rows: Rows::default(),
+            touched: BTreeSet::new(),
+            index: None,
+            following: None,
             places: BTreeMap::new(),
         }
     }
@@ -158,10 +167,10 @@ impl Intake {
     /// Sets a transaction aside, unless it is already.
     pub(crate) fn park(&mut self, parked: Parked, view: &impl View) -> Result<Taken, StoreError> {
         let id = parked.id();
-        let is_known = self.parked.iter().any(|(known, _)| *known == id);
-        if !is_known && view.parked(id)?.is_none() {
-            self.events.push(Event::Parked(parked.clone()));
-            self.parked.push((id, Some(parked)));
+        let key = quarantine::key(id);
+        if self.rows.get(&key, view)?.is_none() {
+            self.rows.put(key, parked.to_bytes());
+            self.events.push(Event::Parked(parked));
         }
         Ok(Taken::Parked)
     }

@@ -22,7 +22,7 @@ use crate::verdict::Verdict;
 #[derive(Clone, Debug)]
 pub(crate) struct Judge {
     pub(crate) permissions: Arc<dyn Permissions>,
-    templates: Templates,
+    pub(super) templates: Templates,
     /// By principal: bytes of what was written lately in place of what it may not do, and until when that was counted.
     spent: BTreeMap<String, (u64, u64)>,
 }

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::judge::Judge;
 use super::repair::Repairs;
 use super::{Config, Event, Intake, Role, SessionId, Tail, Usage};
+use super::{Followed, Index};
+use crate::channel::Templates;
 use crate::clock::Clock;
 use crate::digest::{Digest, Point};
 use crate::error::{Error, UsageError};
@@ -41,6 +43,12 @@ pub(crate) struct Own {
     pub(super) repairs: Repairs,
     /// What peers may do, on a node that is an authority.
     pub(super) judge: Option<Judge>,
+    /// The channels, on a node that is an authority.
+    pub(super) index: Option<Index>,
+    /// The channels in which something was touched since the sessions were told.
+    touched: BTreeSet<Digest>,
+    /// What the node follows, if it is a view.
+    pub(super) followed: Option<Followed>,
 }
 
 /// What is kept of a peer while it has sessions.
@@ -78,6 +86,13 @@ impl Own {
             true => Time::default(),
             false => used,
         };
+        let has_log = end != Point::START || before != Epoch(0);
+        let followed = Followed::open(config.view, node, has_log, view)?;
+        let seed = entropy.then(&now.wall_ms.to_be_bytes()).then(b"channels");
+        let (index, mut rows) = Index::open(seed, config.permissions.is_some(), view)?;
+        if let Some(followed) = &followed {
+            followed.write(&mut rows);
+        }
         let mut own = Self {
             author: Author { node, epoch: before },
             name: config.name,
@@ -98,6 +113,9 @@ impl Own {
                 None => None,
                 Some(permissions) => Some(Judge::new(permissions, view)?),
             },
+            index,
+            touched: BTreeSet::new(),
+            followed,
         };
         // The time counts too, in case a host gives one seed to two opens.
         let epoch = own.fresh_epoch(&now.wall_ms.to_be_bytes());
@@ -108,7 +126,9 @@ impl Own {
             _ => epoch,
         };
         own.begin_epoch(epoch);
-        let commit = own.commit(own.intake(), Vec::new());
+        let mut intake = own.intake();
+        intake.rows = rows;
+        let commit = own.commit(intake, Vec::new());
         Ok((own, commit))
     }
 
@@ -307,6 +327,13 @@ impl Own {
         if let Some(judge) = &mut self.judge {
             intake.records.iter().for_each(|(key, record)| judge.note(key, record));
         }
+        self.touched.extend(intake.touched);
+        if let Some(index) = intake.index {
+            self.index = Some(index);
+        }
+        if let Some((followed, following)) = self.followed.as_mut().zip(intake.following) {
+            followed.take(following);
+        }
         for (peer, row) in &peers {
             if let Some(met) = self.peers.get_mut(peer) {
                 met.saved = row.held;
@@ -323,8 +350,33 @@ impl Own {
                 clock: self.clock.last(),
                 end: self.end,
             },
-            parked: intake.parked,
+            rows: intake.rows.into_vec(),
         }
+    }
+
+    /// The channels in which something was touched since this was last asked.
+    pub(super) fn take_touched(&mut self) -> BTreeSet<Digest> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Whether the channels are not all there yet, or some rows are there in vain.
+    pub(super) fn is_index_due(&self) -> bool {
+        self.index.as_ref().is_some_and(Index::is_due)
+    }
+
+    /// The channels, on a node that is an authority.
+    pub(crate) fn channels(&self) -> Option<(&Index, &Templates)> {
+        Some((self.index.as_ref()?, &self.judge.as_ref()?.templates))
+    }
+
+    /// What follows from what a step has taken, to be called once before it is committed.
+    pub(crate) fn note_changes(
+        &self,
+        intake: &mut Intake,
+        view: &impl View,
+    ) -> Result<(), StoreError> {
+        self.index(intake, view)?;
+        self.note_pending(intake, view)
     }
 
     /// The log from an offset at which a transaction begins, from memory where it is there.

@@ -65,6 +65,7 @@ impl Own {
                 return Err(DataError::RecordTooLarge { key: key.clone(), bytes }.into());
             }
         }
+        self.note_changes(&mut intake, view)?;
         // From here on nothing fails.
         if author != self.author() {
             self.begin_epoch(author.epoch);

@@ -4,10 +4,10 @@ use super::{Bearer, Effects, Event, Intake, Own, SessionId, Taken};
 use crate::digest::Digest;
 use crate::error::{Error, UsageError};
 use crate::principal::Refusal;
-use crate::quarantine::Parked;
+use crate::quarantine::{self, Parked};
 use crate::scribe::Transaction;
 use crate::stamp::Now;
-use crate::store::{StoreError, View};
+use crate::store::View;
 
 /// The session of what is taken long after its own has ended.
 const PAST: SessionId = SessionId(0);
@@ -41,8 +41,7 @@ impl Own {
                 effects.events.push(Event::FutureStamp { stamp, skew_ms });
             }
         }
-        self.release(id, intake, effects);
-        Ok(())
+        self.release(id, intake, view, effects)
     }
 
     /// Gives up a transaction that was set aside. What an authority can read of it, it refuses.
@@ -61,18 +60,24 @@ impl Own {
             let refusal = Refusal::new(Refusal::FAILED, reason);
             self.refuse_parked(&mut intake, &transaction, &scribes, refusal, view)?;
         }
-        self.release(id, intake, effects);
-        Ok(())
+        self.release(id, intake, view, effects)
     }
 
     fn parked(&self, id: Digest, view: &impl View) -> Result<Parked, Error> {
-        let parked: Result<Option<Parked>, StoreError> = view.parked(id);
-        Ok(parked?.ok_or(UsageError::NotParked)?)
+        Ok(Parked::find(id, view)?.ok_or(UsageError::NotParked)?)
     }
 
-    fn release(&mut self, id: Digest, mut intake: Intake, effects: &mut Effects) {
-        intake.parked = vec![(id, None)];
+    fn release(
+        &mut self,
+        id: Digest,
+        mut intake: Intake,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), Error> {
+        self.note_changes(&mut intake, view)?;
+        intake.rows.delete(quarantine::key(id));
         effects.events = std::mem::take(&mut intake.events);
         effects.commit = Some(self.commit(intake, Vec::new()));
+        Ok(())
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! MessagePack is written and read directly; JSON is a transcription of it.
 
+mod states;
+
 use bytes::Bytes;
 
 use super::{Encoding, Hello, Item, Message, Scribes, Unread};
@@ -56,6 +58,9 @@ impl Message {
                 ladder.iter().for_each(|point| write_point(writer, *point));
             }
             Self::Scribes(scribes) => write_scribes(writer, scribes),
+            Self::Subscribe { channels } => states::write_subscribe(writer, channels),
+            Self::Unsubscribe { numbers } => states::write_unsubscribe(writer, numbers),
+            Self::States(states) => states::write_states(writer, states),
             Self::Ack { point, credit } => {
                 head(writer, "ack", 2);
                 writer.text("point");
@@ -89,6 +94,9 @@ impl Message {
                 Self::Sync { ladder: ladder.collect::<Result<_, _>>()? }
             }
             "scribes" => Self::Scribes(read_scribes(&parts)?),
+            "subscribe" => states::read_subscribe(&parts)?,
+            "unsubscribe" => states::read_unsubscribe(&parts)?,
+            "states" => Self::States(states::read_states(&parts)?),
             "ack" => Self::Ack {
                 point: read_point(&mut parts.get("point")?)?,
                 credit: parts.get("credit")?.uint()?,
@@ -209,6 +217,11 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
                 writer.uint(*offset);
                 writer.uint(*scribes);
             }
+            Item::Skip { scribes, digest } => {
+                writer.array(2);
+                writer.uint(*scribes);
+                writer.bytes(&digest.0);
+            }
         }
     }
 }
@@ -222,7 +235,7 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     for _ in 0..count {
         let item = read_item(reader.skip()?, author)?;
         match &item {
-            Item::Echo { .. } => {
+            Item::Echo { .. } | Item::Skip { .. } => {
                 echoes += 1;
                 if echoes > ECHO_RUNS_MAX {
                     return Err(Malformed::Limit("the number of echoes"));
@@ -265,6 +278,10 @@ fn read_item(whole: &[u8], author: Option<Author>) -> Result<Item, Malformed> {
         }
         (Head::Array(_), None) => {
             Err(Malformed::Expected("an author, before a transaction without one"))
+        }
+        (Head::Bytes(_), _) => {
+            let digest = Digest(Reader::new(second).bytes_of()?);
+            Ok(Item::Skip { scribes: first, digest })
         }
         _ => Ok(Item::Echo { offset: first, scribes: Reader::new(second).uint()? }),
     }
@@ -326,7 +343,7 @@ impl<'a> Parts<'a> {
             }
             // Nearly all of a message: what is in it is checked, once, when it is read.
             let value = match key {
-                "transactions" => reader.skip()?,
+                "transactions" | "items" => reader.skip()?,
                 _ => reader.value(MESSAGE_DEPTH_MAX - 1)?,
             };
             parts.push((key, value));

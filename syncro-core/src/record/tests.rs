@@ -26,7 +26,7 @@ fn register() -> impl Strategy<Value = Register> {
 }
 
 /// Any record there can be, alive or not, with few registers or with many.
-fn record() -> impl Strategy<Value = Record> {
+pub(crate) fn record() -> impl Strategy<Value = Record> {
     let registers = prop_oneof![vec(register(), 0..8), vec(register(), 8..40)];
     (option::of(stamp()), option::of(stamp()), registers)
         .prop_map(|(created, destroyed, registers)| Record::new(created, destroyed, registers))

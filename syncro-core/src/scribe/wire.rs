@@ -4,19 +4,23 @@
 //! A path is a text for a plain field; `[field, 0, key]` for a map's entry, `[field, 0, [member]]` for a
 //! set's member; `[field, 1]` for the transaction's author's own part of a counter, and
 //! `[field, 1, node, epoch]` for another author's.
+//!
+//! In the log of a view there are also those of its own alone, with `true` for a fifth part: their scribes have the mark
+//! 4, with a record's whole state as bytes under the path `state`, or 5, for a record that is not shown any more.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::{Mark, Scribe, Transaction};
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
-use crate::id::{Name, NodeId, RecordId, RecordKey};
+use crate::id::{Name, NodeId, RecordKey};
 use crate::limits::{
     MEMBER_BYTES_MAX, NAME_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX,
     VALUE_BYTES_MAX,
 };
-use crate::record::{Element, Kind, Path};
+use crate::record::{Element, Kind, Path, Record};
 use crate::stamp::{Author, Epoch, Stamp, Time};
 use crate::value::Encoded;
 
@@ -31,7 +35,7 @@ impl Transaction {
         }
         let bytes = Bytes::copy_from_slice(&writer.0);
         scratch::give_back(writer.0);
-        Self { stamp, scribes: scribes.len() as u32, bytes }
+        Self { stamp, scribes: scribes.len() as u32, bytes, is_local: false }
     }
 
     /// Encodes scribes under a stamp, in as many transactions as their limits ask for. A scribe that is over
@@ -58,12 +62,16 @@ impl Transaction {
             return Err(Malformed::Limit("a transaction"));
         }
         let mut reader = Reader::new(&bytes);
-        let stamp = read_stamp(&mut reader)?;
-        let mut input = Input { reader: &mut reader, bytes: &bytes, author: stamp.author };
+        let (stamp, is_local) = read_head(&mut reader)?;
+        if is_local {
+            return Err(Malformed::Expected("a transaction of four parts"));
+        }
+        let mut input =
+            Input { reader: &mut reader, bytes: &bytes, author: stamp.author, is_local };
         let scribes = input.scribes()?;
         reader.finish()?;
         if reader.is_canonical() {
-            let transaction = Self { stamp, scribes: scribes.len() as u32, bytes };
+            let transaction = Self { stamp, scribes: scribes.len() as u32, bytes, is_local };
             return Ok((transaction, scribes));
         }
         let transaction = Self::new(stamp, &scribes);
@@ -73,6 +81,45 @@ impl Transaction {
         Ok((transaction, scribes))
     }
 
+    /// Notes what a view shows from here on: the states of records, or that they are gone. It is for this node's log
+    /// alone, so no limits bind it.
+    pub(crate) fn local(stamp: Stamp, shown: &[(RecordKey, Arc<Record>)]) -> Self {
+        let mut writer = Writer::default();
+        writer.array(5);
+        write_stamp(&mut writer, stamp);
+        writer.array(shown.len());
+        for (key, record) in shown {
+            write_scribe(&mut writer, &Scribe::shown(key.clone(), record), stamp.author);
+        }
+        writer.bool(true);
+        Self { stamp, scribes: shown.len() as u32, bytes: writer.0.into(), is_local: true }
+    }
+
+    /// Checks a transaction of this node's own log, and returns with it what it changes. Long values share the memory
+    /// given, and keep all of it alive.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] for bytes that no node would have written.
+    pub fn logged(bytes: Bytes) -> Result<(Self, Vec<Scribe>), Malformed> {
+        let mut reader = Reader::new(&bytes);
+        let (stamp, is_local) = read_head(&mut reader)?;
+        if !is_local {
+            return Self::decode(bytes);
+        }
+        let mut input =
+            Input { reader: &mut reader, bytes: &bytes, author: stamp.author, is_local };
+        let scribes = input.scribes()?;
+        if reader.head()? != Head::Bool(true) {
+            return Err(Malformed::Expected("a transaction of this node alone"));
+        }
+        reader.finish()?;
+        for scribe in &scribes {
+            scribe.state().transpose()?;
+        }
+        Ok((Self { stamp, scribes: scribes.len() as u32, bytes, is_local }, scribes))
+    }
+
     /// Takes a transaction from this node's own log, where nothing is that was not checked.
     ///
     /// # Errors
@@ -80,9 +127,9 @@ impl Transaction {
     /// [`Malformed`] for bytes that begin as no transaction does.
     pub fn trusted(bytes: Bytes) -> Result<Self, Malformed> {
         let mut reader = Reader::new(&bytes);
-        let stamp = read_stamp(&mut reader)?;
+        let (stamp, is_local) = read_head(&mut reader)?;
         let scribes = read_count(&mut reader)? as u32;
-        Ok(Self { stamp, scribes, bytes })
+        Ok(Self { stamp, scribes, bytes, is_local })
     }
 
     /// What it changes. Long values share its memory, and keep all of it alive.
@@ -91,7 +138,7 @@ impl Transaction {
     ///
     /// [`Malformed`] for one that is out of a log in spite of its checksums.
     pub fn scribes(&self) -> Result<Vec<Scribe>, Malformed> {
-        Ok(Self::decode(self.bytes.clone())?.1)
+        Ok(Self::logged(self.bytes.clone())?.1)
     }
 
     /// Reads the stamp alone of an encoded transaction.
@@ -100,14 +147,14 @@ impl Transaction {
     ///
     /// [`Malformed`] for bytes that begin as no transaction does.
     pub fn read_stamp(bytes: &[u8]) -> Result<Stamp, Malformed> {
-        read_stamp(&mut Reader::new(bytes))
+        Ok(read_head(&mut Reader::new(bytes))?.0)
     }
 
     /// Writes it into a message: `[time, [scribe, ...]]` where the transaction before it in the message, whose author
     /// is given, has the same author.
     pub(crate) fn write(&self, writer: &mut Writer, before: Option<Author>) {
         let mut reader = Reader::new(&self.bytes);
-        if before == Some(self.stamp.author) && read_stamp(&mut reader).is_ok() {
+        if before == Some(self.stamp.author) && read_head(&mut reader).is_ok() {
             writer.array(2);
             writer.uint(self.stamp.time.bits());
             writer.encoded(reader.rest());
@@ -127,6 +174,10 @@ impl Transaction {
 
 fn write_head(writer: &mut Writer, stamp: Stamp) {
     writer.array(4);
+    write_stamp(writer, stamp);
+}
+
+fn write_stamp(writer: &mut Writer, stamp: Stamp) {
     writer.uint(stamp.time.bits());
     writer.bytes(stamp.author.node.as_bytes());
     writer.uint(stamp.author.epoch.0);
@@ -134,17 +185,14 @@ fn write_head(writer: &mut Writer, stamp: Stamp) {
 
 fn write_scribe(writer: &mut Writer, scribe: &Scribe, author: Author) {
     writer.array(4);
-    writer.text(scribe.key.model.as_str());
-    match &scribe.key.id {
-        RecordId::Int(int) => writer.int(*int),
-        RecordId::Uuid(uuid) => writer.bytes(uuid.as_bytes()),
-        RecordId::Text(text) => writer.text(text.as_str()),
-    }
+    scribe.key.write(writer);
     writer.uint(match scribe.mark {
         Mark::Update => 0,
         Mark::Create => 1,
         Mark::Destroy => 2,
         Mark::Replace => 3,
+        Mark::State => 4,
+        Mark::Evict => 5,
     });
     writer.array(2 * scribe.fields.len());
     for (path, value) in &scribe.fields {
@@ -182,14 +230,20 @@ fn write_path(writer: &mut Writer, path: &Path, own: Author) {
     }
 }
 
-fn read_stamp(reader: &mut Reader<'_>) -> Result<Stamp, Malformed> {
-    reader.array_of(4, "a transaction of four parts")?;
+/// Reads a stamp, and whether the transaction is this node's alone.
+fn read_head(reader: &mut Reader<'_>) -> Result<(Stamp, bool), Malformed> {
+    let is_local = match reader.array()? {
+        4 => false,
+        5 => true,
+        _ => return Err(Malformed::Expected("a transaction of four parts")),
+    };
     let time = Time::from_bits(reader.uint()?);
     if time >= Time::END {
         return Err(Malformed::Limit("a stamp"));
     }
     let node = NodeId::from_bytes(reader.bytes_of()?);
-    Ok(Stamp { time, author: Author { node, epoch: Epoch(reader.uint()?) } })
+    let author = Author { node, epoch: Epoch(reader.uint()?) };
+    Ok((Stamp { time, author }, is_local))
 }
 
 /// Reads how many scribes follow.
@@ -207,6 +261,7 @@ struct Input<'a, 'b> {
     /// The whole, whose memory values share.
     bytes: &'a Bytes,
     author: Author,
+    is_local: bool,
 }
 
 impl Input<'_, '_> {
@@ -228,29 +283,22 @@ impl Input<'_, '_> {
 
     fn scribe(&mut self) -> Result<Scribe, Malformed> {
         self.reader.array_of(4, "a scribe of four parts")?;
-        let model = self.name()?;
-        let id = match self.reader.head()? {
-            Head::Int(int) => {
-                RecordId::Int(i64::try_from(int).map_err(|_| Malformed::Limit("an integer id"))?)
-            }
-            Head::Bytes(bytes) => RecordId::Uuid(
-                Uuid::from_slice(bytes).map_err(|_| Malformed::Expected("a UUID of 16 bytes"))?,
-            ),
-            Head::Text(text) => RecordId::text(text).map_err(|_| Malformed::Limit("a text id"))?,
-            _ => return Err(Malformed::Expected("an id")),
-        };
-        let mark = match self.reader.uint()? {
-            0 => Mark::Update,
-            1 => Mark::Create,
-            2 => Mark::Destroy,
-            3 => Mark::Replace,
+        let key = RecordKey::read(self.reader)?;
+        let mark = match (self.reader.uint()?, self.is_local) {
+            (0, false) => Mark::Update,
+            (1, false) => Mark::Create,
+            (2, false) => Mark::Destroy,
+            (3, false) => Mark::Replace,
+            (4, true) => Mark::State,
+            (5, true) => Mark::Evict,
             _ => return Err(Malformed::Limit("a mark")),
         };
         let count = self.reader.array()?;
         let fits = match mark {
             Mark::Update => count > 0,
-            Mark::Destroy => count == 0,
+            Mark::Destroy | Mark::Evict => count == 0,
             Mark::Create | Mark::Replace => true,
+            Mark::State => count == 2,
         };
         if count % 2 == 1 || !fits {
             return Err(Malformed::Expected("pairs of path and value that fit the mark"));
@@ -268,7 +316,7 @@ impl Input<'_, '_> {
                 return Err(Malformed::Expected("one value per path"));
             }
         }
-        Ok(Scribe { key: RecordKey { model, id }, mark, fields })
+        Ok(Scribe { key, mark, fields })
     }
 
     fn path(&mut self) -> Result<Path, Malformed> {
@@ -320,7 +368,7 @@ impl Input<'_, '_> {
     /// Reads a value, sharing the input's memory where it is canonical.
     fn encoded(&mut self) -> Result<Encoded, Malformed> {
         let value = Encoded::read(self.reader, |slice| self.bytes.slice_ref(slice))?;
-        if value.as_bytes().len() > VALUE_BYTES_MAX {
+        if value.as_bytes().len() > VALUE_BYTES_MAX && !self.is_local {
             return Err(Malformed::Limit("a value"));
         }
         Ok(value)

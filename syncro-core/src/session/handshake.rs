@@ -11,17 +11,24 @@ use crate::close::CloseReason;
 use crate::engine::{Effects, Event, Own, Role};
 use crate::limits::{FRAME_BYTES_MAX, WINDOW_BYTES};
 use crate::message::{Encoding, Hello, Message, PROTOCOL_VERSION};
-use crate::principal::{Claim, Principal};
-use crate::stamp::Now;
+use crate::principal::{Access, Claim, Principal};
+use crate::stamp::{Now, Time};
 use crate::store::View;
 
 /// The first message of this node in a session.
-pub(super) fn hello(own: &Own, nonce: u64, credentials: Bytes) -> Message {
+pub(super) fn hello(
+    own: &Own,
+    nonce: u64,
+    credentials: Bytes,
+    peer: Option<&Principal>,
+) -> Message {
+    // Others' activity shows in the clock.
+    let sees_all = peer.is_none_or(|peer| peer.read == Access::All);
     Message::Hello(Hello {
         version: PROTOCOL_VERSION,
         node: own.author().node,
         epoch: own.author().epoch,
-        clock: own.clock(),
+        clock: if sees_all { own.clock() } else { Time::default() },
         nonce,
         name: own.name().cloned(),
         frame: FRAME_BYTES_MAX as u64,
@@ -89,7 +96,10 @@ impl Session {
             Role::Dial(_) => own.note_answer(self.nonce),
             Role::Accept => {
                 let credentials = std::mem::take(&mut self.credentials);
-                self.outbox.send(&self::hello(own, self.nonce, credentials), effects);
+                self.outbox.send(
+                    &self::hello(own, self.nonce, credentials, principal.as_deref()),
+                    effects,
+                );
             }
         }
         if (hello.node, hello.epoch) == (own.author().node, own.author().epoch) {
@@ -101,7 +111,9 @@ impl Session {
         row.name.clone_from(&hello.name);
         let (mut ladder, held) = (row.ladder.offer(), row.held);
         // Where the peer's log begins as this node's does, this node has what is in it.
-        ladder.push(own.end());
+        if principal.as_ref().is_none_or(|principal| principal.read == Access::All) {
+            ladder.push(own.end());
+        }
         #[cfg(all(feature = "planted", debug_assertions))]
         if crate::planted::is_planted(crate::planted::Planted::LineageAlone) {
             ladder = crate::planted::lineage_offer(own.peer_row(hello.node).ladder.rungs());
@@ -113,7 +125,9 @@ impl Session {
             epoch: hello.epoch,
             name: hello.name.clone(),
         });
-        self.outbox.send(&Message::Sync { ladder: ladder.clone() }, effects);
+        if !own.is_view() {
+            self.outbox.send(&Message::Sync { ladder: ladder.clone() }, effects);
+        }
         self.phase = Phase::Open(Box::new(Open {
             peer: hello.node,
             epoch: hello.epoch,
@@ -123,6 +137,9 @@ impl Session {
             principal,
             is_forger: false,
             pull: Pull::new(ladder),
+            feed: None,
+            follow: None,
+            window: hello.window,
         }));
         #[cfg(all(feature = "planted", debug_assertions))]
         if let Phase::Open(open) = &mut self.phase {

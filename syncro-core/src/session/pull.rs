@@ -39,6 +39,8 @@ pub(super) struct Pull {
     pending: VecDeque<(u64, Point, u64)>,
     /// What to acknowledge now.
     ack: Option<(Point, u64)>,
+    /// Up to where the peer's log is durable here.
+    durable: Option<u64>,
 }
 
 impl Pull {
@@ -54,6 +56,7 @@ impl Pull {
             granted: WINDOW_BYTES,
             pending: VecDeque::new(),
             ack: None,
+            durable: None,
         }
     }
 
@@ -75,7 +78,29 @@ impl Pull {
             }
             self.pending.pop_front();
             self.ack = Some((point, received));
+            self.durable = Some(point.offset);
         }
+    }
+
+    /// Up to where the peer's log is durable here, once anything of this session is.
+    pub(super) fn durable(&self) -> Option<u64> {
+        self.durable
+    }
+
+    /// Bytes received in all, with those of one message more.
+    pub(super) fn received(&self, bytes: usize) -> Result<u64, Fault> {
+        let received = self.received + bytes as u64;
+        match received > self.granted + FRAME_BYTES_MAX as u64 {
+            true => Err(Fault::peer(CloseReason::Flow)),
+            false => Ok(received),
+        }
+    }
+
+    /// Notes that a message without scribes was taken.
+    pub(super) fn took(&mut self, received: u64, own: &Own) {
+        self.received = received;
+        self.pending.push_back((own.appended(), Point::START, received));
+        self.on_synced(own.synced_through());
     }
 
     pub(super) fn take_ack(&mut self) -> Option<Message> {
@@ -103,10 +128,7 @@ impl Open {
         effects: &mut Effects,
     ) -> Result<(), Fault> {
         let pull = &self.pull;
-        let received = pull.received + bytes as u64;
-        if received > pull.granted + FRAME_BYTES_MAX as u64 {
-            return Err(Fault::peer(CloseReason::Flow));
-        }
+        let received = pull.received(bytes)?;
         let continues = match pull.at {
             Some(at) => scribes.from == at,
             None => scribes.from == Point::START || pull.offered.contains(&scribes.from),
@@ -201,6 +223,12 @@ impl Open {
                     }
                     point = read_echo(offset, scribes, point, &mut work_left, own, view)?;
                 }
+                Item::Skip { scribes, digest } => {
+                    if scribes == 0 {
+                        return Err(Fault::peer(CloseReason::Unexpected));
+                    }
+                    point = Point { offset: point.offset.saturating_add(scribes), digest };
+                }
             }
         }
         #[cfg(all(feature = "planted", debug_assertions))]
@@ -211,6 +239,7 @@ impl Open {
         if point != scribes.to {
             return Err(Fault::peer(CloseReason::Digest));
         }
+        own.note_changes(&mut intake, view)?;
         // What was taken before the cut is as sure as the rest: all of it had the digest that was stated.
         scribes.to = cut.map_or(point, |(cut, _)| cut);
         if let Some(principal) = &self.principal {
@@ -313,7 +342,7 @@ impl Open {
         let row = own.peer_row(self.peer);
         let has_moved = row.ladder.advance(self.pull.branch, scribes.to);
         let row = row.clone();
-        if has_moved || !intake.entries.is_empty() || !intake.parked.is_empty() {
+        if has_moved || !intake.entries.is_empty() || !intake.rows.is_empty() {
             effects.commit = Some(own.commit(intake, vec![(self.peer, row)]));
         }
         let pull = &mut self.pull;

@@ -94,6 +94,11 @@ impl Push {
         self.acknowledged.map(|point| point.offset)
     }
 
+    /// Where the stream began: so much of this log the peer held then.
+    pub(super) fn resumed(&self) -> Option<u64> {
+        self.stream.map(|stream| stream.start)
+    }
+
     pub(super) fn held(&self) -> Point {
         self.held
     }
@@ -309,9 +314,25 @@ impl Push {
                 (read, place, read_digest) = (transactions.into_iter(), at, end);
                 continue;
             };
-            bytes += transaction.bytes().len();
             place += transaction.len();
             at = place;
+            if transaction.is_local() {
+                work += transaction.bytes().len();
+                let after = own.digest_at(at, view)?.ok_or_else(|| no_entry(at))?;
+                match items.last_mut() {
+                    Some(Item::Skip { scribes, digest }) => {
+                        *scribes += transaction.len();
+                        *digest = after;
+                    }
+                    _ => items.push(Item::Skip { scribes: transaction.len(), digest: after }),
+                }
+                digest = Some(after);
+                if work > ECHO_WORK_MAX || items.len() >= ECHO_RUNS_MAX {
+                    break;
+                }
+                continue;
+            }
+            bytes += transaction.bytes().len();
             digest = read_digest.filter(|_| read.as_slice().is_empty());
             #[cfg(all(feature = "planted", debug_assertions))]
             if crate::planted::is_planted(crate::planted::Planted::EchoByNode)

@@ -128,7 +128,7 @@ fn a_restored_authority_takes_its_own_writes_back_from_a_relay_that_may_do_every
 
 fn restored(is_trusted: bool) {
     let (mut town, rules) = (Town::default(), Rules::default());
-    let relay = Principal::new("relay").relaying();
+    let relay = Principal::new("relay").may_read(Access::All).relaying();
     rules.let_in("relay", if is_trusted { relay.may_write(Access::All) } else { relay });
     let server = town.add("server", Some(rules.clone()));
     let relay = town.add("relay", None);
@@ -220,7 +220,10 @@ fn an_authority_that_has_not_heard_of_a_record_destroys_it_nowhere() {
     let (mut town, rules) = (Town::default(), Rules::default());
     rules.let_in("ann", writer("ann", &["list/a"]));
     for known in ["server", "whom we call"] {
-        rules.let_in(known, Principal::new("server").may_write(Access::All).relaying());
+        rules.let_in(
+            known,
+            Principal::new("server").may_read(Access::All).may_write(Access::All).relaying(),
+        );
     }
     let servers = [town.add("one", Some(rules.clone())), town.add("two", Some(rules.clone()))];
     let ann = town.add("ann", None);
@@ -422,7 +425,7 @@ mod raw {
     #[test]
     fn a_raise_in_anothers_name_is_undone_behind_the_relay_too() {
         let (mut town, rules) = (Town::default(), Rules::default());
-        rules.let_in("relay", Principal::new("relay").relaying());
+        rules.let_in("relay", Principal::new("relay").may_read(Access::All).relaying());
         rules.know("mallory", writer("mallory", &["list/a"]));
         let server = town.add("server", Some(rules.clone()));
         let (relay, dummy) = (town.add("relay", None), town.add("dummy", None));

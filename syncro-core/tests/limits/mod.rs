@@ -7,3 +7,4 @@ mod quarantine;
 mod refusals;
 mod sessions;
 mod town;
+mod views;

@@ -9,7 +9,7 @@ use syncro_sim::world::wire;
 use super::town::{Rules, Town, writer};
 
 fn quarantine(town: &Town, node: usize) -> Vec<Parked> {
-    town.nodes[node].store.quarantine(None, 10).unwrap()
+    Parked::list(None, 10, &town.nodes[node].store).unwrap()
 }
 
 /// A server whose rules fail on one title, and a client that gives it.

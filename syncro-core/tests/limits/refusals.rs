@@ -222,7 +222,7 @@ fn a_forged_author_is_not_taken_and_the_operator_is_told_once() {
 #[test]
 fn a_relay_brings_what_others_wrote_and_carries_the_verdict_back() {
     let (mut town, rules) = (Town::default(), Rules::default());
-    rules.let_in("relay", Principal::new("relay").relaying());
+    rules.let_in("relay", Principal::new("relay").may_read(syncro_core::Access::All).relaying());
     rules.know("ann", writer("ann", &["list/a"]));
     let server = town.add("server", Some(rules.clone()));
     let (relay, ann, bob) = (town.add("relay", None), town.add("ann", None), town.add("bob", None));
@@ -247,8 +247,13 @@ fn two_authorities_refuse_one_change_and_agree() {
     let (mut town, rules) = (Town::default(), Rules::default());
     rules.let_in("ann", writer("ann", &["list/a"]));
     for known in ["server", "whom we call"] {
-        rules
-            .let_in(known, Principal::new("server").may_write(syncro_core::Access::All).relaying());
+        rules.let_in(
+            known,
+            Principal::new("server")
+                .may_read(syncro_core::Access::All)
+                .may_write(syncro_core::Access::All)
+                .relaying(),
+        );
     }
     let servers = [town.add("one", Some(rules.clone())), town.add("two", Some(rules.clone()))];
     let client = town.add("client", None);

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use syncro_core::{
-    Attempt, Claim, CloseReason, Config, Edit, Effects, Encoding, Engine, Error, Event, Fields,
-    FieldsWriter, Input, ModelChannels, Name, NodeId, Now, Pattern, Permissions, Principal,
-    Proposal, Record, RecordId, RecordKey, Refusal, Role, ScribeModel, SessionId, Store, Value,
-    Verdict, View,
+    Access, Attempt, Channel, Claim, CloseReason, Config, Edit, Effects, Encoding, Engine, Error,
+    Event, Fields, FieldsWriter, Input, ModelChannels, Name, NodeId, Now, Pattern, Permissions,
+    Principal, Proposal, Record, RecordId, RecordKey, Refusal, Role, ScribeModel, SessionId, Store,
+    Value, Verdict, View,
 };
 use syncro_store::{LogStore, MemoryDisk};
 
@@ -100,7 +100,7 @@ pub(super) fn title(record: &Record) -> Option<i64> {
 /// A principal that may write into channels that match.
 pub(super) fn writer(name: &str, patterns: &[&str]) -> Principal {
     let patterns = patterns.iter().map(|pattern| Pattern::new(pattern).unwrap());
-    Principal::new(name).may_write(patterns.collect::<Vec<_>>())
+    Principal::new(name).may_read(Access::All).may_write(patterns.collect::<Vec<_>>())
 }
 
 pub(super) struct Node {
@@ -109,6 +109,7 @@ pub(super) struct Node {
     disk: MemoryDisk,
     name: String,
     rules: Option<Rules>,
+    is_view: bool,
     applied: Option<u64>,
     pub(super) events: Vec<Event>,
 }
@@ -134,7 +135,7 @@ impl Town {
     /// Adds a node; with rules it is an authority, and knows the model.
     pub(super) fn add(&mut self, name: &str, rules: Option<Rules>) -> usize {
         let disk = MemoryDisk::new();
-        self.nodes.push(self.open(name, rules.clone(), disk));
+        self.nodes.push(self.open(name, rules.clone(), false, disk));
         self.opens += 1;
         let number = self.nodes.len() - 1;
         if rules.is_some() {
@@ -154,19 +155,40 @@ impl Town {
         number
     }
 
-    fn open(&self, name: &str, rules: Option<Rules>, disk: MemoryDisk) -> Node {
+    /// Adds a view that follows some channels.
+    pub(super) fn add_view(&mut self, name: &str, channels: &[&str]) -> usize {
+        self.nodes.push(self.open(name, None, true, MemoryDisk::new()));
+        self.opens += 1;
+        let number = self.nodes.len() - 1;
+        for channel in channels {
+            self.subscribe(number, channel);
+        }
+        self.sync(number);
+        number
+    }
+
+    pub(super) fn subscribe(&mut self, node: usize, channel: &str) {
+        self.input(node, Input::Subscribe { channel: Channel::new(channel).unwrap() });
+    }
+
+    pub(super) fn unsubscribe(&mut self, node: usize, channel: &str) {
+        self.input(node, Input::Unsubscribe { channel: Channel::new(channel).unwrap() });
+    }
+
+    fn open(&self, name: &str, rules: Option<Rules>, is_view: bool, disk: MemoryDisk) -> Node {
         let mut store = LogStore::open(disk.open().unwrap()).unwrap();
         let config = Config {
             node: Some(NodeId::named(name)),
             seed: [self.opens; 32],
             permissions: rules.clone().map(|rules| Arc::new(rules) as Arc<dyn Permissions>),
+            view: is_view,
             ..Config::default()
         };
         let (engine, effects) = Engine::open(self.now(), config, &store).unwrap();
         store.apply(&effects.commit.unwrap()).unwrap();
         store.sync().unwrap();
         let name = name.to_owned();
-        Node { engine, store, disk, name, rules, applied: None, events: Vec::new() }
+        Node { engine, store, disk, name, rules, is_view, applied: None, events: Vec::new() }
     }
 
     /// The node loses what was not flushed, and begins again.
@@ -188,7 +210,7 @@ impl Town {
     pub(super) fn reopen(&mut self, node: usize, disk: MemoryDisk) {
         self.opens += 1;
         let (name, rules) = (self.nodes[node].name.clone(), self.nodes[node].rules.clone());
-        let mut opened = self.open(&name, rules, disk);
+        let mut opened = self.open(&name, rules, self.nodes[node].is_view, disk);
         opened.events = std::mem::take(&mut self.nodes[node].events);
         self.nodes[node] = opened;
     }
@@ -284,6 +306,30 @@ impl Town {
         self.links[link].iter().find(|end| end.node == node).unwrap().session
     }
 
+    pub(super) fn has(&self, link: usize, node: usize) -> bool {
+        self.links[link].iter().any(|end| end.node == node)
+    }
+
+    /// The node at the other end of a link.
+    pub(super) fn other(&self, link: usize, node: usize) -> usize {
+        self.links[link].iter().find(|end| end.node != node).unwrap().node
+    }
+
+    /// Which of the lists a view follows.
+    pub(super) fn subscribed(&self, node: usize) -> [bool; 3] {
+        let engine = &self.nodes[node].engine;
+        ["list/a", "list/b", "list/c"]
+            .map(|list| engine.subscriptions().any(|it| it.as_str() == list))
+    }
+
+    pub(super) fn has_nothing_pending(&self, node: usize) -> bool {
+        self.nodes[node].store.rows(b"vp", None, 1).unwrap().is_empty()
+    }
+
+    pub(super) fn log_end(&self, node: usize) -> u64 {
+        self.nodes[node].engine.end().offset
+    }
+
     pub(super) fn is_open(&self, link: usize) -> bool {
         self.links[link].iter().all(|end| end.is_open)
     }
@@ -366,7 +412,8 @@ impl Town {
                 let before: usize = self.links.iter().flatten().map(|end| end.incoming.len()).sum();
                 (0..self.nodes.len()).for_each(|node| self.input(node, Input::Tick));
                 let after: usize = self.links.iter().flatten().map(|end| end.incoming.len()).sum();
-                if before == after {
+                let is_idle = self.nodes.iter().all(|node| node.applied.is_none());
+                if before == after && is_idle {
                     return;
                 }
             }

@@ -9,7 +9,7 @@ use syncro_core::limits::{
 };
 use syncro_core::{
     CloseReason, Commit, Digest, Encoding, Entry, Error, Event, Held, Input, Name, NodeId, OwnRow,
-    Path, PeerRow, Point, Record, RecordId, RecordKey, Register, Role, SessionId, Store,
+    Parked, Path, PeerRow, Point, Record, RecordId, RecordKey, Register, Role, SessionId, Store,
     StoreError, Transaction, View,
 };
 use syncro_store::LogStore;
@@ -109,7 +109,7 @@ fn what_is_received_is_taken_however_large_its_record_is() {
         records,
         peers: Vec::new(),
         own,
-        parked: Vec::new(),
+        rows: Vec::new(),
     };
     store.apply(&commit).unwrap();
     let mut stranger = Stranger::calls(world);
@@ -319,7 +319,7 @@ fn a_transaction_of_too_many_scribes_is_set_aside() {
         let to = Point::START.then(count, &wire::packed(&item));
         stranger.says(&wire::scribes(Point::START, to, vec![item]));
         assert_eq!(stranger.closed(), None);
-        assert_eq!(stranger.world.nodes[A].store.quarantine(None, 9).unwrap().len(), 1);
+        assert_eq!(Parked::list(None, 9, &stranger.world.nodes[A].store).unwrap().len(), 1);
     }
 }
 
@@ -546,14 +546,15 @@ impl View for Unreadable<'_> {
     fn digest_at(&self, _: u64) -> Result<Option<Digest>, StoreError> {
         gone()
     }
-    fn parked(&self, _: Digest) -> Result<Option<syncro_core::Parked>, StoreError> {
+    fn row(&self, _: &[u8]) -> Result<Option<Bytes>, StoreError> {
         gone()
     }
-    fn quarantine(
+    fn rows(
         &self,
-        _: Option<Digest>,
+        _: &[u8],
+        _: Option<&[u8]>,
         _: usize,
-    ) -> Result<Vec<syncro_core::Parked>, StoreError> {
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         gone()
     }
     fn held(&self, _: &Transaction) -> Result<Held, StoreError> {

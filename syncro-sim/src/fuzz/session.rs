@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncro_core::{
-    Attempt, Claim, Error, Input, NodeId, Pattern, Permissions, Point, Principal, Refusal,
+    Access, Attempt, Claim, Error, Input, NodeId, Pattern, Permissions, Point, Principal, Refusal,
     SessionId, Transaction, View,
 };
 use syncro_store::MemoryDisk;
@@ -46,7 +46,8 @@ struct Whims;
 impl Permissions for Whims {
     fn authenticate(&self, claim: &Claim<'_>) -> Option<Arc<Principal>> {
         let notes = Pattern::new("model/n*").unwrap();
-        let principal = Principal::new("stranger").of_node(claim.node).may_write([notes]);
+        let principal =
+            Principal::new("stranger").may_read(Access::All).of_node(claim.node).may_write([notes]);
         // What others wrote it may bring half of the time.
         let relays = claim.now.monotonic_ms.is_multiple_of(2);
         Some(Arc::new(if relays { principal.relaying() } else { principal }))

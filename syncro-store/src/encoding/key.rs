@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use syncro_core::{Digest, Epoch, Name, NodeId, RecordId, RecordKey, Time};
+use syncro_core::{Epoch, Name, NodeId, RecordId, RecordKey, Time};
 use uuid::Uuid;
 
 use super::Out;
@@ -183,22 +183,22 @@ pub(crate) fn peer_node(key: &[u8]) -> Option<NodeId> {
     Some(NodeId::from_bytes(key.strip_prefix(PEER)?.try_into().ok()?))
 }
 
-/// What the keys of transactions that are set aside begin with.
-pub(crate) const PARKED: &[u8] = b"parked/";
+/// What the keys of the engine's own rows begin with.
+pub(crate) const ENGINE: &[u8] = b"row/";
 
-/// The first key after all that is set aside.
-pub(crate) fn after_parked() -> Vec<u8> {
-    [PARKED, &[0xff; 17]].concat()
+/// The key of one of the engine's own rows.
+pub(crate) fn engine(key: &[u8]) -> Vec<u8> {
+    [ENGINE, key].concat()
 }
 
-/// The key of a transaction that is set aside.
-pub(crate) fn parked(id: Digest) -> Vec<u8> {
-    [PARKED, &id.0].concat()
-}
-
-/// The id in the key of a transaction that is set aside.
-pub(crate) fn parked_id(key: &[u8]) -> Option<Digest> {
-    Some(Digest(key.strip_prefix(PARKED)?.try_into().ok()?))
+/// The first key after all of the engine's own rows that begin in some way.
+pub(crate) fn after_engine(prefix: &[u8]) -> Vec<u8> {
+    let mut end = engine(prefix);
+    while end.pop_if(|last| *last == 0xff).is_some() {}
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
 }
 
 /// The bytes that stand for an author in the dictionary.

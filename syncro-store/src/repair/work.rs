@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{
-    Epoch, Ladder, NodeId, OwnRow, Parked, PeerRow, Point, StoreError, Time, Transaction,
-};
+use syncro_core::{Epoch, Ladder, NodeId, OwnRow, PeerRow, Point, StoreError, Time, Transaction};
 
 use super::Repaired;
 use super::lost::{Lost, Places};
@@ -116,7 +114,7 @@ impl Repair {
             self.delete(table, &[], None)?;
         }
         self.peers(is_whole)?;
-        self.parked()?;
+        self.engine()?;
         let mut batch = Batch::new();
         batch.delete(Table::Rows, key::MARK);
         let own = row::write_own(&OwnRow { end: self.page.end(), ..self.own });
@@ -252,14 +250,14 @@ impl Repair {
         Ok(())
     }
 
-    /// Forgets what was set aside and cannot be read: whoever has it brings it again where the log was not whole.
-    fn parked(&self) -> Result<(), StoreError> {
-        let end = key::after_parked();
-        for rows in every(&self.backend, Table::Rows, key::PARKED, Some(&end)) {
+    /// Forgets rows of the engine's own that cannot be read: what was set aside, whoever has it brings again where the log
+    /// was not whole; the rest follows from records.
+    fn engine(&self) -> Result<(), StoreError> {
+        let end = key::after_engine(b"");
+        for rows in every(&self.backend, Table::Rows, key::ENGINE, Some(&end)) {
             let mut batch = Batch::new();
             for (key, sealed) in &rows? {
-                let row = unseal(Table::Rows, key, sealed).ok();
-                if row.and_then(|row| Parked::from_bytes(&row).ok()).is_none() {
+                if unseal(Table::Rows, key, sealed).is_err() {
                     batch.delete(Table::Rows, key.clone());
                 }
             }
@@ -285,7 +283,7 @@ impl Repair {
 pub(crate) fn whole(page: &Page) -> Option<Vec<Transaction>> {
     let transactions = page.transactions()?;
     transactions
-        .map(|it| it.and_then(|(_, bytes)| Some(Transaction::decode(bytes).ok()?.0)))
+        .map(|it| it.and_then(|(_, bytes)| Some(Transaction::logged(bytes).ok()?.0)))
         .collect()
 }
 

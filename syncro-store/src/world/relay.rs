@@ -66,7 +66,7 @@ impl Relay {
         let own = OwnRow { node: NodeId::named("server"), epoch, clock, end: self.end };
         let sequence = self.end.offset;
         self.store
-            .apply(&Commit { sequence, entries, records, peers, own, parked: Vec::new() })
+            .apply(&Commit { sequence, entries, records, peers, own, rows: Vec::new() })
             .unwrap();
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncro_core::limits::CREDENTIALS_BYTES_MAX;
-use syncro_core::{Input, NodeId, Parked, Principal, UsageError, Verdict, View};
+use syncro_core::{Input, NodeId, Parked, Principal, UsageError, Verdict};
 
 use super::Node;
 use crate::core::Committed;
@@ -69,7 +69,7 @@ impl Node {
     pub fn quarantine(&self) -> Result<Vec<Parked>, Error> {
         let (mut parked, mut after) = (Vec::new(), None);
         loop {
-            let some = self.core.reader.quarantine(after, PARKED_AT_ONCE)?;
+            let some = Parked::list(after, PARKED_AT_ONCE, &self.core.reader)?;
             let Some(last) = some.last() else {
                 return Ok(parked);
             };

@@ -33,7 +33,7 @@ fn rules() -> Rules {
     let rules = Rules::new(|claim| {
         let list = std::str::from_utf8(claim.credentials).ok().filter(|list| !list.is_empty())?;
         let pattern = Pattern::of("list/", list).ok()?;
-        Some(Principal::new(list).may_write([pattern]))
+        Some(Principal::new(list).may_read(Access::All).may_write([pattern]))
     });
     rules.rule(|change: &syncro::Proposed<'_, Entry>| match &change.after {
         Some(entry) if entry.title == "panic" => panic!("a rule that fails"),
@@ -153,7 +153,9 @@ async fn rights_change_while_a_session_is_open() {
     let _link = link(&ann, &server);
     settle(&server, &ann).await;
     let all = Pattern::new("list/*").unwrap();
-    server.set_principal(ann.id(), Some(Principal::new("ann").may_write([all]))).unwrap();
+    server
+        .set_principal(ann.id(), Some(Principal::new("ann").may_read(Access::All).may_write([all])))
+        .unwrap();
     assert_eq!(server.sessions()[0].principal.as_ref().unwrap().name, "ann");
     ann.create(&entry("1", "b")).unwrap();
     settle(&server, &ann).await;
@@ -235,7 +237,7 @@ async fn permissions_of_ones_own_making_are_asked() {
     impl syncro::Permissions for Closed {
         fn authenticate(&self, _: &syncro::Claim<'_>) -> Option<Arc<Principal>> {
             let all = Pattern::new("*").unwrap();
-            Some(Arc::new(Principal::new("anybody").may_write([all])))
+            Some(Arc::new(Principal::new("anybody").may_read(Access::All).may_write([all])))
         }
         fn authorize(&self, attempt: &syncro::Attempt<'_>) -> Result<(), Refusal> {
             assert_eq!(attempt.principal.name, "anybody");

@@ -55,14 +55,15 @@ impl View for Records {
     fn digest_at(&self, _: u64) -> Result<Option<Digest>, StoreError> {
         Ok(None)
     }
-    fn parked(&self, _: Digest) -> Result<Option<crate::quarantine::Parked>, StoreError> {
+    fn row(&self, _: &[u8]) -> Result<Option<Bytes>, StoreError> {
         Ok(None)
     }
-    fn quarantine(
+    fn rows(
         &self,
-        _: Option<Digest>,
+        _: &[u8],
+        _: Option<&[u8]>,
         _: usize,
-    ) -> Result<Vec<crate::quarantine::Parked>, StoreError> {
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         Ok(Vec::new())
     }
     fn held(&self, _: &Transaction) -> Result<Held, StoreError> {

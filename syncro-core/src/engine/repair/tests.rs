@@ -112,7 +112,7 @@ proptest! {
             let is_alive = match next.mark {
                 Mark::Destroy => false,
                 Mark::Create | Mark::Replace => true,
-                Mark::Update => was_alive,
+                Mark::Update | Mark::State | Mark::Evict => was_alive,
             };
             prop_assert_eq!(record.is_alive(), is_alive);
         }

@@ -2,9 +2,12 @@
 
 use proptest::prelude::*;
 
+use uuid::Uuid;
+
 use super::*;
 use crate::arbitrary::{golden, hex, hostile, longest_form, name, transaction};
 use crate::encoding::{from_json, to_json};
+use crate::id::RecordId;
 use crate::value::Value;
 
 /// The author and time of the goldens, in MessagePack and JSON.

@@ -4,8 +4,10 @@ use uuid::Uuid;
 
 use super::super::*;
 use crate::arbitrary::{golden, hex, item, name};
+use crate::channel::{Channel, Sum};
 use crate::id::{RecordId, RecordKey};
-use crate::record::Path;
+use crate::message::{States, Told, Wanted};
+use crate::record::{Path, Record, Register};
 use crate::scribe::{Mark, Scribe};
 use crate::stamp::{Author, Stamp};
 use crate::value::Value;
@@ -140,6 +142,63 @@ pub(super) fn goldens() -> Vec<Golden> {
             "83 a4'type' a3'ack' a5'point' 92 cc 80 ONES a6'credit' ce 00400000",
             r#"{"type":"ack","point":[128,ONES],"credit":4194304}"#,
         ),
+        (
+            "a subscribe",
+            Message::Subscribe { channels: vec![wanted(1, None), wanted(2, Some(key(5)))] },
+            "82 a4'type' a9'subscribe' a8'channels' 92
+                94 01 a6'list/7' 92 07 ONES ZEROS
+                96 02 a6'list/7' 92 07 ONES ZEROS a4'todo' 05",
+            r#"{"type":"subscribe","channels":[
+                [1,"list/7",[7,ONES],ZEROS],[2,"list/7",[7,ONES],ZEROS,"todo",5]]}"#,
+        ),
+        (
+            "an unsubscribe",
+            Message::Unsubscribe { numbers: vec![3, 128] },
+            "82 a4'type' a11'unsubscribe' a8'channels' 92 03 cc80",
+            r#"{"type":"unsubscribe","channels":[3,128]}"#,
+        ),
+        (
+            "states",
+            Message::States(States { items: told(), covers: Some(300), is_end: true }),
+            "84 a4'type' a6'states' a5'items' 97
+                93 03 01 92 07 ONES
+                96 00 a4'todo' 05 92 01 02 c3
+                    94 94 NODE 07 ONES 09
+                        92 cf 018bcfe568000000 00
+                        c0
+                        dc 0018
+                        a1'n'     01 00       cf 018bcfe568000000 00 fd
+                        a4'tags'  00 a1'k'    cf 018bcfe568000000 01 c0
+                        a4'team'  00 91 a3'ann' cf 018bcfe568000000 00 c3
+                        a5'title' 00 c0       cf 018bcfe568000001 00 a4'milk'
+                94 04 01 a4'todo' 05
+                92 05 01
+                94 02 01 92 07 ONES ZEROS
+                93 01 a4'todo' 05
+                92 06 02
+                a6'covers' cd 012c a3'end' c3",
+            r#"{"type":"states","items":[[3,1,[7,ONES]],
+                [0,"todo",5,[1,2],true,[[NODE,7,ONES,9],[{"$int":"111411200000000000"},0],null,[
+                    "n",1,0,{"$int":"111411200000000000"},0,-3,
+                    "tags",0,"k",{"$int":"111411200000000000"},1,null,
+                    "team",0,["ann"],{"$int":"111411200000000000"},0,true,
+                    "title",0,null,{"$int":"111411200000000001"},0,"milk"]]],
+                [4,1,"todo",5],[5,1],[2,1,[7,ONES],ZEROS],[1,"todo",5],[6,2]],
+                "covers":300,"end":true}"#,
+        ),
+        (
+            "scribes of a view",
+            Message::Scribes(Scribes {
+                from: point(0, 0),
+                to: point(7, 0xff),
+                end: 7,
+                items: vec![Item::Skip { scribes: 7, digest: Digest([0xff; 16]) }],
+            }),
+            "85 a4'type' a7'scribes' a4'from' 92 00 ZEROS a2'to' 92 07 ONES a3'end' 07
+                a12'transactions' 91 92 07 ONES",
+            r#"{"type":"scribes","from":[0,ZEROS],"to":[7,ONES],"end":7,
+                "transactions":[[7,ONES]]}"#,
+        ),
         ("a ping", Message::Ping, "81 a4'type' a4'ping'", r#"{"type":"ping"}"#),
         ("a pong", Message::Pong, "81 a4'type' a4'pong'", r#"{"type":"pong"}"#),
         (
@@ -217,6 +276,39 @@ fn scribe(id: RecordId, mark: Mark, fields: Vec<(Path, Value)>) -> Scribe {
         mark,
         fields: fields.map(|(path, value)| (path, value.encode())).collect(),
     }
+}
+
+fn key(id: i64) -> RecordKey {
+    RecordKey { model: name("todo"), id: RecordId::Int(id) }
+}
+
+fn wanted(number: u64, after: Option<RecordKey>) -> Wanted {
+    let channel = Channel::new("list/7").unwrap();
+    Wanted { number, channel, point: point(7, 0xff), sum: Sum::default(), after }
+}
+
+/// An item of every sort.
+fn told() -> Vec<Told> {
+    let other = Author { node: NodeId::from_bytes([0xff; 16]), epoch: Epoch(9) };
+    let by_other = Stamp { author: other, ..stamp(0) };
+    let team = Path::member(name("team"), Value::from("ann").encode());
+    let register = |path, stamp, value: Value| Register { path, stamp, value: value.encode() };
+    let registers = vec![
+        register(Path::counter(name("n"), stamp(0).author), stamp(0), Value::from(-3)),
+        register(Path::entry(name("tags"), "k"), by_other, Value::Nil),
+        register(team, stamp(0), Value::from(true)),
+        register(Path::field(name("title")), stamp(1), Value::from("milk")),
+    ];
+    let record = Record::new(Some(stamp(0)), None, registers);
+    vec![
+        Told::Fill { number: 1, floor: point(7, 0xff) },
+        Told::State { key: key(5), numbers: vec![1, 2], is_whole: true, record },
+        Told::Reached { number: 1, key: key(5) },
+        Told::Filled { number: 1 },
+        Told::Point { number: 1, point: point(7, 0xff), sum: Some(Sum::default()) },
+        Told::Evict { key: key(5) },
+        Told::Withheld { number: 2 },
+    ]
 }
 
 /// A transaction of every sort of path.

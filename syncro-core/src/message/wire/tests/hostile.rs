@@ -201,7 +201,7 @@ fn a_transaction_without_an_author_has_that_of_the_one_before() {
                 let stamp = transaction.stamp();
                 Some((stamp.time.bits(), stamp.author.epoch.0))
             }
-            Item::Echo { .. } | Item::Unread(_) => None,
+            Item::Echo { .. } | Item::Skip { .. } | Item::Unread(_) => None,
         });
         Ok(stamps.collect::<Vec<_>>())
     };

@@ -1,0 +1,681 @@
+//! A view: what its source shows of the channels that it follows, joined with what it wrote itself and the source does
+//! not cover yet.
+//!
+//! Of a record to which there are no own writes of that sort, the store has the copy: the source's state of it. Of the
+//! others a row, *pending*, has the copy and the own part, and the store has them joined. Whatever the source changes in
+//! what is shown goes into this node's log, as a transaction that no peer gets; so watchers see it, and a crash keeps
+//! it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::index::{key_bytes, read_key};
+use super::{Effects, Event, Intake, Own, Rows, SessionId};
+use crate::channel::{Channel, Sum};
+use crate::digest::{Digest, Point};
+use crate::encoding::Malformed;
+use crate::encoding::msgpack::{Head, Reader, Writer};
+use crate::error::{Error, UsageError};
+use crate::id::{NodeId, RecordKey};
+use crate::limits::{SUBSCRIPTIONS_MAX, TRANSACTION_SCRIBES_MAX};
+use crate::record::Record;
+use crate::scribe::{Scribe, Transaction};
+use crate::stamp::{Now, Stamp};
+use crate::state;
+use crate::store::{StoreError, View};
+use crate::verdict::Verdict;
+
+/// The row that only the store of a view has.
+pub const VIEW_ROW: &[u8] = b"v";
+
+/// What the keys of the other rows begin with: a subscription, by its channel; the records that the source shows of a
+/// channel; the channels of a record that it shows; what is pending, by record and by the end of the last own write.
+const SUBSCRIPTION: &[u8] = b"vs";
+const MEMBER: &[u8] = b"vm";
+const SHOWN: &[u8] = b"vk";
+const PENDING: &[u8] = b"vp";
+const PENDING_UNTIL: &[u8] = b"vo";
+
+/// Rows read at once.
+const AT_ONCE: usize = 256;
+
+/// What a view follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Followed {
+    /// The node whose points the subscriptions have.
+    pub(crate) source: Option<NodeId>,
+    /// Up to where the source covers this node's log.
+    pub(crate) covered: u64,
+    /// By the hash of the channel.
+    pub(crate) subscriptions: BTreeMap<Digest, Subscription>,
+}
+
+/// A channel that a view follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subscription {
+    pub(crate) channel: Channel,
+    pub(crate) place: Place,
+    /// Over what the source shows of the channel here.
+    pub(crate) sum: Sum,
+}
+
+/// How far a view is in a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At a point of the source's channel log, or newer.
+    At(Point),
+    /// The source says all that is in it, and has got so far; then it goes on from the floor.
+    Filling { floor: Point, after: Option<RecordKey> },
+}
+
+/// What a step changes of what a view follows.
+#[derive(Clone, Debug)]
+pub(crate) struct Following {
+    source: Option<NodeId>,
+    covered: u64,
+    changed: BTreeMap<Digest, Option<Subscription>>,
+}
+
+/// What is shown of a record besides what the source shows.
+#[derive(Clone, Debug)]
+struct Pending {
+    /// The end of the last own write in this node's log.
+    until: u64,
+    own: Record,
+    copy: Option<Record>,
+}
+
+impl Followed {
+    /// A view that follows nothing but what is for its own node: verdicts.
+    fn new(node: NodeId) -> Self {
+        let channel = Channel::of_node(node);
+        let place = Place::At(Point::START);
+        let own = Subscription { channel: channel.clone(), place, sum: Sum::default() };
+        let subscriptions = BTreeMap::from([(channel.hash(), own)]);
+        Self { source: None, covered: 0, subscriptions }
+    }
+
+    /// What the store of a view follows; `None` for a node that is none.
+    pub(super) fn open(
+        is_view: bool,
+        node: NodeId,
+        has_log: bool,
+        view: &impl View,
+    ) -> Result<Option<Self>, Error> {
+        let row = view.row(VIEW_ROW)?;
+        let mut followed = match (row, is_view) {
+            (None, false) => return Ok(None),
+            (None, true) if has_log => return Err(UsageError::NotAView.into()),
+            (Some(_), false) => return Err(UsageError::IsAView.into()),
+            (None, true) => Self::new(node),
+            (Some(row), true) => read_followed(&row).map_err(corrupt)?,
+        };
+        let mut after: Option<Bytes> = None;
+        loop {
+            let rows = view.rows(SUBSCRIPTION, after.as_deref(), AT_ONCE)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(Some(followed));
+            };
+            after = Some(last.clone());
+            for (_, row) in &rows {
+                let subscription = read_subscription(row).map_err(corrupt)?;
+                followed.subscriptions.insert(subscription.channel.hash(), subscription);
+            }
+        }
+    }
+
+    /// Takes what a step has changed.
+    pub(super) fn take(&mut self, following: Following) {
+        (self.source, self.covered) = (following.source, following.covered);
+        for (channel, subscription) in following.changed {
+            match subscription {
+                Some(subscription) => _ = self.subscriptions.insert(channel, subscription),
+                None => _ = self.subscriptions.remove(&channel),
+            }
+        }
+    }
+
+    /// Writes the row of a view that follows nothing yet.
+    pub(super) fn write(&self, rows: &mut Rows) {
+        rows.put(VIEW_ROW.to_vec(), write_followed(self.source, self.covered));
+        for (channel, subscription) in &self.subscriptions {
+            rows.put([SUBSCRIPTION, &channel.0].concat(), write_subscription(subscription));
+        }
+    }
+}
+
+/// What one step makes of a view.
+pub(crate) struct Showing<'a, V> {
+    pub(crate) intake: &'a mut Intake,
+    followed: &'a Followed,
+    pub(crate) following: Following,
+    view: &'a V,
+    /// What the source shows of records from here on.
+    copies: BTreeMap<RecordKey, Option<Arc<Record>>>,
+}
+
+impl<'a, V: View> Showing<'a, V> {
+    pub(crate) fn new(followed: &'a Followed, intake: &'a mut Intake, view: &'a V) -> Self {
+        let Followed { source, covered, .. } = *followed;
+        let following = Following { source, covered, changed: BTreeMap::new() };
+        Self { intake, followed, following, view, copies: BTreeMap::new() }
+    }
+
+    /// A subscription as it is after what was changed so far.
+    pub(crate) fn subscription(&self, channel: Digest) -> Option<&Subscription> {
+        match self.following.changed.get(&channel) {
+            Some(changed) => changed.as_ref(),
+            None => self.followed.subscriptions.get(&channel),
+        }
+    }
+
+    /// Changes a subscription, if it is there.
+    pub(crate) fn change(&mut self, channel: Digest, change: impl FnOnce(&mut Subscription)) {
+        if let Some(mut subscription) = self.subscription(channel).cloned() {
+            change(&mut subscription);
+            self.following.changed.insert(channel, Some(subscription));
+        }
+    }
+
+    /// Follows a channel from here on, unless it is followed already. Returns whether it was not.
+    pub(crate) fn subscribe(&mut self, channel: Channel) -> bool {
+        let hash = channel.hash();
+        let is_new = self.subscription(hash).is_none();
+        if is_new {
+            let place = Place::At(Point::START);
+            let subscription = Subscription { channel, place, sum: Sum::default() };
+            self.following.changed.insert(hash, Some(subscription));
+        }
+        is_new
+    }
+
+    /// Follows a channel no more. Returns whether it was followed.
+    pub(crate) fn unsubscribe(&mut self, channel: Digest) -> Result<bool, StoreError> {
+        let was_there = self.subscription(channel).is_some();
+        self.confirm(channel, None, None, |_| false)?;
+        self.following.changed.insert(channel, None);
+        Ok(was_there)
+    }
+
+    /// Follows a source from here on: of another one than before the points are unknown.
+    pub(crate) fn follow(&mut self, source: NodeId) {
+        if self.followed.source == Some(source) {
+            return;
+        }
+        self.following.source = Some(source);
+        for hash in self.followed.subscriptions.keys() {
+            self.change(*hash, |it| it.place = Place::At(Point::START));
+        }
+    }
+
+    /// The source shows a record, in these of the channels that are followed.
+    pub(crate) fn show(
+        &mut self,
+        key: &RecordKey,
+        channels: &[Digest],
+        record: Record,
+    ) -> Result<(), StoreError> {
+        if channels.is_empty() || record.is_unknown() {
+            return self.evict(key);
+        }
+        let (before, old) = self.shown(key)?;
+        let new = state::hash(key, &record);
+        for channel in before.iter().filter(|channel| !channels.contains(channel)) {
+            self.leave(*channel, key, old);
+        }
+        for channel in channels {
+            let was_in = before.contains(channel);
+            self.change(*channel, |subscription| {
+                if was_in {
+                    subscription.sum.subtract(old);
+                }
+                subscription.sum.add(new);
+            });
+            if !was_in {
+                self.intake.rows.put(member_key(*channel, key), Bytes::new());
+            }
+        }
+        let row = shown_row(new, channels);
+        self.intake.rows.put([SHOWN, &key_bytes(key)].concat(), row);
+        self.copies.insert(key.clone(), Some(Arc::new(record)));
+        Ok(())
+    }
+
+    /// The source shows a record no more.
+    pub(crate) fn evict(&mut self, key: &RecordKey) -> Result<(), StoreError> {
+        let (channels, hash) = self.shown(key)?;
+        if channels.is_empty() {
+            return Ok(());
+        }
+        for channel in channels {
+            self.leave(channel, key, hash);
+        }
+        self.intake.rows.delete([SHOWN, &key_bytes(key)].concat());
+        self.copies.insert(key.clone(), None);
+        Ok(())
+    }
+
+    /// The records of a channel whose keys lie between two are these; what else was shown of it there has left it.
+    pub(crate) fn confirm(
+        &mut self,
+        channel: Digest,
+        after: Option<&RecordKey>,
+        until: Option<&RecordKey>,
+        confirmed: impl Fn(&RecordKey) -> bool,
+    ) -> Result<(), StoreError> {
+        let prefix = [MEMBER, &channel.0].concat();
+        let until = until.map(key_bytes);
+        let mut after: Option<Vec<u8>> = after.map(|after| member_key(channel, after));
+        loop {
+            let rows = &self.intake.rows;
+            let (found, next) = rows.list(&prefix, after.as_deref(), AT_ONCE, self.view)?;
+            for (row, _) in &found {
+                let bytes = row.get(prefix.len()..).unwrap_or_default();
+                if until.as_deref().is_some_and(|until| bytes > until) {
+                    return Ok(());
+                }
+                let key = read_key(bytes).ok_or_else(|| damaged("a record that is shown"))?;
+                if !confirmed(&key) {
+                    self.leave_one(channel, &key)?;
+                }
+            }
+            match next {
+                None => return Ok(()),
+                Some(next) => after = Some(next.to_vec()),
+            }
+        }
+    }
+
+    /// A record has left one channel; it may be in others.
+    fn leave_one(&mut self, left: Digest, key: &RecordKey) -> Result<(), StoreError> {
+        let (channels, hash) = self.shown(key)?;
+        let rest: Vec<Digest> = channels.iter().copied().filter(|it| *it != left).collect();
+        if rest.is_empty() {
+            return self.evict(key);
+        }
+        self.leave(left, key, hash);
+        self.intake.rows.put([SHOWN, &key_bytes(key)].concat(), shown_row(hash, &rest));
+        Ok(())
+    }
+
+    fn leave(&mut self, channel: Digest, key: &RecordKey, hash: Digest) {
+        self.intake.rows.delete(member_key(channel, key));
+        self.change(channel, |subscription| subscription.sum.subtract(hash));
+    }
+
+    /// The channels in which the source shows a record, and the hash of what it shows.
+    fn shown(&self, key: &RecordKey) -> Result<(Vec<Digest>, Digest), StoreError> {
+        let row = self.intake.rows.get(&[SHOWN, &key_bytes(key)].concat(), self.view)?;
+        let Some(row) = row else {
+            return Ok((Vec::new(), Digest::EMPTY));
+        };
+        let (hashes, rest) = row.as_chunks();
+        match hashes.split_first() {
+            Some((hash, channels)) if rest.is_empty() => {
+                Ok((channels.iter().map(|channel| Digest(*channel)).collect(), Digest(*hash)))
+            }
+            _ => Err(damaged("a record that is shown")),
+        }
+    }
+
+    /// The source covers this node's log up to an offset.
+    pub(crate) fn cover(&mut self, covered: u64) -> Result<(), StoreError> {
+        let mut after: Option<Vec<u8>> = None;
+        'all: loop {
+            let rows = &self.intake.rows;
+            let (found, next) = rows.list(PENDING_UNTIL, after.as_deref(), AT_ONCE, self.view)?;
+            for (row, _) in &found {
+                let rest = row.get(PENDING_UNTIL.len()..).and_then(<[u8]>::split_first_chunk);
+                let (until, key) = rest.ok_or_else(|| damaged("what is pending"))?;
+                if u64::from_be_bytes(*until) > covered {
+                    break 'all;
+                }
+                let key = read_key(key).ok_or_else(|| damaged("what is pending"))?;
+                let pending = pending(&key, &self.intake.rows, self.view)?;
+                self.intake.rows.delete(row.to_vec());
+                self.intake.rows.delete([PENDING, &key_bytes(&key)].concat());
+                if let Some(pending) = pending {
+                    self.copies.entry(key).or_insert(pending.copy.map(Arc::new));
+                }
+            }
+            match next {
+                None => break,
+                Some(next) => after = Some(next.to_vec()),
+            }
+        }
+        self.following.covered = covered;
+        Ok(())
+    }
+
+    /// The source covers less of this node's log than was known: it was restored, or another one has taken its place. What
+    /// it does not cover is pending again. Returns whether that is so.
+    pub(crate) fn uncover(&mut self, covered: u64, own: &Own) -> Result<bool, StoreError> {
+        let end = self.followed.covered;
+        let mut at = covered;
+        while at < end {
+            let (transactions, _) = own.transactions(at, UNCOVERED_BYTES, self.view)?;
+            if transactions.is_empty() {
+                return Err(damaged("the log that was covered"));
+            }
+            for transaction in transactions {
+                at += transaction.len();
+                if at > end || transaction.is_local() {
+                    continue;
+                }
+                note_own(&transaction, at, &mut self.intake.rows, self.view)?;
+                for scribe in scribes(&transaction)? {
+                    let pending = pending(&scribe.key, &self.intake.rows, self.view)?;
+                    let copy = pending.and_then(|pending| pending.copy).map(Arc::new);
+                    self.copies.insert(scribe.key, copy);
+                }
+            }
+        }
+        if covered < end {
+            self.following.covered = covered;
+        }
+        Ok(covered < end)
+    }
+
+    /// Ends the step: what is shown of the records follows from what the source shows and what is pending. Returns what
+    /// changes.
+    pub(crate) fn finish(self) -> Result<Vec<(RecordKey, Arc<Record>)>, StoreError> {
+        let Self { intake, following, view, copies, .. } = self;
+        let mut shown = Vec::new();
+        for (key, copy) in copies {
+            let mut after = copy.clone().unwrap_or_default();
+            if let Some(mut pending) = pending(&key, &intake.rows, view)? {
+                Arc::make_mut(&mut after).merge(&pending.own);
+                pending.copy = copy.map(|copy| Record::clone(&copy));
+                intake.rows.put([PENDING, &key_bytes(&key)].concat(), pending.write());
+            }
+            let before = intake.record(&key, view)?.unwrap_or_default();
+            if before != after {
+                shown.push((key, after));
+            }
+        }
+        let Following { source, covered, changed } = &following;
+        intake.rows.put(VIEW_ROW.to_vec(), write_followed(*source, *covered));
+        for (channel, subscription) in changed {
+            let key = [SUBSCRIPTION, &channel.0].concat();
+            match subscription {
+                Some(subscription) => intake.rows.put(key, write_subscription(subscription)),
+                None => intake.rows.delete(key),
+            }
+        }
+        intake.following = Some(following);
+        Ok(shown)
+    }
+}
+
+impl Own {
+    /// On a view: what it has written itself is pending until its source covers it.
+    pub(super) fn note_pending(
+        &self,
+        intake: &mut Intake,
+        view: &impl View,
+    ) -> Result<(), StoreError> {
+        if self.followed.is_none() {
+            return Ok(());
+        }
+        let own = intake.entries.iter().filter(|entry| !entry.transaction.is_local());
+        let own: Vec<_> =
+            own.map(|entry| (entry.end().offset, entry.transaction.clone())).collect();
+        own.into_iter().try_for_each(|(end, it)| note_own(&it, end, &mut intake.rows, view))
+    }
+}
+
+impl Own {
+    /// Whether the node is a view.
+    pub(crate) fn is_view(&self) -> bool {
+        self.followed.is_some()
+    }
+
+    /// What the node follows, if it is a view.
+    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
+        self.followed.iter().flat_map(|followed| followed.subscriptions.values())
+    }
+
+    /// One of the channels that the node follows.
+    pub(crate) fn subscription(&self, channel: Digest) -> Option<&Subscription> {
+        self.followed.as_ref()?.subscriptions.get(&channel)
+    }
+
+    /// Follows a channel from here on. Returns whether it was not followed before.
+    pub(super) fn subscribe(
+        &mut self,
+        channel: Channel,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<bool, Error> {
+        let mut intake = self.intake();
+        let mut showing = self.showing(&mut intake, view).ok_or(UsageError::NoView)?;
+        if !showing.subscribe(channel) {
+            return Ok(false);
+        }
+        if showing.followed.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            return Err(UsageError::TooManySubscriptions.into());
+        }
+        showing.finish()?;
+        effects.commit = Some(self.commit(intake, Vec::new()));
+        Ok(true)
+    }
+
+    /// Follows a channel no more. Returns whether it was followed.
+    pub(super) fn unsubscribe(
+        &mut self,
+        now: Now,
+        channel: Digest,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<bool, Error> {
+        if channel == Channel::of_node(self.author().node).hash() {
+            return Ok(false);
+        }
+        let mut intake = self.intake();
+        let mut showing = self.showing(&mut intake, view).ok_or(UsageError::NoView)?;
+        if !showing.unsubscribe(channel)? {
+            return Ok(false);
+        }
+        let shown = showing.finish()?;
+        self.append_shown(now, shown, &mut intake, None, view)?;
+        view_events(&mut intake, self.author().node, effects);
+        effects.commit = Some(self.commit(intake, Vec::new()));
+        Ok(true)
+    }
+
+    /// Begins a step of a view; `None` on a node that is none.
+    pub(crate) fn showing<'a, V: View>(
+        &'a self,
+        intake: &'a mut Intake,
+        view: &'a V,
+    ) -> Option<Showing<'a, V>> {
+        Some(Showing::new(self.followed.as_ref()?, intake, view))
+    }
+
+    /// Notes in the log what a view shows from here on.
+    pub(crate) fn append_shown(
+        &mut self,
+        now: Now,
+        shown: Vec<(RecordKey, Arc<Record>)>,
+        intake: &mut Intake,
+        session: Option<SessionId>,
+        view: &impl View,
+    ) -> Result<(), StoreError> {
+        for shown in shown.chunks(TRANSACTION_SCRIBES_MAX) {
+            let Some(time) = self.clock.next(now.wall_ms, None) else {
+                return Err(StoreError::Corrupt { what: "the clock is at its end".to_owned() });
+            };
+            // That a step fails after this costs a time and nothing else.
+            self.clock.issued(time, now.wall_ms);
+            let transaction = Transaction::local(Stamp { time, author: self.author() }, shown);
+            let scribes = scribes(&transaction)?;
+            intake.append(transaction, scribes, session, |key| view.record(key))?;
+        }
+        Ok(())
+    }
+}
+
+/// Moves what a step tells to its effects, with the verdicts that it has brought.
+pub(crate) fn view_events(intake: &mut Intake, node: NodeId, effects: &mut Effects) {
+    let verdicts = intake.events.iter().filter_map(|event| Verdict::of_event(event, node));
+    let refused: Vec<Event> = verdicts.map(Event::Refused).collect();
+    effects.events.append(&mut intake.events);
+    effects.events.extend(refused);
+}
+
+/// Bytes of the log read at once.
+const UNCOVERED_BYTES: usize = 1 << 20;
+
+fn scribes(transaction: &Transaction) -> Result<Vec<Scribe>, StoreError> {
+    transaction.scribes().map_err(|error| StoreError::Corrupt { what: error.to_string() })
+}
+
+/// Notes what this node has written itself, up to an offset of its log.
+fn note_own(
+    transaction: &Transaction,
+    until: u64,
+    rows: &mut Rows,
+    view: &impl View,
+) -> Result<(), StoreError> {
+    for scribe in scribes(transaction)? {
+        let (key, part) = scribe.into_record(transaction.stamp());
+        let next = match pending(&key, rows, view)? {
+            Some(mut known) => {
+                rows.delete(until_key(known.until, &key));
+                known.own.merge(&part);
+                Pending { until: until.max(known.until), ..known }
+            }
+            None => {
+                let is_shown = rows.get(&[SHOWN, &key_bytes(&key)].concat(), view)?.is_some();
+                // What the store has is the source's state, where nothing is pending.
+                let copy = if is_shown { view.record(&key)? } else { None };
+                Pending { until, own: part, copy: copy.map(|copy| Record::clone(&copy)) }
+            }
+        };
+        rows.put(until_key(next.until, &key), Bytes::new());
+        rows.put([PENDING, &key_bytes(&key)].concat(), next.write());
+    }
+    Ok(())
+}
+
+fn pending(key: &RecordKey, rows: &Rows, view: &impl View) -> Result<Option<Pending>, StoreError> {
+    let row = rows.get(&[PENDING, &key_bytes(key)].concat(), view)?;
+    row.map(|row| Pending::read(&row).map_err(corrupt)).transpose()
+}
+
+impl Pending {
+    fn write(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.array(3);
+        writer.uint(self.until);
+        writer.bytes(&state::to_bytes(&self.own));
+        match &self.copy {
+            None => writer.nil(),
+            Some(copy) => writer.bytes(&state::to_bytes(copy)),
+        }
+        writer.0
+    }
+
+    fn read(row: &Bytes) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(row);
+        reader.array_of(3, "what is pending")?;
+        let until = reader.uint()?;
+        let own = state::from_bytes(&row.slice_ref(reader.bytes()?))?;
+        let copy = match reader.head()? {
+            Head::Nil => None,
+            Head::Bytes(copy) => Some(state::from_bytes(&row.slice_ref(copy))?),
+            _ => return Err(Malformed::Expected("a copy")),
+        };
+        reader.finish()?;
+        Ok(Self { until, own, copy })
+    }
+}
+
+fn member_key(channel: Digest, key: &RecordKey) -> Vec<u8> {
+    [MEMBER, &channel.0, &key_bytes(key)].concat()
+}
+
+fn until_key(until: u64, key: &RecordKey) -> Vec<u8> {
+    [PENDING_UNTIL, &until.to_be_bytes(), &key_bytes(key)].concat()
+}
+
+fn shown_row(hash: Digest, channels: &[Digest]) -> Vec<u8> {
+    [hash].iter().chain(channels).flat_map(|it| it.0).collect()
+}
+
+fn write_subscription(subscription: &Subscription) -> Vec<u8> {
+    let Subscription { channel, place, sum } = subscription;
+    let mut writer = Writer::default();
+    writer.array(6);
+    writer.text(channel.as_str());
+    let (Place::At(point) | Place::Filling { floor: point, .. }) = place;
+    writer.uint(point.offset);
+    writer.bytes(&point.digest.0);
+    writer.bytes(&sum.to_bytes());
+    writer.bool(matches!(place, Place::Filling { .. }));
+    match place {
+        Place::Filling { after: Some(after), .. } => writer.bytes(&key_bytes(after)),
+        _ => writer.nil(),
+    }
+    writer.0
+}
+
+fn read_subscription(row: &[u8]) -> Result<Subscription, Malformed> {
+    let mut reader = Reader::new(row);
+    reader.array_of(6, "a subscription")?;
+    let channel = Channel::new(reader.text()?).map_err(|_| Malformed::Expected("a channel"))?;
+    let point = Point { offset: reader.uint()?, digest: Digest(reader.bytes_of()?) };
+    let sum = Sum::from_bytes(reader.bytes_of()?);
+    let is_filling = match reader.head()? {
+        Head::Bool(is_filling) => is_filling,
+        _ => return Err(Malformed::Expected("a bool")),
+    };
+    let after = match reader.head()? {
+        Head::Nil => None,
+        Head::Bytes(key) => Some(read_key(key).ok_or(Malformed::Expected("a key"))?),
+        _ => return Err(Malformed::Expected("a key")),
+    };
+    reader.finish()?;
+    let place = match is_filling {
+        true => Place::Filling { floor: point, after },
+        false => Place::At(point),
+    };
+    Ok(Subscription { channel, place, sum })
+}
+
+fn write_followed(source: Option<NodeId>, covered: u64) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.array(2);
+    match source {
+        None => writer.nil(),
+        Some(source) => writer.bytes(source.as_bytes()),
+    }
+    writer.uint(covered);
+    writer.0
+}
+
+fn read_followed(row: &[u8]) -> Result<Followed, Malformed> {
+    let mut reader = Reader::new(row);
+    reader.array_of(2, "what a view follows")?;
+    let source = match reader.head()? {
+        Head::Nil => None,
+        Head::Bytes(node) => {
+            let node = node.try_into().map_err(|_| Malformed::Expected("a node"))?;
+            Some(NodeId::from_bytes(node))
+        }
+        _ => return Err(Malformed::Expected("a node")),
+    };
+    let covered = reader.uint()?;
+    reader.finish()?;
+    Ok(Followed { source, covered, subscriptions: BTreeMap::new() })
+}
+
+fn corrupt(error: Malformed) -> StoreError {
+    StoreError::Corrupt { what: format!("what a view keeps: {error}") }
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Corrupt { what: format!("the row of {what}") }
+}

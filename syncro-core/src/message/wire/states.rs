@@ -1,0 +1,193 @@
+//! What views ask for, and are told.
+
+use bytes::Bytes;
+
+use super::{Parts, head, read_point, write_point};
+use crate::channel::{Channel, Sum};
+use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
+use crate::id::RecordKey;
+use crate::limits::{CHANNELS_MAX, MESSAGE_ITEMS_MAX, STATE_PIECE_BYTES, VALUE_BYTES_MAX};
+use crate::message::{Message, States, Told, Wanted};
+use crate::state;
+
+pub(super) fn write_subscribe(writer: &mut Writer, channels: &[Wanted]) {
+    head(writer, "subscribe", 1);
+    writer.text("channels");
+    writer.array(channels.len());
+    for Wanted { number, channel, point, sum, after } in channels {
+        writer.array(if after.is_some() { 6 } else { 4 });
+        writer.uint(*number);
+        writer.text(channel.as_str());
+        write_point(writer, *point);
+        writer.bytes(&sum.to_bytes());
+        if let Some(after) = after {
+            after.write(writer);
+        }
+    }
+}
+
+pub(super) fn read_subscribe(parts: &Parts<'_>) -> Result<Message, Malformed> {
+    let mut reader = parts.get("channels")?;
+    let mut channels = Vec::new();
+    for _ in 0..count(&mut reader)? {
+        let is_begun = match reader.array()? {
+            4 => false,
+            6 => true,
+            _ => return Err(Malformed::Expected("a channel of four parts, or six")),
+        };
+        let number = reader.uint()?;
+        let channel = Channel::new(reader.text()?);
+        let channel = channel.map_err(|_| Malformed::Limit("the name of a channel"))?;
+        let point = read_point(&mut reader)?;
+        let sum = Sum::from_bytes(reader.bytes_of()?);
+        let after = is_begun.then(|| RecordKey::read(&mut reader)).transpose()?;
+        channels.push(Wanted { number, channel, point, sum, after });
+    }
+    Ok(Message::Subscribe { channels })
+}
+
+pub(super) fn write_unsubscribe(writer: &mut Writer, numbers: &[u64]) {
+    head(writer, "unsubscribe", 1);
+    writer.text("channels");
+    writer.array(numbers.len());
+    numbers.iter().for_each(|number| writer.uint(*number));
+}
+
+pub(super) fn read_unsubscribe(parts: &Parts<'_>) -> Result<Message, Malformed> {
+    let mut reader = parts.get("channels")?;
+    let numbers = (0..count(&mut reader)?).map(|_| reader.uint()).collect::<Result<_, _>>()?;
+    Ok(Message::Unsubscribe { numbers })
+}
+
+/// Bytes of a piece of a state: its aim, and a value more.
+const STATE_BYTES_MAX: usize = STATE_PIECE_BYTES + VALUE_BYTES_MAX;
+
+/// What an item begins with.
+const STATE: u64 = 0;
+const EVICT: u64 = 1;
+const POINT: u64 = 2;
+const FILL: u64 = 3;
+const REACHED: u64 = 4;
+const FILLED: u64 = 5;
+const WITHHELD: u64 = 6;
+
+pub(super) fn write_states(writer: &mut Writer, states: &States) {
+    head(writer, "states", 3);
+    writer.text("items");
+    writer.array(states.items.len());
+    states.items.iter().for_each(|told| write_told(writer, told));
+    writer.text("covers");
+    match states.covers {
+        Some(covers) => writer.uint(covers),
+        None => writer.nil(),
+    }
+    writer.text("end");
+    writer.bool(states.is_end);
+}
+
+fn write_told(writer: &mut Writer, told: &Told) {
+    let mut begin = |parts, code| {
+        writer.array(parts);
+        writer.uint(code);
+    };
+    match told {
+        Told::State { key, numbers, is_whole, record } => {
+            begin(6, STATE);
+            key.write(writer);
+            writer.array(numbers.len());
+            numbers.iter().for_each(|number| writer.uint(*number));
+            writer.bool(*is_whole);
+            state::write(record, writer);
+        }
+        Told::Evict { key } => {
+            begin(3, EVICT);
+            key.write(writer);
+        }
+        Told::Point { number, point, sum } => {
+            begin(if sum.is_some() { 4 } else { 3 }, POINT);
+            writer.uint(*number);
+            write_point(writer, *point);
+            if let Some(sum) = sum {
+                writer.bytes(&sum.to_bytes());
+            }
+        }
+        Told::Fill { number, floor } => {
+            begin(3, FILL);
+            writer.uint(*number);
+            write_point(writer, *floor);
+        }
+        Told::Reached { number, key } => {
+            begin(4, REACHED);
+            writer.uint(*number);
+            key.write(writer);
+        }
+        Told::Filled { number } => {
+            begin(2, FILLED);
+            writer.uint(*number);
+        }
+        Told::Withheld { number } => {
+            begin(2, WITHHELD);
+            writer.uint(*number);
+        }
+    }
+}
+
+pub(super) fn read_states(parts: &Parts<'_>) -> Result<States, Malformed> {
+    let mut reader = parts.get("items")?;
+    let mut items = Vec::new();
+    for _ in 0..count(&mut reader)? {
+        items.push(read_told(&mut reader)?);
+    }
+    let covers = match parts.get("covers")?.head()? {
+        Head::Nil => None,
+        _ => Some(parts.get("covers")?.uint()?),
+    };
+    let is_end = match parts.get("end")?.head()? {
+        Head::Bool(is_end) => is_end,
+        _ => return Err(Malformed::Expected("a bool")),
+    };
+    Ok(States { items, covers, is_end })
+}
+
+fn read_told(reader: &mut Reader<'_>) -> Result<Told, Malformed> {
+    let parts = reader.array()?;
+    Ok(match (reader.uint()?, parts) {
+        (STATE, 6) => {
+            let key = RecordKey::read(reader)?;
+            let count = reader.array()?;
+            if count > CHANNELS_MAX {
+                return Err(Malformed::Limit("the channels of a record"));
+            }
+            let numbers = (0..count).map(|_| reader.uint()).collect::<Result<_, _>>()?;
+            let is_whole = match reader.head()? {
+                Head::Bool(is_whole) => is_whole,
+                _ => return Err(Malformed::Expected("a bool")),
+            };
+            let whole = reader.skip()?;
+            if whole.len() > STATE_BYTES_MAX {
+                return Err(Malformed::Limit("a state"));
+            }
+            let mut state = Reader::new(whole);
+            let record = state::read(&mut state, &Bytes::copy_from_slice)?;
+            Told::State { key, numbers, is_whole, record }
+        }
+        (EVICT, 3) => Told::Evict { key: RecordKey::read(reader)? },
+        (POINT, 3 | 4) => Told::Point {
+            number: reader.uint()?,
+            point: read_point(reader)?,
+            sum: (parts == 4).then(|| reader.bytes_of().map(Sum::from_bytes)).transpose()?,
+        },
+        (FILL, 3) => Told::Fill { number: reader.uint()?, floor: read_point(reader)? },
+        (REACHED, 4) => Told::Reached { number: reader.uint()?, key: RecordKey::read(reader)? },
+        (FILLED, 2) => Told::Filled { number: reader.uint()? },
+        (WITHHELD, 2) => Told::Withheld { number: reader.uint()? },
+        _ => return Err(Malformed::Expected("an item that is known")),
+    })
+}
+
+fn count(reader: &mut Reader<'_>) -> Result<usize, Malformed> {
+    match reader.array()? {
+        count if count > MESSAGE_ITEMS_MAX => Err(Malformed::Limit("the items of a message")),
+        count => Ok(count),
+    }
+}

@@ -1,0 +1,198 @@
+//! Views: what the source shows of some channels, joined with what they wrote themselves.
+
+mod stories;
+
+use std::collections::BTreeSet;
+
+use syncro_core::{
+    Access, CloseReason, Event, Input, Name, Pattern, Principal, RecordKey, Templates, Value, View,
+};
+
+use super::town::{Rules, Town, set};
+
+/// A principal that may see and change what is in some channels.
+fn viewer(name: &str, patterns: &[&str]) -> Principal {
+    let patterns: Vec<_> = patterns.iter().map(|it| Pattern::new(it).unwrap()).collect();
+    Principal::new(name).may_read(patterns.clone()).may_write(patterns)
+}
+
+const SERVER: usize = 0;
+const VIEW: usize = 1;
+
+/// A server with rules, and a view that may see the lists a and b.
+fn town(channels: &[&str]) -> (Town, Rules) {
+    let (mut town, rules) = (Town::default(), Rules::default());
+    rules.let_in("ann", viewer("ann", &["list/a", "list/b"]));
+    town.add("server", Some(rules.clone()));
+    town.add_view("view", channels);
+    (town, rules)
+}
+
+impl Town {
+    fn templates(&self) -> Templates {
+        let mut templates = Templates::default();
+        let models = Name::new("syncro.model").unwrap();
+        for (id, record) in self.nodes[SERVER].store.records(&models, None, 100).unwrap() {
+            templates.take(&id, &record);
+        }
+        templates
+    }
+
+    /// Demands that a view holds what its source has of some channels, stamps included, and nothing else.
+    #[track_caller]
+    fn assert_shows(&self, node: usize, channels: &[&str]) {
+        let (server, view) = (&self.nodes[SERVER].store, &self.nodes[node].store);
+        let templates = self.templates();
+        let own = format!("node/{}", self.nodes[node].engine.node());
+        let wanted: BTreeSet<&str> = channels.iter().copied().chain([own.as_str()]).collect();
+        let mut expected = BTreeSet::new();
+        for model in server.models().unwrap() {
+            for (id, record) in server.records(&model, None, 10_000).unwrap() {
+                let key = RecordKey { model: model.clone(), id };
+                let channels = templates.channels(&key, Some(&record)).unwrap();
+                let is_seen = channels.iter().any(|channel| wanted.contains(channel.as_str()));
+                let shown = view.record(&key).unwrap();
+                if is_seen {
+                    assert_eq!(shown.as_ref(), Some(&record), "{key}");
+                    expected.insert(key);
+                } else {
+                    assert_eq!(shown, None, "{key} is not in {channels:?}");
+                }
+            }
+        }
+        for model in view.models().unwrap() {
+            for (id, _) in view.records(&model, None, 10_000).unwrap() {
+                let key = RecordKey { model: model.clone(), id };
+                assert!(expected.contains(&key), "{key} is not at the server");
+            }
+        }
+    }
+
+    fn move_to(&mut self, node: usize, id: i64, list: &str) {
+        self.edit(node, id, vec![set("list", Value::from(list))]);
+    }
+
+    /// The channels that a node was told of as current, or withheld.
+    fn told(&self, node: usize) -> Vec<String> {
+        let events = self.nodes[node].events.iter().filter_map(|event| match event {
+            Event::Current { channel, .. } => Some(format!("+{channel}")),
+            Event::Withheld { channel, .. } => Some(format!("-{channel}")),
+            _ => None,
+        });
+        events.collect()
+    }
+}
+
+#[test]
+fn a_view_shows_its_channels_and_follows_what_enters_and_leaves_them() {
+    let (mut town, _) = town(&["list/a"]);
+    for (id, list) in [(1, "a"), (2, "b"), (3, "c")] {
+        town.create(SERVER, id, list, id);
+    }
+    town.sync(SERVER);
+    let link = town.connect(VIEW, SERVER, "ann");
+    town.drive();
+    assert!(town.is_open(link), "{:?}", town.closed(VIEW));
+    assert_eq!(town.told(VIEW), ["+list/a"]);
+    town.assert_shows(VIEW, &["list/a"]);
+    assert_eq!((town.title(VIEW, 1), town.title(VIEW, 2)), (Some(1), None));
+    town.move_to(SERVER, 2, "a");
+    town.move_to(SERVER, 1, "c");
+    town.retitle(SERVER, 2, 22);
+    town.drive();
+    assert_eq!((town.title(VIEW, 1), town.title(VIEW, 2)), (None, Some(22)));
+    town.assert_shows(VIEW, &["list/a"]);
+    town.subscribe(VIEW, "list/b");
+    town.subscribe(VIEW, "list/c");
+    town.move_to(SERVER, 3, "b");
+    town.drive();
+    assert_eq!(town.told(VIEW), ["+list/a", "+list/b", "-list/c"]);
+    town.assert_shows(VIEW, &["list/a", "list/b"]);
+    town.unsubscribe(VIEW, "list/a");
+    town.drive();
+    town.assert_shows(VIEW, &["list/b"]);
+    assert!(town.is_open(link), "{:?}", town.closed(VIEW));
+}
+
+#[test]
+fn what_a_view_writes_is_shown_until_its_source_covers_it() {
+    let (mut town, rules) = town(&["list/a", "list/b"]);
+    town.create(SERVER, 1, "a", 1);
+    town.visit(VIEW, SERVER, "ann");
+    town.retitle(VIEW, 1, 5);
+    town.create(VIEW, 2, "b", 2);
+    town.create(VIEW, 3, "c", 3);
+    assert_eq!((town.title(VIEW, 1), town.title(VIEW, 3)), (Some(5), Some(3)));
+    town.retitle(SERVER, 1, 6);
+    rules.forbid_title(2);
+    town.visit(VIEW, SERVER, "ann");
+    assert_eq!(town.title(SERVER, 1), Some(6), "the later one wins");
+    town.assert_shows(VIEW, &["list/a", "list/b"]);
+    assert_eq!(
+        (town.title(VIEW, 1), town.values(VIEW, 2), town.values(VIEW, 3)),
+        (Some(6), None, None)
+    );
+    let codes: BTreeSet<u16> = town.codes(VIEW).into_iter().collect();
+    assert_eq!(codes, [1, 100].into(), "{:?}", town.refused(VIEW));
+}
+
+#[test]
+fn rights_that_change_show_and_hide_what_they_are_about() {
+    let (mut town, rules) = town(&["list/a", "list/b"]);
+    for (id, list) in [(1, "a"), (2, "b")] {
+        town.create(SERVER, id, list, id);
+    }
+    let link = town.connect(VIEW, SERVER, "ann");
+    town.drive();
+    town.retitle(VIEW, 2, 9);
+    let session = town.session(link, SERVER);
+    let principal = Some(viewer("ann", &["list/a"]).into());
+    town.input(SERVER, Input::Rights { session, principal });
+    town.drive();
+    town.assert_shows(VIEW, &["list/a"]);
+    assert_eq!(town.told(VIEW), ["+list/a", "+list/b", "-list/b"]);
+    assert_eq!(town.codes(VIEW), [1], "what was not sent yet is refused, and told");
+    let principal = Some(viewer("ann", &["list/b"]).into());
+    town.input(SERVER, Input::Rights { session, principal });
+    town.drive();
+    town.assert_shows(VIEW, &["list/b"]);
+    assert!(town.is_open(link), "{:?}", town.closed(VIEW));
+    rules.let_in("ann", viewer("ann", &["list/a"]));
+    town.visit(VIEW, SERVER, "ann");
+    town.assert_shows(VIEW, &["list/b"]);
+    town.cut(link);
+    town.visit(VIEW, SERVER, "ann");
+    town.assert_shows(VIEW, &["list/a"]);
+}
+
+#[test]
+fn who_may_see_some_channels_only_gets_no_log() {
+    let (mut town, rules) = town(&[]);
+    let whole = town.add("whole", None);
+    town.connect(whole, SERVER, "ann");
+    town.drive();
+    assert_eq!(town.closed(whole), [(CloseReason::Forbidden, true)]);
+    rules.let_in("server", viewer("server", &["*"]).may_read(Access::All));
+    town.create(SERVER, 1, "a", 1);
+    town.visit(whole, SERVER, "server");
+    assert_eq!(town.title(whole, 1), Some(1));
+}
+
+#[test]
+fn a_view_keeps_what_it_was_shown_over_a_crash() {
+    let (mut town, _) = town(&["list/a"]);
+    town.create(SERVER, 1, "a", 1);
+    town.visit(VIEW, SERVER, "ann");
+    town.assert_shows(VIEW, &["list/a"]);
+    town.crash(VIEW);
+    town.assert_shows(VIEW, &["list/a"]);
+    town.retitle(VIEW, 1, 2);
+    town.sync(VIEW);
+    town.crash(VIEW);
+    assert_eq!(town.title(VIEW, 1), Some(2));
+    town.visit(VIEW, SERVER, "ann");
+    town.move_to(SERVER, 1, "b");
+    town.visit(VIEW, SERVER, "ann");
+    town.crash(VIEW);
+    town.assert_shows(VIEW, &["list/a"]);
+}
