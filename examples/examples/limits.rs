@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use syncro::{
-    CloseReason, Connection, Listening, Memory, Node, NodeBuilder, NodeId, Notice, Notices,
+    Access, CloseReason, Connection, Listening, Memory, Node, NodeBuilder, NodeId, Notice, Notices,
     Pattern, Principal, Proposed, Refusal, Rules, ScribeModel, Verdict,
 };
 

@@ -679,8 +679,9 @@ impl Engine {
 
     fn on_tick(&mut self, now: Now, view: &impl View, effects: &mut Effects) -> Result<(), Error> {
         if self.own.is_index_due() {
-            self.own.build_index(view, effects)?;
+            // Whoever waits for what the step before has done: what this one does cannot be read yet.
             self.pump(now, view, effects);
+            self.own.build_index(view, effects)?;
         }
         for id in self.wakes.due(now.monotonic_ms) {
             let Some(session) = self.sessions.get_mut(&id) else {

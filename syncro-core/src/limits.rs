@@ -98,6 +98,10 @@ pub const ECHO_WORK_MAX: usize = 4 << 20;
 /// fifty reports a second, and a peer's receipt for what it wrote itself lags by no more.
 pub const ECHO_DELAY_MS: u64 = 20;
 
+/// Milliseconds after which a view reports how far its log is when all that is new in it is what it was shown: one report
+/// in a second, however much changes.
+pub const SKIP_DELAY_MS: u64 = 1000;
+
 /// Milliseconds that a peer has for its `hello`.
 pub const HANDSHAKE_MS: u64 = 10_000;
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use syncro_core::{
-    CloseReason, Config, Effects, Engine, Event, Input, NodeId, Now, Proposal, Role, SessionId,
-    Stamp, Store, StoreError,
+    Channel, CloseReason, Config, Effects, Engine, Event, Input, NodeId, Now, Proposal, Role,
+    SessionId, Stamp, Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -344,6 +344,11 @@ impl Core {
     /// Changes what shows peers who this node is, from the next session on.
     pub(crate) fn set_credentials(&self, credentials: Bytes) {
         *lock(&self.credentials) = credentials;
+    }
+
+    /// The channels that the node follows, if it is a view.
+    pub(crate) fn subscriptions(&self) -> Vec<Channel> {
+        self.state().engine.subscriptions().cloned().collect()
     }
 
     /// Gives an input of a session to the engine. What it committed is synced in the background.

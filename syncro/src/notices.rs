@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use syncro_core::{
-    Author, CloseReason, Epoch, Event, Name, NodeId, Parked, SessionId, Stamp, Verdict,
+    Author, Channel, CloseReason, Epoch, Event, Name, NodeId, Parked, SessionId, Stamp, Verdict,
 };
 use syncro_store::Repaired;
 use tokio::sync::broadcast;
@@ -125,6 +125,25 @@ pub enum Notice {
         /// What was refused, and why.
         verdict: Verdict,
     },
+    /// All that the source has of a channel is here. Told once in a session.
+    Current {
+        /// The session.
+        session: SessionId,
+        /// The source.
+        peer: NodeId,
+        /// The channel.
+        channel: Channel,
+    },
+    /// The source does not let this node, a view, see a channel, or not any longer: what was in no other one is shown no
+    /// more. It stays [subscribed](crate::Node::subscribe), in case that changes.
+    Withheld {
+        /// The session.
+        session: SessionId,
+        /// The source.
+        peer: NodeId,
+        /// The channel.
+        channel: Channel,
+    },
     /// The store failed: nothing more is written, and every session ends, until the node is repaired or opened
     /// again.
     StoreFailed {
@@ -201,6 +220,10 @@ impl fmt::Display for Notice {
                 "session {}: {peer} has brought what {} wrote, and may not: it is not taken",
                 session.0, author.node
             ),
+            Self::Current { peer, channel, .. } => write!(f, "{channel} of {peer} is here"),
+            Self::Withheld { peer, channel, .. } => {
+                write!(f, "{peer} does not let this node see {channel}")
+            }
             Self::Parked { parked } => {
                 write!(f, "a transaction of {} is in quarantine: {}", parked.bearer, parked.reason)
             }
@@ -296,6 +319,10 @@ impl Board {
             Event::Forged { session, peer, author } => Notice::Forged { session, peer, author },
             Event::Parked(parked) => Notice::Parked { parked },
             Event::Refused(verdict) => Notice::Refused { verdict },
+            Event::Current { session, peer, channel } => Notice::Current { session, peer, channel },
+            Event::Withheld { session, peer, channel } => {
+                Notice::Withheld { session, peer, channel }
+            }
             // Changes have their watchers, receipts those who wait for them.
             _ => return,
         });

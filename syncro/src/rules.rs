@@ -23,7 +23,7 @@ use syncro_core::{
 /// one panics on is set aside: [`Node::quarantine`](crate::Node::quarantine).
 ///
 /// ```
-/// use syncro::{Node, Pattern, Principal, Refusal, Rules, ScribeModel};
+/// use syncro::{Access, Node, Pattern, Principal, Refusal, Rules, ScribeModel};
 ///
 /// #[derive(ScribeModel)]
 /// #[scribe(channel = "list/{list}")]
@@ -32,7 +32,8 @@ use syncro_core::{
 /// # fn main() -> Result<(), syncro::Error> {
 /// let lists = Pattern::new("list/*")?;
 /// let rules = Rules::new(move |claim| {
-///     (claim.credentials == b"secret").then(|| Principal::new("ann").may_read(Access::All).may_write([lists.clone()]))
+///     let ann = Principal::new("ann").may_read(Access::All).may_write([lists.clone()]);
+///     (claim.credentials == b"secret").then_some(ann)
 /// })
 /// .rule(|change: &syncro::Proposed<'_, Todo>| match &change.after {
 ///     Some(todo) if todo.title.is_empty() => Err(Refusal::new(100, "a todo needs a title")),

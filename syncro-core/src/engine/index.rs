@@ -87,7 +87,7 @@ impl Index {
         let found = view.row(STATUS)?.map(|row| read_status(&row).map_err(corrupt)).transpose()?;
         let index = match found {
             None if !is_kept => return Ok((None, rows)),
-            None => Self::new(1, 1, seed),
+            None => Self::new(1, 0, seed),
             Some(index) if is_kept || index.progress == Progress::Building(None) => index,
             // Nobody keeps it from here on.
             Some(index) => Self::new(index.generation + 1, index.oldest, seed),

@@ -39,7 +39,9 @@ pub(super) struct Pull {
     pending: VecDeque<(u64, Point, u64)>,
     /// What to acknowledge now.
     ack: Option<(Point, u64)>,
-    /// Up to where the peer's log is durable here.
+    /// The end of the last transaction in what has come, but for those that only say what the peer was shown; and up to
+    /// which of those all is durable here.
+    own_end: u64,
     durable: Option<u64>,
 }
 
@@ -56,6 +58,7 @@ impl Pull {
             granted: WINDOW_BYTES,
             pending: VecDeque::new(),
             ack: None,
+            own_end: 0,
             durable: None,
         }
     }
@@ -78,11 +81,13 @@ impl Pull {
             }
             self.pending.pop_front();
             self.ack = Some((point, received));
-            self.durable = Some(point.offset);
+            if point.offset >= self.own_end {
+                self.durable = Some(self.own_end);
+            }
         }
     }
 
-    /// Up to where the peer's log is durable here, once anything of this session is.
+    /// Up to where what the peer wrote is durable here, once anything of this session is.
     pub(super) fn durable(&self) -> Option<u64> {
         self.durable
     }
@@ -145,6 +150,7 @@ impl Open {
             Some(_) => pull.branch,
             None => self.branch(&scribes, own, view)?,
         };
+        let mut own_end = self.pull.at.map_or(scribes.from.offset, |_| self.pull.own_end);
         let mut intake = own.intake();
         let mut items = std::mem::take(&mut scribes.items).into_iter();
         let mut runs = Vec::new();
@@ -161,6 +167,7 @@ impl Open {
             expect(clippy::while_let_on_iterator, reason = "planted bugs look at what is left")
         )]
         while let Some(item) = items.next() {
+            let is_skip = matches!(item, Item::Skip { .. });
             match item {
                 #[cfg(all(feature = "planted", debug_assertions))]
                 Item::Transaction(transaction, _)
@@ -230,6 +237,9 @@ impl Open {
                     point = Point { offset: point.offset.saturating_add(scribes), digest };
                 }
             }
+            if !is_skip {
+                own_end = point.offset;
+            }
         }
         #[cfg(all(feature = "planted", debug_assertions))]
         if crate::planted::is_planted(crate::planted::Planted::EchoByNode) {
@@ -251,6 +261,7 @@ impl Open {
             effects.events.push(Event::Forged { session, peer: self.peer, author });
         }
         self.pull.branch = branch;
+        self.pull.own_end = own_end;
         for (taken, transaction, _) in &runs {
             if let Some((offset, digest)) = taken.place() {
                 self.push.note_held(offset, transaction, digest);

@@ -7,7 +7,8 @@ use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::engine::{Effects, Own, Usage};
 use crate::limits::{
-    BATCH_BYTES, ECHO_DELAY_MS, ECHO_RUN_BYTES, ECHO_RUNS_MAX, ECHO_WORK_MAX, UNACKNOWLEDGED_MAX,
+    BATCH_BYTES, ECHO_DELAY_MS, ECHO_RUN_BYTES, ECHO_RUNS_MAX, ECHO_WORK_MAX, SKIP_DELAY_MS,
+    UNACKNOWLEDGED_MAX,
 };
 use crate::message::{Item, Message, Scribes};
 use crate::scribe::Transaction;
@@ -272,7 +273,12 @@ impl Push {
         if self.is_hurried || items.iter().any(|item| matches!(item, Item::Transaction(..))) {
             return false;
         }
-        let due_ms = *self.echo_due_ms.get_or_insert(now.monotonic_ms + ECHO_DELAY_MS);
+        // What a view was shown is nobody's news.
+        let is_skip = items.iter().all(|item| matches!(item, Item::Skip { .. }));
+        let delay_ms = if is_skip { SKIP_DELAY_MS } else { ECHO_DELAY_MS };
+        let due_ms = now.monotonic_ms + delay_ms;
+        let due_ms = self.echo_due_ms.map_or(due_ms, |known_ms| known_ms.min(due_ms));
+        self.echo_due_ms = Some(due_ms);
         now.monotonic_ms < due_ms
     }
 

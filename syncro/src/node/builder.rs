@@ -24,6 +24,7 @@ pub struct NodeBuilder {
     credentials: Bytes,
     permissions: Option<Arc<dyn Permissions>>,
     models: Vec<ModelChannels>,
+    is_view: bool,
 }
 
 impl NodeBuilder {
@@ -69,6 +70,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Makes the node a view: it holds what it [subscribes](Node::subscribe) to, of the first node it connects to that
+    /// limits what peers see, rather than whole logs. A store is a view's from its beginning, or never.
+    pub fn view(mut self) -> Self {
+        self.is_view = true;
+        self
+    }
+
     /// Opens the node in a file, which is created if it is not there.
     ///
     /// # Errors
@@ -110,10 +118,13 @@ impl NodeBuilder {
         let node = self.id_of_node();
         let name = self.name.as_deref().map(Name::new).transpose()?;
         check_credentials(&self.credentials)?;
-        let config = Config { node, name, seed: seed()?, permissions: self.permissions };
+        let (seed, permissions, view) = (seed()?, self.permissions, self.is_view);
+        let config = Config { node, name, seed, permissions, view };
         let core = Core::open(store, config, self.credentials)?;
         let node = Node { handle: Arc::new(Handle(core.clone())), core };
-        node.transaction(|draft| self.models.iter().try_for_each(|model| draft.save(model)))?;
+        // Which channels there are a view is told.
+        let models = if view { Vec::new() } else { self.models };
+        node.transaction(|draft| models.iter().try_for_each(|model| draft.save(model)))?;
         Ok(node)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncro_core::limits::CREDENTIALS_BYTES_MAX;
-use syncro_core::{Input, NodeId, Parked, Principal, UsageError, Verdict};
+use syncro_core::{Channel, Input, NodeId, Parked, Principal, UsageError, Verdict};
 
 use super::Node;
 use crate::core::Committed;
@@ -36,6 +36,37 @@ impl Node {
             self.core.session_input(Input::Rights { session, principal })?;
         }
         Ok(())
+    }
+
+    /// Follows a channel such as `list/7`, from now on and after every opening: what its source has of it comes, and stays
+    /// up to date. [`Notice::Current`](crate::Notice::Current) tells when all of it is here, and
+    /// [`Notice::Withheld`](crate::Notice::Withheld) when the source does not let this node see it. What is written here to
+    /// a channel that is not followed is shown until the source has it, and then no more.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::BadTemplate`](crate::DataError::BadTemplate) for a name that is empty or longer than 255 bytes,
+    /// [`UsageError::NoView`] on a node that is no [view](crate::NodeBuilder::view),
+    /// [`UsageError::TooManySubscriptions`] beyond 16,384 channels.
+    pub fn subscribe(&self, channel: &str) -> Result<(), Error> {
+        let channel = Channel::new(channel)?;
+        self.core.session_input(Input::Subscribe { channel })
+    }
+
+    /// Follows a channel no more: what is in no other one that is followed is shown no more, but for own writes that the
+    /// source does not have yet.
+    ///
+    /// # Errors
+    ///
+    /// Like [`subscribe`](Self::subscribe).
+    pub fn unsubscribe(&self, channel: &str) -> Result<(), Error> {
+        let channel = Channel::new(channel)?;
+        self.core.session_input(Input::Unsubscribe { channel })
+    }
+
+    /// The channels that this node, a view, follows; among them that of what is for it alone, `node/` and its id.
+    pub fn subscriptions(&self) -> Vec<Channel> {
+        self.core.subscriptions()
     }
 
     /// What authorities have refused of this node's transactions, and nobody has [dismissed](Self::dismiss) yet. New

@@ -16,6 +16,7 @@ mod support;
 mod tls;
 mod transactions;
 mod validation;
+mod views;
 mod watching;
 mod websocket;
 mod wire;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use syncro::{
-    CloseReason, Error, MemoryDisk, Node, Notice, Pattern, Principal, Refusal, Rules, ScribeModel,
-    UsageError, Verdict,
+    Access, CloseReason, Error, MemoryDisk, Node, Notice, Pattern, Principal, Refusal, Rules,
+    ScribeModel, UsageError, Verdict,
 };
 
 use crate::support::{eventually, id, link, node, soon};
