@@ -10,12 +10,13 @@ use proptest::option;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use crate::call::CallFailure;
 use crate::channel::{Channel, Sum};
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::encoding::msgpack::{Head, Reader};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
-use crate::message::{Encoding, Hello, Item, Message, Scribes, States, Told, Wanted};
+use crate::message::{Call, Encoding, Hello, Item, Message, Scribes, States, Told, Wanted};
 use crate::record::tests::record;
 use crate::record::{Element, Path};
 use crate::scribe::{Mark, Scribe, Transaction};
@@ -191,6 +192,13 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             |(items, covers, is_end)| Message::States(States { items, covers, is_end }),
         ),
         1 => (point(), any::<u64>()).prop_map(|(point, credit)| Message::Ack { point, credit }),
+        1 => (any::<u64>(), text(), encoded(), any::<u64>()).prop_map(
+            |(call, text, value, within_ms)| {
+                let name = name(&format!("call {text}"));
+                Message::Call(Call { call, name, value, within_ms })
+            },
+        ),
+        1 => (any::<u64>(), answer()).prop_map(|(call, answer)| Message::Reply { call, answer }),
         1 => prop::sample::select(vec![Message::Ping, Message::Pong]),
         1 => (any::<u16>(), text()).prop_map(|(code, detail)| Message::Bye {
             reason: CloseReason::from_code(code),
@@ -223,6 +231,13 @@ fn told() -> impl Strategy<Value = Told> {
         (number(), key()).prop_map(|(number, key)| Told::Reached { number, key }),
         number().prop_map(|number| Told::Filled { number }),
         number().prop_map(|number| Told::Withheld { number }),
+    ]
+}
+
+fn answer() -> impl Strategy<Value = Result<Encoded, CallFailure>> {
+    prop_oneof![
+        encoded().prop_map(Ok),
+        (any::<u16>(), text()).prop_map(|(code, text)| Err(CallFailure::new(code, text))),
     ]
 }
 

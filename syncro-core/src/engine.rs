@@ -1,5 +1,6 @@
 //! The engine: one door in, one value out.
 
+mod calls;
 mod index;
 mod intake;
 mod judge;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::call::{CallFailure, CallId, Called};
 use crate::channel::Channel;
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
@@ -33,6 +35,7 @@ use crate::scribe::Mark;
 use crate::session::{Fault, Session};
 use crate::stamp::{Author, Epoch, Now, Stamp};
 use crate::store::{Commit, PeerRow, View};
+use crate::value::Encoded;
 use crate::verdict::Verdict;
 
 pub(crate) use index::Index;
@@ -144,6 +147,28 @@ pub enum Input {
     Unsubscribe {
         /// The channel.
         channel: Channel,
+    },
+    /// The host asks a peer for something of its own. What comes of it is told once, by [`Event::Replied`].
+    Call {
+        /// The session.
+        session: SessionId,
+        /// What the host calls it.
+        call: CallId,
+        /// What is called.
+        name: Name,
+        /// With what: at most 256 KiB.
+        value: Encoded,
+        /// In how many milliseconds the answer has to be here.
+        within_ms: u64,
+    },
+    /// The host answers a call of a peer. It may do so at any time; what comes too late does nothing.
+    Reply {
+        /// The session.
+        session: SessionId,
+        /// The [number](Called::call) of the call.
+        call: u64,
+        /// The answer: a value of at most 256 KiB, or why there is none.
+        answer: Result<Encoded, CallFailure>,
     },
     /// The store was synced: the commits up to this sequence are durable.
     Synced {
@@ -290,6 +315,17 @@ pub enum Event {
     },
     /// A transaction of a peer could not be played, and is set aside.
     Parked(Parked),
+    /// A peer calls. Whatever it is, the host answers.
+    Called(Called),
+    /// What has come of a call: told once for each, when the session ends at the latest.
+    Replied {
+        /// The session.
+        session: SessionId,
+        /// The call.
+        call: CallId,
+        /// What the peer answered, or why there is no answer.
+        answer: Result<Encoded, CallFailure>,
+    },
     /// An authority has refused what this node wrote, or brought. What it wrote is undone.
     Refused(Verdict),
 }
@@ -420,6 +456,12 @@ impl Engine {
             Input::Lost { session } => self.on_lost(session, &mut effects),
             Input::Rights { session, principal } => {
                 self.on_rights(now, session, principal, view, &mut effects);
+            }
+            Input::Call { session, call, name, value, within_ms } => {
+                self.on_call(now, session, (call, name, value, within_ms), view, &mut effects);
+            }
+            Input::Reply { session, call, answer } => {
+                self.on_reply(now, session, call, answer, view, &mut effects);
             }
             Input::Retry { parked } => self.on_retry(now, parked, view, &mut effects)?,
             Input::Discard { parked, reason } => {
@@ -744,10 +786,11 @@ impl Engine {
         detail: String,
         effects: &mut Effects,
     ) {
-        let Some(session) = self.sessions.remove(&id) else {
+        let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };
         self.wakes.remove(id);
+        session.on_end(effects);
         let peer = session.peer();
         match peer {
             Some(peer) => {

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod arbitrary;
+mod call;
 mod channel;
 mod clock;
 mod close;
@@ -33,6 +34,7 @@ mod touched;
 mod value;
 mod verdict;
 
+pub use call::{CallFailure, CallId, Called};
 pub use channel::{Channel, MODELS, ModelChannels, Template, Templates};
 pub use close::CloseReason;
 pub use digest::{Digest, Point};

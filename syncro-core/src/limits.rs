@@ -119,7 +119,7 @@ pub const TIME_MS_END: u64 = 7_258_118_400_000;
 pub const HELLO_BYTES_MAX: usize = 4096;
 
 /// Bytes of the credentials in a `hello`: a signed token or two. Its other texts are bounded by
-/// [`NAME_BYTES_MAX`], and of the text in a `bye` 256 characters are kept.
+/// [`NAME_BYTES_MAX`], and of the text in a `bye` [`REASON_CHARS_MAX`] are kept.
 pub const CREDENTIALS_BYTES_MAX: usize = 2048;
 
 /// Channels of one record, and values that one field of a template stands for: with 255 bytes each they fill a quarter
@@ -139,6 +139,21 @@ pub const SUBSCRIPTIONS_MAX: usize = 16_384;
 /// Bytes of one piece of a record's state, unless a single value takes more: as JSON it grows at most seven-fold, so that a
 /// batch and a piece fit a frame.
 pub const STATE_PIECE_BYTES: usize = 256 << 10;
+
+/// Characters of the text in a `bye`, and of the reason in a `reply`: a sentence or two, at most 1 KiB.
+pub const REASON_CHARS_MAX: usize = 256;
+
+/// Calls that a side may have under way in a session, its own that are not answered. A peer with a round trip of 100 ms
+/// answers 640 in a second, and each takes a thread of its host while it is answered.
+pub const CALLS_MAX: usize = 64;
+
+/// Bytes of the values of those calls, and of replies that wait to be sent: what a session may have under way of the log,
+/// too. It holds sixteen of the largest values.
+pub const CALLS_BYTES_MAX: usize = WINDOW_BYTES as usize;
+
+/// Bytes of calls, replies and signals that a session hands to its transport, beside [`SEND_BUFFER_BYTES`] of the log,
+/// before it waits for room: a quarter of those, or one message that is longer. Neither waits for the other.
+pub const WORDS_BUFFER_BYTES: usize = SEND_BUFFER_BYTES / 4;
 
 /// Bytes of the reason of a refusal.
 pub const REFUSAL_BYTES_MAX: usize = 1024;

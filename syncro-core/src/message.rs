@@ -4,6 +4,7 @@ mod wire;
 
 use bytes::Bytes;
 
+use crate::call::CallFailure;
 use crate::channel::{Channel, Sum};
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
@@ -11,9 +12,20 @@ use crate::id::{Name, NodeId, RecordKey};
 use crate::record::Record;
 use crate::scribe::{Scribe, Transaction};
 use crate::stamp::{Author, Epoch, Time};
+use crate::value::Encoded;
 
 /// The version of the protocol that this library speaks.
 pub const PROTOCOL_VERSION: u64 = 1;
+
+/// What this version can do that the first peers of it could not, as a `hello` says it. To a peer that does not say so, it
+/// is not said.
+pub(crate) mod capability {
+    /// `call` and `reply`.
+    pub(crate) const CALL: &str = "call";
+
+    /// All of them.
+    pub(crate) const ALL: [&str; 1] = [CALL];
+}
 
 /// How messages are written. Each tells by its first byte which it is; a node answers in the encoding in
 /// which it was addressed.
@@ -63,6 +75,12 @@ pub(crate) enum Message {
         point: Point,
         credit: u64,
     },
+    Call(Call),
+    /// The answer to a call of the receiver.
+    Reply {
+        call: u64,
+        answer: Result<Encoded, CallFailure>,
+    },
     Ping,
     Pong,
     Bye {
@@ -89,6 +107,17 @@ pub(crate) struct Hello {
     pub(crate) encodings: Vec<Encoding>,
     pub(crate) capabilities: Vec<String>,
     pub(crate) credentials: Bytes,
+}
+
+/// Asks the receiver for something of the host's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// Greater than those of the sender's earlier calls in the session.
+    pub(crate) call: u64,
+    pub(crate) name: Name,
+    pub(crate) value: Encoded,
+    /// Milliseconds within which the sender wants the answer.
+    pub(crate) within_ms: u64,
 }
 
 /// A piece of the sender's log, in order.

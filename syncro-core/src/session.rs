@@ -1,8 +1,9 @@
 //! One conversation with a peer over one connection.
 //!
 //! Both sides are equal: each pulls the other's log. `handshake.rs` gets to know the peer, `pull.rs`
-//! takes the peer's log in, `push.rs` sends this node's; what is common to them is here.
+//! takes the peer's log in, `push.rs` sends this node's, `call.rs` has the hosts' calls; what is common to them is here.
 
+mod call;
 mod feed;
 mod follow;
 mod handshake;
@@ -14,17 +15,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::call::{CallFailure, CallId};
 use crate::close::CloseReason;
 use crate::digest::Digest;
 use crate::encoding::Malformed;
 use crate::engine::{Effects, Event, Own, Role, SessionId, SessionStatus, Subscription, Usage};
 use crate::id::{Name, NodeId};
-use crate::limits::{HANDSHAKE_MS, HEARTBEAT_MS, HELLO_BYTES_MAX, SEND_BUFFER_BYTES};
+use crate::limits::{
+    HANDSHAKE_MS, HEARTBEAT_MS, HELLO_BYTES_MAX, SEND_BUFFER_BYTES, WORDS_BUFFER_BYTES,
+};
 use crate::message::{Encoding, Message};
 use crate::principal::{Access, Principal};
 use crate::stamp::{Epoch, Now};
 use crate::store::{StoreError, View};
+use crate::value::Encoded;
 
+use call::Calls;
+pub(crate) use call::cut;
 use feed::{Feed, Viewer};
 use follow::Follow;
 use pull::Pull;
@@ -93,6 +100,7 @@ struct Open {
     follow: Option<Follow>,
     /// Bytes of `scribes` or `states` messages that it takes before its first `ack`.
     window: u64,
+    calls: Calls,
 }
 
 impl Open {
@@ -167,8 +175,9 @@ pub(crate) struct Session {
 struct Outbox {
     session: SessionId,
     encoding: Encoding,
-    /// Bytes handed out since the transport last had room.
+    /// Bytes handed out since the transport last had room: of the log and what belongs to it, and of the rest.
     queued: usize,
+    said: usize,
 }
 
 impl Outbox {
@@ -183,6 +192,18 @@ impl Outbox {
         self.queued += bytes;
         effects.sends.push((self.session, frame));
         bytes
+    }
+
+    /// Whether there is room for what is not of the log.
+    fn has_room_for_words(&self) -> bool {
+        self.said < WORDS_BUFFER_BYTES
+    }
+
+    /// Sends what is not of the log, which does not wait for it.
+    fn say(&mut self, message: &Message, effects: &mut Effects) {
+        let frame = message.encode(self.encoding);
+        self.said += frame.len();
+        effects.sends.push((self.session, frame));
     }
 }
 
@@ -199,7 +220,7 @@ impl Session {
             Role::Dial(encoding) => encoding,
             Role::Accept => Encoding::default(),
         };
-        let mut outbox = Outbox { session, encoding, queued: 0 };
+        let mut outbox = Outbox { session, encoding, queued: 0, said: 0 };
         let nonce = own.fresh_nonce(now, session, role);
         if let Role::Dial(_) = role {
             let credentials = std::mem::take(&mut credentials);
@@ -234,6 +255,7 @@ impl Session {
     pub(crate) fn count(&self, usage: &mut Usage) {
         if let Phase::Open(open) = &self.phase {
             open.push.count(usage);
+            open.calls.count(usage);
             usage.unsynced += open.pull.unsynced();
         }
     }
@@ -315,6 +337,12 @@ impl Session {
                     effects.events.push(Event::Receipt { session, peer, offset: point.offset });
                 }
             }
+            (Message::Call(call), Phase::Open(open)) => {
+                open.on_call(now, call, &self.outbox, effects)?;
+            }
+            (Message::Reply { call, answer }, Phase::Open(open)) => {
+                open.on_reply(call, answer, &self.outbox, effects);
+            }
             (Message::Ping, Phase::Open(_)) => self.is_pong_due = true,
             (Message::Pong, Phase::Open(_)) => {}
             _ => return Err(Fault::peer(CloseReason::Unexpected)),
@@ -324,7 +352,7 @@ impl Session {
     }
 
     pub(crate) fn on_room(&mut self, effects: &mut Effects) {
-        self.outbox.queued = 0;
+        (self.outbox.queued, self.outbox.said) = (0, 0);
         self.reply(effects);
     }
 
@@ -426,6 +454,9 @@ impl Session {
 
     /// Watches the time; returns why the session has to end, if it has.
     pub(crate) fn on_tick(&mut self, now: Now, effects: &mut Effects) -> Option<CloseReason> {
+        if let Phase::Open(open) = &mut self.phase {
+            open.expire_calls(now, &self.outbox, effects);
+        }
         let silent_ms = now.monotonic_ms.saturating_sub(self.heard_ms);
         match &self.phase {
             Phase::Greeting { until_ms } if now.monotonic_ms >= *until_ms => {
@@ -451,13 +482,13 @@ impl Session {
                 let heartbeat_ms = self.heard_ms + beats * HEARTBEAT_MS;
                 // Without room nothing can be sent: room comes by itself.
                 let echo_due_ms = open.push.echo_due_ms().filter(|_| self.outbox.has_room());
-                let wakes = [Some(heartbeat_ms), echo_due_ms, open.over_ms];
+                let wakes = [Some(heartbeat_ms), echo_due_ms, open.over_ms, open.calls.wake_at()];
                 wakes.into_iter().flatten().min().unwrap_or(heartbeat_ms)
             }
         }
     }
 
-    /// Sends scribes as far as credit and room go.
+    /// Sends scribes as far as credit and room go, and what else waits.
     pub(crate) fn pump(
         &mut self,
         now: Now,
@@ -467,7 +498,37 @@ impl Session {
     ) -> Result<(), StoreError> {
         match &mut self.phase {
             Phase::Greeting { .. } => Ok(()),
-            Phase::Open(open) => open.pump(now, &mut self.outbox, own, view, effects),
+            Phase::Open(open) => {
+                open.calls.pump(&mut self.outbox, effects);
+                open.pump(now, &mut self.outbox, own, view, effects)
+            }
+        }
+    }
+
+    /// Makes a call of the host, or tells it why not.
+    pub(crate) fn place(
+        &mut self,
+        now: Now,
+        call: (CallId, Name, Encoded, u64),
+        effects: &mut Effects,
+    ) {
+        match &mut self.phase {
+            Phase::Open(open) => open.place(now, &self.outbox, call, effects),
+            Phase::Greeting { .. } => effects.replied(self.outbox.session, call.0, Err(cut())),
+        }
+    }
+
+    /// Answers a call of the peer.
+    pub(crate) fn answer(&mut self, call: u64, answer: Result<Encoded, CallFailure>) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.calls.answer(call, answer);
+        }
+    }
+
+    /// Tells the host what is lost with the session.
+    pub(crate) fn on_end(&mut self, effects: &mut Effects) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.cut_calls(&self.outbox, effects);
         }
     }
 

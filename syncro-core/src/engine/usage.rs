@@ -9,8 +9,13 @@ pub struct Usage {
     pub sessions: usize,
     /// Peers whose row is in memory, since they have a session.
     pub peers: usize,
-    /// Calls that wait for their answer.
+    /// Sessions that this node has called, and that are not answered.
     pub calls: usize,
+    /// Calls that this node has made and peers have not answered: at most [`CALLS_MAX`](crate::limits::CALLS_MAX) for
+    /// each session.
+    pub calls_placed: usize,
+    /// Calls of peers whose answers are not sent: as many.
+    pub calls_taken: usize,
     /// Bytes of the newest transactions, kept for sessions that follow live: at most
     /// [`TAIL_BYTES_MAX`](crate::limits::TAIL_BYTES_MAX), or those of the last step.
     pub tail_bytes: usize,

@@ -3,6 +3,7 @@
 //! MessagePack is written and read directly; JSON is a transcription of it.
 
 mod states;
+mod words;
 
 use bytes::Bytes;
 
@@ -14,7 +15,7 @@ use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::id::{Name, NodeId};
 use crate::limits::{
     CREDENTIALS_BYTES_MAX, ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX,
-    MESSAGE_SCRIBES_MAX, MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX,
+    MESSAGE_SCRIBES_MAX, MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, REASON_CHARS_MAX,
 };
 use crate::scribe::Transaction;
 use crate::stamp::{Author, Epoch, Time};
@@ -68,6 +69,8 @@ impl Message {
                 writer.text("credit");
                 writer.uint(*credit);
             }
+            Self::Call(call) => words::write_call(writer, call),
+            Self::Reply { call, answer } => words::write_reply(writer, *call, answer),
             Self::Ping => head(writer, "ping", 0),
             Self::Pong => head(writer, "pong", 0),
             Self::Bye { reason, detail } => {
@@ -101,12 +104,14 @@ impl Message {
                 point: read_point(&mut parts.get("point")?)?,
                 credit: parts.get("credit")?.uint()?,
             },
+            "call" => Self::Call(words::read_call(&parts)?),
+            "reply" => words::read_reply(&parts)?,
             "ping" => Self::Ping,
             "pong" => Self::Pong,
             "bye" => {
                 let code = parts.get("code")?.uint()?;
                 let code = u16::try_from(code).map_err(|_| Malformed::Limit("a close code"))?;
-                let detail = parts.get("detail")?.text()?.chars().take(256).collect();
+                let detail = parts.get("detail")?.text()?.chars().take(REASON_CHARS_MAX).collect();
                 Self::Bye { reason: CloseReason::from_code(code), detail }
             }
             _ => return Err(Malformed::Expected("a message of a known type")),

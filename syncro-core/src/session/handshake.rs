@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::call::Calls;
 use super::pull::Pull;
 use super::push::Push;
 use super::{Fault, Open, Phase, Session};
 use crate::close::CloseReason;
 use crate::engine::{Effects, Event, Own, Role};
 use crate::limits::{FRAME_BYTES_MAX, WINDOW_BYTES};
-use crate::message::{Encoding, Hello, Message, PROTOCOL_VERSION};
+use crate::message::{Encoding, Hello, Message, PROTOCOL_VERSION, capability};
 use crate::principal::{Access, Claim, Principal};
 use crate::stamp::{Now, Time};
 use crate::store::View;
@@ -34,7 +35,7 @@ pub(super) fn hello(
         frame: FRAME_BYTES_MAX as u64,
         window: WINDOW_BYTES,
         encodings: Encoding::ALL.to_vec(),
-        capabilities: Vec::new(),
+        capabilities: capability::ALL.map(str::to_owned).to_vec(),
         credentials,
     })
 }
@@ -128,9 +129,11 @@ impl Session {
         if !own.is_view() {
             self.outbox.send(&Message::Sync { ladder: ladder.clone() }, effects);
         }
+        let knows = |capability: &str| hello.capabilities.iter().any(|it| it == capability);
         self.phase = Phase::Open(Box::new(Open {
             peer: hello.node,
             epoch: hello.epoch,
+            calls: Calls::new(knows(capability::CALL)),
             name: hello.name,
             push: Push::new(hello.window, held, principal.is_some()),
             over_ms: principal.as_ref().and_then(|principal| principal.over_ms(now)),

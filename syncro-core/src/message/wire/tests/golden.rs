@@ -4,9 +4,10 @@ use uuid::Uuid;
 
 use super::super::*;
 use crate::arbitrary::{golden, hex, item, name};
+use crate::call::CallFailure;
 use crate::channel::{Channel, Sum};
 use crate::id::{RecordId, RecordKey};
-use crate::message::{States, Told, Wanted};
+use crate::message::{Call, States, Told, Wanted};
 use crate::record::{Path, Record, Register};
 use crate::scribe::{Mark, Scribe};
 use crate::stamp::{Author, Stamp};
@@ -199,6 +200,30 @@ pub(super) fn goldens() -> Vec<Golden> {
             r#"{"type":"scribes","from":[0,ZEROS],"to":[7,ONES],"end":7,
                 "transactions":[[7,ONES]]}"#,
         ),
+        (
+            "a call",
+            Message::Call(Call {
+                call: 300,
+                name: name("sum"),
+                value: Value::Array(vec![Value::from(1), Value::Bytes(vec![2])]).encode(),
+                within_ms: 5000,
+            }),
+            "85 a4'type' a4'call' a4'call' cd 012c a4'name' a3'sum' a5'value' 92 01 c4 01 02
+                a6'within' cd 1388",
+            r#"{"type":"call","call":300,"name":"sum","value":[1,{"$bytes":"Ag=="}],"within":5000}"#,
+        ),
+        (
+            "a reply",
+            Message::Reply { call: 300, answer: Ok(Value::from(3).encode()) },
+            "83 a4'type' a5'reply' a4'call' cd 012c a5'value' 03",
+            r#"{"type":"reply","call":300,"value":3}"#,
+        ),
+        (
+            "a reply that says why there is none",
+            Message::Reply { call: 0, answer: Err(CallFailure::new(100, "no")) },
+            "84 a4'type' a5'reply' a4'call' 00 a4'code' 64 a7'message' a2'no'",
+            r#"{"type":"reply","call":0,"code":100,"message":"no"}"#,
+        ),
         ("a ping", Message::Ping, "81 a4'type' a4'ping'", r#"{"type":"ping"}"#),
         ("a pong", Message::Pong, "81 a4'type' a4'pong'", r#"{"type":"pong"}"#),
         (
@@ -360,6 +385,22 @@ fn every_message_is_read_in_both_encodings_and_says_which() {
         let read = Message::decode(&Bytes::from(golden.json));
         assert_eq!(read, Ok((golden.message, Encoding::Json)), "{}", golden.what);
     }
+}
+
+#[test]
+fn the_codes_of_a_reply_have_the_numbers_they_always_had() {
+    let codes = [
+        CallFailure::NO_HANDLER,
+        CallFailure::FAILED,
+        CallFailure::BUSY,
+        CallFailure::EXPIRED,
+        CallFailure::TOO_LARGE,
+        CallFailure::CUT,
+        CallFailure::UNKNOWN,
+        CallFailure::NOT_CONNECTED,
+    ];
+    assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(CallFailure::APPLICATION, 100);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use crate::arbitrary::{item, name};
+use crate::call::CallFailure;
 use crate::id::{RecordId, RecordKey};
 use crate::limits::{
     BATCH_BYTES, ECHO_RUNS_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX,
@@ -86,6 +87,63 @@ fn a_ladder_has_at_most_128_rungs() {
         format!(r#"{{"type":"sync","ladder":[{rungs}]}}"#)
     };
     borders(&of(128), &of(129), "a ladder");
+}
+
+#[test]
+fn the_name_of_a_call_has_1_to_255_bytes() {
+    let of = |bytes: usize| {
+        let name = "x".repeat(bytes);
+        format!(r#"{{"type":"call","call":1,"name":"{name}","value":null,"within":1}}"#)
+    };
+    borders(&of(255), &of(256), "the name of a call");
+    borders(&of(1), &of(0), "the name of a call");
+}
+
+#[test]
+fn the_values_of_a_call_and_of_a_reply_have_at_most_256_kib() {
+    for (before, after) in [
+        (r#"{"type":"call","call":1,"name":"x","within":1,"value":""#, r#""}"#),
+        (r#"{"type":"reply","call":1,"value":""#, r#""}"#),
+    ] {
+        // A text of this length has five bytes before it.
+        let of = |bytes: usize| format!("{before}{}{after}", "x".repeat(bytes - 5));
+        borders(&of(VALUE_BYTES_MAX), &of(VALUE_BYTES_MAX + 1), "a value");
+    }
+}
+
+/// Floats of 32 bits are as short as integers, and longer in canonical form.
+#[test]
+fn a_value_of_a_call_that_is_too_long_in_canonical_form_is_refused() {
+    let of = |floats: usize| {
+        let mut writer = Writer::default();
+        writer.map(5);
+        for (key, value) in [("type", "call"), ("name", "x")] {
+            writer.text(key);
+            writer.text(value);
+        }
+        for key in ["call", "within"] {
+            writer.text(key);
+            writer.uint(1);
+        }
+        writer.text("value");
+        writer.array(floats);
+        (0..floats).for_each(|_| writer.0.extend([0xca, 0, 0, 0, 0]));
+        writer.0
+    };
+    let most = (VALUE_BYTES_MAX - 5) / 9;
+    assert!(decode(of(most)).is_ok());
+    assert_eq!(decode(of(most + 1)), Err(Malformed::Limit("a value")));
+}
+
+#[test]
+fn a_code_of_a_reply_has_16_bits_and_its_message_256_characters() {
+    let of = |code: u32| format!(r#"{{"type":"reply","call":1,"code":{code},"message":""}}"#);
+    borders(&of(65_535), &of(65_536), "the code of a reply");
+    let message = "é".repeat(257);
+    let read =
+        decode(format!(r#"{{"type":"reply","call":1,"code":1,"value":2,"message":"{message}"}}"#));
+    let failure = CallFailure { code: 1, message: "é".repeat(256) };
+    assert_eq!(read, Ok(Message::Reply { call: 1, answer: Err(failure) }), "whatever else it has");
 }
 
 #[test]
