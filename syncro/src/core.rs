@@ -12,13 +12,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use syncro_core::{
-    Channel, CloseReason, Config, Effects, Engine, Event, Input, NodeId, Now, Proposal, Role,
-    SessionId, Stamp, Store, StoreError,
+    Called, Channel, CloseReason, Config, Effects, Engine, Event, Input, NodeId, Now, Proposal,
+    Role, SessionId, Stamp, Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::agenda::Agenda;
+use crate::calls::Calls;
 use crate::changes::Hub;
 use crate::error::Error;
 use crate::notices::{Board, Notice};
@@ -66,6 +67,8 @@ pub(crate) use repair::seed;
 pub(crate) enum Outgoing {
     Opened,
     Frame(Bytes),
+    /// To be answered where it may take time.
+    Called(Called),
     Close(CloseReason),
 }
 
@@ -95,6 +98,7 @@ pub(crate) struct Core {
     pub(crate) hub: Hub,
     pub(crate) receipts: Receipts,
     pub(crate) board: Board,
+    pub(crate) calls: Calls,
     /// Counts everything that may end a wait for a peer.
     pub(crate) progress: watch::Sender<u64>,
     life: watch::Sender<Life>,
@@ -229,6 +233,7 @@ impl Core {
             agenda: Agenda::default(),
             receipts: Receipts::default(),
             board: Board::new(),
+            calls: Calls::new(),
             progress: watch::Sender::new(0),
             life: watch::Sender::new(Life::Running),
             working: watch::Sender::new(()),
@@ -406,6 +411,7 @@ impl Core {
         };
         self.agenda.end();
         self.announce_end(Life::Closed);
+        self.calls.close();
         // Whoever closes second waits too: the store is given up when the last flush is over.
         let synced = self.make_durable(applied);
         let written = self.syncer.checkpoint();
@@ -574,6 +580,12 @@ impl Core {
 
     fn tell(&self, state: &mut State, event: Event) {
         match &event {
+            Event::Called(called) => {
+                return send(state, called.session, Outgoing::Called(called.clone()));
+            }
+            Event::Replied { call, answer, .. } => {
+                return self.calls.on_replied(*call, answer.clone());
+            }
             Event::Changed(changed) => return self.hub.push(changed),
             Event::Opened { session, .. } => send(state, *session, Outgoing::Opened),
             Event::CatchingUp { session, .. } => {

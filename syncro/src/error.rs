@@ -1,6 +1,6 @@
 //! What a node can fail with.
 
-use syncro_core::{DataError, StoreError, UsageError};
+use syncro_core::{CallFailure, DataError, StoreError, UsageError};
 use syncro_net::NetError;
 
 use crate::core::Committed;
@@ -25,6 +25,9 @@ pub enum Error {
          the process ends before; do not repeat it"
     )]
     NotDurable(Committed),
+    /// A peer has not answered a call.
+    #[error(transparent)]
+    Call(#[from] CallFailure),
     /// The network failed.
     #[error(transparent)]
     Net(#[from] NetError),

@@ -38,6 +38,7 @@
 mod agenda;
 #[cfg(feature = "axum")]
 pub mod axum;
+mod calls;
 mod changes;
 mod connect;
 mod core;
@@ -53,6 +54,7 @@ mod peers;
 mod rules;
 mod session;
 
+pub use calls::Caller;
 pub use changes::{Change, Origin, Watch, WatchAll};
 pub use connect::{ConnectOptions, Connection};
 pub use core::{Committed, Durability, Recovered};
@@ -66,11 +68,11 @@ pub use rules::{Proposed, Rules};
 pub use session::SessionEnd;
 
 pub use syncro_core::{
-    Access, Attempt, Author, Channel, Claim, CloseReason, DataError, Digest, Edit, Element,
-    Encoded, Encoding, Entry, Epoch, Field, Fields, FieldsReader, FieldsWriter, Malformed, Mark,
-    ModelId, Name, NodeId, Parked, Path, Pattern, Permissions, Point, Principal, Proposal, Record,
-    RecordId, RecordKey, Refusal, Role, Scribe, ScribeModel, SessionId, SessionStatus, Stamp,
-    StoreError, Time, Transaction, Trial, UsageError, Value, Verdict, View, limits,
+    Access, Attempt, Author, CallFailure, Channel, Claim, CloseReason, DataError, Digest, Edit,
+    Element, Encoded, Encoding, Entry, Epoch, Field, Fields, FieldsReader, FieldsWriter, Malformed,
+    Mark, ModelId, Name, NodeId, Parked, Path, Pattern, Permissions, Point, Principal, Proposal,
+    Record, RecordId, RecordKey, Refusal, Role, Scribe, ScribeModel, SessionId, SessionStatus,
+    Stamp, StoreError, Time, Transaction, Trial, UsageError, Value, Verdict, View, limits,
 };
 pub use syncro_derive::ScribeModel;
 /// The TLS of the version that configurations have to be of.

@@ -1,6 +1,7 @@
 //! The handle that applications hold.
 
 mod builder;
+mod calls;
 mod care;
 mod network;
 mod rights;
@@ -66,7 +67,7 @@ pub struct Node {
 
 /// Closes the node with its last handle: tasks of sessions may hold the rest a little longer.
 #[derive(Debug)]
-struct Handle(Arc<Core>);
+pub(crate) struct Handle(Arc<Core>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -76,6 +77,15 @@ impl Drop for Handle {
 }
 
 impl Node {
+    /// A handle like those that the host has.
+    pub(crate) fn of(handle: Arc<Handle>) -> Self {
+        Self { core: handle.0.clone(), handle }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// Opens a named node in a file, which is created if it is not there.
     ///
     /// The name is who the node is: two stores under one name are one node twice, which peers take for copies

@@ -161,6 +161,10 @@ async fn write<W: AsyncWrite + Unpin>(
                     count(&core.written_bytes, writer.wire_bytes(frame.len()));
                     writer.feed(frame).await
                 }
+                Outgoing::Called(called) => {
+                    core.answer(called);
+                    Ok(())
+                }
                 Outgoing::Close(reason) => {
                     // A peer that is gone needs no goodbye.
                     let _ = writer.close().await;

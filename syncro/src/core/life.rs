@@ -66,6 +66,7 @@ impl Core {
         self.life.send_replace(life);
         self.synced.notify_waiters();
         self.hub.close();
+        self.calls.cut();
         self.note_progress();
     }
 }

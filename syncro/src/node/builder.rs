@@ -1,23 +1,27 @@
 //! Opening a node.
 
+use std::fmt;
 #[cfg(feature = "redb")]
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{Config, ModelChannels, Name, NodeId, Permissions, ScribeModel};
+use syncro_core::{
+    CallFailure, Config, ModelChannels, Name, NodeId, Permissions, ScribeModel, Value,
+};
 #[cfg(feature = "redb")]
 use syncro_store::Repaired;
 use syncro_store::{Backend, LogStore};
 
 use super::rights::check_credentials;
 use super::{Handle, Node};
+use crate::calls::{Caller, Handler};
 use crate::core::{Core, seed};
 use crate::error::Error;
 use crate::rules::Rules;
 
 /// Opens a [`Node`] with more to say than [`Node::open`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct NodeBuilder {
     node: Option<NodeId>,
     name: Option<String>,
@@ -25,6 +29,7 @@ pub struct NodeBuilder {
     permissions: Option<Arc<dyn Permissions>>,
     models: Vec<ModelChannels>,
     is_view: bool,
+    handlers: Vec<(String, Arc<Handler>)>,
 }
 
 impl NodeBuilder {
@@ -77,6 +82,34 @@ impl NodeBuilder {
         self
     }
 
+    /// Answers calls of a name, of 1 to 255 bytes, that peers make with [`Node::call`]. The handler is told who calls, and
+    /// what with; the peer gets the value that it returns, of at most 256 KiB, or the failure, of which the application's
+    /// own have numbers from [`CallFailure::APPLICATION`] on.
+    ///
+    /// Any peer with a session may call, so a handler looks at [`Caller::principal`] before it does what not everybody
+    /// may have done. It runs in a thread for what blocks, of the runtime that carries the session: it may block, and
+    /// should know an end, since nothing ends it when its time is over. Of a node's handlers 256 run at a time; whoever
+    /// calls then is told to come back. One that panics fails the call, and nothing else.
+    ///
+    /// ```
+    /// use syncro::{CallFailure, Node, Value, store::Memory};
+    ///
+    /// let builder = Node::builder().name("server").handler("price", |caller, item| match item {
+    ///     Value::Text(item) if item == "milk" => Ok(Value::from(119)),
+    ///     _ => Err(CallFailure::new(CallFailure::APPLICATION, "no such item")),
+    /// });
+    /// let server = builder.open_on(Memory::new())?;
+    /// # Ok::<(), syncro::Error>(())
+    /// ```
+    pub fn handler(
+        mut self,
+        name: &str,
+        handler: impl Fn(&Caller, Value) -> Result<Value, CallFailure> + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.push((name.to_owned(), Arc::new(handler)));
+        self
+    }
+
     /// Opens the node in a file, which is created if it is not there.
     ///
     /// # Errors
@@ -92,7 +125,7 @@ impl NodeBuilder {
     ///
     /// # Errors
     ///
-    /// Like [`open`](Self::open).
+    /// Like [`open`](Self::open); [`Error::Data`] for a handler's name outside 1 to 255 bytes.
     pub fn open_on(self, backend: impl Backend) -> Result<Node, Error> {
         self.open_store(LogStore::open(backend)?)
     }
@@ -120,8 +153,12 @@ impl NodeBuilder {
         check_credentials(&self.credentials)?;
         let (seed, permissions, view) = (seed()?, self.permissions, self.is_view);
         let config = Config { node, name, seed, permissions, view };
+        let handlers = self.handlers.into_iter().map(|(name, it)| Ok((Name::new(&name)?, it)));
+        let handlers: Vec<_> = handlers.collect::<Result<_, Error>>()?;
         let core = Core::open(store, config, self.credentials)?;
-        let node = Node { handle: Arc::new(Handle(core.clone())), core };
+        let node = Node::of(Arc::new(Handle(core)));
+        node.core.calls.work_for(&node.handle);
+        handlers.into_iter().for_each(|(name, handler)| node.core.calls.handle(name, handler));
         // Which channels there are a view is told.
         let models = if view { Vec::new() } else { self.models };
         node.transaction(|draft| models.iter().try_for_each(|model| draft.save(model)))?;
@@ -130,5 +167,17 @@ impl NodeBuilder {
 
     fn id_of_node(&self) -> Option<NodeId> {
         self.node.or_else(|| self.name.as_deref().map(NodeId::named))
+    }
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handlers: Vec<_> = self.handlers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("NodeBuilder")
+            .field("node", &self.node)
+            .field("name", &self.name)
+            .field("permissions", &self.permissions)
+            .field("handlers", &handlers)
+            .finish_non_exhaustive()
     }
 }

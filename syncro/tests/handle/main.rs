@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod axum;
+mod calls;
 mod durability;
 mod failures;
 mod permissions;
