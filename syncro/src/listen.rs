@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use syncro_core::{Role, limits};
-use syncro_net::{Address, Frames, NetError, Stream, Transport};
+#[cfg(feature = "websocket")]
+use syncro_net::Transport;
+use syncro_net::{Address, Frames, NetError, Stream};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 #[cfg(feature = "rustls")]
@@ -15,10 +17,11 @@ use crate::connect::{StreamFrames, is_closed, is_loopback, parse, runtime};
 use crate::core::Core;
 use crate::error::Error;
 use crate::notices::Notice;
-use crate::session::run;
+use crate::session::run_after;
 
-/// Handshakes that a listener has under way at most, of TLS and WebSockets. Each takes ten seconds and
-/// some 80 KiB at most, 64 of them for TLS; whoever comes to a full house is hung up on, and tries again.
+/// Handshakes that a listener has under way at most, from the first byte of TLS or a WebSocket to the peer's `hello`.
+/// Each step of them takes ten seconds at most, and all of it some 80 KiB, 64 of them for TLS; whoever comes to a full
+/// house is hung up on, and tries again. Strangers who say nothing so take no places of sessions but these.
 const HANDSHAKES_MAX: usize = 1024;
 
 /// Where to listen, and for whom; see [`Node::listen_with`](crate::Node::listen_with).
@@ -132,8 +135,9 @@ pub(crate) async fn listen(core: Arc<Core>, options: ListenOptions) -> Result<Li
                 };
                 match entered {
                     // A node that has stopped refuses by hanging up.
-                    Ok(frames) => {
-                        let _ = run(&core, frames, Role::Accept, std::future::pending()).await;
+                    Ok((frames, handshake)) => {
+                        let (role, never) = (Role::Accept, std::future::pending());
+                        let _ = run_after(&core, frames, role, Some(handshake), never).await;
                     }
                     Err(error) => core
                         .board
@@ -148,7 +152,7 @@ pub(crate) async fn listen(core: Arc<Core>, options: ListenOptions) -> Result<Li
 /// What a connection has to pass before its session begins.
 struct Door {
     address: Address,
-    handshakes: Semaphore,
+    handshakes: Arc<Semaphore>,
     #[cfg(feature = "websocket")]
     acceptor: syncro_net::websocket::Acceptor,
     #[cfg(feature = "rustls")]
@@ -166,7 +170,7 @@ impl Door {
         #[cfg(not(feature = "websocket"))]
         drop(options.origins);
         Ok(Self {
-            handshakes: Semaphore::new(HANDSHAKES_MAX),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             #[cfg(feature = "websocket")]
             acceptor: syncro_net::websocket::Acceptor::default()
                 .path(address.path().split('?').next().unwrap_or_default())
@@ -177,11 +181,12 @@ impl Door {
         })
     }
 
-    async fn enter(&self, stream: TcpStream) -> Result<StreamFrames, NetError> {
-        if self.address.transport() == Transport::Frames && !self.address.is_tls() {
-            return Ok(Frames::new(Stream::Tcp(stream), limits::FRAME_BYTES_MAX));
-        }
-        let Ok(_handshake) = self.handshakes.try_acquire() else {
+    /// Lets a stream in, with its place among the handshakes: to be held until it is known whose it is.
+    async fn enter(
+        &self,
+        stream: TcpStream,
+    ) -> Result<(StreamFrames, OwnedSemaphorePermit), NetError> {
+        let Ok(handshake) = self.handshakes.clone().try_acquire_owned() else {
             return Err(NetError::TooManyHandshakes { limit: HANDSHAKES_MAX });
         };
         #[cfg(feature = "rustls")]
@@ -191,17 +196,19 @@ impl Door {
         };
         #[cfg(not(feature = "rustls"))]
         let stream = Stream::Tcp(stream);
-        match self.address.transport() {
+        let frames = match self.address.transport() {
             #[cfg(feature = "websocket")]
-            Transport::WebSocket => self.acceptor.accept(stream, limits::FRAME_BYTES_MAX).await,
-            _ => Ok(Frames::new(stream, limits::FRAME_BYTES_MAX)),
-        }
+            Transport::WebSocket => self.acceptor.accept(stream, limits::FRAME_BYTES_MAX).await?,
+            _ => Frames::new(stream, limits::FRAME_BYTES_MAX),
+        };
+        Ok((frames, handshake))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Node;
 
     /// Whoever begins handshakes and ends none takes no more than their share.
     #[tokio::test]
@@ -222,6 +229,39 @@ mod tests {
         let upgrade = syncro_net::websocket::upgrade(peer, &door.address, 1024);
         let (entered, upgraded) = tokio::join!(door.enter(stream), upgrade);
         assert!(entered.is_ok() && upgraded.is_ok());
+        assert_eq!(door.handshakes.available_permits(), HANDSHAKES_MAX - 1, "until it says hello");
+        drop(entered);
         assert_eq!(door.handshakes.available_permits(), HANDSHAKES_MAX, "its share is given back");
+    }
+
+    /// Over TCP without more, strangers who said nothing took the places of sessions, all of them.
+    #[tokio::test]
+    async fn a_stranger_has_a_place_among_the_handshakes_until_it_says_who_it_is() {
+        let [server, laptop] = ["server", "laptop"].map(|name| Node::in_memory(name).unwrap());
+        let options = ListenOptions::new("127.0.0.1:0");
+        let door = Door::new("127.0.0.1:0".parse().unwrap(), options).unwrap();
+        let _others = door.handshakes.try_acquire_many(HANDSHAKES_MAX as u32 - 1).unwrap();
+        let listener = syncro_net::tcp::listen("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+
+        let silent = syncro_net::tcp::connect(&addr).await.unwrap();
+        let (frames, handshake) = door.enter(listener.accept().await.unwrap().0).await.unwrap();
+        let next = syncro_net::tcp::connect(&addr).await.unwrap();
+        let refused = door.enter(listener.accept().await.unwrap().0).await;
+        assert!(matches!(refused, Err(NetError::TooManyHandshakes { .. })));
+        drop((silent, frames, handshake, next));
+        assert_eq!(door.handshakes.available_permits(), 1);
+
+        let _connection = laptop.connect(&addr).unwrap();
+        let (frames, handshake) = door.enter(listener.accept().await.unwrap().0).await.unwrap();
+        assert_eq!(door.handshakes.available_permits(), 0);
+        let (core, role, handshake) = (server.core().clone(), Role::Accept, Some(handshake));
+        let session = run_after(&core, frames, role, handshake, std::future::pending());
+        let met = async { laptop.confirmed_by(server.id(), 0).await.unwrap() };
+        tokio::select! {
+            _ = session => panic!("the session ended"),
+            () = met => {}
+        }
+        assert_eq!(door.handshakes.available_permits(), 1, "while the session goes on");
     }
 }

@@ -1,6 +1,5 @@
 //! Running a session over frames.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +7,7 @@ use syncro_core::limits::HELLO_BYTES_MAX;
 use syncro_core::{CloseReason, Input, Role, SessionId};
 use syncro_net::{FrameReader, FrameWriter, Frames, NetError};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::core::{Core, Outbox, Outgoing, count};
@@ -37,17 +37,40 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    run_after(core, frames, role, None, stop).await
+}
+
+/// Like [`run`], with the place in a listener's handshakes that is given back when the peer has said who it is.
+pub(crate) async fn run_after<R, W>(
+    core: &Core,
+    frames: Frames<R, W>,
+    role: Role,
+    handshake: Option<OwnedSemaphorePermit>,
+    stop: impl Future<Output = ()>,
+) -> Result<SessionEnd, Error>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     let (session, mut outbox) = core.open_session(role)?;
     let _lost = LostOnDrop { core, session };
     let (mut reader, mut writer) = frames.split();
-    let was_open = AtomicBool::new(false);
-    let reason =
-        converse(core, session, &mut outbox, &mut reader, &mut writer, &was_open, stop).await;
+    let mut greeting = Greeting { was_open: false, _handshake: handshake };
+    let conversation =
+        converse(core, session, &mut outbox, &mut reader, &mut writer, &mut greeting, stop);
+    let reason = conversation.await;
     if reason == CloseReason::Lost && reader.is_closed() {
         // The peer closed a WebSocket, with or without a goodbye, and waits for the same.
         let _ = tokio::time::timeout(GOODBYE_MAX, writer.close()).await;
     }
-    Ok(SessionEnd { reason, was_open: was_open.load(Ordering::Relaxed) })
+    Ok(SessionEnd { reason, was_open: greeting.was_open })
+}
+
+/// Whether the peer has said who it is, and what it holds until then.
+struct Greeting {
+    was_open: bool,
+    /// Given back by being dropped.
+    _handshake: Option<OwnedSemaphorePermit>,
 }
 
 /// Carries messages both ways until one side ends it, and says goodbye.
@@ -57,14 +80,14 @@ async fn converse<R, W>(
     Outbox { messages, end, .. }: &mut Outbox,
     reader: &mut FrameReader<R>,
     writer: &mut FrameWriter<W>,
-    was_open: &AtomicBool,
+    greeting: &mut Greeting,
     stop: impl Future<Output = ()>,
 ) -> CloseReason
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let written = write(core, session, messages, writer, was_open);
+    let written = write(core, session, messages, writer, greeting);
     tokio::pin!(written);
     // Reading and writing go on side by side: neither peer may wait for the other to read.
     let (reason, is_written) = tokio::select! {
@@ -137,7 +160,7 @@ async fn write<W: AsyncWrite + Unpin>(
     session: SessionId,
     messages: &mut UnboundedReceiver<Outgoing>,
     writer: &mut FrameWriter<W>,
-    was_open: &AtomicBool,
+    greeting: &mut Greeting,
 ) -> CloseReason {
     loop {
         let mut next = tokio::select! {
@@ -154,7 +177,7 @@ async fn write<W: AsyncWrite + Unpin>(
         while let Some(outgoing) = next {
             let sent = match outgoing {
                 Outgoing::Opened => {
-                    was_open.store(true, Ordering::Relaxed);
+                    *greeting = Greeting { was_open: true, _handshake: None };
                     Ok(())
                 }
                 Outgoing::Frame(frame) => {
