@@ -16,7 +16,9 @@ use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::encoding::msgpack::{Head, Reader};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
-use crate::message::{Call, Encoding, Hello, Item, Message, Scribes, States, Told, Wanted};
+use crate::message::{
+    Call, Encoding, Hello, Item, Message, Scribes, States, Told, Topics, Wanted, Word,
+};
 use crate::record::tests::record;
 use crate::record::{Element, Path};
 use crate::scribe::{Mark, Scribe, Transaction};
@@ -198,6 +200,16 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
                 Message::Call(Call { call, name, value, within_ms })
             },
         ),
+        1 => option::of(vec(text(), 0..4)).prop_map(|topics| {
+            Message::Topics(match topics {
+                None => Topics::All,
+                Some(topics) => {
+                    let topics = topics.iter().map(|text| name(&format!("topic {text}")));
+                    Topics::Some(topics.collect())
+                }
+            })
+        }),
+        1 => word().prop_map(Message::Signal),
         1 => (any::<u64>(), answer()).prop_map(|(call, answer)| Message::Reply { call, answer }),
         1 => prop::sample::select(vec![Message::Ping, Message::Pong]),
         1 => (any::<u16>(), text()).prop_map(|(code, detail)| Message::Bye {
@@ -213,6 +225,20 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         |(number, channel, point, sum, after)| {
             let sum = Sum::from_bytes(sum);
             Wanted { number, channel, point, sum, after }
+        },
+    )
+}
+
+fn word() -> impl Strategy<Value = Word> {
+    let node = || any::<[u8; 16]>().prop_map(NodeId::from_bytes);
+    (text(), node(), any::<[u64; 2]>(), encoded(), vec(node(), 0..3)).prop_map(
+        |(text, node, [time, epoch], value, via)| Word {
+            topic: name(&format!("topic {text}")),
+            node,
+            time: Time::from_bits(time),
+            epoch: Epoch(epoch),
+            value,
+            via,
         },
     )
 }

@@ -53,6 +53,11 @@ impl Channel {
         Digest::EMPTY.then(self.0.as_bytes())
     }
 
+    /// The channel of the same name.
+    pub(crate) fn named(name: &Name) -> Self {
+        Self(name.as_str().into())
+    }
+
     /// The channel of the records of a model that has no templates: `model/` and its name.
     pub fn of_model(model: &Name) -> Self {
         Self(format!("model/{}", escaped(model.as_str())).into())

@@ -9,12 +9,13 @@ mod propose;
 mod quarantine;
 mod repair;
 mod rows;
+mod signals;
 mod tail;
 mod usage;
 mod view;
 mod wakes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,6 +34,7 @@ use crate::quarantine::Parked;
 use crate::record::Record;
 use crate::scribe::Mark;
 use crate::session::{Fault, Session};
+use crate::signal::Signal;
 use crate::stamp::{Author, Epoch, Now, Stamp};
 use crate::store::{Commit, PeerRow, View};
 use crate::value::Encoded;
@@ -169,6 +171,20 @@ pub enum Input {
         call: u64,
         /// The answer: a value of at most 256 KiB, or why there is none.
         answer: Result<Encoded, CallFailure>,
+    },
+    /// The host says something on a topic, in this node's name; nil takes back what it said. It is in no log: peers that want
+    /// it hear the last word as long as they know the node to be there.
+    Signal {
+        /// The topic.
+        topic: Name,
+        /// What: at most 1 KiB.
+        value: Encoded,
+    },
+    /// The host wants to hear what other nodes say on these topics, at most 64, and on no others: each word from now on
+    /// is an [`Event::Signal`], and [`Engine::signals`] has what is known already.
+    Topics {
+        /// The topics.
+        topics: BTreeSet<Name>,
     },
     /// The store was synced: the commits up to this sequence are durable.
     Synced {
@@ -315,6 +331,8 @@ pub enum Event {
     },
     /// A transaction of a peer could not be played, and is set aside.
     Parked(Parked),
+    /// Another node says something else on a topic that the host watches.
+    Signal(Signal),
     /// A peer calls. Whatever it is, the host answers.
     Called(Called),
     /// What has come of a call: told once for each, when the session ends at the latest.
@@ -463,6 +481,8 @@ impl Engine {
             Input::Reply { session, call, answer } => {
                 self.on_reply(now, session, call, answer, view, &mut effects);
             }
+            Input::Signal { topic, value } => self.on_say(now, topic, value, &mut effects)?,
+            Input::Topics { topics } => self.on_watch(topics)?,
             Input::Retry { parked } => self.on_retry(now, parked, view, &mut effects)?,
             Input::Discard { parked, reason } => {
                 self.on_discard(now, parked, reason, view, &mut effects)?;
@@ -475,6 +495,7 @@ impl Engine {
             Input::Tick => self.on_tick(now, view, &mut effects)?,
         }
         self.follow_somebody(now, view, &mut effects);
+        self.speak(&mut effects);
         effects.wake_at = self.wakes.first();
         if self.own.is_index_due() || self.wants_to_follow() {
             let soon = now.monotonic_ms + 1;
@@ -566,6 +587,8 @@ impl Engine {
             return;
         };
         session.on_room(effects);
+        self.own.signals.on_room(id);
+        self.speak(effects);
         self.pump_one(now, id, view, effects);
     }
 
@@ -622,6 +645,8 @@ impl Engine {
         };
         match principal {
             Some(principal) => {
+                let node = self.own.author().node;
+                self.own.signals.on_rights(id, &principal, node, effects);
                 session.on_rights(now, principal);
                 self.pump_one(now, id, view, effects);
             }
@@ -791,6 +816,8 @@ impl Engine {
         };
         self.wakes.remove(id);
         session.on_end(effects);
+        let node = self.own.author().node;
+        self.own.signals.close(id, node, effects);
         let peer = session.peer();
         match peer {
             Some(peer) => {

@@ -3,8 +3,9 @@
 use crate::digest::Point;
 use crate::id::{NodeId, RecordId, RecordKey};
 use crate::limits::{
-    CREDENTIALS_BYTES_MAX, MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, SUBSCRIPTIONS_MAX,
-    TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
+    CREDENTIALS_BYTES_MAX, MEMBER_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, SIGNAL_BYTES_MAX,
+    SUBSCRIPTIONS_MAX, TOPICS_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX,
+    VALUE_DEPTH_MAX,
 };
 use crate::store::StoreError;
 
@@ -220,6 +221,17 @@ pub enum UsageError {
         /// Their length.
         bytes: usize,
     },
+    /// A signal is longer than signals may be.
+    #[error("the signal has {bytes} bytes; a signal has at most {SIGNAL_BYTES_MAX}")]
+    SignalTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A node says something, or wants to hear something, on more topics than it may.
+    #[error(
+        "these are too many topics: a node has {TOPICS_MAX} for what it says, and for what it hears"
+    )]
+    TooManyTopics,
     /// No transaction of this id is set aside.
     #[error("no such transaction is in quarantine: somebody has decided on it already")]
     NotParked,

@@ -152,8 +152,30 @@ pub const CALLS_MAX: usize = 64;
 pub const CALLS_BYTES_MAX: usize = WINDOW_BYTES as usize;
 
 /// Bytes of calls, replies and signals that a session hands to its transport, beside [`SEND_BUFFER_BYTES`] of the log,
-/// before it waits for room: a quarter of those, or one message that is longer. Neither waits for the other.
+/// before it waits for room: a quarter of those, or one message that is longer. Neither waits for the other; nor do signals
+/// and calls, of which the former take half at most, and go first.
 pub const WORDS_BUFFER_BYTES: usize = SEND_BUFFER_BYTES / 4;
+
+/// Topics that a side wants to hear of in a session, unless it wants all; with 255 bytes each they make 16 KiB.
+pub const TOPICS_MAX: usize = 64;
+
+/// Bytes of what is said on a topic: who is where in a document, and whether somebody types.
+pub const SIGNAL_BYTES_MAX: usize = 1024;
+
+/// Topics on which a node says something at a time.
+pub const SIGNALS_OWN_MAX: usize = TOPICS_MAX;
+
+/// Signals that are taken from a peer which speaks only for itself. Others are passed over.
+pub const SIGNALS_OF_PEER_MAX: usize = SIGNALS_OWN_MAX;
+
+/// Signals that are taken from one session with a relay: with 1.5 KiB each at most, keys included, 6 MiB.
+pub const SIGNALS_PER_SESSION_MAX: usize = 4096;
+
+/// Signals that a node knows at a time: as many as sessions, and some 100 MiB at most.
+pub const SIGNALS_MAX: usize = 65_536;
+
+/// Relays over which a signal goes. A way that is longer than the widest network ends.
+pub const RELAYS_MAX: usize = 8;
 
 /// Bytes of the reason of a refusal.
 pub const REFUSAL_BYTES_MAX: usize = 1024;

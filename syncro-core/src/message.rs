@@ -2,6 +2,8 @@
 
 mod wire;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::call::CallFailure;
@@ -23,8 +25,11 @@ pub(crate) mod capability {
     /// `call` and `reply`.
     pub(crate) const CALL: &str = "call";
 
+    /// `topics` and `signal`.
+    pub(crate) const SIGNAL: &str = "signal";
+
     /// All of them.
-    pub(crate) const ALL: [&str; 1] = [CALL];
+    pub(crate) const ALL: [&str; 2] = [CALL, SIGNAL];
 }
 
 /// How messages are written. Each tells by its first byte which it is; a node answers in the encoding in
@@ -81,6 +86,9 @@ pub(crate) enum Message {
         call: u64,
         answer: Result<Encoded, CallFailure>,
     },
+    /// Says on which topics the sender wants to hear the receiver.
+    Topics(Topics),
+    Signal(Word),
     Ping,
     Pong,
     Bye {
@@ -118,6 +126,44 @@ pub(crate) struct Call {
     pub(crate) value: Encoded,
     /// Milliseconds within which the sender wants the answer.
     pub(crate) within_ms: u64,
+}
+
+/// Topics of signals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Topics {
+    All,
+    Some(BTreeSet<Name>),
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self::Some(BTreeSet::new())
+    }
+}
+
+impl Topics {
+    /// Whether a topic is among them.
+    pub(crate) fn has(&self, topic: &Name) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(topics) => topics.contains(topic),
+        }
+    }
+}
+
+/// What a node says on a topic, as the sender knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) topic: Name,
+    /// Who says it.
+    pub(crate) node: NodeId,
+    /// When, by its clock, and in which of its epochs: the later word counts.
+    pub(crate) time: Time,
+    pub(crate) epoch: Epoch,
+    /// What; nil when the sender knows it no longer.
+    pub(crate) value: Encoded,
+    /// Over which relays the sender has it, its author and itself left out.
+    pub(crate) via: Vec<NodeId>,
 }
 
 /// A piece of the sender's log, in order.

@@ -194,9 +194,14 @@ impl Outbox {
         bytes
     }
 
-    /// Whether there is room for what is not of the log.
-    fn has_room_for_words(&self) -> bool {
+    /// Whether there is room for calls.
+    fn has_room_for_calls(&self) -> bool {
         self.said < WORDS_BUFFER_BYTES
+    }
+
+    /// Whether there is room for signals, which go first and leave half to the calls.
+    fn has_room_for_signals(&self) -> bool {
+        self.said < WORDS_BUFFER_BYTES / 2
     }
 
     /// Sends what is not of the log, which does not wait for it.
@@ -342,6 +347,13 @@ impl Session {
             }
             (Message::Reply { call, answer }, Phase::Open(open)) => {
                 open.on_reply(call, answer, &self.outbox, effects);
+            }
+            (Message::Topics(topics), Phase::Open(_)) => {
+                own.signals.on_topics(self.outbox.session, topics);
+            }
+            (Message::Signal(word), Phase::Open(_)) => {
+                let node = own.author().node;
+                own.signals.on_word(self.outbox.session, word, node, effects);
             }
             (Message::Ping, Phase::Open(_)) => self.is_pong_due = true,
             (Message::Pong, Phase::Open(_)) => {}
@@ -501,6 +513,16 @@ impl Session {
             Phase::Open(open) => {
                 open.calls.pump(&mut self.outbox, effects);
                 open.pump(now, &mut self.outbox, own, view, effects)
+            }
+        }
+    }
+
+    /// Says what has changed of signals, as far as there is room.
+    pub(crate) fn speak(&mut self, own: &mut Own, effects: &mut Effects) {
+        while self.outbox.has_room_for_signals() {
+            match own.signals.next(self.outbox.session) {
+                Some(message) => self.outbox.say(&message, effects),
+                None => return,
             }
         }
     }

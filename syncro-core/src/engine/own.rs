@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::judge::Judge;
 use super::repair::Repairs;
+use super::signals::Signals;
 use super::{Config, Event, Intake, Role, SessionId, Tail, Usage};
 use super::{Followed, Index};
 use crate::channel::Templates;
@@ -49,6 +50,8 @@ pub(crate) struct Own {
     touched: BTreeSet<Digest>,
     /// What the node follows, if it is a view.
     pub(super) followed: Option<Followed>,
+    /// What is said beside the log.
+    pub(crate) signals: Signals,
 }
 
 /// What is kept of a peer while it has sessions.
@@ -116,6 +119,7 @@ impl Own {
             index,
             touched: BTreeSet::new(),
             followed,
+            signals: Signals::default(),
         };
         // The time counts too, in case a host gives one seed to two opens.
         let epoch = own.fresh_epoch(&now.wall_ms.to_be_bytes());

@@ -16,6 +16,10 @@ pub struct Usage {
     pub calls_placed: usize,
     /// Calls of peers whose answers are not sent: as many.
     pub calls_taken: usize,
+    /// Signals that are known: at most [`SIGNALS_MAX`](crate::limits::SIGNALS_MAX).
+    pub signals: usize,
+    /// Signals that peers are to be told of as soon as their transports have room: as many for each session.
+    pub signals_due: usize,
     /// Bytes of the newest transactions, kept for sessions that follow live: at most
     /// [`TAIL_BYTES_MAX`](crate::limits::TAIL_BYTES_MAX), or those of the last step.
     pub tail_bytes: usize,
@@ -33,6 +37,7 @@ impl Engine {
     /// What it keeps in memory. It looks at every session.
     pub fn usage(&self) -> Usage {
         let mut usage = self.own.usage();
+        (usage.signals, usage.signals_due) = self.own.signals.count();
         usage.sessions = self.sessions.len();
         self.sessions.values().for_each(|session| session.count(&mut usage));
         usage

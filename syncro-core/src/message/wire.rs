@@ -71,6 +71,8 @@ impl Message {
             }
             Self::Call(call) => words::write_call(writer, call),
             Self::Reply { call, answer } => words::write_reply(writer, *call, answer),
+            Self::Topics(topics) => words::write_topics(writer, topics),
+            Self::Signal(word) => words::write_word(writer, word),
             Self::Ping => head(writer, "ping", 0),
             Self::Pong => head(writer, "pong", 0),
             Self::Bye { reason, detail } => {
@@ -106,6 +108,8 @@ impl Message {
             },
             "call" => Self::Call(words::read_call(&parts)?),
             "reply" => words::read_reply(&parts)?,
+            "topics" => Self::Topics(words::read_topics(&parts)?),
+            "signal" => Self::Signal(words::read_word(&parts)?),
             "ping" => Self::Ping,
             "pong" => Self::Pong,
             "bye" => {

@@ -198,7 +198,7 @@ impl Calls {
 
     /// Sends what waits, as far as there is room.
     pub(super) fn pump(&mut self, outbox: &mut Outbox, effects: &mut Effects) {
-        while outbox.has_room_for_words() {
+        while outbox.has_room_for_calls() {
             let message = match self.waiting.pop_front() {
                 None => return,
                 Some(Waiting::Call(call)) => Message::Call(call),

@@ -130,6 +130,9 @@ impl Session {
             self.outbox.send(&Message::Sync { ladder: ladder.clone() }, effects);
         }
         let knows = |capability: &str| hello.capabilities.iter().any(|it| it == capability);
+        if knows(capability::SIGNAL) {
+            own.signals.open(session, hello.node, self.role, principal.clone());
+        }
         self.phase = Phase::Open(Box::new(Open {
             peer: hello.node,
             epoch: hello.epoch,

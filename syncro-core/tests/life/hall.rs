@@ -303,6 +303,46 @@ impl Hall {
         answers
     }
 
+    /// Says something on a topic, in a node's name.
+    pub(super) fn say(&mut self, node: usize, topic: &str, value: impl Into<Value>) {
+        let (topic, value) = (name(topic), value.into().encode());
+        self.input(node, Input::Signal { topic, value });
+    }
+
+    /// Lets a node watch topics, and no others.
+    pub(super) fn watch(&mut self, node: usize, topics: &[&str]) {
+        let topics = topics.iter().map(|topic| name(topic)).collect();
+        self.input(node, Input::Topics { topics });
+    }
+
+    /// What a node was told of signals since it was asked last, by the numbers of the nodes that say it.
+    pub(super) fn told(&mut self, node: usize) -> Vec<(usize, Option<Value>)> {
+        let events = std::mem::take(&mut self.nodes[node].events);
+        let signals = events.iter().filter_map(|event| match event {
+            Event::Signal(signal) => Some(signal),
+            _ => None,
+        });
+        let told = signals.map(|signal| {
+            let from = (0..self.nodes.len()).find(|from| self.id(*from) == signal.node);
+            (from.unwrap_or(usize::MAX), signal.value.as_ref().map(|value| value.decode()))
+        });
+        let told = told.collect();
+        self.nodes[node].events = events;
+        self.nodes[node].events.retain(|event| !matches!(event, Event::Signal(_)));
+        told
+    }
+
+    /// What a node knows on a topic, by the numbers of the nodes that say it.
+    pub(super) fn known(&self, node: usize, topic: &str) -> Vec<(usize, Value)> {
+        let known = self.nodes[node].engine.signals(&name(topic)).into_iter().map(|(id, value)| {
+            let from = (0..self.nodes.len()).find(|from| self.id(*from) == id);
+            (from.unwrap_or(usize::MAX), value.decode())
+        });
+        let mut known: Vec<_> = known.collect();
+        known.sort_by_key(|(from, _)| *from);
+        known
+    }
+
     /// Why the sessions of a node have ended, and whether by the peer.
     pub(super) fn closed(&self, node: usize) -> Vec<(CloseReason, bool)> {
         let events = self.nodes[node].events.iter();

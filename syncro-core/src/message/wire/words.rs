@@ -2,10 +2,11 @@
 
 use super::{Parts, head};
 use crate::call::CallFailure;
-use crate::encoding::msgpack::{Malformed, Reader, Writer};
-use crate::id::Name;
-use crate::limits::VALUE_BYTES_MAX;
-use crate::message::{Call, Message};
+use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
+use crate::id::{Name, NodeId};
+use crate::limits::{RELAYS_MAX, SIGNAL_BYTES_MAX, TOPICS_MAX, VALUE_BYTES_MAX};
+use crate::message::{Call, Message, Topics, Word};
+use crate::stamp::{Epoch, Time};
 use crate::value::Encoded;
 
 pub(super) fn write_call(writer: &mut Writer, call: &Call) {
@@ -59,6 +60,66 @@ pub(super) fn read_reply(parts: &Parts<'_>) -> Result<Message, Malformed> {
         None => Ok(read_value(&parts.get("value")?, VALUE_BYTES_MAX)?),
     };
     Ok(Message::Reply { call, answer })
+}
+
+pub(super) fn write_topics(writer: &mut Writer, topics: &Topics) {
+    head(writer, "topics", 1);
+    writer.text("topics");
+    match topics {
+        Topics::All => writer.bool(true),
+        Topics::Some(topics) => {
+            writer.array(topics.len());
+            topics.iter().for_each(|topic| writer.text(topic.as_str()));
+        }
+    }
+}
+
+/// Reads topics: names of them, or true for all.
+pub(super) fn read_topics(parts: &Parts<'_>) -> Result<Topics, Malformed> {
+    let mut reader = parts.get("topics")?;
+    if parts.get("topics")?.head()? == Head::Bool(true) {
+        return Ok(Topics::All);
+    }
+    let count = reader.array()?;
+    if count > TOPICS_MAX {
+        return Err(Malformed::Limit("a list of topics"));
+    }
+    let topics = (0..count).map(|_| read_name(&mut reader, "a topic"));
+    Ok(Topics::Some(topics.collect::<Result<_, _>>()?))
+}
+
+pub(super) fn write_word(writer: &mut Writer, word: &Word) {
+    head(writer, "signal", 6);
+    writer.text("topic");
+    writer.text(word.topic.as_str());
+    writer.text("node");
+    writer.bytes(word.node.as_bytes());
+    writer.text("time");
+    writer.uint(word.time.bits());
+    writer.text("epoch");
+    writer.uint(word.epoch.0);
+    writer.text("value");
+    writer.encoded(word.value.as_bytes());
+    writer.text("via");
+    writer.array(word.via.len());
+    word.via.iter().for_each(|node| writer.bytes(node.as_bytes()));
+}
+
+pub(super) fn read_word(parts: &Parts<'_>) -> Result<Word, Malformed> {
+    let mut via = parts.get("via")?;
+    let count = via.array()?;
+    if count >= RELAYS_MAX {
+        return Err(Malformed::Limit("the relays of a signal"));
+    }
+    let via = (0..count).map(|_| Ok(NodeId::from_bytes(via.bytes_of()?)));
+    Ok(Word {
+        topic: read_name(&mut parts.get("topic")?, "a topic")?,
+        node: NodeId::from_bytes(parts.get("node")?.bytes_of()?),
+        time: Time::from_bits(parts.get("time")?.uint()?),
+        epoch: Epoch(parts.get("epoch")?.uint()?),
+        value: read_value(&parts.get("value")?, SIGNAL_BYTES_MAX)?,
+        via: via.collect::<Result<_, _>>()?,
+    })
 }
 
 fn read_name(reader: &mut Reader<'_>, what: &'static str) -> Result<Name, Malformed> {

@@ -7,7 +7,7 @@ use crate::arbitrary::{golden, hex, item, name};
 use crate::call::CallFailure;
 use crate::channel::{Channel, Sum};
 use crate::id::{RecordId, RecordKey};
-use crate::message::{Call, States, Told, Wanted};
+use crate::message::{Call, States, Told, Topics, Wanted, Word};
 use crate::record::{Path, Record, Register};
 use crate::scribe::{Mark, Scribe};
 use crate::stamp::{Author, Stamp};
@@ -223,6 +223,58 @@ pub(super) fn goldens() -> Vec<Golden> {
             Message::Reply { call: 0, answer: Err(CallFailure::new(100, "no")) },
             "84 a4'type' a5'reply' a4'call' 00 a4'code' 64 a7'message' a2'no'",
             r#"{"type":"reply","call":0,"code":100,"message":"no"}"#,
+        ),
+        (
+            "topics",
+            Message::Topics(Topics::Some([name("room/7"), name("room/8")].into())),
+            "82 a4'type' a6'topics' a6'topics' 92 a6'room/7' a6'room/8'",
+            r#"{"type":"topics","topics":["room/7","room/8"]}"#,
+        ),
+        (
+            "no topics",
+            Message::Topics(Topics::default()),
+            "82 a4'type' a6'topics' a6'topics' 90",
+            r#"{"type":"topics","topics":[]}"#,
+        ),
+        (
+            "every topic",
+            Message::Topics(Topics::All),
+            "82 a4'type' a6'topics' a6'topics' c3",
+            r#"{"type":"topics","topics":true}"#,
+        ),
+        (
+            "a signal",
+            Message::Signal(Word {
+                topic: name("room/7"),
+                node: node(),
+                time: Time::from_ms(1_700_000_000_000),
+                epoch: Epoch(7),
+                value: Value::from("typing").encode(),
+                via: vec![NodeId::from_bytes([0xff; 16])],
+            }),
+            "87 a4'type'  a6'signal'
+                a5'topic' a6'room/7'
+                a4'node'  NODE
+                a4'time'  cf 018bcfe568000000
+                a5'epoch' 07
+                a5'value' a6'typing'
+                a3'via'   91 ONES",
+            r#"{"type":"signal","topic":"room/7","node":NODE,"time":{"$int":"111411200000000000"},
+                "epoch":7,"value":"typing","via":[ONES]}"#,
+        ),
+        (
+            "a signal that is gone",
+            Message::Signal(Word {
+                topic: name("x"),
+                node: node(),
+                time: Time::default(),
+                epoch: Epoch(0),
+                value: Value::Nil.encode(),
+                via: Vec::new(),
+            }),
+            "87 a4'type' a6'signal' a5'topic' a1'x' a4'node' NODE a4'time' 00 a5'epoch' 00
+                a5'value' c0 a3'via' 90",
+            r#"{"type":"signal","topic":"x","node":NODE,"time":0,"epoch":0,"value":null,"via":[]}"#,
         ),
         ("a ping", Message::Ping, "81 a4'type' a4'ping'", r#"{"type":"ping"}"#),
         ("a pong", Message::Pong, "81 a4'type' a4'pong'", r#"{"type":"pong"}"#),

@@ -147,6 +147,37 @@ fn a_code_of_a_reply_has_16_bits_and_its_message_256_characters() {
 }
 
 #[test]
+fn a_side_names_at_most_64_topics_of_1_to_255_bytes() {
+    let of = |topics: &str| format!(r#"{{"type":"topics","topics":[{topics}]}}"#);
+    let many = |count: usize| of(&vec![r#""x""#; count].join(","));
+    borders(&many(64), &many(65), "a list of topics");
+    let long = |bytes: usize| of(&format!(r#""{}""#, "x".repeat(bytes)));
+    borders(&long(255), &long(256), "a topic");
+    borders(&long(1), &long(0), "a topic");
+    for neither in ["false", "1", "null", "{}", r#""x""#] {
+        assert!(decode(format!(r#"{{"type":"topics","topics":{neither}}}"#)).is_err(), "{neither}");
+    }
+}
+
+#[test]
+fn a_signal_has_a_topic_a_kibibyte_and_seven_relays_before_the_sender() {
+    let of = |topic: usize, value: usize, via: usize| {
+        let node = r#"{"$bytes":"AAAAAAAAAAAAAAAAAAAAAA=="}"#;
+        format!(
+            r#"{{"type":"signal","topic":"{}","node":{node},"time":1,"epoch":1,
+                "value":"{}","via":[{}]}}"#,
+            "t".repeat(topic),
+            "v".repeat(value - 3),
+            vec![node; via].join(",")
+        )
+    };
+    borders(&of(255, 1024, 0), &of(256, 1024, 0), "a topic");
+    borders(&of(1, 1024, 0), &of(0, 1024, 0), "a topic");
+    borders(&of(1, 1024, 0), &of(1, 1025, 0), "a value");
+    borders(&of(1, 100, 7), &of(1, 100, 8), "the relays of a signal");
+}
+
+#[test]
 fn a_message_has_at_most_32_parts() {
     let of = |unknown: usize| {
         let parts: String = (0..unknown).map(|key| format!(r#","k{key}":0"#)).collect();
