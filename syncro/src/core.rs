@@ -3,6 +3,7 @@
 mod life;
 mod repair;
 mod room;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -24,6 +25,7 @@ use crate::changes::Hub;
 use crate::error::Error;
 use crate::notices::{Board, Notice};
 use crate::peers::Receipts;
+use crate::signals::Topics;
 
 /// How long a deferred write may stay only in memory.
 const DEFERRED_MAX: Duration = Duration::from_millis(50);
@@ -99,6 +101,7 @@ pub(crate) struct Core {
     pub(crate) receipts: Receipts,
     pub(crate) board: Board,
     pub(crate) calls: Calls,
+    topics: Topics,
     /// Counts everything that may end a wait for a peer.
     pub(crate) progress: watch::Sender<u64>,
     life: watch::Sender<Life>,
@@ -234,6 +237,7 @@ impl Core {
             receipts: Receipts::default(),
             board: Board::new(),
             calls: Calls::new(),
+            topics: Topics::default(),
             progress: watch::Sender::new(0),
             life: watch::Sender::new(Life::Running),
             working: watch::Sender::new(()),
@@ -580,6 +584,7 @@ impl Core {
 
     fn tell(&self, state: &mut State, event: Event) {
         match &event {
+            Event::Signal(signal) => return self.topics.on_signal(signal),
             Event::Called(called) => {
                 return send(state, called.session, Outgoing::Called(called.clone()));
             }

@@ -53,6 +53,7 @@ mod notices;
 mod peers;
 mod rules;
 mod session;
+mod signals;
 
 pub use calls::Caller;
 pub use changes::{Change, Origin, Watch, WatchAll};
@@ -66,6 +67,7 @@ pub use notices::{Notice, Notices};
 pub use peers::{PeerStatus, Receipt};
 pub use rules::{Proposed, Rules};
 pub use session::SessionEnd;
+pub use signals::{Signal, Signals};
 
 pub use syncro_core::{
     Access, Attempt, Author, CallFailure, Channel, Claim, CloseReason, DataError, Digest, Edit,

@@ -41,8 +41,8 @@ pub(crate) struct Signals {
     last: Time,
     said: BTreeMap<Key, Said>,
     lines: BTreeMap<SessionId, Line>,
-    /// How many of them were made by the peer.
-    callers: usize,
+    /// Whether a peer has made one of them, ever: who has been called will be called again.
+    is_relay: bool,
     /// The sessions that want a topic, and those that want all of them.
     listeners: BTreeMap<Name, BTreeSet<SessionId>>,
     of_all: BTreeSet<SessionId>,
@@ -70,7 +70,6 @@ struct Said {
 struct Line {
     peer: NodeId,
     principal: Option<Arc<Principal>>,
-    is_caller: bool,
     /// What the peer wants.
     wants: Topics,
     /// What the peer takes this node to want.
@@ -115,14 +114,12 @@ impl Signals {
             true => (Topics::default(), Topics::All),
             false => (Topics::All, Topics::default()),
         };
-        self.callers += usize::from(is_caller);
-        if is_caller && self.callers == 1 {
+        if is_caller && !std::mem::replace(&mut self.is_relay, true) {
             self.ready.extend(self.lines.keys());
         }
         let line = Line {
             peer,
             principal,
-            is_caller,
             wants: Topics::default(),
             asked,
             claimed: BTreeSet::new(),
@@ -141,10 +138,6 @@ impl Signals {
         let Some(line) = self.lines.remove(&session) else {
             return;
         };
-        self.callers -= usize::from(line.is_caller);
-        if line.is_caller && self.callers == 0 {
-            self.ready.extend(self.lines.keys());
-        }
         for key in line.claimed {
             self.unclaim(key, Some(session), own, effects);
         }
@@ -366,14 +359,13 @@ impl Signals {
     }
 
     fn next_of(&self, session: SessionId, line: &mut Line) -> Option<Message> {
-        let is_relay = self.callers > 0;
         let is_asked = match &line.asked {
-            Topics::All => is_relay,
-            Topics::Some(topics) => !is_relay && *topics == self.watched,
+            Topics::All => self.is_relay,
+            Topics::Some(topics) => !self.is_relay && *topics == self.watched,
         };
         if !is_asked {
             let watched = || Topics::Some(self.watched.clone());
-            line.asked = if is_relay { Topics::All } else { watched() };
+            line.asked = if self.is_relay { Topics::All } else { watched() };
             return Some(Message::Topics(line.asked.clone()));
         }
         while let Some(key) = line.due.pop_first() {

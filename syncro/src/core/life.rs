@@ -67,6 +67,7 @@ impl Core {
         self.synced.notify_waiters();
         self.hub.close();
         self.calls.cut();
+        self.topics.end(life == Life::Closed);
         self.note_progress();
     }
 }

@@ -212,6 +212,7 @@ impl Core {
     fn begin_again(&self, state: &mut State) {
         let applied = state.applied;
         self.tell_synced(state, applied);
+        self.speak_again(state);
         let reader = &self.reader;
         self.hub.resume(state.engine.end(), |point| {
             reader.digest_at(point.offset).is_ok_and(|digest| digest == Some(point.digest))

@@ -12,6 +12,7 @@ mod records;
 mod relay;
 mod repair;
 mod sessions;
+mod signals;
 mod status;
 mod support;
 mod tls;
