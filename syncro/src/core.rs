@@ -4,6 +4,7 @@ mod life;
 mod repair;
 mod room;
 mod signals;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use syncro_core::{
-    Called, Channel, CloseReason, Config, Effects, Engine, Event, Input, NodeId, Now, Proposal,
-    Role, SessionId, Stamp, Store, StoreError,
+    Called, Channel, CloseReason, Config, Effects, Engine, Input, NodeId, Now, Proposal, Role,
+    SessionId, Stamp, Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -33,9 +34,6 @@ const DEFERRED_MAX: Duration = Duration::from_millis(50);
 /// How long what a peer sent waits for more to be flushed with it, before it is acknowledged. Live changes come one
 /// after the other, and a flush for each would keep a core busy.
 const GATHERED_MAX: Duration = Duration::from_millis(1);
-
-/// How often a session that catches up says how far it is.
-const TOLD_EVERY: Duration = Duration::from_millis(100);
 
 /// Bytes applied and not synced at which a writer waits for a sync, deferred or not, and a session before
 /// it reads on: what is not synced is held in memory.
@@ -580,39 +578,6 @@ impl Core {
             self.agenda.tick_by(self.started + Duration::from_millis(wake_at));
         }
         Ok(effects)
-    }
-
-    fn tell(&self, state: &mut State, event: Event) {
-        match &event {
-            Event::Signal(signal) => return self.topics.on_signal(signal),
-            Event::Called(called) => {
-                return send(state, called.session, Outgoing::Called(called.clone()));
-            }
-            Event::Replied { call, answer, .. } => {
-                return self.calls.on_replied(*call, answer.clone());
-            }
-            Event::Changed(changed) => return self.hub.push(changed),
-            Event::Opened { session, .. } => send(state, *session, Outgoing::Opened),
-            Event::CatchingUp { session, .. } => {
-                let Some(line) = state.sessions.get_mut(session) else { return };
-                if line.told_at.is_some_and(|at| at.elapsed() < TOLD_EVERY) {
-                    return;
-                }
-                line.told_at = Some(Instant::now());
-            }
-            Event::Receipt { peer, offset, .. } => self.receipts.note(*peer, *offset),
-            Event::CaughtUp { peer, .. } => {
-                let caught_up = CaughtUp { applied: state.applied, received: state.received };
-                state.caught_up.insert(*peer, caught_up);
-            }
-            _ => {}
-        }
-        self.note_progress();
-        self.board.post_event(event);
-    }
-
-    pub(crate) fn note_progress(&self) {
-        self.progress.send_modify(|count| *count += 1);
     }
 
     /// The store has failed: nothing more is acknowledged, to nobody.
