@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use syncro_core::limits::SEND_BUFFER_BYTES;
 use syncro_core::{
-    CloseReason, Effects, Encoding, Engine, Input, NodeId, OwnRow, PeerRow, Point, Role, SessionId,
-    from_json, to_json,
+    CallId, CloseReason, Effects, Encoded, Encoding, Engine, Input, Name, NodeId, OwnRow, PeerRow,
+    Point, Role, SessionId, from_json, to_json,
 };
 use syncro_store::{LogStore, MemoryDisk};
 
@@ -55,6 +55,7 @@ fn states() -> Vec<(Engine, LogStore)> {
     let _ = node.input(1, dialled);
     let hello = wire::hello(NodeId::named("stranger"));
     let _ = node.input(1, Input::Receive { session: SESSION, frame: hello });
+    let _ = node.input(1, ask());
     states.push(copy(&node));
 
     let mut node = written();
@@ -72,9 +73,22 @@ fn states() -> Vec<(Engine, LogStore)> {
     states
 }
 
-/// A node that has written a little.
+/// A call, the first one of the session.
+fn ask() -> Input {
+    let (name, value) = (name("ask"), Encoded::NIL);
+    Input::Call { session: SESSION, call: CallId(1), name, value, within_ms: 5000 }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("it is short")
+}
+
+/// A node that has written a little, and says and watches something.
 fn written() -> Node {
     let mut node = Node::open("node", 1, MemoryDisk::new());
+    let topic = name(super::seeds::TOPIC);
+    let _ = node.input(1, Input::Topics { topics: [topic.clone()].into() });
+    let _ = node.input(1, Input::Signal { topic, value: Encoded::TRUE });
     for what in 0..6 {
         let proposal = proposal(&node.store, what, 9);
         let _ = node.input(1, Input::Propose(proposal));

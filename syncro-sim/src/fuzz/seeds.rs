@@ -41,6 +41,9 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     seeds
 }
 
+/// What the nodes of the targets say something on, and watch.
+pub(crate) const TOPIC: &str = "room";
+
 /// Files that are not what they were.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let raw = |bytes: &[u8]| [&[store_file::RAW], bytes].concat();
@@ -77,13 +80,20 @@ fn messages(transactions: &[Transaction]) -> Vec<(&'static str, Bytes)> {
     let at = Point::START.then(transactions[0].len(), first);
     let both = at.then(transactions[1].len(), transactions[1].bytes());
     let items = [first.clone(), transactions[1].bytes().clone()];
+    let other = syncro_core::NodeId::named("other");
     vec![
-        ("hello", wire::hello(syncro_core::NodeId::named("other"))),
+        ("hello", wire::hello(other)),
         ("sync", wire::sync(at)),
         ("scribes", wire::scribes(Point::START, both, &items)),
         ("scribes-more", wire::scribes(at, both, &items[1..])),
         ("echo", wire::scribes(at, at, &[wire::echo(0, 1)])),
         ("ack", wire::ack(Point { offset: 1, ..at })),
+        ("call", wire::call(0)),
+        ("reply", wire::reply(0)),
+        ("reply-failure", wire::failure(0)),
+        ("topics", wire::topics(Some(TOPIC))),
+        ("topics-all", wire::topics(None)),
+        ("signal", wire::signal(TOPIC, other, syncro_core::NodeId::named("relay"))),
         ("ping", wire::ping()),
         ("bye", wire::bye()),
     ]

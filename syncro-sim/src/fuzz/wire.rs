@@ -18,7 +18,9 @@ pub(crate) fn hello(node: NodeId) -> Bytes {
     out.push(0x91);
     text(&mut out, "msgpack");
     text(&mut out, "capabilities");
-    out.push(0x90);
+    out.push(0x92);
+    text(&mut out, "call");
+    text(&mut out, "signal");
     text(&mut out, "credentials");
     bytes(&mut out, &[]);
     out.into()
@@ -63,6 +65,72 @@ pub(crate) fn ack(at: Point) -> Bytes {
     point(&mut out, at);
     text(&mut out, "credit");
     uint(&mut out, 8 << 20);
+    out.into()
+}
+
+pub(crate) fn call(number: u64) -> Bytes {
+    let mut out = head("call", 4);
+    text(&mut out, "call");
+    uint(&mut out, number);
+    text(&mut out, "name");
+    text(&mut out, "ask");
+    text(&mut out, "value");
+    out.push(0xc0);
+    text(&mut out, "within");
+    uint(&mut out, 1000);
+    out.into()
+}
+
+pub(crate) fn reply(number: u64) -> Bytes {
+    let mut out = head("reply", 2);
+    text(&mut out, "call");
+    uint(&mut out, number);
+    text(&mut out, "value");
+    text(&mut out, "x");
+    out.into()
+}
+
+pub(crate) fn failure(number: u64) -> Bytes {
+    let mut out = head("reply", 3);
+    text(&mut out, "call");
+    uint(&mut out, number);
+    text(&mut out, "code");
+    uint(&mut out, 100);
+    text(&mut out, "message");
+    text(&mut out, "no");
+    out.into()
+}
+
+/// Asks to hear of one topic, or of all.
+pub(crate) fn topics(topic: Option<&str>) -> Bytes {
+    let mut out = head("topics", 1);
+    text(&mut out, "topics");
+    match topic {
+        Some(topic) => {
+            out.push(0x91);
+            text(&mut out, topic);
+        }
+        None => out.push(0xc3),
+    }
+    out.into()
+}
+
+/// What a node says on a topic, over a relay.
+pub(crate) fn signal(topic: &str, node: NodeId, relay: NodeId) -> Bytes {
+    let mut out = head("signal", 6);
+    text(&mut out, "topic");
+    text(&mut out, topic);
+    text(&mut out, "node");
+    bytes(&mut out, node.as_bytes());
+    for key in ["time", "epoch"] {
+        text(&mut out, key);
+        uint(&mut out, 1);
+    }
+    text(&mut out, "value");
+    out.push(0x01);
+    text(&mut out, "via");
+    out.push(0x91);
+    bytes(&mut out, relay.as_bytes());
     out.into()
 }
 
