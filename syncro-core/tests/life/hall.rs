@@ -51,6 +51,8 @@ pub(super) struct Hall {
     full: BTreeSet<(usize, SessionId)>,
     sessions: u64,
     pub(super) ms: u64,
+    /// How many signals came to each node.
+    signals: BTreeMap<usize, usize>,
 }
 
 impl Hall {
@@ -197,6 +199,7 @@ impl Hall {
             return false;
         };
         if is_open {
+            *self.signals.entry(node).or_default() += usize::from(wire::kind(&frame) == "signal");
             self.input(node, Input::Receive { session, frame });
         }
         true
@@ -330,6 +333,11 @@ impl Hall {
         self.nodes[node].events = events;
         self.nodes[node].events.retain(|event| !matches!(event, Event::Signal(_)));
         told
+    }
+
+    /// How many signals came to a node over all its links.
+    pub(super) fn signals(&self, node: usize) -> usize {
+        self.signals.get(&node).copied().unwrap_or_default()
     }
 
     /// What a node knows on a topic, by the numbers of the nodes that say it.

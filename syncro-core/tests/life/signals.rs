@@ -152,6 +152,42 @@ fn in_a_ring_of_servers_a_word_comes_to_rest_and_goes_with_its_author() {
     }
 }
 
+#[test]
+fn a_word_does_not_go_where_it_came_by() {
+    let mut hall = Hall::with(&["x", "y", "z", "ann"]);
+    let [x, y, z, ann] = [0, 1, 2, 3];
+    let _ring = [hall.meet(x, y), hall.meet(y, z), hall.meet(z, x)];
+    let anns = [hall.meet(ann, x), hall.meet(ann, x)];
+    hall.say(ann, TOPIC, "here");
+    hall.drive();
+    assert_eq!([x, y, z, ann].map(|node| hall.signals(node)), [2, 2, 2, 0], "each once from each");
+    // Were it sent all the same, it would count for nothing.
+    let mut word = signal(hall.id(ann), "other", 1, json!("back"));
+    word["via"] = json!([wire::bytes(hall.id(y).as_bytes()), wire::bytes(hall.id(x).as_bytes())]);
+    hall.hears(anns[0], x, &word);
+    assert_eq!(hall.known(x, "other"), []);
+}
+
+/// It may be on its way while it is wanted again.
+#[test]
+fn what_is_not_wanted_any_more_is_taken_back() {
+    let mut hall = Hall::with(&["a", "b"]);
+    // The one that dials wants what it names.
+    let link = hall.meet(1, 0);
+    hall.watch(1, &[TOPIC]);
+    hall.drive();
+    hall.say(0, TOPIC, "here");
+    hall.watch(1, &[]);
+    hall.watch(1, &[TOPIC]);
+    hall.say(0, TOPIC, Value::Nil);
+    hall.drive();
+    assert_eq!(hall.nodes[1].engine.usage().signals, 0);
+    hall.say(0, TOPIC, "again");
+    hall.watch(1, &[]);
+    hall.drive();
+    assert_eq!(hall.nodes[1].engine.usage().signals, 0, "{:?}", hall.under_way(link, 1));
+}
+
 /// She is connected to two servers; that one of them loses her says nothing of the other.
 #[test]
 fn whoever_is_there_twice_is_gone_when_both_ways_are() {
