@@ -32,6 +32,23 @@ fn a_silent_peer_is_closed_within_two_heartbeats() {
     assert_eq!(pair.nodes[A].engine.sessions().count(), 0);
 }
 
+/// What A says is lost, and what B says arrives: A hears a living peer, which hears nobody. B ends it, and A is told.
+#[test]
+fn a_link_that_carries_one_way_only_ends_on_both_sides_within_two_heartbeats() {
+    let mut pair = Pair::new();
+    let link = pair.connect_both();
+    pair.drive();
+    for step in 1..=4 {
+        pair.advance(HEARTBEAT_MS / 2).unwrap();
+        // Nothing of A gets through.
+        while pair.deliver(link, 0).unwrap() {}
+        let is_over = step == 4;
+        assert_eq!(closed(&pair, B).len(), usize::from(is_over), "after {step} halves");
+    }
+    assert_eq!(closed(&pair, B), [(CloseReason::Silent, false)]);
+    assert_eq!(closed(&pair, A), [(CloseReason::Silent, true)]);
+}
+
 #[test]
 fn a_quiet_peer_that_answers_stays() {
     let mut pair = Pair::new();

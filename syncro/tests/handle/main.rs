@@ -7,6 +7,7 @@ mod axum;
 mod calls;
 mod durability;
 mod failures;
+mod life;
 mod permissions;
 mod records;
 mod relay;
