@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
+use syncro_core::limits::CALLS_MAX;
 use syncro_core::{
     CallFailure, CallId, Called, Encoded, Input, Name, NodeId, Principal, SessionId, Value,
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::core::{Core, lock};
 use crate::error::Error;
@@ -19,6 +20,10 @@ use crate::node::{Handle, Node};
 /// Handlers of a node that run at a time: half of the threads that a tokio runtime has for what blocks, so that handlers
 /// which never end leave the host the rest. Whoever calls then is told that the node is busy.
 const RUNNING_MAX: usize = 256;
+
+/// Of these those that answer calls of one session, the ones included whose time is over: as many as may be asked, so that
+/// one peer that asks for what takes long keeps nobody else from being answered.
+const RUNNING_OF_SESSION_MAX: usize = CALLS_MAX;
 
 /// Who calls.
 #[derive(Clone, Debug)]
@@ -35,6 +40,36 @@ pub struct Caller {
     pub within: Duration,
 }
 
+/// How many handlers run, in all and for each session.
+#[derive(Debug, Default)]
+struct Running {
+    all: usize,
+    of_session: BTreeMap<SessionId, usize>,
+}
+
+impl Running {
+    /// Whether one more may run, which is counted.
+    fn begin(&mut self, session: SessionId) -> bool {
+        let of_session = self.of_session.get(&session).copied().unwrap_or_default();
+        let may = self.all < RUNNING_MAX && of_session < RUNNING_OF_SESSION_MAX;
+        if may {
+            self.all += 1;
+            self.of_session.insert(session, of_session + 1);
+        }
+        may
+    }
+
+    fn end(&mut self, session: SessionId) {
+        self.all -= 1;
+        if let Some(of_session) = self.of_session.get_mut(&session) {
+            *of_session -= 1;
+            if *of_session == 0 {
+                self.of_session.remove(&session);
+            }
+        }
+    }
+}
+
 /// What answers calls of one name.
 pub(crate) type Handler = dyn Fn(&Caller, Value) -> Result<Value, CallFailure> + Send + Sync;
 
@@ -46,7 +81,7 @@ pub(crate) struct Calls {
     /// Those who wait for what comes of this node's calls.
     waiting: Mutex<BTreeMap<CallId, oneshot::Sender<Answer>>>,
     next: AtomicU64,
-    running: Arc<Semaphore>,
+    running: Mutex<Running>,
     /// What handlers make the node of that they are given.
     handle: OnceLock<Weak<Handle>>,
 }
@@ -57,7 +92,7 @@ impl Calls {
             handlers: Mutex::default(),
             waiting: Mutex::default(),
             next: AtomicU64::new(0),
-            running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            running: Mutex::default(),
             handle: OnceLock::new(),
         }
     }
@@ -103,8 +138,7 @@ impl Core {
         value: Encoded,
         within: Duration,
     ) -> Result<Encoded, Error> {
-        let sessions = self.engine(|engine| engine.sessions().filter(|it| it.peer == peer).last());
-        let Some(status) = sessions else {
+        let Some(session) = self.engine(|engine| engine.session_with(peer)) else {
             if let Some(error) = self.stopped() {
                 return Err(error);
             }
@@ -114,7 +148,6 @@ impl Core {
         let call = CallId(self.calls.next.fetch_add(1, Ordering::Relaxed));
         let (replied, answer) = oneshot::channel();
         lock(&self.calls.waiting).insert(call, replied);
-        let session = status.session;
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let made = self.session_input(Input::Call { session, call, name, value, within_ms });
         if let Err(error) = made {
@@ -146,25 +179,25 @@ impl Core {
             let message = format!("nobody answers calls of {:?} here", called.name.as_str());
             CallFailure::new(CallFailure::NO_HANDLER, message)
         })?;
-        let running = self.calls.running.clone().try_acquire_owned().map_err(|_| {
-            CallFailure::new(CallFailure::BUSY, "too many calls are being answered")
-        })?;
         // A node that is being dropped answers no more; its session is about to say so.
         let Some(handle) = self.calls.handle.get().and_then(Weak::upgrade) else {
             return Err(CallFailure::new(CallFailure::FAILED, "the node is being closed"));
         };
         let Called { session, peer, principal, call, value, within_ms, .. } = called;
+        if !lock(&self.calls.running).begin(session) {
+            return Err(CallFailure::new(CallFailure::BUSY, "too many calls are being answered"));
+        }
         let node = Node::of(handle);
         let within = Duration::from_millis(within_ms);
         let caller = Caller { node, peer, session, principal, within };
         tokio::task::spawn_blocking(move || {
-            let _running = running;
             let core = caller.node.core().clone();
             let answer = catch_unwind(AssertUnwindSafe(|| handler(&caller, value.decode())));
             let answer = match answer {
                 Ok(answer) => answer.map(|value| value.encode()),
                 Err(_) => Err(CallFailure::new(CallFailure::FAILED, "the handler failed")),
             };
+            lock(&core.calls.running).end(session);
             core.reply(session, call, answer);
         });
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::{Effects, Engine, Event, SessionId};
 use crate::call::{CallFailure, CallId};
-use crate::id::Name;
+use crate::id::{Name, NodeId};
 use crate::session::cut;
 use crate::stamp::Now;
 use crate::store::View;
@@ -21,6 +21,12 @@ impl Effects {
 }
 
 impl Engine {
+    /// The newest open session with a peer. It looks at every session.
+    pub fn session_with(&self, peer: NodeId) -> Option<SessionId> {
+        let mut sessions = self.sessions.iter().rev();
+        sessions.find(|(_, session)| session.peer() == Some(peer)).map(|(id, _)| *id)
+    }
+
     pub(super) fn on_call(
         &mut self,
         now: Now,

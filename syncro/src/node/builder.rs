@@ -88,8 +88,8 @@ impl NodeBuilder {
     ///
     /// Any peer with a session may call, so a handler looks at [`Caller::principal`] before it does what not everybody
     /// may have done. It runs in a thread for what blocks, of the runtime that carries the session: it may block, and
-    /// should know an end, since nothing ends it when its time is over. Of a node's handlers 256 run at a time; whoever
-    /// calls then is told to come back. One that panics fails the call, and nothing else.
+    /// should know an end, since nothing ends it when its time is over. Of a node's handlers 256 run at a time, 64 for
+    /// one session; whoever calls then is told to come back. One that panics fails the call, and nothing else.
     ///
     /// ```
     /// use syncro::{CallFailure, Node, Value, store::Memory};

@@ -200,6 +200,45 @@ async fn no_more_calls_wait_in_a_session_than_may() {
     }
 }
 
+/// Calls whose time is over cost their caller nothing: with handlers that took long it could have had all threads.
+#[tokio::test]
+async fn a_peer_that_gives_up_its_calls_keeps_no_more_handlers_busy_than_it_may() {
+    let (server, bar, mut begun) = stuck("server");
+    let (laptop, phone) = (node("laptop"), node("phone"));
+    let _links = [link(&laptop, &server), link(&phone, &server)];
+    converge(&server, &laptop).await;
+    converge(&server, &phone).await;
+    let mut refused = String::new();
+    for n in 0.. {
+        let call = laptop.call(server.id(), "wait", Value::Nil, Duration::from_millis(2));
+        match soon("it ends", call).await {
+            Err(Error::Call(failure)) if failure.code == CallFailure::EXPIRED => {}
+            // The server is slow to say that it is too late.
+            Err(Error::Call(failure)) if failure.message.contains("not answered yet") => {}
+            Err(Error::Call(failure)) if failure.message.contains("being answered") => {
+                refused = failure.message;
+                break;
+            }
+            other => panic!("call {n}: {other:?}"),
+        }
+    }
+    assert!(!refused.is_empty());
+    for _ in 0..limits::CALLS_MAX {
+        soon("it was begun", begun.recv()).await;
+    }
+    assert!(begun.try_recv().is_err(), "and no more");
+    let call = phone.call(server.id(), "wait", Value::Nil, PATIENCE);
+    let lift = async {
+        assert_eq!(begun.recv().await, Some(phone.id()), "which has nothing to do with it");
+        bar.lift();
+    };
+    let (answer, ()) = soon("it is answered", async { tokio::join!(call, lift) }).await;
+    answer.unwrap();
+    // With those done there is room again.
+    let again = || laptop.call(server.id(), "wait", Value::Nil, PATIENCE);
+    while soon("it ends", again()).await.is_err() {}
+}
+
 #[tokio::test]
 async fn a_handler_knows_by_whose_rights_it_is_called_and_nobody_else_is_heard() {
     let rules = Rules::new(|claim| match claim.credentials {
