@@ -374,6 +374,59 @@ fn a_way_over_too_many_relays_ends() {
     assert!((0..names.len()).all(|node| hall.closed(node).is_empty()));
 }
 
+/// Links come and go between any, in any order of what is under way. At rest everybody knows the last word of everybody
+/// whom some way leads to, and of nobody else.
+#[test]
+fn at_rest_everybody_knows_whom_it_reaches_and_nobody_else() {
+    const NODES: usize = 6;
+    for seed in 0..150 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut hall = Hall::with(&["a", "b", "c", "d", "e", "f"]);
+        (0..NODES).for_each(|node| hall.watch(node, &[TOPIC]));
+        let mut links: Vec<(usize, [usize; 2])> = Vec::new();
+        let mut words: [Option<i64>; NODES] = [None; NODES];
+        for step in 0..120 {
+            let [a, b] = [random.usize(..NODES), random.usize(..NODES)];
+            match random.u8(..8) {
+                0 if a != b && links.len() < 9 => links.push((hall.connect(a, b, ""), [a, b])),
+                1 if !links.is_empty() => {
+                    let (link, ends) = links.swap_remove(random.usize(..links.len()));
+                    if random.bool() { hall.cut(link) } else { hall.close(link, ends[0]) }
+                }
+                2 => {
+                    words[a] = random.bool().then_some(step);
+                    hall.say(a, TOPIC, words[a].map_or(Value::Nil, Value::from));
+                }
+                _ => {
+                    if let Some((link, ends)) = random.choice(&links) {
+                        let node = ends[random.usize(..2)];
+                        (0..random.usize(..4)).for_each(|_| _ = hall.deliver(*link, node));
+                    }
+                }
+            }
+        }
+        hall.drive();
+        let mut town: Vec<usize> = (0..NODES).collect();
+        for _ in 0..NODES {
+            for (_, [a, b]) in &links {
+                let least = town[*a].min(town[*b]);
+                (town[*a], town[*b]) = (least, least);
+            }
+        }
+        for node in 0..NODES {
+            let others = (0..NODES).filter(|other| *other != node && town[*other] == town[node]);
+            let known = others.filter_map(|other| Some((other, Value::from(words[other]?))));
+            let known: Vec<_> = known.collect();
+            assert_eq!(hall.known(node, TOPIC), known, "node {node} of seed {seed}: {links:?}");
+            // What it was told comes to the same.
+            let mut told: std::collections::BTreeMap<_, _> = hall.told(node).into_iter().collect();
+            told.retain(|_, value| value.is_some());
+            let told: Vec<_> = told.into_iter().map(|(from, it)| (from, it.unwrap())).collect();
+            assert_eq!(told, known, "node {node} of seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn more_than_a_peer_may_say_is_passed_over() {
     let mut hall = Hall::default();
