@@ -25,10 +25,23 @@ use crate::signal::Signal;
 use crate::stamp::{Author, Epoch, Now, Time};
 use crate::value::Encoded;
 
-/// Whether a peer may hear, and say, something on a topic: of limited ones those that may write into the channel of that
-/// name.
-fn is_open_to(principal: Option<&Principal>, topic: &Name) -> bool {
-    principal.is_none_or(|principal| principal.write.has(&Channel::named(topic)))
+/// What somebody does on a topic.
+#[derive(Clone, Copy, Debug)]
+enum Doing {
+    Hear,
+    Say,
+}
+
+/// Whether a peer may do something on a topic: of limited ones those that may read the channel of that name hear what is
+/// said, and those that may write into it say something.
+fn may(principal: Option<&Principal>, doing: Doing, topic: &Name) -> bool {
+    principal.is_none_or(|principal| {
+        let access = match doing {
+            Doing::Hear => &principal.read,
+            Doing::Say => &principal.write,
+        };
+        access.has(&Channel::named(topic))
+    })
 }
 
 /// What is known of all nodes, and what the sessions have to do with it.
@@ -96,7 +109,7 @@ impl Line {
         let principal = self.principal.as_deref();
         let speaks = principal.is_none_or(|principal| principal.relays)
             || word.node == self.peer && word.via.is_empty();
-        speaks && is_open_to(principal, &word.topic)
+        speaks && may(principal, Doing::Say, &word.topic)
     }
 }
 
@@ -198,7 +211,7 @@ impl Signals {
         self.ready.insert(session);
         let speaks_for = |node| principal.relays || node == line.peer;
         let is_lost = |(topic, node): &Key| {
-            !speaks_for(*node) || !is_open_to(Some(principal.as_ref()), topic)
+            !speaks_for(*node) || !may(Some(principal.as_ref()), Doing::Say, topic)
         };
         let lost: Vec<Key> = line.claimed.iter().filter(|key| is_lost(key)).cloned().collect();
         for key in lost {
@@ -341,7 +354,8 @@ impl Signals {
     fn for_peer(&self, session: SessionId, line: &Line, key: &Key) -> Option<(&Said, &[NodeId])> {
         let said = self.said.get(key)?;
         let (topic, author) = key;
-        let is_wanted = line.wants.has(topic) && is_open_to(line.principal.as_deref(), topic);
+        let principal = line.principal.as_deref();
+        let is_wanted = line.wants.has(topic) && may(principal, Doing::Hear, topic);
         let is_news = |via: &[NodeId]| {
             *author != line.peer && !via.contains(&line.peer) && via.len() < RELAYS_MAX
         };

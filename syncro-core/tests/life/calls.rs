@@ -6,7 +6,7 @@ use syncro_core::limits::{
     WORDS_BUFFER_BYTES,
 };
 use syncro_core::{
-    CallFailure, CallId, CloseReason, Fields, Input, NodeId, Principal, Proposal, RecordId,
+    Access, CallFailure, CallId, CloseReason, Fields, Input, NodeId, Principal, Proposal, RecordId,
     RecordKey, Role, SessionId, Value,
 };
 use syncro_sim::world::{Stranger, wire};
@@ -211,7 +211,7 @@ fn nobody_is_called_and_nobody_calls_before_the_hello() {
 #[test]
 fn whoever_is_called_is_told_by_whom() {
     let mut hall = Hall::default();
-    let ann = Principal::new("ann");
+    let ann = Principal::new("ann").may_read(Access::All);
     let guests = Guests([("secret", ann.clone())].into());
     let (server, client, other) =
         (hall.add("server", Some(guests)), hall.add("client", None), hall.add("other", None));

@@ -65,11 +65,21 @@ impl Hall {
     }
 
     pub(super) fn add(&mut self, name: &str, guests: Option<Guests>) -> usize {
+        self.open(name, guests, false)
+    }
+
+    /// Adds a node that need not see everything.
+    pub(super) fn add_view(&mut self, name: &str) -> usize {
+        self.open(name, None, true)
+    }
+
+    fn open(&mut self, name: &str, guests: Option<Guests>, view: bool) -> usize {
         let mut store = LogStore::open(Memory::new()).unwrap();
         let config = Config {
             node: Some(NodeId::named(name)),
             seed: [self.nodes.len() as u8; 32],
             permissions: guests.map(|guests| Arc::new(guests) as Arc<dyn Permissions>),
+            view,
             ..Config::default()
         };
         let (engine, effects) = Engine::open(self.now(), config, &store).unwrap();

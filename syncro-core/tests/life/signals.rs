@@ -5,7 +5,9 @@ use syncro_core::limits::{
     HEARTBEAT_MS, RELAYS_MAX, SIGNAL_BYTES_MAX, SIGNALS_OF_PEER_MAX, SIGNALS_OWN_MAX,
     SIGNALS_PER_SESSION_MAX, TOPICS_MAX, WORDS_BUFFER_BYTES,
 };
-use syncro_core::{CloseReason, Error, Input, NodeId, Pattern, Principal, Role, UsageError, Value};
+use syncro_core::{
+    Access, CloseReason, Error, Input, NodeId, Pattern, Principal, Role, UsageError, Value,
+};
 use syncro_sim::world::{Stranger, wire};
 
 use super::hall::{Guests, Hall, name};
@@ -290,14 +292,15 @@ fn calls_and_signals_do_not_wait_for_each_other() {
 #[test]
 fn a_limited_peer_speaks_for_itself_on_its_topics_and_hears_no_others() {
     let lists = |name: &str, pattern: &str| {
-        Principal::new(name).may_write([Pattern::new(pattern).unwrap()])
+        let pattern = || [Pattern::new(pattern).unwrap()];
+        Principal::new(name).may_read(pattern()).may_write(pattern())
     };
-    let relay = lists("relay", "*").relaying();
+    let relay = lists("relay", "*").may_read(Access::All).relaying();
     let guests = [("ann", lists("ann", "list/*")), ("bob", lists("bob", "*")), ("relay", relay)];
     let mut hall = Hall::default();
     let server = hall.add("server", Some(Guests(guests.into())));
     let [ann, bob, relay] = ["ann", "bob", "relay"].map(|name| {
-        let node = hall.add(name, None);
+        let node = if name == "relay" { hall.add(name, None) } else { hall.add_view(name) };
         hall.connect(node, server, name);
         node
     });
@@ -431,6 +434,7 @@ fn at_rest_everybody_knows_whom_it_reaches_and_nobody_else() {
 fn more_than_a_peer_may_say_is_passed_over() {
     let mut hall = Hall::default();
     let any = Principal::new("ann").may_write([Pattern::new("*").unwrap()]);
+    let any = any.may_read(Access::All);
     let server = hall.add("server", Some(Guests([("ann", any)].into())));
     let open = hall.add("open", None);
     let ann = hall.add("ann", None);

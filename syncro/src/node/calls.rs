@@ -93,8 +93,8 @@ impl Node {
 
     /// Listens to what other nodes say on a topic: first to what they say already, then to each change.
     ///
-    /// A peer with [rules](crate::Rules) lets this node hear of the topics, and be heard on them, that are channels into
-    /// which its principal may write.
+    /// A peer with [rules](crate::Rules) lets this node hear of the topics that are channels which its principal may read,
+    /// and be heard on those into which it may write.
     ///
     /// ```
     /// use syncro::{Node, Value};

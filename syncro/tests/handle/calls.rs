@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use syncro::{
-    CallFailure, CloseReason, Encoding, Error, Memory, Node, NodeId, Pattern, Principal, Role,
+    Access, CallFailure, CloseReason, Encoding, Error, Memory, Node, NodeId, Principal, Role,
     Rules, Value, limits,
 };
 use tokio::io::AsyncWriteExt;
@@ -242,7 +242,7 @@ async fn a_peer_that_gives_up_its_calls_keeps_no_more_handlers_busy_than_it_may(
 #[tokio::test]
 async fn a_handler_knows_by_whose_rights_it_is_called_and_nobody_else_is_heard() {
     let rules = Rules::new(|claim| match claim.credentials {
-        b"ann's" => Some(Principal::new("ann").may_write([Pattern::new("list/*").ok()?])),
+        b"ann's" => Some(Principal::new("ann").may_read(Access::All)),
         _ => None,
     });
     let server = Node::builder().name("server").rules(rules).handler("who", |caller, _| {

@@ -109,12 +109,13 @@ async fn a_node_that_was_repaired_says_and_hears_what_it_did() {
 async fn a_server_with_rules_passes_on_what_its_principals_may_say_and_hear() {
     let rules = Rules::new(|claim| {
         let name = std::str::from_utf8(claim.credentials).ok()?;
-        let lists = Pattern::new(&format!("{name}/*")).ok()?;
-        Some(Principal::new(name).may_write([lists, Pattern::new("all").ok()?]))
+        let own = Pattern::new(&format!("{name}/*")).ok()?;
+        let both = [own, Pattern::new("all").ok()?];
+        Some(Principal::new(name).may_read(both.clone()).may_write(both))
     });
     let server = Node::builder().name("server").rules(rules).open_on(Memory::new()).unwrap();
     let client = |name: &str, credentials: &str| {
-        let builder = Node::builder().name(name).credentials(credentials);
+        let builder = Node::builder().name(name).credentials(credentials).view();
         builder.open_on(Memory::new()).unwrap()
     };
     let (ann, bob, eve) =
