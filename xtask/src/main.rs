@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         }
         Ok(Task::SoakSim(hours)) => sim::fresh(&top(), 60 * hours),
         Ok(Task::SoakStore(minutes)) => soak::store(&top(), minutes),
+        Ok(Task::SoakConnections(args)) => soak::connections(&top(), &args),
         Ok(Task::Verify(file)) => verify::run(&top(), &file),
         Err(misuse) => Err(format!("{misuse}\n\n{HELP}")),
     };
@@ -59,6 +60,8 @@ enum Task {
     SoakStore(u64),
     /// With how many hours.
     SoakSim(u64),
+    /// With how many, and over what.
+    SoakConnections(Vec<String>),
     Verify(String),
 }
 
@@ -98,7 +101,8 @@ impl Task {
                         hours.parse().map_err(|_| format!("`{hours}` is no number"))?;
                     Ok(Self::SoakSim(hours))
                 }
-                _ => Err("`soak` takes `store [--minutes N]` or `sim --hours N`".to_owned()),
+                ["connections", ..] => Ok(Self::SoakConnections(rest[1..].to_vec())),
+                _ => Err("`soak` takes `store [--minutes N]`, `sim --hours N` or `connections`".to_owned()),
             },
             "verify" => match rest {
                 [file] => Ok(Self::Verify(file.clone())),
@@ -140,6 +144,8 @@ Tasks:
                 Play random worlds for N hours, others with each commit
   soak store [--minutes N]
                 Prove the store by enumeration, side by side; go on at random for N minutes
+  soak connections [--connections N] [--transport tcp|ws]
+                Connect N nodes to one server, 10000 if nobody says, and show what holds of them
   verify FILE   Look at everything in a store, and print what is damaged
   help          Print this text
 

@@ -1,4 +1,5 @@
 //! `cargo xtask soak store`: the long proofs of the store, each of which tells how much of it holds.
+//! `cargo xtask soak connections`: thousands of nodes at one server.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -90,6 +91,23 @@ pub(crate) fn store(top: &Path, minutes: u64) -> Result<(), String> {
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
+
+/// Runs the example `connections`, with more of them than the tests have.
+pub(crate) fn connections(top: &Path, args: &[String]) -> Result<(), String> {
+    let mut command = cargo(top);
+    command.args(["run", "--release", "--package", "syncro-examples", "--example", "connections"]);
+    command.args(["--", "--connections", CONNECTIONS]).args(args);
+    let line = command_line(&command);
+    println!("$ {line}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{line}` ended with {status}")),
+        Err(why) => Err(format!("`{line}` did not start: {why}")),
+    }
+}
+
+/// How many there are if nobody says. The last word is the caller's.
+const CONNECTIONS: &str = "10000";
 
 /// Builds a test, and the examples that it may run.
 fn build(top: &Path, proof: &Proof) -> Result<(), String> {
