@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use syncro::{DataError, Name};
+use syncro::{DataError, Name, Principal};
 
 use crate::attributes::Attributes;
 use crate::error::Error;
@@ -97,6 +97,14 @@ pub trait Policy: Send + 'static {
         true
     }
 
+    /// By whose rights a client writes, on a node that limits them ([`Node::is_authority`](syncro::Node::is_authority)):
+    /// what the node's rules refuse to this principal is not recorded, and undone at the peer. `None` may change nothing
+    /// there. A node without rules does not ask.
+    fn principal(&self, uid: &Uid) -> Option<Principal> {
+        let _ = uid;
+        None
+    }
+
     /// Whether changes of this record are told at all.
     fn is_recorded(&self, record: Seen<'_>) -> bool {
         let _ = record;
@@ -104,7 +112,7 @@ pub trait Policy: Send + 'static {
     }
 }
 
-/// Tells everyone, and lets everyone do what the classes allow.
+/// Tells everyone, and lets everyone do what the classes allow; on a node that limits its peers nobody may change anything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Open;
 

@@ -1,5 +1,8 @@
 //! Driving a hub: one thread for it, one task per session.
 
+#[cfg(feature = "websocket")]
+mod websocket;
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -10,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -74,6 +77,8 @@ enum Order {
     },
     LosePatience(SessionId),
     Disconnect(SessionId),
+    #[cfg(feature = "websocket")]
+    Fail(SessionId, crate::session::Offence),
     Do(Box<dyn FnOnce(&mut Hub) + Send>),
     Stop,
 }
@@ -118,28 +123,44 @@ impl Classic {
     ///
     /// Outside of a tokio runtime with I/O and timers.
     pub async fn listen(&self, addr: &str, uid: Uid) -> Result<ClassicListening, Error> {
+        let classic = self.clone();
+        self.accept(addr, move |stream, _| {
+            let (classic, uid) = (classic.clone(), uid.clone());
+            async move {
+                // What there is to say of the session was told as events.
+                let _ = classic.run(uid, stream).await;
+            }
+        })
+        .await
+    }
+
+    /// Takes connections, each carried by a task.
+    async fn accept<F>(
+        &self,
+        addr: &str,
+        carry: impl Fn(TcpStream, SocketAddr) -> F + Send + 'static,
+    ) -> Result<ClassicListening, Error>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        let classic = self.clone();
+        let mut stopped = self.stopped.clone();
         let task = tokio::spawn(async move {
-            let mut stopped = classic.stopped.clone();
             loop {
                 let accepted = tokio::select! {
                     accepted = listener.accept() => accepted,
                     _ = stopped.wait_for(Option::is_some) => return,
                 };
-                let Ok((stream, _)) = accepted else {
+                match accepted {
+                    Ok((stream, from)) => {
+                        // Changes are small, and should not wait for more.
+                        let _ = stream.set_nodelay(true);
+                        tokio::spawn(carry(stream, from));
+                    }
                     // Too many files are open, or the caller has gone again.
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                };
-                let (classic, uid) = (classic.clone(), uid.clone());
-                tokio::spawn(async move {
-                    // Changes are small, and should not wait for more.
-                    let _ = stream.set_nodelay(true);
-                    // What there is to say of the session was told as events.
-                    let _ = classic.run(uid, stream).await;
-                });
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                }
             }
         });
         Ok(ClassicListening { addr, task })
@@ -383,6 +404,8 @@ impl Driver {
             Order::Written { session, bytes } => self.hub.written(session, bytes),
             Order::LosePatience(session) => self.hub.lose_patience(session),
             Order::Disconnect(session) => self.end(session),
+            #[cfg(feature = "websocket")]
+            Order::Fail(session, offence) => self.hub.fail(session, offence),
             Order::Do(call) => call(&mut self.hub),
             Order::Stop => {}
         }

@@ -1,6 +1,9 @@
 //! What happens with classic peers that an operator may want to know.
 
 use std::fmt;
+use std::net::SocketAddr;
+
+use syncro::Refusal;
 
 use crate::class::Uid;
 use crate::session::Offence;
@@ -29,6 +32,16 @@ pub enum Event {
         /// What the peer did wrong, if that is why.
         offence: Option<Offence>,
     },
+    /// A connection that came in was refused before its session began: its handshake failed, or it is of a web page
+    /// whose origin is not on the list.
+    Refused {
+        /// The client who listens there.
+        uid: Uid,
+        /// Where it came from.
+        from: SocketAddr,
+        /// Why.
+        error: String,
+    },
     /// Everything that the peer had is here, and durable.
     Pulled {
         /// The session.
@@ -48,6 +61,15 @@ pub enum Event {
         code: u16,
         /// What was wrong.
         why: String,
+    },
+    /// A peer has written what its principal may not: it was not recorded, and is undone at the client.
+    Undone {
+        /// The session.
+        session: SessionId,
+        /// The client.
+        uid: Uid,
+        /// Why.
+        refusal: Refusal,
     },
     /// A scribe does not fit the frames of a peer, and was passed over.
     TooLong {
@@ -113,9 +135,15 @@ impl fmt::Display for Event {
             Self::Closed { session, uid, offence: Some(offence) } => {
                 write!(f, "session {} of {uid} was ended: {offence}", session.0)
             }
+            Self::Refused { uid, from, error } => {
+                write!(f, "{from} was refused where {uid} connects: {error}")
+            }
             Self::Pulled { uid, scribes, .. } => write!(f, "{uid} was pulled: {scribes} scribes"),
             Self::NotPlayed { uid, code, why, .. } => {
                 write!(f, "a scribe of {uid} was not played: {why} ({code})")
+            }
+            Self::Undone { uid, refusal, .. } => {
+                write!(f, "a change of {uid} was refused, and is undone there: {refusal}")
             }
             Self::TooLong { uid, scribe, bytes, .. } => write!(
                 f,

@@ -247,6 +247,11 @@ impl Hub {
         self.give(session, Input::Receive(bytes));
     }
 
+    /// Hears that the transport of a session has found fault with what came over it: the session ends.
+    pub fn fail(&mut self, session: SessionId, offence: Offence) {
+        self.give(session, Input::Fail(offence));
+    }
+
     /// Hears that so many bytes of a session have been written.
     pub fn written(&mut self, session: SessionId, bytes: usize) {
         if let Some(link) = self.links.get_mut(&session) {

@@ -88,3 +88,7 @@ pub const SESSIONS_MAX: usize = 16_384;
 
 /// Events held for a host that does not take them; the oldest go.
 pub const EVENTS_MAX: usize = 1024;
+
+/// Requests for a WebSocket that a listener has under way at most: each takes ten seconds and 16 KiB at most. Whoever
+/// comes to a full house is hung up on.
+pub const HANDSHAKES_MAX: usize = 1024;

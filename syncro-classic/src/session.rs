@@ -25,6 +25,8 @@ pub enum Framing {
 pub(crate) enum Input<'a> {
     /// Bytes of the stream, cut anywhere, or one whole message.
     Receive(&'a [u8]),
+    /// The transport has found fault with what came over it.
+    Fail(Offence),
     /// The answer to a request of the peer.
     Answer { request: Json, result: Json },
     /// What the peer wanted is refused or has failed. Its request cannot be named.
@@ -91,6 +93,8 @@ pub enum Offence {
     Malformed,
     /// A message over a transport of messages is longer than [`MESSAGE_BYTES_MAX`].
     TooLong,
+    /// What came over a WebSocket breaks its rules, or is many frames in a row that carry nothing.
+    Frames,
 }
 
 impl Offence {
@@ -99,6 +103,7 @@ impl Offence {
         match self {
             Self::Malformed => 1,
             Self::TooLong => 2,
+            Self::Frames => 3,
         }
     }
 }
@@ -108,6 +113,7 @@ impl fmt::Display for Offence {
         let what = match self {
             Self::Malformed => "a message is no JSON".to_owned(),
             Self::TooLong => format!("a message has over {MESSAGE_BYTES_MAX} bytes"),
+            Self::Frames => "what came over the WebSocket breaks its rules".to_owned(),
         };
         write!(f, "reason {}: {what}", self.code())
     }
@@ -146,6 +152,8 @@ impl Session {
         let mut effects = Effects::default();
         match input {
             Input::Receive(bytes) => self.on_receive(bytes, &mut effects),
+            Input::Fail(_) if self.is_over => {}
+            Input::Fail(offence) => self.end(offence, &mut effects),
             Input::Answer { request, result } => {
                 let answer = json!({ "type": "response", "id": request, "result": result });
                 self.send(&answer, &mut effects);

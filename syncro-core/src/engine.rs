@@ -1,5 +1,6 @@
 //! The engine: one door in, one value out.
 
+mod appraise;
 mod calls;
 mod index;
 mod intake;

@@ -46,6 +46,7 @@ use tungstenite::handshake::machine::TryParse;
 
 pub use accept::{Acceptor, Refusal};
 pub use codec::Side;
+use codec::Kinds;
 pub(crate) use codec::{Pongs, ReadCodec, WriteCodec};
 pub use dial::upgrade;
 /// The requests and answers that [`Acceptor::answer`] speaks of.
@@ -71,20 +72,20 @@ pub fn frames<S>(stream: S, side: Side, frame_bytes_max: usize) -> Frames<ReadHa
 where
     S: AsyncRead + AsyncWrite,
 {
-    frames_after(stream, Bytes::new(), side, frame_bytes_max)
+    frames_after(stream, Bytes::new(), (side, Kinds::ByContent), frame_bytes_max)
 }
 
 fn frames_after<S>(
     stream: S,
     unread: Bytes,
-    side: Side,
+    (side, kinds): (Side, Kinds),
     frame_bytes_max: usize,
 ) -> Frames<ReadHalf<S>, WriteHalf<S>>
 where
     S: AsyncRead + AsyncWrite,
 {
     let pongs = Arc::new(Pongs::default());
-    let read = AnyRead::WebSocket(ReadCodec::new(side, frame_bytes_max, pongs.clone()));
+    let read = AnyRead::WebSocket(ReadCodec::new(side, kinds, frame_bytes_max, pongs.clone()));
     let write = AnyWrite::WebSocket(WriteCodec::new(side, frame_bytes_max));
     let (reader, writer) = tokio::io::split(stream);
     Frames::with_codecs(reader, writer, unread, (read, write)).answering(pongs)

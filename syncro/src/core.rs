@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use syncro_core::{
-    Called, Channel, CloseReason, Config, Effects, Engine, Input, NodeId, Now, Proposal, Role,
-    SessionId, Stamp, Store, StoreError,
+    Called, Channel, CloseReason, Config, Effects, Engine, Event, Input, NodeId, Now, Principal,
+    Proposal, Role, SessionId, Stamp, Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -287,10 +287,18 @@ impl Core {
         &self,
         proposal: Proposal,
         durability: Durability,
+        principal: Option<&Principal>,
     ) -> Result<Option<Committed>, Error> {
         self.check_room(&proposal)?;
         let (applied, room, committed, is_long_unsynced) = {
             let mut state = self.state();
+            if let Some(principal) = principal {
+                let (now, store) = (now(self.started), &state.store);
+                state
+                    .engine
+                    .appraise(now, principal, &proposal, store)?
+                    .map_err(Error::Refused)?;
+            }
             let effects = self.step(&mut state, Input::Propose(proposal))?;
             let Some(commit) = &effects.commit else {
                 return Ok(None);

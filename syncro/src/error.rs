@@ -1,6 +1,6 @@
 //! What a node can fail with.
 
-use syncro_core::{CallFailure, DataError, StoreError, UsageError};
+use syncro_core::{CallFailure, DataError, Refusal, StoreError, UsageError};
 use syncro_net::NetError;
 
 use crate::core::Committed;
@@ -28,6 +28,10 @@ pub enum Error {
     /// A peer has not answered a call.
     #[error(transparent)]
     Call(#[from] CallFailure),
+    /// The node's rules refuse it to whom it was to be recorded for
+    /// ([`Node::propose_as`](crate::Node::propose_as)). Nothing was recorded.
+    #[error("it was refused: {0}")]
+    Refused(Refusal),
     /// The network failed.
     #[error(transparent)]
     Net(#[from] NetError),

@@ -223,7 +223,7 @@ impl Node {
         proposal: Proposal,
         durability: Durability,
     ) -> Result<Option<Committed>, Error> {
-        self.core.propose(proposal, durability)
+        self.core.propose(proposal, durability, None)
     }
 
     /// Makes everything durable that was written or received so far, and returns the end of the log that this

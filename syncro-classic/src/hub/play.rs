@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
-use syncro::{Durability, Edit, Fields, Mark, Name, Proposal, RecordId, RecordKey, View};
+use syncro::{
+    Durability, Edit, Fields, Mark, Name, Principal, Proposal, RecordId, RecordKey, Refusal, View,
+};
 use uuid::Uuid;
 
 use super::{Answer, Cause, Hub};
@@ -297,10 +299,20 @@ impl Hub {
                 return Ok(Played::Yes);
             }
             Err(Unfit::Unknown(_)) if self.is_pulling(cause) => return Ok(Played::Later),
+            // It may be of a create that was refused.
+            Err(Unfit::Unknown(why)) if self.node.is_authority() => {
+                let refusal = Refusal::new(Refusal::GONE, format!("{why} is not there"));
+                return self.undo(cause, class, &deed, refusal);
+            }
             Err(unfit) => return Ok(Played::No(FAILED, unfit.to_string())),
         };
-        let committed = match self.node.propose(proposal, Durability::Deferred) {
+        let recorded = match self.rights_of(&cause.uid) {
+            Some(principal) => self.node.propose_as(&principal, proposal, Durability::Deferred),
+            None => self.node.propose(proposal, Durability::Deferred),
+        };
+        let committed = match recorded {
             Ok(committed) => committed,
+            Err(syncro::Error::Refused(refusal)) => return self.undo(cause, class, &deed, refusal),
             Err(syncro::Error::Data(error)) => return Ok(Played::No(FAILED, error.to_string())),
             // The peer is not to blame: it gets no answer, and sends it again.
             Err(error) => return Err(error.into()),
@@ -313,6 +325,32 @@ impl Hub {
             }
             self.record_until(committed.offset)?;
         }
+        Ok(Played::Yes)
+    }
+
+    /// By whose rights a client writes; `None` where the node limits nobody.
+    fn rights_of(&self, uid: &Uid) -> Option<Principal> {
+        let assigned = || self.settings.policy.principal(uid);
+        let is_asked = self.node.is_authority();
+        is_asked.then(|| assigned().unwrap_or_else(|| Principal::new(uid.as_str())))
+    }
+
+    /// Tells a client how a record is that it may not change so. What it wrote counts as played: an error would throw an
+    /// exception at a peer that cannot know what it may, and a pull would meet it again.
+    fn undo(
+        &mut self,
+        cause: &Cause,
+        class: &Class,
+        deed: &Deed,
+        refusal: Refusal,
+    ) -> Result<Played, Error> {
+        let written = match deed {
+            Deed::Create(_, given) | Deed::Update(_, given) => given.keys().cloned().collect(),
+            Deed::Destroy(_) => Vec::new(),
+        };
+        self.tell_of_refusal(&cause.uid, class, &attributes::id_to_json(&deed.key().id), written)?;
+        let (session, uid) = (cause.session, cause.uid.clone());
+        self.tell_host(Event::Undone { session, uid, refusal });
         Ok(Played::Yes)
     }
 

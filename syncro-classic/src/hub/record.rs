@@ -220,6 +220,30 @@ impl Hub {
         Ok(())
     }
 
+    /// Notes that a client has written what it may not, and has to be told how the record is: for this client alone, and
+    /// on every device, since any of them may have written it.
+    pub(super) fn tell_of_refusal(
+        &mut self,
+        uid: &Uid,
+        class: &Class,
+        id: &Json,
+        written: Vec<String>,
+    ) -> Result<(), Error> {
+        let key = key_of(class.klass(), id);
+        let held = self.list.held(&key).map_err(Error::List)?;
+        let (id, to) = (id.clone(), Audience::Only([uid.clone()].into()));
+        let is_there = held.by.has(uid);
+        let mut rows = Vec::new();
+        if !is_there {
+            // Nobody can destroy what it lacks, and another device does.
+            rows.push(What::Known { id: id.clone(), to: to.clone(), is_of_client: false });
+        }
+        rows.push(What::Undone { id, to, written, is_there });
+        let last = self.append(class.klass(), rows, None, held.last, None)?;
+        self.list.set_held(&key, &Held { last, ..held });
+        Ok(())
+    }
+
     /// Whether the peer that caused a change may play something older over it, and so has to be told of its own.
     fn is_contested(
         &self,
@@ -301,9 +325,10 @@ impl Hub {
 /// The class and the id of the record that a row is about.
 fn id_of(row: Row) -> Option<(String, Json)> {
     match row.what {
-        What::Record { id, .. } | What::Known { id, .. } | What::Gone { id, .. } => {
-            Some((row.klass, id))
-        }
+        What::Record { id, .. }
+        | What::Known { id, .. }
+        | What::Gone { id, .. }
+        | What::Undone { id, .. } => Some((row.klass, id)),
         What::Custom { .. } | What::Nothing => None,
     }
 }

@@ -229,7 +229,9 @@ impl Hub {
             state.number += 1;
             let shown = match row {
                 Some(Row {
-                    klass, what: What::Record { id, .. } | What::Known { id, .. }, ..
+                    klass,
+                    what: What::Record { id, .. } | What::Known { id, .. } | What::Undone { id, .. },
+                    ..
                 }) => self.now(&klass, &id, &link.uid)?.map(|all| (klass, all)),
                 _ => None,
             };
@@ -344,6 +346,17 @@ impl Hub {
                 let is_told = to.has(uid) && !self.is_overtaken(link, &key, number)?;
                 return Ok(is_told.then(|| (of(klass, "destroy", number, json!([id])), key)));
             }
+            What::Undone { id, to, written, is_there } => {
+                let key = key_of(&klass, id);
+                if !to.has(uid) || self.overtaking(link, &key, number)?.is_some() {
+                    return Ok(None);
+                }
+                let scribe = match is_there {
+                    true => create(klass.clone(), number, self.undone(&klass, id, written, uid)?),
+                    false => of(klass, "destroy", number, json!([id])),
+                };
+                return Ok(Some((scribe, key)));
+            }
             What::Record { id, was, to, changed, all, is_doubtful } => {
                 (id, was, to, changed, all, *is_doubtful)
             }
@@ -376,22 +389,44 @@ impl Hub {
         Ok(Some((scribe, key)))
     }
 
-    /// Whether a row finds no record at its client, which has destroyed it since.
+    /// A record as a client has to see it that has written some attributes of it in vain. Of one that is gone meanwhile, or
+    /// not for this client, it is the id: what has become of it is told next.
+    fn undone(
+        &self,
+        klass: &str,
+        id: &Json,
+        written: &[String],
+        uid: &Uid,
+    ) -> Result<Attributes, Error> {
+        let Some(mut all) = self.now(klass, id, uid)? else {
+            return Ok(Attributes::from_iter([("id".to_owned(), id.clone())]));
+        };
+        for name in written {
+            all.entry(name.clone()).or_insert(Json::Null);
+        }
+        Ok(all)
+    }
+
+    /// Whether a row finds no record at its client, which has destroyed it since. Both rows of a destroy are told.
     fn is_overtaken(&self, link: &Link, key: &[u8], number: u64) -> Result<bool, Error> {
+        Ok(self.overtaking(link, key, number)?.is_some_and(|row| row.previous != number))
+    }
+
+    /// The row of the client's destroy after which a row finds no record there.
+    fn overtaking(&self, link: &Link, key: &[u8], number: u64) -> Result<Option<Row>, Error> {
         let is_told_all = link.is_told_all(number);
         let mut later = self.list.held(key).map_err(Error::List)?.last;
         for _ in 0..HISTORY_STEPS_MAX {
             if later <= number {
-                return Ok(false);
+                return Ok(None);
             }
-            let Some(row) = self.list.row(later).map_err(Error::List)? else { return Ok(false) };
-            // Both rows of a destroy are told.
+            let Some(row) = self.list.row(later).map_err(Error::List)? else { return Ok(None) };
             if row.is_destroy_by(&link.uid) && (!is_told_all || link.own.has(later)) {
-                return Ok(row.previous != number);
+                return Ok(Some(row));
             }
             later = row.previous;
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Whether a peer that asks again from an earlier place is told what came from itself: it is, where it is

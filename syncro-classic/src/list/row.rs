@@ -27,7 +27,7 @@ impl Row {
         let is_destroy = match &self.what {
             What::Record { to, .. } => to.is_nobody(),
             What::Gone { .. } => true,
-            What::Known { .. } | What::Custom { .. } | What::Nothing => false,
+            What::Known { .. } | What::Undone { .. } | What::Custom { .. } | What::Nothing => false,
         };
         is_destroy && self.by.as_ref() == Some(uid)
     }
@@ -37,7 +37,10 @@ impl Row {
         match &self.what {
             What::Record { was, to, .. } if was == to => vec![to],
             What::Record { was, to, .. } => vec![was, to],
-            What::Custom { to, .. } | What::Known { to, .. } | What::Gone { to, .. } => vec![to],
+            What::Custom { to, .. }
+            | What::Known { to, .. }
+            | What::Gone { to, .. }
+            | What::Undone { to, .. } => vec![to],
             What::Nothing => Vec::new(),
         }
     }
@@ -70,6 +73,15 @@ pub(crate) enum What {
     /// A client has destroyed what was destroyed before: what is before this finds nothing at it. It follows a
     /// [`Known`](Self::Known), for another device of the client.
     Gone { id: Json, to: Audience },
+    /// A client has written what it may not, and is told how the record is.
+    Undone {
+        id: Json,
+        to: Audience,
+        /// The attributes that it has written: those that the record lacks are emptied.
+        written: Vec<String>,
+        /// Whether the client holds the record. If not it is destroyed there, after a [`Known`](Self::Known).
+        is_there: bool,
+    },
     /// A scribe of the host's own.
     Custom { kind: String, data: Json, to: Audience },
     /// Nothing: the end of a state that somebody was told.

@@ -9,6 +9,7 @@ mod cuts;
 mod faults;
 mod limits;
 mod random;
+mod rights;
 mod rows;
 mod ruby;
 mod support;

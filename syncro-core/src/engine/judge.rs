@@ -79,7 +79,7 @@ impl Judge {
         }
     }
 
-    fn judge(
+    pub(super) fn judge(
         &self,
         now: Now,
         stamp: Stamp,
@@ -171,7 +171,7 @@ impl Judge {
 }
 
 /// What would become of each record.
-fn trials(
+pub(super) fn trials(
     intake: &Intake,
     stamp: Stamp,
     scribes: &[Scribe],

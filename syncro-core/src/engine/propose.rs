@@ -90,7 +90,7 @@ fn check(key: &RecordKey, change: &Change, record: Option<&Record>) -> Result<()
 
 /// The scribe of a change, which must fit the record's life: only what differs from the record. `None` when nothing
 /// does. Its values must fit the limits.
-fn scribe(
+pub(super) fn scribe(
     key: RecordKey,
     change: Change,
     record: Option<&Record>,

@@ -6,7 +6,7 @@ use tungstenite::handshake::server::{Request, Response, create_response, write_r
 use tungstenite::http::{HeaderValue, StatusCode, header};
 
 use super::dial::has_token;
-use super::{SUBPROTOCOL, Side, fault, frames_after, in_time, read_head};
+use super::{Kinds, SUBPROTOCOL, Side, fault, frames_after, in_time, read_head};
 use crate::{Frames, NetError};
 
 /// Says who gets a WebSocket, and upgrades the connections of those who do.
@@ -16,12 +16,20 @@ use crate::{Frames, NetError};
 pub struct Acceptor {
     path: Option<String>,
     origins: Vec<String>,
+    is_bare: bool,
 }
 
 impl Acceptor {
     /// Answers requests for this path alone, and others with 404.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
+        self
+    }
+
+    /// Demands no subprotocol, and agrees on none: for peers that speak something else than Syncro and know nothing of
+    /// subprotocols. Of them text and bytes are taken alike.
+    pub fn bare(mut self) -> Self {
+        self.is_bare = true;
         self
     }
 
@@ -56,7 +64,8 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let stream = in_time(self.shake(stream)).await?;
-        Ok(frames_after(stream, bytes::Bytes::new(), Side::Server, frame_bytes_max))
+        let kinds = if self.is_bare { Kinds::Any } else { Kinds::ByContent };
+        Ok(frames_after(stream, bytes::Bytes::new(), (Side::Server, kinds), frame_bytes_max))
     }
 
     async fn shake<S>(&self, mut stream: S) -> Result<S, NetError>
@@ -132,6 +141,9 @@ impl Acceptor {
             },
             _ => Refusal::bad("a request came that is not one of RFC 6455"),
         })?;
+        if self.is_bare {
+            return Ok(response);
+        }
         if !has_token(headers, &header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
             return Err(Refusal::bad("a request came without the subprotocol \"syncro.v1\""));
         }

@@ -32,10 +32,20 @@ impl Side {
     }
 }
 
+/// Which kind of frame a message has to come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kinds {
+    /// Text for JSON, binary for everything else.
+    ByContent,
+    /// Either.
+    Any,
+}
+
 /// Cuts messages out of the peer's frames.
 #[derive(Debug)]
 pub(crate) struct ReadCodec {
     side: Side,
+    kinds: Kinds,
     /// The longest message, in bytes, whether it comes in one frame or in many.
     pub(crate) frame_bytes_max: usize,
     /// What has come of a message in several frames.
@@ -46,8 +56,8 @@ pub(crate) struct ReadCodec {
 }
 
 impl ReadCodec {
-    pub(crate) fn new(side: Side, frame_bytes_max: usize, pongs: Arc<Pongs>) -> Self {
-        Self { side, frame_bytes_max, fragments: None, free_frames: 0, pongs }
+    pub(crate) fn new(side: Side, kinds: Kinds, frame_bytes_max: usize, pongs: Arc<Pongs>) -> Self {
+        Self { side, kinds, frame_bytes_max, fragments: None, free_frames: 0, pongs }
     }
 
     /// How many bytes a message of this length takes on the wire, if it comes in one frame.
@@ -130,7 +140,7 @@ impl ReadCodec {
         let Some(first) = message.first() else {
             return Err(NetError::EmptyFrame);
         };
-        if is_text(*first) != (kind == Data::Text) {
+        if self.kinds == Kinds::ByContent && is_text(*first) != (kind == Data::Text) {
             return Err(offence("a text that is not JSON, or JSON that is not a text"));
         }
         Ok(Some(Received::Frame(message.freeze())))

@@ -6,7 +6,7 @@ use tungstenite::handshake::client::{Response, generate_key, generate_request};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::http::{HeaderMap, Request, StatusCode, header};
 
-use super::{SUBPROTOCOL, Side, fault, frames_after, in_time, read_head};
+use super::{Kinds, SUBPROTOCOL, Side, fault, frames_after, in_time, read_head};
 use crate::{Address, Frames, NetError};
 
 /// Asks the server at the other end of `stream` for a WebSocket at the path of `address`.
@@ -29,7 +29,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (stream, unread) = in_time(shake(stream, address)).await?;
-    Ok(frames_after(stream, unread, Side::Client, frame_bytes_max))
+    Ok(frames_after(stream, unread, (Side::Client, Kinds::ByContent), frame_bytes_max))
 }
 
 async fn shake<S>(mut stream: S, address: &Address) -> Result<(S, Bytes), NetError>

@@ -331,3 +331,31 @@ async fn everything_can_be_spawned_on_any_thread() {
     assert_send(acceptor.accept(here, LIMIT));
     assert_send(upgrade(there, &address, LIMIT));
 }
+
+/// Peers of another protocol ask for no subprotocol, and what they call text or binary means nothing.
+#[tokio::test]
+async fn a_bare_acceptor_demands_no_subprotocol_and_takes_either_kind() {
+    for asked in [None, Some("chat")] {
+        let (here, there) = duplex(ROOMY);
+        let acceptor = Acceptor::default().bare().path("/sync");
+        let request = their_request(None, asked);
+        let ours = acceptor.accept(here, LIMIT);
+        // Whoever has asked for one gets none, which is for them to judge.
+        let (theirs, ours) = tokio::join!(client_async(request, there), ours);
+        let Ok((mut theirs, answer)) = theirs else {
+            assert!(asked.is_some());
+            continue;
+        };
+        assert!(!answer.headers().contains_key("sec-websocket-protocol"));
+        let (mut reader, mut writer) = ours.unwrap().split();
+        for message in [Message::text("{}"), Message::text("[1]"), Message::binary(&b"{}"[..])] {
+            let bytes = message.clone().into_data();
+            theirs.send(message).await.unwrap();
+            assert_eq!(reader.read().await.unwrap().as_deref(), Some(&bytes[..]));
+        }
+        writer.write(Bytes::from_static(b"{\"a\":1}")).await.unwrap();
+        assert_eq!(theirs.next().await.unwrap().unwrap(), Message::text("{\"a\":1}"));
+    }
+    let refused = Acceptor::default().bare().answer(&their_request(Some("https://evil.example"), None));
+    assert_eq!(refused.unwrap_err().status(), http::StatusCode::FORBIDDEN);
+}

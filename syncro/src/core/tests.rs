@@ -53,7 +53,7 @@ fn write(core: &Core, from: i64) {
     for id in from..from + 100 {
         proposal.create(todo(id), &Fields::default()).unwrap();
     }
-    core.propose(proposal, Durability::Deferred).unwrap();
+    core.propose(proposal, Durability::Deferred, None).unwrap();
 }
 
 /// Rows take many times the room of the log that they follow from: long before the log was too long, a

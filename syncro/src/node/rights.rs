@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncro_core::limits::CREDENTIALS_BYTES_MAX;
-use syncro_core::{Channel, Input, NodeId, Parked, Principal, UsageError, Verdict};
+use syncro_core::{Channel, Input, NodeId, Parked, Principal, Proposal, UsageError, Verdict};
 
 use super::Node;
-use crate::core::Committed;
+use crate::core::{Committed, Durability};
 use crate::error::Error;
 
 impl Node {
@@ -67,6 +67,52 @@ impl Node {
     /// The channels that this node, a view, follows; among them that of what is for it alone, `node/` and its id.
     pub fn subscriptions(&self) -> Vec<Channel> {
         self.core.subscriptions()
+    }
+
+    /// Whether this node limits what peers may do: it was opened with [`Rules`](crate::Rules) or
+    /// [`Permissions`](crate::Permissions).
+    pub fn is_authority(&self) -> bool {
+        self.core.has_rules()
+    }
+
+    /// Records a proposal that this node makes for somebody else, by the rights of that principal, as if a peer had sent
+    /// it: for a host that takes changes by other ways than sessions. What the node's own rules refuse is not recorded; to
+    /// undo it where it came from is up to the host. A node without rules refuses nothing.
+    ///
+    /// ```
+    /// use syncro::{Durability, Error, Memory, Name, Node, Pattern, Principal, Proposal, Rules, ScribeModel};
+    /// use syncro::{Fields, RecordId, RecordKey};
+    ///
+    /// #[derive(ScribeModel)]
+    /// #[scribe(channel = "pages")]
+    /// struct Page { id: String }
+    ///
+    /// let rules = Rules::new(|_| None).model::<Page>();
+    /// let node = Node::builder().name("server").rules(rules).open_on(Memory::new())?;
+    /// let page = || {
+    ///     let key = RecordKey { model: Name::new("page")?, id: RecordId::text("1")? };
+    ///     let mut proposal = Proposal::default();
+    ///     proposal.create(key, &Fields::default())?;
+    ///     Ok::<_, Error>(proposal)
+    /// };
+    /// let ann = Principal::new("ann");
+    /// let refused = node.propose_as(&ann, page()?, Durability::Durable);
+    /// assert!(matches!(refused, Err(Error::Refused(_))));
+    /// let ann = ann.may_write([Pattern::new("pages")?]);
+    /// assert!(node.propose_as(&ann, page()?, Durability::Durable)?.is_some());
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`], with what the author may be told; otherwise those of [`propose`](Self::propose).
+    pub fn propose_as(
+        &self,
+        principal: &Principal,
+        proposal: Proposal,
+        durability: Durability,
+    ) -> Result<Option<Committed>, Error> {
+        self.core.propose(proposal, durability, Some(principal))
     }
 
     /// What authorities have refused of this node's transactions, and nobody has [dismissed](Self::dismiss) yet. New

@@ -36,7 +36,7 @@ fn from_client(first: u8, payload: &[u8]) -> Vec<u8> {
 
 fn server() -> (ReadCodec, Arc<Pongs>) {
     let pongs = Arc::new(Pongs::default());
-    (ReadCodec::new(Side::Server, LIMIT, pongs.clone()), pongs)
+    (ReadCodec::new(Side::Server, Kinds::ByContent, LIMIT, pongs.clone()), pongs)
 }
 
 /// Everything in `wire`, read in pieces, and how it ends.
@@ -176,7 +176,7 @@ fn what_breaks_the_rules_is_named() {
             other => panic!("{word}: {other:?}"),
         }
     }
-    let mut client = ReadCodec::new(Side::Client, LIMIT, Arc::default());
+    let mut client = ReadCodec::new(Side::Client, Kinds::ByContent, LIMIT, Arc::default());
     let masked = &from_client(TEXT | FINAL, b"{}")[..];
     assert!(client.decode(&mut BytesMut::from(masked)).is_err(), "a server masks nothing");
     assert!(matches!(offence_in(&[from_client(TEXT | FINAL, b"")]), NetError::EmptyFrame));
