@@ -2,11 +2,13 @@
 //!
 //! ```sh
 //! cargo run --release --example classic_hub -- --store FILE --client UID=ADDR... [--allow KLASS]... \
-//!     [--listen ADDR]
+//!     [--listen ADDR] [--origin ORIGIN]...
 //! ```
 //!
 //! Whoever connects to the address of a client is that client, as with the original: the host decides who a peer
-//! is. Without `--allow` no class is accepted. `--listen` takes native peers. `FILE` is the node's store, and
+//! is. An address is `HOST:PORT`, or for peers that come over WebSocket `ws://HOST:PORT/PATH`; web pages among them must
+//! be of an `--origin`, as browsers write it (`https://app.example`).
+//! Without `--allow` no class is accepted. `--listen` takes native peers. `FILE` is the node's store, and
 //! `FILE.classic` beside it the list of what classic peers were told; a backup is a copy of both. Without
 //! `--store` both are in memory. `--name` names the node, and `classic_hub` is the name without it.
 //!
@@ -18,7 +20,8 @@ use std::io::BufRead;
 use std::process::ExitCode;
 
 use syncro::store::Memory;
-use syncro::{Node, Redb};
+use syncro::websocket::Acceptor;
+use syncro::{ListenOptions, Node, Redb};
 use syncro_classic::{Class, Classic, Event, Hub, Settings, Tables, Uid};
 use tokio::sync::broadcast;
 
@@ -26,9 +29,10 @@ const HELP: &str = "\
 classic_hub: a Syncro node for classic peers of 2010 and native ones
 
   --store FILE       where the node is kept, and FILE.classic beside it (in memory)
-  --client UID=ADDR  take connections of this client there; may be repeated
+  --client UID=ADDR  take connections of this client there, HOST:PORT or ws://HOST:PORT/PATH; may be repeated
   --allow KLASS      share the records of this class; may be repeated (none)
-  --listen ADDR      take native peers there
+  --listen ADDR      take native peers there, likewise; may be repeated
+  --origin ORIGIN    let web pages of this origin connect; may be repeated (none)
   --name NAME        what the node is called (classic_hub)";
 
 struct Options {
@@ -37,6 +41,7 @@ struct Options {
     clients: Vec<(Uid, String)>,
     allow: Vec<String>,
     listen: Vec<String>,
+    origins: Vec<String>,
 }
 
 #[tokio::main]
@@ -56,9 +61,10 @@ async fn main() -> ExitCode {
 }
 
 fn options() -> Result<Option<Options>, String> {
-    let (clients, allow, listen) = (Vec::new(), Vec::new(), Vec::new());
+    let (clients, allow) = (Vec::new(), Vec::new());
+    let (listen, origins) = (Vec::new(), Vec::new());
     let name = "classic_hub".to_owned();
-    let mut options = Options { name, store: None, clients, allow, listen };
+    let mut options = Options { name, store: None, clients, allow, listen, origins };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         if arg == "--help" {
@@ -70,6 +76,7 @@ fn options() -> Result<Option<Options>, String> {
             "--store" => options.store = Some(value),
             "--allow" => options.allow.push(value),
             "--listen" => options.listen.push(value),
+            "--origin" => options.origins.push(value),
             "--name" => options.name = value,
             "--client" => {
                 let (uid, addr) = value
@@ -111,12 +118,21 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
 
     let (mut ports, mut native) = (Vec::new(), Vec::new());
     for (uid, addr) in options.clients {
-        let listening = classic.listen(&addr, uid.clone()).await?;
+        let listening = match addr.strip_prefix("ws://") {
+            Some(addr) => {
+                let (addr, path) = addr.split_once('/').unwrap_or((addr, ""));
+                let acceptor = Acceptor::default().path(format!("/{path}"));
+                let acceptor = acceptor.origins(options.origins.clone());
+                classic.listen_websocket(addr, uid.clone(), acceptor).await?
+            }
+            None => classic.listen(&addr, uid.clone()).await?,
+        };
         eprintln!("listening for {uid} on {}", listening.local_addr());
         ports.push(listening);
     }
     for addr in &options.listen {
-        let listening = node.listen(addr).await?;
+        let listening = ListenOptions::new(addr).origins(options.origins.clone());
+        let listening = node.listen_with(listening).await?;
         eprintln!("listening on {}", listening.local_addr());
         native.push(listening);
     }

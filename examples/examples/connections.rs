@@ -151,8 +151,7 @@ fn show(connections: usize, transport: Transport) -> Result<(), Fault> {
 
     let begin = Instant::now();
     let numbers = [connections, stalled].map(|number| number.to_string());
-    let mut clients =
-        Process::start(&["clients", over, &addr, &narrow, &numbers[0], &numbers[1]])?;
+    let mut clients = Process::start(&["clients", over, &addr, &narrow, &numbers[0], &numbers[1]])?;
     clients.expect(&format!("open {connections}"))?;
     println!("{connections} sessions over {over} are open after {}", seconds(begin));
     match (empty, server.memory()) {

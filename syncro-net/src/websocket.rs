@@ -45,8 +45,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 use tungstenite::handshake::machine::TryParse;
 
 pub use accept::{Acceptor, Refusal};
-pub use codec::Side;
 use codec::Kinds;
+pub use codec::Side;
 pub(crate) use codec::{Pongs, ReadCodec, WriteCodec};
 pub use dial::upgrade;
 /// The requests and answers that [`Acceptor::answer`] speaks of.

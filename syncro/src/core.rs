@@ -294,10 +294,7 @@ impl Core {
             let mut state = self.state();
             if let Some(principal) = principal {
                 let (now, store) = (now(self.started), &state.store);
-                state
-                    .engine
-                    .appraise(now, principal, &proposal, store)?
-                    .map_err(Error::Refused)?;
+                state.engine.appraise(now, principal, &proposal, store)?.map_err(Error::Refused)?;
             }
             let effects = self.step(&mut state, Input::Propose(proposal))?;
             let Some(commit) = &effects.commit else {

@@ -102,7 +102,8 @@ impl Task {
                     Ok(Self::SoakSim(hours))
                 }
                 ["connections", ..] => Ok(Self::SoakConnections(rest[1..].to_vec())),
-                _ => Err("`soak` takes `store [--minutes N]`, `sim --hours N` or `connections`".to_owned()),
+                _ => Err("`soak` takes `store [--minutes N]`, `sim --hours N` or `connections`"
+                    .to_owned()),
             },
             "verify" => match rest {
                 [file] => Ok(Self::Verify(file.clone())),

@@ -107,11 +107,7 @@ async fn follow(
 }
 
 /// Says what has become of all of them.
-async fn count_up(
-    mut told: mpsc::UnboundedReceiver<(bool, Told)>,
-    count: usize,
-    stalled: usize,
-) {
+async fn count_up(mut told: mpsc::UnboundedReceiver<(bool, Told)>, count: usize, stalled: usize) {
     let (mut open, mut have) = (0, BTreeMap::<i64, [usize; 2]>::new());
     while let Some((may_stall, told)) = told.recv().await {
         match told {

@@ -14,8 +14,8 @@ pub(crate) struct HubProcess {
     log: Receiver<String>,
     /// The addresses of the clients.
     pub(crate) clients: BTreeMap<String, String>,
-    /// Where native peers connect.
-    pub(crate) native: String,
+    /// Where native peers connect: first where all may, then what was asked for besides.
+    pub(crate) native: Vec<String>,
 }
 
 impl HubProcess {
@@ -29,7 +29,7 @@ impl HubProcess {
         let mut process = Process::start(command.stdin(Stdio::piped()).stderr(Stdio::piped()));
         let stdin = process.child.stdin.take();
         let log = lines_of(process.child.stderr.take().unwrap());
-        let (clients, native) = (BTreeMap::new(), String::new());
+        let (clients, native) = (BTreeMap::new(), Vec::new());
         let mut hub = Self { process, stdin, log, clients, native };
         loop {
             let line = hub.logged("");
@@ -41,7 +41,7 @@ impl HubProcess {
                 Some(uid) => {
                     hub.clients.insert(uid.to_owned(), addr.to_owned());
                 }
-                None => hub.native = addr.to_owned(),
+                None => hub.native.push(addr.to_owned()),
             }
         }
     }

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod hub;
+mod matrix;
 mod peer;
 #[path = "../process/mod.rs"]
 mod process;

@@ -4,20 +4,33 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::{Value as Json, json};
+use tungstenite::{Message, WebSocket};
 
 use crate::process::PATIENCE;
 
 pub(crate) struct Peer {
-    stream: TcpStream,
+    line: Line,
     /// Messages that came while another one was waited for.
     early: Vec<Json>,
 }
 
+/// How messages are kept apart.
+enum Line {
+    Prefixed(TcpStream),
+    WebSocket(Box<WebSocket<TcpStream>>),
+}
+
 impl Peer {
+    /// Connects to `HOST:PORT`, or to `ws://HOST:PORT/PATH` as a peer that knows of no subprotocol.
     pub(crate) fn connect(addr: &str) -> Self {
-        let stream = TcpStream::connect(addr).unwrap();
+        let authority = addr.strip_prefix("ws://").and_then(|rest| rest.split('/').next());
+        let stream = TcpStream::connect(authority.unwrap_or(addr)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, early: Vec::new() }
+        let line = match authority {
+            Some(_) => Line::WebSocket(Box::new(tungstenite::client(addr, stream).unwrap().0)),
+            None => Line::Prefixed(stream),
+        };
+        Self { line, early: Vec::new() }
     }
 
     /// Connects, answers the pull with a log, and returns the point that the hub had.
@@ -30,11 +43,14 @@ impl Peer {
     }
 
     pub(crate) fn say(&mut self, message: &Json) {
-        self.say_bytes(&bytes(message));
+        match &mut self.line {
+            Line::Prefixed(stream) => stream.write_all(&bytes(message)).unwrap(),
+            Line::WebSocket(socket) => socket.send(Message::text(message.to_string())).unwrap(),
+        }
     }
 
     pub(crate) fn say_bytes(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
+        self.stream().write_all(bytes).unwrap();
     }
 
     /// Reads the next message.
@@ -42,12 +58,30 @@ impl Peer {
         if !self.early.is_empty() {
             return self.early.remove(0);
         }
-        let mut prefix = [0; 2];
-        self.stream.read_exact(&mut prefix).unwrap();
-        let mut message = vec![0; usize::from(u16::from_be_bytes(prefix))];
-        self.stream.read_exact(&mut message).unwrap();
+        let message = match &mut self.line {
+            Line::Prefixed(stream) => {
+                let mut prefix = [0; 2];
+                stream.read_exact(&mut prefix).unwrap();
+                let mut message = vec![0; usize::from(u16::from_be_bytes(prefix))];
+                stream.read_exact(&mut message).unwrap();
+                message
+            }
+            Line::WebSocket(socket) => {
+                let message = socket.read().unwrap();
+                assert!(message.is_text(), "{message:?}");
+                message.into_data().to_vec()
+            }
+        };
         assert!(message.is_ascii());
         serde_json::from_slice(&message).unwrap()
+    }
+
+    /// The stream, of a peer that has one of bytes.
+    fn stream(&mut self) -> &mut TcpStream {
+        match &mut self.line {
+            Line::Prefixed(stream) => stream,
+            Line::WebSocket(_) => panic!("it keeps messages apart"),
+        }
     }
 
     /// Asks, and waits for the answer; what else comes is kept.
@@ -85,7 +119,7 @@ impl Peer {
     /// Waits until the hub hangs up.
     pub(crate) fn hung_up(mut self) {
         let mut rest = Vec::new();
-        self.stream.read_to_end(&mut rest).unwrap();
+        self.stream().read_to_end(&mut rest).unwrap();
     }
 }
 

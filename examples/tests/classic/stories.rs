@@ -17,7 +17,7 @@ struct Todo {
 /// A native node that is connected, and what keeps it so.
 async fn native(hub: &HubProcess, name: &str) -> (Node, syncro::Connection) {
     let node = Node::in_memory(name).unwrap();
-    let connection = node.connect(&hub.native).unwrap();
+    let connection = node.connect(&hub.native[0]).unwrap();
     (node, connection)
 }
 

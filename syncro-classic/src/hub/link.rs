@@ -38,6 +38,8 @@ pub(super) struct Link {
     /// Where the peer last asked to begin, and where the list ended then: it is told that part again.
     pub(super) again: Option<(u64, u64)>,
     pub(super) own: Own,
+    /// The rows that undo what came from it.
+    pub(super) undone: Own,
     unsettled: Unsettled,
     /// Records of which it was told in the session before, and may have heard before what it answers to the pull or after.
     unheard: BTreeSet<Vec<u8>>,
@@ -84,6 +86,7 @@ impl Link {
             untold: BTreeSet::new(),
             again: None,
             own: Own::default(),
+            undone: Own::default(),
             unsettled: Unsettled::default(),
             unheard,
             sent_bytes: 0,
@@ -170,7 +173,7 @@ impl Link {
     }
 }
 
-/// The rows that came from a session, and are not to be told to it.
+/// Rows that have to do with what came from a session.
 #[derive(Debug, Default)]
 pub(super) struct Own {
     /// Runs of rows: the first and the last.

@@ -348,7 +348,7 @@ impl Hub {
             Deed::Create(_, given) | Deed::Update(_, given) => given.keys().cloned().collect(),
             Deed::Destroy(_) => Vec::new(),
         };
-        self.tell_of_refusal(&cause.uid, class, &attributes::id_to_json(&deed.key().id), written)?;
+        self.tell_of_refusal(cause, class, &attributes::id_to_json(&deed.key().id), written)?;
         let (session, uid) = (cause.session, cause.uid.clone());
         self.tell_host(Event::Undone { session, uid, refusal });
         Ok(Played::Yes)

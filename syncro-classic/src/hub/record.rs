@@ -224,11 +224,12 @@ impl Hub {
     /// on every device, since any of them may have written it.
     pub(super) fn tell_of_refusal(
         &mut self,
-        uid: &Uid,
+        cause: &Cause,
         class: &Class,
         id: &Json,
         written: Vec<String>,
     ) -> Result<(), Error> {
+        let uid = &cause.uid;
         let key = key_of(class.klass(), id);
         let held = self.list.held(&key).map_err(Error::List)?;
         let (id, to) = (id.clone(), Audience::Only([uid.clone()].into()));
@@ -241,6 +242,9 @@ impl Hub {
         rows.push(What::Undone { id, to, written, is_there });
         let last = self.append(class.klass(), rows, None, held.last, None)?;
         self.list.set_held(&key, &Held { last, ..held });
+        if let Some(link) = self.links.get_mut(&cause.session) {
+            link.undone.add(last);
+        }
         Ok(())
     }
 

@@ -409,10 +409,11 @@ impl Hub {
 
     /// Whether a row finds no record at its client, which has destroyed it since. Both rows of a destroy are told.
     fn is_overtaken(&self, link: &Link, key: &[u8], number: u64) -> Result<bool, Error> {
-        Ok(self.overtaking(link, key, number)?.is_some_and(|row| row.previous != number))
+        let overtaking = self.overtaking(link, key, number)?;
+        Ok(overtaking.is_some_and(|row| row.previous != number || row.brings_back(&link.uid)))
     }
 
-    /// The row of the client's destroy after which a row finds no record there.
+    /// The row of the client's destroy, or what has undone it, before which a row finds no record there.
     fn overtaking(&self, link: &Link, key: &[u8], number: u64) -> Result<Option<Row>, Error> {
         let is_told_all = link.is_told_all(number);
         let mut later = self.list.held(key).map_err(Error::List)?.last;
@@ -421,7 +422,9 @@ impl Hub {
                 return Ok(None);
             }
             let Some(row) = self.list.row(later).map_err(Error::List)? else { return Ok(None) };
-            if row.is_destroy_by(&link.uid) && (!is_told_all || link.own.has(later)) {
+            let is_destroy = row.is_destroy_by(&link.uid) && (!is_told_all || link.own.has(later));
+            let is_back = row.brings_back(&link.uid) && (!is_told_all || link.undone.has(later));
+            if is_destroy || is_back {
                 return Ok(Some(row));
             }
             later = row.previous;

@@ -32,6 +32,16 @@ impl Row {
         is_destroy && self.by.as_ref() == Some(uid)
     }
 
+    /// Whether it brings a record back that a client has destroyed and may not: whatever came before finds nothing there.
+    pub(crate) fn brings_back(&self, uid: &Uid) -> bool {
+        match &self.what {
+            What::Undone { to, written, is_there, .. } => {
+                *is_there && written.is_empty() && to.has(uid)
+            }
+            _ => false,
+        }
+    }
+
     /// To whom it says something.
     pub(crate) fn audiences(&self) -> Vec<&Audience> {
         match &self.what {

@@ -67,7 +67,7 @@ fn carry_out(circle: &mut Circle, op: &Op, step: usize) {
 }
 
 /// The same stories each time, unless `PROPTEST_RNG_SEED` asks for others.
-fn config() -> ProptestConfig {
+pub(crate) fn config() -> ProptestConfig {
     let asked = ProptestConfig::default();
     let rng_seed = match asked.rng_seed {
         RngSeed::Random => RngSeed::Fixed(2010),

@@ -196,6 +196,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
+    #![proptest_config(crate::random::config())]
+
     /// Two peers of 2010 that write what they may and what they may not, at the hub and away from it: in the end both
     /// show what the node holds, and neither was sent what it cannot play.
     #[test]

@@ -356,6 +356,7 @@ async fn a_bare_acceptor_demands_no_subprotocol_and_takes_either_kind() {
         writer.write(Bytes::from_static(b"{\"a\":1}")).await.unwrap();
         assert_eq!(theirs.next().await.unwrap().unwrap(), Message::text("{\"a\":1}"));
     }
-    let refused = Acceptor::default().bare().answer(&their_request(Some("https://evil.example"), None));
+    let refused =
+        Acceptor::default().bare().answer(&their_request(Some("https://evil.example"), None));
     assert_eq!(refused.unwrap_err().status(), http::StatusCode::FORBIDDEN);
 }
