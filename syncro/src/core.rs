@@ -2,6 +2,7 @@
 
 mod life;
 mod repair;
+mod rights;
 mod room;
 mod signals;
 mod tell;
@@ -292,10 +293,7 @@ impl Core {
         self.check_room(&proposal)?;
         let (applied, room, committed, is_long_unsynced) = {
             let mut state = self.state();
-            if let Some(principal) = principal {
-                let (now, store) = (now(self.started), &state.store);
-                state.engine.appraise(now, principal, &proposal, store)?.map_err(Error::Refused)?;
-            }
+            self.permit(&state, principal, &proposal)?;
             let effects = self.step(&mut state, Input::Propose(proposal))?;
             let Some(commit) = &effects.commit else {
                 return Ok(None);
@@ -346,11 +344,6 @@ impl Core {
             return Err(error);
         }
         Ok((session, Outbox { messages, end, _working: working }))
-    }
-
-    /// Whether the node limits what peers do.
-    pub(crate) fn has_rules(&self) -> bool {
-        self.config.permissions.is_some()
     }
 
     /// Changes what shows peers who this node is, from the next session on.
