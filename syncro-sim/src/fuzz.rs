@@ -3,6 +3,7 @@
 //! The workspace `fuzz/` hands them to libFuzzer, and `tests/corpus.rs` replays the corpus.
 #![allow(missing_docs, reason = "each is named after what it is given")]
 
+mod chunked;
 mod frames;
 mod input;
 mod json;
@@ -14,6 +15,7 @@ mod store_file;
 mod store_value;
 mod transaction;
 mod two_nodes;
+mod websocket;
 mod wire;
 
 pub use frames::frames;
@@ -25,3 +27,4 @@ pub use store_file::store_file;
 pub use store_value::store_value;
 pub use transaction::transaction;
 pub use two_nodes::two_nodes;
+pub use websocket::websocket;

@@ -50,6 +50,11 @@ fn two_nodes() {
 }
 
 #[test]
+fn websocket() {
+    replay("websocket", bodies::websocket);
+}
+
+#[test]
 #[ignore = "writes the seeds into the corpus"]
 fn seeds_are_written() {
     for (target, name, bytes) in bodies::seeds() {

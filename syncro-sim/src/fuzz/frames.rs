@@ -1,13 +1,12 @@
 //! A stream of bytes, read as frames.
 
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use syncro_net::Frames;
-use tokio::io::{AsyncRead, ReadBuf};
 
+use super::chunked::Chunked;
 use super::input::Input as Bits;
 
 /// The longest frame that is read.
@@ -29,7 +28,7 @@ pub fn frames(input: &[u8]) {
 
 /// The frames of a stream that comes in chunks of two lengths, in turn; and whether it ends with an error.
 fn read(stream: &[u8], chunks: [usize; 2]) -> (Vec<Bytes>, bool) {
-    let chunked = Chunked { rest: stream.to_vec(), chunks, is_pending: true };
+    let chunked = Chunked::new(stream, chunks);
     let (mut reader, _) = Frames::from_halves(chunked, Vec::new(), FRAME_BYTES_MAX).split();
     let mut frames = Vec::new();
     loop {
@@ -40,30 +39,5 @@ fn read(stream: &[u8], chunks: [usize; 2]) -> (Vec<Bytes>, bool) {
             Poll::Ready(Ok(None)) => return (frames, false),
             Poll::Ready(Err(_)) => return (frames, true),
         }
-    }
-}
-
-/// Bytes that come in chunks, and not at once.
-struct Chunked {
-    rest: Vec<u8>,
-    chunks: [usize; 2],
-    is_pending: bool,
-}
-
-impl AsyncRead for Chunked {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.is_pending = !self.is_pending;
-        if self.is_pending {
-            return Poll::Pending;
-        }
-        self.chunks.reverse();
-        let length = self.rest.len().min(buf.remaining()).min(self.chunks[0]);
-        buf.put_slice(&self.rest[..length]);
-        self.rest.drain(..length);
-        Poll::Ready(Ok(()))
     }
 }
