@@ -120,6 +120,27 @@ fn a_session_that_is_closed_anywhere_is_taken_up_by_the_next() {
     }
 }
 
+/// The same over a transport of messages, where a message is there or not.
+#[test]
+fn a_session_of_messages_that_is_closed_after_any_of_them_is_taken_up_by_the_next() {
+    let messages = recorded();
+    for at in 0..=messages.len() {
+        for is_dealt_with in [true, false] {
+            let mut desk = Desk::new();
+            desk.create("native", "n");
+            let ann = desk.connect_in("ann", Framing::Messages);
+            messages[..at].iter().for_each(|message| desk.hand_in(ann, message.clone()));
+            if is_dealt_with {
+                desk.work();
+            }
+            desk.hub.disconnect(ann);
+            desk.work();
+            finish(&mut desk);
+            assert_eq!(outcome(&desk), expected(), "closed after {at} messages");
+        }
+    }
+}
+
 /// Connects once more, with everything in the log, and answers the pull.
 fn finish(desk: &mut Desk) {
     let ann = desk.connect_in("ann", Framing::Stream);

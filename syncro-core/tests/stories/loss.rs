@@ -197,17 +197,67 @@ fn is_cut_at(encoding: Encoding, side: usize, mut left: usize) -> bool {
     true
 }
 
+/// What both sides say in a conversation.
+type Said = [Vec<(usize, bytes::Bytes)>; 2];
+
+fn said(pair: &mut Pair, link: usize) -> Said {
+    let tape = pair.links[link].tape.take().unwrap();
+    [0, 1].map(|side| tape.iter().filter(|it| it.0 == side).cloned().collect())
+}
+
 #[test]
 fn messages_that_arrive_byte_by_byte_are_what_they_are_at_once() {
-    let [slow, fast] = [Some([1, 1]), None].map(|chunks| {
-        let (mut pair, link) = with_a_word_to_say(Encoding::MessagePack);
-        pair.chunks = chunks;
-        pair.drive();
-        pair.assert_equal();
-        let tape = pair.links[link].tape.take().unwrap();
-        [0, 1].map(|side| tape.iter().filter(|it| it.0 == side).cloned().collect::<Vec<_>>())
-    });
-    assert_eq!(slow, fast);
+    for encoding in [Encoding::Json, Encoding::MessagePack] {
+        let [slow, fast] = [Some([1, 1]), None].map(|chunks| {
+            let (mut pair, link) = with_a_word_to_say(encoding);
+            pair.chunks = chunks;
+            pair.drive();
+            pair.assert_equal();
+            said(&mut pair, link)
+        });
+        assert_eq!(slow, fast);
+    }
+}
+
+#[test]
+fn messages_that_arrive_cut_in_two_at_any_byte_are_what_they_are_at_once() {
+    for encoding in [Encoding::Json, Encoding::MessagePack] {
+        for side in 0..2 {
+            let (whole, _) = said_cut_in_two(encoding, side, usize::MAX);
+            let cuts = (0..).map(|at| said_cut_in_two(encoding, side, at));
+            let cuts =
+                cuts.take_while(|(_, is_cut)| *is_cut).inspect(|(cut, _)| assert_eq!(*cut, whole));
+            assert!(cuts.count() > 300);
+        }
+    }
+}
+
+/// Lets all that one side is sent arrive in two pieces, the second of which comes when the first has been dealt with and
+/// everything else has arrived. Returns what was said, and whether there was a byte to cut at.
+fn said_cut_in_two(encoding: Encoding, side: usize, mut left: usize) -> (Said, bool) {
+    let (mut pair, link) = with_a_word_to_say(encoding);
+    let mut is_cut = false;
+    loop {
+        while pair.deliver(link, 1 - side).unwrap() {}
+        let under_way = pair.links[link].ends[side].incoming.bytes_under_way();
+        if !is_cut && left < under_way {
+            is_cut = true;
+            pair.arrive(link, side, left).unwrap();
+            while pair.deliver(link, 1 - side).unwrap() {}
+        }
+        left = left.saturating_sub(under_way);
+        while pair.deliver(link, side).unwrap() {}
+        pair.sync(A).unwrap();
+        pair.sync(B).unwrap();
+        if pair.links[link].ends.iter().all(|end| end.incoming.is_idle()) {
+            break;
+        }
+    }
+    pair.drive();
+    pair.assert_equal();
+    // Each has its own transactions and the other's, once.
+    assert_eq!([A, B].map(|node| pair.nodes[node].log.entries().len()), [2, 2]);
+    (said(&mut pair, link), is_cut)
 }
 
 /// The world checks at every receipt that the peer holds durably what it acknowledged, and at every opening
