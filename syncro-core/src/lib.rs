@@ -47,6 +47,8 @@ pub use error::{DataError, Error, UsageError};
 pub use fields::{Field, Fields};
 pub use id::{ModelId, Name, NodeId, RecordId, RecordKey};
 pub use ladder::{Ladder, Rung};
+#[doc(hidden)]
+pub use message::is_message;
 pub use message::{Encoding, PROTOCOL_VERSION};
 pub use model::{FieldsReader, FieldsWriter, ScribeModel};
 pub use principal::{Access, Attempt, Claim, Pattern, Permissions, Principal, Refusal, Trial};

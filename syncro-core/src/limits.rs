@@ -65,8 +65,8 @@ pub const SESSIONS_MAX: usize = 65_536;
 pub const MESSAGE_SCRIBES_MAX: usize = BATCH_BYTES / 6 + TRANSACTION_SCRIBES_MAX;
 
 /// Bytes of the transactions of one `scribes` message, in their canonical encoding: a batch of
-/// [`BATCH_BYTES`] and one transaction more. Decoded, tiny fields take some thirty times their bytes, which
-/// makes 35 MiB.
+/// [`BATCH_BYTES`] and one transaction more. Decoded, tiny fields take some thirty times their bytes, and twice that
+/// while their list grows, which makes 55 MiB; everything else takes 16 times its bytes at most.
 pub const MESSAGE_TRANSACTIONS_BYTES_MAX: usize = BATCH_BYTES + TRANSACTION_BYTES_MAX;
 
 /// Bytes of memory that the states of records may take which one message makes, beyond those of its last transaction: each

@@ -56,6 +56,11 @@ impl Encoding {
     }
 }
 
+/// Decodes a message and throws it away. For tests of what that costs: a session does the same first of all.
+pub fn is_message(frame: &Bytes) -> bool {
+    Message::decode(frame).is_ok()
+}
+
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {

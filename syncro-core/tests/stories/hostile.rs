@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use syncro_core::limits::{
-    FRAME_BYTES_MAX, RECORD_BYTES_MAX, SEND_BUFFER_BYTES, VALUE_BYTES_MAX, WINDOW_BYTES,
+    ECHO_RUNS_MAX, FRAME_BYTES_MAX, HELLO_BYTES_MAX, LADDER_RUNGS_MAX, RECORD_BYTES_MAX,
+    SEND_BUFFER_BYTES, VALUE_BYTES_MAX, WINDOW_BYTES,
 };
 use syncro_core::{
     CloseReason, Commit, Digest, Encoding, Entry, Error, Event, Held, Input, Name, NodeId, OwnRow,
@@ -60,6 +61,53 @@ fn what_cannot_be_decoded_is_malformed() {
             stranger.sends(Bytes::from_static(frame));
             stranger.assert_closed(CloseReason::Malformed);
         }
+    }
+}
+
+/// Lengths that are not kept, nesting without end, and more elements than a message may have: each in a part of a message
+/// that has one, before a peer has said who it is and after.
+#[test]
+fn what_announces_nests_or_counts_more_than_may_be_is_malformed() {
+    let rungs = vec![json!([1, { "$bytes": "AAAAAAAAAAAAAAAAAAAAAA==" }]); LADDER_RUNGS_MAX + 1];
+    let echoes = vec![json!([1, 1]); ECHO_RUNS_MAX + 1];
+    let point = json!([0, { "$bytes": "AAAAAAAAAAAAAAAAAAAAAA==" }]);
+    let texts = |count| (0..count).map(|it| (it.to_string(), json!(0))).collect::<Map<_, _>>();
+    let deep = format!(r#"{{"type":"ping","x":{}{}}}"#, "[".repeat(2000), "]".repeat(2000));
+    let frames: [Bytes; 8] = [
+        // A map of two keys, `type` and `ladder`, and an array of four thousand million elements; a text of as many
+        // bytes.
+        Bytes::from_static(b"\x82\xa4type\xa4sync\xa6ladder\xdd\xff\xff\xff\xff"),
+        Bytes::from_static(b"\x82\xa4type\xa3bye\xa6detail\xdb\xff\xff\xff\xff"),
+        Bytes::from_static(b"\xdf\xff\xff\xff\xff\xa4type\xa4ping"),
+        [&b"\x82\xa4type\xa4ping\xa1x"[..], &[0x91; 2000]].concat().into(),
+        deep.into(),
+        json!({ "type": "sync", "ladder": rungs }).to_string().into(),
+        json!({ "type": "scribes", "from": point, "to": point, "end": 0, "transactions": echoes })
+            .to_string()
+            .into(),
+        json!({ "type": "ping", "x": 0 })
+            .as_object()
+            .unwrap()
+            .clone()
+            .into_iter()
+            .chain(texts(64))
+            .collect::<Value>()
+            .to_string()
+            .into(),
+    ];
+    for frame in frames {
+        for mut stranger in [Stranger::greeted(), Stranger::synced()] {
+            stranger.sends(frame.clone());
+            stranger.assert_closed(CloseReason::Malformed);
+        }
+        // Of whom nothing is known yet, less is read.
+        let is_too_large = frame.len() > HELLO_BYTES_MAX;
+        let mut stranger = Stranger::new();
+        stranger.sends(frame);
+        stranger.assert_closed(match is_too_large {
+            true => CloseReason::FrameTooLarge,
+            false => CloseReason::Malformed,
+        });
     }
 }
 

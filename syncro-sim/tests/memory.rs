@@ -1,0 +1,270 @@
+//! What it takes to decode a frame, whatever is in it: memory follows what has arrived, never what it announces.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use peak_alloc::PeakAlloc;
+use syncro_core::is_message;
+use syncro_core::limits::{BATCH_BYTES, MESSAGE_TRANSACTIONS_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// What a frame may take beside [`PER_BYTE`].
+const BESIDE: usize = 4 << 10;
+
+/// Bytes of memory for a byte of a frame.
+const PER_BYTE: usize = 16;
+
+/// Bytes of memory for a byte of a frame that is full of the least scribes or the least fields, of which each takes a
+/// hundred bytes in memory, and up to three times as much while their list grows.
+const PER_CRUMB_BYTE: usize = 80;
+
+/// Bytes of memory for any frame: `MESSAGE_SCRIBES_MAX` and `MESSAGE_TRANSACTIONS_BYTES_MAX` bound how many of those
+/// there can be.
+const PER_FRAME: usize = 64 << 20;
+
+/// A frame of many small things has this many bytes; the largest may have 8 MiB.
+const FLOOD_BYTES: usize = 1 << 20;
+
+/// How often each seed is damaged.
+const DAMAGES: u64 = 300;
+
+/// Returns the most memory that was in use while a frame was decoded, beyond what was before.
+fn peak(frame: &[u8]) -> usize {
+    let frame = Bytes::copy_from_slice(frame);
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
+    is_message(&frame);
+    MEMORY.peak_usage().saturating_sub(before)
+}
+
+fn assert_within(name: &str, frame: &[u8], per_byte: usize) {
+    let (peak, most) = (peak(frame), BESIDE + per_byte * frame.len());
+    if frame.len() >= FLOOD_BYTES / 16 {
+        println!("{name}: {:.1} for a byte", peak as f64 / frame.len() as f64);
+    }
+    assert!(peak <= most, "{name}: {peak} bytes for {} of a frame, and {most} may be", frame.len());
+}
+
+/// One test: what others allocate meanwhile would be counted too.
+#[test]
+fn decoding_a_frame_takes_memory_as_the_frame_has_bytes() {
+    assert!(is_message(&Bytes::from_static(br#"{"type":"ping"}"#)), "what is decoded is a message");
+    for (name, seed) in seeds() {
+        assert_within(&name, &seed, PER_BYTE);
+        for number in 0..DAMAGES {
+            assert_within(&format!("{name}, damage {number}"), &damaged(&seed, number), PER_BYTE);
+        }
+    }
+    for (name, frame) in lies().into_iter().chain(depths()).chain(floods()) {
+        assert_within(name, &frame, PER_BYTE);
+    }
+    for (name, frame) in crumbs() {
+        assert_within(name, &frame, PER_CRUMB_BYTE);
+        assert!(peak(&frame) <= PER_FRAME, "{name}: {} bytes", peak(&frame));
+    }
+}
+
+/// The messages that fuzzing starts from.
+fn seeds() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for target in ["message", "json"] {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+        for entry in fs::read_dir(corpus).unwrap() {
+            let path = entry.unwrap().path();
+            seeds.push((path.display().to_string(), fs::read(path).unwrap()));
+        }
+    }
+    assert!(seeds.len() > 20);
+    seeds.sort();
+    seeds
+}
+
+/// A seed with some of its bytes made others, among them such as announce a length.
+fn damaged(seed: &[u8], number: u64) -> Vec<u8> {
+    const LENGTHS: [[u8; 5]; 6] = [
+        [0xdd, 0xff, 0xff, 0xff, 0xff],
+        [0xdf, 0x00, 0x80, 0x00, 0x00],
+        [0xc6, 0x7f, 0xff, 0xff, 0xff],
+        [0xdb, 0x00, 0x10, 0x00, 0x00],
+        [0xdc, 0xff, 0xff, 0x90, 0x90],
+        [0xc9, 0x00, 0x40, 0x00, 0x00],
+    ];
+    // What is random in it is the same each time: a multiplier of Steele and Vigna.
+    let mut state = (number + 1).wrapping_mul(0xd134_2543_de82_ef95) | 1;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+        (state >> 33) as usize % below.max(1)
+    };
+    let mut bytes = seed.to_vec();
+    for _ in 0..=next(3) {
+        let at = next(bytes.len());
+        match next(4) {
+            0 => bytes.truncate(at),
+            1 if !bytes.is_empty() => bytes[at] ^= 1 << next(8),
+            2 => bytes.extend_from_within(at..),
+            _ => {
+                let length = LENGTHS[next(LENGTHS.len())];
+                let end = bytes.len().min(at + length.len());
+                bytes[at..end].copy_from_slice(&length[..end - at]);
+            }
+        }
+    }
+    bytes
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&[0xa0 | text.len() as u8], text.as_bytes()].concat()
+}
+
+/// A message of a type with one part.
+fn message(kind: &str, part: &str, value: &[u8]) -> Vec<u8> {
+    [&[0x82], &text("type")[..], &text(kind), &text(part), value].concat()
+}
+
+/// Lengths that are not kept: of everything that has one, where a message has it.
+fn lies() -> Vec<(&'static str, Vec<u8>)> {
+    let mut lies = Vec::new();
+    for head in [0xdd, 0xdf, 0xdb, 0xc6, 0xc9] {
+        for length in [1_u32 << 16, 1 << 20, u32::MAX] {
+            let lie = [&[head][..], &length.to_be_bytes()].concat();
+            lies.push(("alone", lie.clone()));
+            for (kind, part) in [
+                ("hello", "credentials"),
+                ("hello", "encodings"),
+                ("sync", "ladder"),
+                ("scribes", "transactions"),
+                ("bye", "detail"),
+                ("ping", "unknown"),
+            ] {
+                lies.push((part, message(kind, part, &lie)));
+            }
+            // Inside of a transaction: its scribes, the fields of one, a value.
+            let head = [&b"\x94\x01\xc4\x10"[..], &[7; 16], b"\x01"].concat();
+            for start in [&b""[..], b"\x91\x94\xa1m\x01\x00", b"\x91\x94\xa1m\x01\x00\x92\xa1f"] {
+                let inner = [&head[..], start, &lie].concat();
+                lies.push(("inside of a transaction", of_transactions(&[inner])));
+            }
+        }
+    }
+    lies
+}
+
+/// What nests as deep as a frame allows.
+fn depths() -> Vec<(&'static str, Vec<u8>)> {
+    let json = |open: &str| {
+        let nested = open.repeat(FLOOD_BYTES / open.len());
+        format!(r#"{{"type":"ping","x":{nested}"#).into_bytes()
+    };
+    vec![
+        ("arrays in arrays", message("ping", "x", &vec![0x91; FLOOD_BYTES])),
+        ("maps in maps", message("ping", "x", &b"\x81\xa1a".repeat(FLOOD_BYTES / 3))),
+        ("arrays in arrays, in JSON", json("[")),
+        ("objects in objects, in JSON", json(r#"{"a":"#)),
+    ]
+}
+
+/// Many small things.
+fn floods() -> Vec<(&'static str, Vec<u8>)> {
+    let many = |item: &[u8]| {
+        let count = FLOOD_BYTES / item.len();
+        [&[0xdd][..], &(count as u32).to_be_bytes(), &item.repeat(count)].concat()
+    };
+    let pair = |key: &[u8], value: &[u8]| {
+        let count = FLOOD_BYTES / (key.len() + value.len());
+        let pairs = [key, value].concat().repeat(count);
+        [&[0xdf][..], &(count as u32).to_be_bytes(), &pairs].concat()
+    };
+    let json = |item: &str| {
+        let items = vec![item; FLOOD_BYTES / (item.len() + 1)].join(",");
+        format!(r#"{{"type":"ping","x":[{items}]}}"#).into_bytes()
+    };
+    let point = [&b"\x92\x01\xc4\x10"[..], &[7; 16]].concat();
+    vec![
+        ("elements", message("ping", "x", &many(b"\x00"))),
+        ("empty arrays", message("ping", "x", &many(b"\x90"))),
+        ("entries", message("ping", "x", &pair(b"\xa1a", b"\x00"))),
+        ("keys of a message", pair(b"\xa1a", b"\x00")),
+        ("encodings", message("hello", "encodings", &many(b"\xa1a"))),
+        ("rungs", message("sync", "ladder", &many(&point))),
+        ("echoes", message("scribes", "transactions", &many(b"\x92\x00\x01"))),
+        ("items that are none", message("scribes", "transactions", &many(b"\xc0"))),
+        ("elements, in JSON", json("0")),
+        ("empty arrays, in JSON", json("[]")),
+        ("empty objects, in JSON", json("{}")),
+        ("texts, in JSON", json(r#""""#)),
+        ("escapes, in JSON", json(r#""\u0001""#)),
+        ("bytes, in JSON", json(r#"{"$bytes":""}"#)),
+        ("floats, in JSON", json("1e9")),
+        (
+            "keys, in JSON",
+            format!("{{{}}}", vec![r#""a":0"#; FLOOD_BYTES / 6].join(",")).into_bytes(),
+        ),
+        (
+            "one long text",
+            message("bye", "detail", &[&[0xdb, 0, 0x10, 0, 0], &[b'x'; 1 << 20][..]].concat()),
+        ),
+    ]
+}
+
+/// The least scribes, and the least fields, that transactions can be made of: as many as a message may have.
+fn crumbs() -> Vec<(&'static str, Vec<u8>)> {
+    let scribes: Vec<u8> = (0..TRANSACTION_SCRIBES_MAX as u16)
+        .flat_map(|id| {
+            let [high, low] = id.to_be_bytes();
+            let id = match id {
+                0..128 => vec![low],
+                128..256 => vec![0xcc, low],
+                _ => vec![0xcd, high, low],
+            };
+            [&b"\x94\xa1m"[..], &id, b"\x01\x90"].concat()
+        })
+        .collect();
+    let names = (b'a'..=b'z').flat_map(|one| (b'a'..=b'z').map(move |two| [one, two]));
+    let names = names.flat_map(|[one, two]| (b'a'..=b'z').map(move |three| [one, two, three]));
+    let fields: Vec<u8> = names.flat_map(|[one, two, three]| [0xa3, one, two, three, 0]).collect();
+    let fields_of_one = [&b"\x94\xa1m\x00\x01"[..], &array(2 * fields.len() / 5), &fields].concat();
+    // Names of one letter, as many as there are that sort so.
+    let letters: Vec<u8> = (b'!'..=b'~').flat_map(|letter| [0xa1, letter, 0]).collect();
+    let scribe = [&b"\x94\xa1m\xcd\xff\xff\x00"[..], &array(2 * letters.len() / 3), &letters];
+    let count = (MESSAGE_TRANSACTIONS_BYTES_MAX - BATCH_BYTES - 64) / scribe.concat().len();
+    let lettered: Vec<u8> = (0..count as u16)
+        .flat_map(|id| {
+            let [high, low] = (256 + id).to_be_bytes();
+            let mut scribe = scribe.concat();
+            scribe[4..6].copy_from_slice(&[high, low]);
+            scribe
+        })
+        .collect();
+    let crumbs = vec![
+        ("scribes without fields", transaction(TRANSACTION_SCRIBES_MAX, &scribes)),
+        ("fields of one scribe", transaction(1, &fields_of_one)),
+        ("fields of one letter", transaction(count, &lettered)),
+    ];
+    let messages = crumbs.into_iter().map(|(name, one)| (name, of_transactions(&[one])));
+    let messages: Vec<_> = messages.collect();
+    for (name, frame) in &messages {
+        assert!(is_message(&Bytes::copy_from_slice(frame)), "{name} are what may come");
+    }
+    messages
+}
+
+fn array(count: usize) -> Vec<u8> {
+    [&[0xdd][..], &(count as u32).to_be_bytes()].concat()
+}
+
+fn transaction(count: usize, scribes: &[u8]) -> Vec<u8> {
+    [&b"\x94\x01\xc4\x10"[..], &[7; 16], b"\x01", &array(count), scribes].concat()
+}
+
+fn of_transactions(items: &[Vec<u8>]) -> Vec<u8> {
+    let point = [&b"\x92\x01\xc4\x10"[..], &[7; 16]].concat();
+    let parts = [("from", &point), ("to", &point), ("end", &vec![1])];
+    let parts = parts.into_iter().flat_map(|(name, value)| [text(name), value.clone()].concat());
+    let head = [&[0x85][..], &text("type"), &text("scribes")].concat();
+    let items = [text("transactions"), array(items.len()), items.concat()].concat();
+    head.into_iter().chain(parts).chain(items).collect()
+}
