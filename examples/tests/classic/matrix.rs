@@ -150,23 +150,23 @@ async fn every_transport_carries_every_change_both_ways() {
         End::classic(&format!("ws://{}/classic", hub.clients["web"])),
     ];
     let (count, mut expected) = (ends.len(), Content::new());
-    for at in 0..count {
+    for (at, end) in ends.iter_mut().enumerate() {
         for kind in ["kept", "gone"] {
             let (id, title) = (format!("{kind}-{at}"), format!("of {at}"));
-            ends[at].create(&id, &title);
+            end.create(&id, &title);
             expected.insert(id, title);
         }
     }
     all_hold(&mut ends, &expected).await;
-    for at in 0..count {
+    for (at, end) in ends.iter_mut().enumerate() {
         let (id, title) = (format!("kept-{}", (at + 1) % count), format!("changed by {at}"));
-        ends[at].update(&id, &title);
+        end.update(&id, &title);
         expected.insert(id, title);
     }
     all_hold(&mut ends, &expected).await;
-    for at in 0..count {
+    for (at, end) in ends.iter_mut().enumerate() {
         let id = format!("gone-{}", (at + 2) % count);
-        ends[at].destroy(&id);
+        end.destroy(&id);
         expected.remove(&id);
     }
     all_hold(&mut ends, &expected).await;
