@@ -3,8 +3,10 @@
 mod appraise;
 mod calls;
 mod index;
+mod input;
 mod intake;
 mod judge;
+mod output;
 mod own;
 mod propose;
 mod quarantine;
@@ -16,34 +18,28 @@ mod usage;
 mod view;
 mod wakes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::call::{CallFailure, CallId, Called};
 use crate::channel::Channel;
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::error::{Error, UsageError};
-use crate::id::{Name, NodeId, RecordKey};
+use crate::id::NodeId;
 use crate::limits::{CREDENTIALS_BYTES_MAX, SESSIONS_MAX};
-use crate::message::Encoding;
-use crate::principal::{Permissions, Principal};
+use crate::principal::Principal;
 use crate::proposal::Proposal;
-use crate::quarantine::Parked;
-use crate::record::Record;
-use crate::scribe::Mark;
 use crate::session::{Fault, Session};
-use crate::signal::Signal;
-use crate::stamp::{Author, Epoch, Now, Stamp};
-use crate::store::{Commit, PeerRow, View};
-use crate::value::Encoded;
-use crate::verdict::Verdict;
+use crate::stamp::{Epoch, Now};
+use crate::store::{PeerRow, View};
 
 pub(crate) use index::Index;
+pub use input::{Config, Input, Role, SessionId};
 pub(crate) use intake::{Intake, Taken};
 pub(crate) use judge::Bearer;
+pub use output::{Changed, Effects, Event, SessionStatus};
 pub(crate) use own::Own;
 pub(crate) use rows::Rows;
 pub(crate) use tail::Tail;
@@ -51,347 +47,6 @@ pub use usage::Usage;
 pub use view::VIEW_ROW;
 pub(crate) use view::{Followed, Following, Place, Showing, Subscription, view_events};
 use wakes::Wakes;
-
-/// Who the node is, and the only entropy that the engine gets.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// The node's id. `None` takes the one that the store has, or makes one up in a new store.
-    pub node: Option<NodeId>,
-    /// A name for people, sent to peers.
-    pub name: Option<Name>,
-    /// 256 random bits, fresh at every open: epochs are minted from them. Two opens with one seed would
-    /// make one author of two.
-    pub seed: [u8; 32],
-    /// What peers may do. With them the node is an authority; without, everybody may connect and change everything.
-    pub permissions: Option<Arc<dyn Permissions>>,
-    /// Whether the node is a view: it follows the channels to which it has subscribed, of the first node it dials that has
-    /// them, rather than whole logs. A store is a view's from its beginning, or never.
-    pub view: bool,
-}
-
-/// A session's number, chosen by the host; never reused while the engine lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub u64);
-
-/// Which side of a connection this is. It only decides who speaks first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The side that made the connection: it says `hello` at once, in the encoding of its choice.
-    Dial(Encoding),
-    /// The side that was called: it waits, and answers in the encoding it hears.
-    Accept,
-}
-
-/// What can happen to an engine.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Input {
-    /// The application wants a transaction recorded.
-    Propose(Proposal),
-    /// A connection was made.
-    Open {
-        /// The number of the new session.
-        session: SessionId,
-        /// Which side this is.
-        role: Role,
-        /// What shows the peer who this node is: at most 2,048 bytes, none for a peer that does not ask.
-        credentials: Bytes,
-    },
-    /// A whole message came, without its length prefix.
-    Receive {
-        /// The session.
-        session: SessionId,
-        /// The message.
-        frame: Bytes,
-    },
-    /// Everything that was to be sent has been handed to the transport.
-    Room {
-        /// The session.
-        session: SessionId,
-    },
-    /// The host ends a session, or its framing found an offence of the peer.
-    Close {
-        /// The session.
-        session: SessionId,
-        /// Why.
-        reason: CloseReason,
-    },
-    /// The connection is gone.
-    Lost {
-        /// The session.
-        session: SessionId,
-    },
-    /// What a peer may do has changed. Before its `hello` this does nothing: then it is asked for anew.
-    Rights {
-        /// The session.
-        session: SessionId,
-        /// Who the peer is from now on; `None` ends the session.
-        principal: Option<Arc<Principal>>,
-    },
-    /// A transaction that was set aside is to be tried again, as if it came now.
-    Retry {
-        /// Its [id](Parked::id).
-        parked: Digest,
-    },
-    /// A transaction that was set aside is not to be played: an authority refuses it, with this reason, and others forget
-    /// it.
-    Discard {
-        /// Its [id](Parked::id).
-        parked: Digest,
-        /// Why, for its author.
-        reason: String,
-    },
-    /// A view is to follow a channel, from now on and after every opening.
-    Subscribe {
-        /// The channel.
-        channel: Channel,
-    },
-    /// A view is to follow a channel no more: what is in no other one that it follows, it shows no more.
-    Unsubscribe {
-        /// The channel.
-        channel: Channel,
-    },
-    /// The host asks a peer for something of its own. What comes of it is told once, by [`Event::Replied`].
-    Call {
-        /// The session.
-        session: SessionId,
-        /// What the host calls it.
-        call: CallId,
-        /// What is called.
-        name: Name,
-        /// With what: at most 256 KiB.
-        value: Encoded,
-        /// In how many milliseconds the answer has to be here.
-        within_ms: u64,
-    },
-    /// The host answers a call of a peer. It may do so at any time; what comes too late does nothing.
-    Reply {
-        /// The session.
-        session: SessionId,
-        /// The [number](Called::call) of the call.
-        call: u64,
-        /// The answer: a value of at most 256 KiB, or why there is none.
-        answer: Result<Encoded, CallFailure>,
-    },
-    /// The host says something on a topic, in this node's name; nil takes back what it said. It is in no log: peers that want
-    /// it hear the last word as long as they know the node to be there.
-    Signal {
-        /// The topic.
-        topic: Name,
-        /// What: at most 1 KiB.
-        value: Encoded,
-    },
-    /// The host wants to hear what other nodes say on these topics, at most 64, and on no others: each word from now on
-    /// is an [`Event::Signal`], and [`Engine::signals`] has what is known already.
-    Topics {
-        /// The topics.
-        topics: BTreeSet<Name>,
-    },
-    /// The store was synced: the commits up to this sequence are durable.
-    Synced {
-        /// [`Commit::sequence`] of the last of them.
-        through: u64,
-    },
-    /// The time asked for by [`Effects::wake_at`] has come.
-    Tick,
-}
-
-/// What has to be done now, in the order of the fields.
-#[derive(Debug, Default)]
-#[must_use = "an effect that is not carried out is lost"]
-pub struct Effects {
-    /// To apply to the store, before anything else. If that fails, nothing else may be done: the engine
-    /// has to be opened anew.
-    pub commit: Option<Commit>,
-    /// To send, in order, each a whole message. It need not wait for the commit to be durable: what must
-    /// wait comes after [`Input::Synced`].
-    pub sends: Vec<(SessionId, Bytes)>,
-    /// To close, after what was to be sent before.
-    pub closes: Vec<(SessionId, CloseReason)>,
-    /// To tell the application.
-    pub events: Vec<Event>,
-    /// When to come back with [`Input::Tick`] at the latest, by the monotonic clock.
-    pub wake_at: Option<u64>,
-}
-
-impl Effects {
-    fn close(
-        &mut self,
-        session: SessionId,
-        peer: Option<NodeId>,
-        reason: CloseReason,
-        by_peer: bool,
-        detail: String,
-    ) {
-        self.closes.push((session, reason));
-        self.events.push(Event::Closed { session, peer, reason, by_peer, detail });
-    }
-}
-
-/// What an application may want to know.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// A record changed, once for each scribe that was played.
-    Changed(Changed),
-    /// A peer said `hello`.
-    Opened {
-        /// The session.
-        session: SessionId,
-        /// The peer.
-        peer: NodeId,
-        /// The peer's epoch.
-        epoch: Epoch,
-        /// The peer's name for people.
-        name: Option<Name>,
-    },
-    /// A piece has come of what the peer had when the session opened, and there is more.
-    CatchingUp {
-        /// The session.
-        session: SessionId,
-        /// The peer.
-        peer: NodeId,
-        /// Scribes of the peer's log that have come in this session.
-        taken: u64,
-        /// Scribes that it had, and that are still to come.
-        left: u64,
-    },
-    /// Everything that the peer had when the session opened is in this node's log.
-    CaughtUp {
-        /// The session.
-        session: SessionId,
-        /// The peer.
-        peer: NodeId,
-    },
-    /// All that the source has of a channel is here, for the first time in this session.
-    Current {
-        /// The session.
-        session: SessionId,
-        /// The source.
-        peer: NodeId,
-        /// The channel.
-        channel: Channel,
-    },
-    /// The source does not let this node see a channel, or not any longer. What was in no other one is shown no more, but
-    /// for own writes that the source does not cover yet.
-    Withheld {
-        /// The session.
-        session: SessionId,
-        /// The source.
-        peer: NodeId,
-        /// The channel.
-        channel: Channel,
-    },
-    /// A session ended.
-    Closed {
-        /// The session.
-        session: SessionId,
-        /// The peer, if it had said who it is.
-        peer: Option<NodeId>,
-        /// Why.
-        reason: CloseReason,
-        /// Whether the peer ended it.
-        by_peer: bool,
-        /// More about the reason, for people.
-        detail: String,
-    },
-    /// A peer holds everything up to an offset of this node's log durably.
-    Receipt {
-        /// The session.
-        session: SessionId,
-        /// The peer.
-        peer: NodeId,
-        /// The offset.
-        offset: u64,
-    },
-    /// A remote stamp lies far in the future. It was stored and played, and moved no clock.
-    FutureStamp {
-        /// The stamp.
-        stamp: Stamp,
-        /// By how many milliseconds it leads this node's clock.
-        skew_ms: u64,
-    },
-    /// Two transactions of one stamp differ: a machine was cloned. Both are kept and played.
-    Collision {
-        /// The stamp.
-        stamp: Stamp,
-    },
-    /// Somebody else writes in this node's name and epoch: a new epoch follows before the next write.
-    Forked {
-        /// The epoch that was forked.
-        epoch: Epoch,
-    },
-    /// A peer has brought what another node wrote, and may not; it is not taken. Told once in a session, of the last one.
-    Forged {
-        /// The session.
-        session: SessionId,
-        /// The peer that brought it.
-        peer: NodeId,
-        /// Who it says wrote it.
-        author: Author,
-    },
-    /// A transaction of a peer could not be played, and is set aside.
-    Parked(Parked),
-    /// Another node says something else on a topic that the host watches.
-    Signal(Signal),
-    /// A peer calls. Whatever it is, the host answers.
-    Called(Called),
-    /// What has come of a call: told once for each, when the session ends at the latest.
-    Replied {
-        /// The session.
-        session: SessionId,
-        /// The call.
-        call: CallId,
-        /// What the peer answered, or why there is no answer.
-        answer: Result<Encoded, CallFailure>,
-    },
-    /// An authority has refused what this node wrote, or brought. What it wrote is undone.
-    Refused(Verdict),
-}
-
-/// One scribe's effect on one record.
-#[derive(Clone, Debug)]
-pub struct Changed {
-    /// The scribe's offset in this node's log.
-    pub offset: u64,
-    /// Where in the log to go on, with what was made of everything before: the end of the transaction for its
-    /// last scribe, the start of the transaction for the others, which will then be seen again.
-    pub resume: Point,
-    /// When and by whom it was written.
-    pub stamp: Stamp,
-    /// The record.
-    pub key: RecordKey,
-    /// What the scribe did to the record's life.
-    pub mark: Mark,
-    /// The record before; `None` when nothing was known of it.
-    pub before: Option<Arc<Record>>,
-    /// The record after.
-    pub after: Arc<Record>,
-    /// The session over which it came; `None` for a local write.
-    pub session: Option<SessionId>,
-}
-
-/// How far two peers are, as one of them knows it.
-#[derive(Clone, Debug)]
-pub struct SessionStatus {
-    /// The session.
-    pub session: SessionId,
-    /// The peer.
-    pub peer: NodeId,
-    /// The peer's epoch.
-    pub epoch: Epoch,
-    /// The peer's name for people.
-    pub name: Option<Name>,
-    /// Who the host says it is, on a node that asks.
-    pub principal: Option<Arc<Principal>>,
-    /// Scribes of the peer's log that this node has not taken in yet.
-    pub incoming: u64,
-    /// Scribes of this node's log that the peer is not known to hold: it has neither confirmed them, in this
-    /// session or an earlier one, nor sent them itself.
-    pub outgoing: u64,
-    /// Up to where the peer has confirmed in this session that it holds this node's log durably.
-    pub receipt: Option<u64>,
-}
 
 /// The sans-IO state machine of one node.
 ///

@@ -108,7 +108,6 @@ impl<'a> Staging<'a> {
         {
             let is_nothing =
                 is_shown && record::read(&only, &rows)?.is_some_and(|it| it.is_unknown());
-            drop(rows);
             return if is_nothing { self.no_record(bytes) } else { self.record_row(bytes, &only) };
         }
         let mut record = known.map(Arc::unwrap_or_clone).unwrap_or_default();

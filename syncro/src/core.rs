@@ -15,8 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use syncro_core::{
-    Called, Channel, CloseReason, Config, Effects, Engine, Event, Input, NodeId, Now, Principal,
-    Proposal, Role, SessionId, Stamp, Store, StoreError,
+    Called, Channel, CloseReason, Config, Effects, Engine, Input, NodeId, Now, Principal, Proposal,
+    Role, SessionId, Stamp, Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
 use tokio::sync::{Notify, mpsc, oneshot, watch};

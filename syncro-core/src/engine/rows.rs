@@ -6,6 +6,9 @@ use bytes::Bytes;
 
 use crate::store::{StoreError, View};
 
+/// Keys and rows, in the order of the keys.
+type Found = Vec<(Bytes, Bytes)>;
+
 /// Rows that a step changes, over those of the store.
 #[derive(Debug, Default)]
 pub(crate) struct Rows(BTreeMap<Vec<u8>, Option<Bytes>>);
@@ -27,7 +30,7 @@ impl Rows {
         after: Option<&[u8]>,
         limit: usize,
         view: &impl View,
-    ) -> Result<(Vec<(Bytes, Bytes)>, Option<Bytes>), StoreError> {
+    ) -> Result<(Found, Option<Bytes>), StoreError> {
         let stored = view.rows(prefix, after, limit)?;
         let end =
             (stored.len() >= limit).then(|| stored.last().map(|(key, _)| key.clone())).flatten();
