@@ -240,7 +240,8 @@ impl Own {
             Err(refusal) => {
                 // What is written above a stamp of the future can itself be written over only there.
                 let is_undone = skew_ms(stamp, now) <= REPAIR_LEAD_MS;
-                self.refuse(intake, transaction, refusal, &trials, is_undone, view)
+                let told = Time::from_ms(now.wall_ms);
+                self.refuse(intake, transaction, refusal, (&trials, is_undone), told, view)
             }
         }
     }
@@ -266,18 +267,20 @@ impl Own {
         view: &impl View,
     ) -> Result<(), StoreError> {
         let trials = trials(intake, transaction.stamp(), scribes, view)?;
-        self.refuse(intake, transaction, refusal, &trials, true, view)?;
+        let told = self.clock();
+        self.refuse(intake, transaction, refusal, (&trials, true), told, view)?;
         Ok(())
     }
 
-    /// Writes what undoes a transaction, and the verdict.
+    /// Writes what undoes a transaction, and the verdict: where nothing is undone, with a stamp about that of the
+    /// transaction, but no later than it is `told`.
     fn refuse(
         &mut self,
         intake: &mut Intake,
         transaction: &Transaction,
         refusal: Refusal,
-        trials: &[Trial],
-        is_undone: bool,
+        (trials, is_undone): (&[Trial], bool),
+        told: Time,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
         let stamp = transaction.stamp();
@@ -292,7 +295,9 @@ impl Own {
                 break;
             }
         }
-        let floor = if repairs.is_empty() { Stamp { time: self.clock(), ..stamp } } else { stamp };
+        // Others' activity, which shows in the clock, is nothing that the author should see.
+        let time = if repairs.is_empty() { stamp.time.min(told) } else { stamp.time };
+        let floor = Stamp { time, ..stamp };
         let records = trials.iter().map(|trial| trial.key().clone());
         let verdict = Verdict::new(stamp.author.node, transaction, refusal, records);
         let key = verdict.key();

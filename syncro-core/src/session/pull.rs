@@ -364,7 +364,10 @@ impl Open {
         pull.at = Some(scribes.to);
         pull.end = scribes.end.max(scribes.to.offset);
         pull.offered = Vec::new();
-        pull.pending.push_back((own.appended(), scribes.to, received));
+        // Of what a view was shown nothing has to be durable here: others' writes do not delay the answer.
+        let is_skipped = pull.own_end <= scribes.from.offset && scribes.to != scribes.from;
+        let appended = if is_skipped { 0 } else { own.appended() };
+        pull.pending.push_back((appended, scribes.to, received));
         pull.on_synced(own.synced_through());
         #[cfg(all(feature = "planted", debug_assertions))]
         if crate::planted::is_planted(crate::planted::Planted::AckBeforeFlush) {

@@ -128,6 +128,8 @@ pub(super) struct Town {
     sessions: u64,
     opens: u8,
     pub(super) ms: u64,
+    /// What was delivered to a node.
+    pub(super) tape: Option<(usize, Vec<Bytes>)>,
     wall_skew: u64,
 }
 
@@ -342,6 +344,9 @@ impl Town {
             return false;
         };
         if end.is_open {
+            if let Some((_, frames)) = self.tape.as_mut().filter(|(of, _)| *of == node) {
+                frames.push(frame.clone());
+            }
             self.input(node, Input::Receive { session, frame });
         }
         true

@@ -1,5 +1,6 @@
 //! Views: what the source shows of some channels, joined with what they wrote themselves.
 
+mod hidden;
 mod stories;
 
 use std::collections::BTreeSet;
