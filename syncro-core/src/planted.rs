@@ -54,10 +54,24 @@ pub enum Planted {
     EchoesForgotten,
     /// Letting a snapshot see what was written after it.
     SnapshotMoves,
+    /// Keeping what a view has of a channel that is said anew.
+    ResetMerges,
+    /// Keeping what is no longer shown out of the log.
+    EvictionsInMemory,
+    /// Not telling a view of a record that it wrote last itself.
+    EnteringEcho,
+    /// Taking a view's own writes for covered when they are acknowledged.
+    SettledByAcks,
+    /// Summing up what a view shows, own writes included.
+    MergedSum,
+    /// Taking what a source covered for covered when it has lost it.
+    CoveredForEver,
+    /// Saying what is covered before what follows from it.
+    CoversAhead,
 }
 
 impl Planted {
-    /// Every one.
+    /// Those that the simulator finds.
     pub const ALL: [Self; 20] = [
         Self::LineageAlone,
         Self::SecondParked,
@@ -79,6 +93,17 @@ impl Planted {
         Self::ClockForgotten,
         Self::EchoesForgotten,
         Self::SnapshotMoves,
+    ];
+
+    /// Those of views.
+    pub const OF_VIEWS: [Self; 7] = [
+        Self::ResetMerges,
+        Self::EvictionsInMemory,
+        Self::EnteringEcho,
+        Self::SettledByAcks,
+        Self::MergedSum,
+        Self::CoveredForEver,
+        Self::CoversAhead,
     ];
 }
 

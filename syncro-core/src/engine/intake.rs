@@ -164,6 +164,17 @@ impl Intake {
         }
     }
 
+    #[cfg(all(feature = "planted", debug_assertions))]
+    pub(crate) fn shown_in_memory(
+        &mut self,
+        shown: Vec<(RecordKey, Arc<Record>)>,
+    ) -> Vec<(RecordKey, Arc<Record>)> {
+        let (gone, rest) = shown.into_iter().partition(|(_, record)| record.is_unknown());
+        let gone: Vec<(RecordKey, Arc<Record>)> = gone;
+        gone.into_iter().for_each(|(key, record)| self.records.push(key, record));
+        rest
+    }
+
     /// Sets a transaction aside, unless it is already.
     pub(crate) fn park(&mut self, parked: Parked, view: &impl View) -> Result<Taken, StoreError> {
         let id = parked.id();

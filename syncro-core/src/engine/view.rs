@@ -222,6 +222,15 @@ impl<'a, V: View> Showing<'a, V> {
         }
         let (before, old) = self.shown(key)?;
         let new = state::hash(key, &record);
+        #[cfg(all(feature = "planted", debug_assertions))]
+        let new = match pending(key, &self.intake.rows, self.view)? {
+            Some(pending) if crate::planted::is_planted(crate::planted::Planted::MergedSum) => {
+                let mut merged = record.clone();
+                merged.merge(&pending.own);
+                state::hash(key, &merged)
+            }
+            _ => new,
+        };
         for channel in before.iter().filter(|channel| !channels.contains(channel)) {
             self.leave(*channel, key, old);
         }
@@ -354,6 +363,10 @@ impl<'a, V: View> Showing<'a, V> {
     pub(crate) fn uncover(&mut self, covered: u64, own: &Own) -> Result<bool, StoreError> {
         let end = self.followed.covered;
         let mut at = covered;
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if crate::planted::is_planted(crate::planted::Planted::CoveredForEver) {
+            return Ok(false);
+        }
         while at < end {
             let (transactions, _) = own.transactions(at, UNCOVERED_BYTES, self.view)?;
             if transactions.is_empty() {
@@ -376,6 +389,13 @@ impl<'a, V: View> Showing<'a, V> {
             self.following.covered = covered;
         }
         Ok(covered < end)
+    }
+
+    #[cfg(all(feature = "planted", debug_assertions))]
+    pub(crate) fn members(&self, channel: Digest) -> Result<Vec<RecordKey>, StoreError> {
+        let prefix = [MEMBER, &channel.0].concat();
+        let (rows, _) = self.intake.rows.list(&prefix, None, usize::MAX, self.view)?;
+        Ok(rows.iter().filter_map(|(key, _)| read_key(&key[prefix.len()..])).collect())
     }
 
     /// Ends the step: what is shown of the records follows from what the source shows and what is pending. Returns what
@@ -503,6 +523,11 @@ impl Own {
         session: Option<SessionId>,
         view: &impl View,
     ) -> Result<(), StoreError> {
+        #[cfg(all(feature = "planted", debug_assertions))]
+        let shown = match crate::planted::is_planted(crate::planted::Planted::EvictionsInMemory) {
+            true => intake.shown_in_memory(shown),
+            false => shown,
+        };
         for shown in shown.chunks(TRANSACTION_SCRIBES_MAX) {
             let Some(time) = self.clock.next(now.wall_ms, None) else {
                 return Err(StoreError::Corrupt { what: "the clock is at its end".to_owned() });

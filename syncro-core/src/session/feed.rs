@@ -187,7 +187,14 @@ impl Feed {
         let Some((index, templates)) = own.channels().filter(|(index, _)| index.is_built()) else {
             return Ok(());
         };
-        let mut source = Source { index, templates, view, said: BTreeSet::new() };
+        let mut source = Source {
+            index,
+            templates,
+            view,
+            said: BTreeSet::new(),
+            #[cfg(all(feature = "planted", debug_assertions))]
+            viewer: viewer.node,
+        };
         while self.sent < self.credit && outbox.has_room() {
             if let Some(wanted) = self.waiting.pop_front() {
                 self.begin(wanted, viewer, &source)?;
@@ -207,6 +214,8 @@ impl Feed {
             }
             self.queued_bytes -= bytes;
             let is_end = self.queue.is_empty() && self.dirty.is_empty();
+            #[cfg(all(feature = "planted", debug_assertions))]
+            let is_end = is_end || crate::planted::is_planted(crate::planted::Planted::CoversAhead);
             let covers = covers.filter(|covers| is_end && self.covers != Some(*covers));
             if items.is_empty() && covers.is_none() && self.has_said_end {
                 break;
@@ -325,6 +334,13 @@ impl Feed {
         let channels = source.templates.channels(key, record.as_deref()).unwrap_or_default();
         let numbers = channels.iter().filter_map(|channel| self.numbers.get(&channel.hash()));
         let numbers: Vec<u64> = numbers.copied().collect();
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if crate::planted::is_planted(crate::planted::Planted::EnteringEcho)
+            && record.as_ref().and_then(|record| record.newest()).map(|stamp| stamp.author.node)
+                == Some(source.viewer)
+        {
+            return Ok(());
+        }
         let (Some(record), false) = (record, numbers.is_empty()) else {
             self.tell(Told::Evict { key: key.clone() });
             return Ok(());
@@ -359,4 +375,6 @@ struct Source<'a, V> {
     view: &'a V,
     /// The records that were said in this step.
     said: BTreeSet<RecordKey>,
+    #[cfg(all(feature = "planted", debug_assertions))]
+    viewer: NodeId,
 }

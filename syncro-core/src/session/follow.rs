@@ -187,6 +187,10 @@ impl Progress {
             return Err(Fault::peer(CloseReason::Unexpected));
         };
         let confirmed = self.confirmed.entry(number).or_default();
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if crate::planted::is_planted(crate::planted::Planted::ResetMerges) {
+            confirmed.extend(showing.members(channel)?);
+        }
         showing.confirm(channel, after.as_ref(), until.as_ref(), |key| confirmed.contains(key))?;
         confirmed.clear();
         if until.is_none() {
@@ -285,7 +289,18 @@ impl Open {
         let Some(mut showing) = own.showing(&mut intake, view) else {
             return Err(Fault::peer(CloseReason::Unexpected));
         };
-        progress.take(states.items, &follow.numbers, &mut showing, &mut news)?;
+        let mut states = states;
+        progress.take(
+            std::mem::take(&mut states.items),
+            &follow.numbers,
+            &mut showing,
+            &mut news,
+        )?;
+        #[cfg(all(feature = "planted", debug_assertions))]
+        let states = match crate::planted::is_planted(crate::planted::Planted::SettledByAcks) {
+            true => States { covers: self.push.receipt(), items: Vec::new(), ..states },
+            false => states,
+        };
         if let Some(covers) = states.covers {
             if covers > own.end().offset {
                 return Err(Fault::peer(CloseReason::Unexpected));

@@ -1,15 +1,23 @@
 //! Random stories of two sources and a view: writes everywhere, rights and subscriptions that change, cuts at every
 //! message, crashes, restores, and a view that goes from one source to the other.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use syncro_core::planted::{Planted, plant};
 use syncro_core::{Access, Edit, Fields, Input, Name, Proposal, Value};
 use syncro_store::MemoryDisk;
 
 use super::super::town::{Rules, Town, key, set};
-use super::{SERVER, VIEW, viewer};
+use super::{SERVER, VIEW, town, viewer};
 
 const OTHER: usize = 2;
+
+/// Stories in which what is planted has to be found.
+const STORIES: usize = 5000;
 
 const LISTS: [&str; 3] = ["a", "b", "c"];
 
@@ -266,4 +274,109 @@ proptest! {
         ops.iter().for_each(|op| story.happen(op));
         story.end();
     }
+}
+
+/// Whether some of so many stories fail.
+fn is_found_by_stories() -> bool {
+    let config = ProptestConfig { cases: 1, failure_persistence: None, ..Default::default() };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    (0..STORIES).any(|_| {
+        let ops = vec(op(), 1..60).new_tree(&mut runner).unwrap().current();
+        fails(|| {
+            let mut story = Story::new();
+            ops.iter().for_each(|op| story.happen(op));
+            story.end();
+        })
+    })
+}
+
+fn fails(test: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(test)).is_err()
+}
+
+#[test]
+fn what_was_tried_and_failed_is_found() {
+    let mut missed = Vec::new();
+    for planted in Planted::OF_VIEWS {
+        plant(Some(planted));
+        let is_found = match planted {
+            Planted::SettledByAcks | Planted::CoversAhead => fails(never_flickers),
+            Planted::CoveredForEver => fails(is_shown_again),
+            _ => is_found_by_stories(),
+        };
+        plant(None);
+        if !is_found {
+            missed.push(planted);
+        }
+    }
+    assert_eq!(missed, []);
+}
+
+/// Much is on its way to the view, more than the source may send at once, when the view writes: it goes on showing what
+/// it wrote.
+fn never_flickers() {
+    for list in ["a", "b"] {
+        let (mut town, _) = town(&["list/a", "list/b"]);
+        town.create(SERVER, 0, "a", 1);
+        town.create(SERVER, 1, "b", 1);
+        let link = town.connect(VIEW, SERVER, "ann");
+        town.drive();
+        let text = "x".repeat(200 << 10);
+        for id in 10..50 {
+            town.create(SERVER, id, if id % 2 == 0 { "a" } else { "b" }, 1);
+            town.edit(SERVER, id, vec![set("text", Value::from(text.as_str()))]);
+        }
+        town.sync(SERVER);
+        let id = i64::from(list == "b");
+        town.retitle(VIEW, id, 7);
+        loop {
+            let mut is_quiet = true;
+            for side in [1, 0] {
+                is_quiet &= !town.step(link, side);
+                town.sync(SERVER);
+                town.sync(VIEW);
+                assert_eq!(town.title(VIEW, id), Some(7), "it flickers");
+            }
+            if is_quiet {
+                break;
+            }
+        }
+        assert_eq!(town.title(SERVER, id), Some(7));
+        town.drive();
+        town.assert_shows(VIEW, &["list/a", "list/b"]);
+    }
+}
+
+/// A source that was restored has lost what the view wrote, and says so before it gets it again.
+fn is_shown_again() {
+    let (mut town, _) = town(&["list/a"]);
+    town.create(SERVER, 0, "a", 1);
+    town.visit(VIEW, SERVER, "ann");
+    let image = town.image(SERVER);
+    town.retitle(VIEW, 0, 7);
+    town.visit(VIEW, SERVER, "ann");
+    assert!(town.has_nothing_pending(VIEW));
+    town.reopen(SERVER, image);
+    let link = town.connect(VIEW, SERVER, "ann");
+    // The server hears who calls and what it wants, and not yet what it wrote.
+    for _ in 0..2 {
+        assert!(town.step(link, 1));
+        while town.step(link, 0) {}
+    }
+    assert_eq!(town.title(SERVER, 0), Some(1));
+    assert_eq!(town.title(VIEW, 0), Some(7), "it is not lost");
+    town.drive();
+    assert_eq!(town.title(SERVER, 0), Some(7));
+    town.assert_shows(VIEW, &["list/a"]);
+}
+
+#[test]
+fn what_a_view_wrote_never_flickers() {
+    never_flickers();
+}
+
+#[test]
+fn what_a_restored_source_has_lost_is_shown_again() {
+    is_shown_again();
 }
