@@ -188,7 +188,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         4 => (point(), point(), any::<u64>(), vec(items, 0..4)).prop_map(|(from, to, end, items)| {
             Message::Scribes(Scribes { from, to, end, items })
         }),
-        1 => vec(wanted(), 0..4).prop_map(|channels| Message::Subscribe { channels }),
+        1 => (vec(wanted(), 0..4), any::<bool>())
+            .prop_map(|(channels, has_more)| Message::Subscribe { channels, has_more }),
         1 => vec(any::<u64>(), 0..4).prop_map(|numbers| Message::Unsubscribe { numbers }),
         3 => (vec(told(), 0..4), option::of(any::<u64>()), any::<bool>()).prop_map(
             |(items, covers, is_end)| Message::States(States { items, covers, is_end }),

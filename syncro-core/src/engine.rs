@@ -35,7 +35,8 @@ use crate::session::{Fault, Session};
 use crate::stamp::{Epoch, Now};
 use crate::store::{PeerRow, View};
 
-pub(crate) use index::Index;
+pub use index::INDEX_ROW;
+pub(crate) use index::{Index, key_bytes};
 pub use input::{Config, Input, Role, SessionId};
 pub(crate) use intake::{Intake, Taken};
 pub(crate) use judge::Bearer;
@@ -44,8 +45,8 @@ pub(crate) use own::Own;
 pub(crate) use rows::Rows;
 pub(crate) use tail::Tail;
 pub use usage::Usage;
-pub use view::VIEW_ROW;
 pub(crate) use view::{Followed, Following, Place, Showing, Subscription, view_events};
+pub use view::{VIEW_LOST_ROW, VIEW_ROW};
 use wakes::Wakes;
 
 /// The sans-IO state machine of one node.
@@ -303,8 +304,13 @@ impl Engine {
             Some(principal) => {
                 let node = self.own.author().node;
                 self.own.signals.on_rights(id, &principal, node, effects);
-                session.on_rights(now, principal);
-                self.pump_one(now, id, view, effects);
+                match session.on_rights(now, principal) {
+                    None => self.pump_one(now, id, view, effects),
+                    Some((reason, detail)) => {
+                        session.bye(reason, detail, effects);
+                        self.remove(id, reason, false, detail.to_owned(), effects);
+                    }
+                }
             }
             None => {
                 let reason = CloseReason::Denied;
@@ -404,7 +410,9 @@ impl Engine {
         if self.own.is_index_due() {
             // Whoever waits for what the step before has done: what this one does cannot be read yet.
             self.pump(now, view, effects);
-            self.own.build_index(view, effects)?;
+            if effects.commit.is_none() {
+                self.own.build_index(view, effects)?;
+            }
         }
         for id in self.wakes.due(now.monotonic_ms) {
             let Some(session) = self.sessions.get_mut(&id) else {

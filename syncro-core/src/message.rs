@@ -73,6 +73,8 @@ pub(crate) enum Message {
     /// Asks for channels instead of the whole log. The first one of a session takes the place of `sync`.
     Subscribe {
         channels: Vec<Wanted>,
+        /// Whether there are more channels, in the next message.
+        has_more: bool,
     },
     /// Asks for no more of the channels that were given these numbers.
     Unsubscribe {

@@ -225,6 +225,12 @@ impl Record {
         marks.chain(self.registers.iter().map(|register| register.stamp)).max()
     }
 
+    /// Every stamp in the record, some more than once.
+    pub(crate) fn stamps(&self) -> impl Iterator<Item = Stamp> {
+        let marks = self.created.into_iter().chain(self.destroyed);
+        marks.chain(self.registers.iter().map(|register| register.stamp))
+    }
+
     /// The time of the greatest stamp in the record.
     pub(crate) fn newest_time(&self) -> Option<Time> {
         let marks = self.created.max(self.destroyed).map(|stamp| stamp.time);

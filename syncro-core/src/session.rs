@@ -110,10 +110,9 @@ impl Open {
         match (sees_all, &self.feed) {
             (true, None) => Ok(()),
             (true, Some(_)) => Err(Fault::peer(CloseReason::Unexpected)),
-            (false, _) => Err(Fault::Peer {
-                reason: CloseReason::Forbidden,
-                detail: "the peer may see some channels only: it has to be a view".to_owned(),
-            }),
+            (false, _) => {
+                Err(Fault::Peer { reason: CloseReason::Forbidden, detail: VIEWS_ONLY.to_owned() })
+            }
         }
     }
 
@@ -155,6 +154,9 @@ impl Open {
         self.over_ms.is_some_and(|over_ms| now.monotonic_ms >= over_ms)
     }
 }
+
+/// Why there is no log for a peer.
+const VIEWS_ONLY: &str = "the peer may see some channels only: it has to be a view";
 
 /// One session.
 #[derive(Clone, Debug)]
@@ -306,14 +308,15 @@ impl Session {
             }
             (Message::Sync { ladder }, Phase::Open(open)) => {
                 open.may_sync()?;
-                open.push.on_sync(ladder, own, view)?;
-                own.peer_row(open.peer).held = open.push.held();
-                if let Some(held) = open.push.resumed().filter(|_| open.follow.is_some()) {
-                    open.uncover(now, held, own, view, effects)?;
+                let at = open.push.resume_at(ladder, own, view)?;
+                if open.follow.is_some() {
+                    open.uncover(now, at.offset, own, view, effects)?;
                 }
+                open.push.begin(at);
+                own.peer_row(open.peer).held = open.push.held();
             }
-            (Message::Subscribe { channels }, Phase::Open(open)) => {
-                open.feed(own)?.on_subscribe(channels)?;
+            (Message::Subscribe { channels, has_more }, Phase::Open(open)) => {
+                open.feed(own)?.on_subscribe(channels, has_more)?;
             }
             (Message::Unsubscribe { numbers }, Phase::Open(open)) => {
                 open.feed(own)?.on_unsubscribe(&numbers);
@@ -454,14 +457,26 @@ impl Session {
     }
 
     /// Notes what the peer may do from now on.
-    pub(crate) fn on_rights(&mut self, now: Now, principal: Arc<Principal>) {
+    /// Returns why the session has to end, if it has.
+    pub(crate) fn on_rights(
+        &mut self,
+        now: Now,
+        principal: Arc<Principal>,
+    ) -> Option<(CloseReason, &'static str)> {
+        let mut end = None;
         if let Phase::Open(open) = &mut self.phase {
             open.over_ms = principal.over_ms(now);
             if let Some(feed) = &mut open.feed {
-                feed.on_rights(Viewer { node: open.peer, principal: &principal });
+                let viewer = Viewer { node: open.peer, principal: &principal };
+                if feed.on_rights(viewer) {
+                    end = Some((CloseReason::Done, "what the peer may see has changed: ask anew"));
+                }
+            } else if principal.read != Access::All && open.push.resumed().is_some() {
+                end = Some((CloseReason::Forbidden, VIEWS_ONLY));
             }
             open.principal = Some(principal);
         }
+        end
     }
 
     /// Watches the time; returns why the session has to end, if it has.

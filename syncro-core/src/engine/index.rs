@@ -19,8 +19,10 @@ use crate::record::Record;
 use crate::state;
 use crate::store::{StoreError, View};
 
-/// The row that says how far the index is.
-const STATUS: &[u8] = b"x";
+/// The row that says how far the index of channels is: without it the index is built anew.
+pub const INDEX_ROW: &[u8] = b"x";
+
+const STATUS: &[u8] = INDEX_ROW;
 
 /// Records put into the index, or rows of an older one deleted, in one step: some milliseconds.
 const AT_ONCE: usize = 256;
@@ -33,8 +35,8 @@ pub(crate) struct Index {
     /// What the digests of all its channels begin with.
     seed: Digest,
     progress: Progress,
-    /// The oldest generation of which rows may be left.
-    oldest: u32,
+    /// Whether nothing is left of others.
+    is_swept: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,8 +75,10 @@ pub(crate) struct Touch {
 
 impl Index {
     /// None yet.
-    fn new(generation: u32, oldest: u32, seed: Digest) -> Self {
-        Self { generation, seed, progress: Progress::Building(None), oldest }
+    fn new(seed: Digest) -> Self {
+        // At random: whatever is left of others is none of this one.
+        let generation = (seed.number() >> 32) as u32;
+        Self { generation, seed, progress: Progress::Building(None), is_swept: false }
     }
 
     /// The index of a store, and whether it is another one than the store knows of.
@@ -87,10 +91,10 @@ impl Index {
         let found = view.row(STATUS)?.map(|row| read_status(&row).map_err(corrupt)).transpose()?;
         let index = match found {
             None if !is_kept => return Ok((None, rows)),
-            None => Self::new(1, 0, seed),
+            None => Self::new(seed),
             Some(index) if is_kept || index.progress == Progress::Building(None) => index,
             // Nobody keeps it from here on.
-            Some(index) => Self::new(index.generation + 1, index.oldest, seed),
+            Some(_) => Self::new(seed),
         };
         rows.put(STATUS.to_vec(), index.write_status());
         Ok((is_kept.then_some(index), rows))
@@ -108,7 +112,7 @@ impl Index {
 
     /// Whether there is anything to be done while nothing else is.
     pub(super) fn is_due(&self) -> bool {
-        !self.is_built() || self.oldest < self.generation
+        !self.is_built() || !self.is_swept
     }
 
     fn covers(&self, key: &RecordKey) -> bool {
@@ -270,11 +274,26 @@ impl Index {
         Ok(())
     }
 
+    /// Some rows of other generations, if any are left.
+    fn others(&self, view: &impl View) -> Result<Vec<Bytes>, StoreError> {
+        let own = [STATUS, &self.generation.to_be_bytes()].concat();
+        let is_other = |(key, _): &(Bytes, Bytes)| !key.starts_with(&own);
+        let before = view.rows(STATUS, Some(STATUS), AT_ONCE)?;
+        let before: Vec<Bytes> =
+            before.into_iter().take_while(is_other).map(|(key, _)| key).collect();
+        if !before.is_empty() {
+            return Ok(before);
+        }
+        let last = [&own[..], &[0xff; 2]].concat();
+        let after = view.rows(STATUS, Some(&last), AT_ONCE)?;
+        Ok(after.into_iter().filter(is_other).map(|(key, _)| key).collect())
+    }
+
     fn write_status(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.array(4);
         writer.uint(u64::from(self.generation));
-        writer.uint(u64::from(self.oldest));
+        writer.bool(self.is_swept);
         writer.bytes(&self.seed.0);
         match &self.progress {
             Progress::Built => writer.bool(true),
@@ -300,7 +319,7 @@ impl Own {
         }
         if templates.is_some_and(|templates| templates != judge.templates) {
             let seed = index.seed.then(&intake.end.digest.0);
-            let index = Index::new(index.generation + 1, index.oldest, seed);
+            let index = Index::new(seed);
             intake.rows.put(STATUS.to_vec(), index.write_status());
             intake.index = Some(index);
             return Ok(());
@@ -335,13 +354,10 @@ impl Own {
                 Some((key, _)) => Progress::Building(Some(key)),
                 None => Progress::Built,
             };
-        } else if index.oldest < index.generation {
-            let prefix = [STATUS, &index.oldest.to_be_bytes()].concat();
-            let rows = view.rows(&prefix, None, AT_ONCE)?;
-            if rows.is_empty() {
-                next.oldest += 1;
-            }
-            rows.into_iter().for_each(|(key, _)| intake.rows.delete(key.into()));
+        } else if !index.is_swept {
+            let rows = index.others(view)?;
+            next.is_swept = rows.is_empty();
+            rows.into_iter().for_each(|key| intake.rows.delete(key.into()));
         } else {
             return Ok(());
         }
@@ -398,7 +414,11 @@ fn read_status(row: &[u8]) -> Result<Index, Malformed> {
     let mut reader = Reader::new(row);
     reader.array_of(4, "how far the index is")?;
     let number = |int: u64| u32::try_from(int).map_err(|_| Malformed::Limit("a generation"));
-    let (generation, oldest) = (number(reader.uint()?)?, number(reader.uint()?)?);
+    let generation = number(reader.uint()?)?;
+    let is_swept = match reader.head()? {
+        Head::Bool(is_swept) => is_swept,
+        _ => return Err(Malformed::Expected("a bool")),
+    };
     let seed = Digest(reader.bytes_of()?);
     let progress = match reader.head()? {
         Head::Bool(true) => Progress::Built,
@@ -409,7 +429,7 @@ fn read_status(row: &[u8]) -> Result<Index, Malformed> {
         _ => return Err(Malformed::Expected("how far the index is")),
     };
     reader.finish()?;
-    Ok(Index { generation, seed, progress, oldest })
+    Ok(Index { generation, seed, progress, is_swept })
 }
 
 fn corrupt(error: Malformed) -> StoreError {

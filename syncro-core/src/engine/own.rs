@@ -26,6 +26,8 @@ pub(crate) struct Own {
     /// Set when somebody else was seen to write in this author's name.
     forked: bool,
     pub(super) clock: Clock,
+    /// The last time that something was written at in this epoch.
+    issued: Time,
     end: Point,
     /// The commits made, the last that appended to the log, and those known to be durable.
     sequence: u64,
@@ -90,10 +92,11 @@ impl Own {
             false => used,
         };
         let has_log = end != Point::START || before != Epoch(0);
-        let followed = Followed::open(config.view, node, has_log, view)?;
+        let mut followed = Followed::open(config.view, node, has_log, view)?;
         let seed = entropy.then(&now.wall_ms.to_be_bytes()).then(b"channels");
         let (index, mut rows) = Index::open(seed, config.permissions.is_some(), view)?;
-        if let Some(followed) = &followed {
+        if let Some(followed) = &mut followed {
+            followed.mend(node, &mut rows, view)?;
             followed.write(&mut rows);
         }
         let mut own = Self {
@@ -101,6 +104,7 @@ impl Own {
             name: config.name,
             forked: false,
             clock: Clock::new(used),
+            issued: Time::default(),
             end,
             sequence: 0,
             appended: 0,
@@ -165,6 +169,17 @@ impl Own {
     /// Follows a remote stamp, unless it lies far in the future; then returns by how many milliseconds.
     pub(crate) fn observe(&mut self, time: Time, now: Now) -> Option<u64> {
         self.clock.observe(time, now.wall_ms)
+    }
+
+    /// Records that something was written at a time.
+    pub(super) fn note_issued(&mut self, time: Time, now: Now) {
+        self.clock.issued(time, now.wall_ms);
+        self.issued = self.issued.max(time);
+    }
+
+    /// The last time that something was written at in this epoch.
+    pub(super) fn issued(&self) -> Time {
+        self.issued
     }
 
     pub(crate) fn is_forked(&self) -> bool {
@@ -232,6 +247,7 @@ impl Own {
         self.author.epoch = epoch;
         self.forked = false;
         self.clock.begin_epoch();
+        self.issued = Time::default();
     }
 
     /// What peers may do, on a node that is an authority.

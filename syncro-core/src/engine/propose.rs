@@ -70,7 +70,7 @@ impl Own {
         if author != self.author() {
             self.begin_epoch(author.epoch);
         }
-        self.clock.issued(time, now.wall_ms);
+        self.note_issued(time, now);
         effects.events = std::mem::take(&mut intake.events);
         effects.commit = Some(self.commit(intake, Vec::new()));
         Ok(true)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::index::{key_bytes, read_key};
-use super::{Effects, Event, Intake, Own, Rows, SessionId};
+use super::{Changed, Effects, Event, Intake, Own, Rows, SessionId};
 use crate::channel::{Channel, Sum};
 use crate::digest::{Digest, Point};
 use crate::encoding::Malformed;
@@ -29,6 +29,9 @@ use crate::verdict::Verdict;
 
 /// The row that only the store of a view has.
 pub const VIEW_ROW: &[u8] = b"v";
+
+/// The row that a repair leaves when parts of a view's store were lost: what the view was shown is to be said anew.
+pub const VIEW_LOST_ROW: &[u8] = b"v!";
 
 /// What the keys of the other rows begin with: a subscription, by its channel; the records that the source shows of a
 /// channel; the channels of a record that it shows; what is pending, by record and by the end of the last own write.
@@ -84,7 +87,10 @@ struct Pending {
     /// The end of the last own write in this node's log.
     until: u64,
     own: Record,
+    /// What the source shows, or showed last.
     copy: Option<Record>,
+    /// Whether the source shows it no more.
+    is_gone: bool,
 }
 
 impl Followed {
@@ -124,6 +130,61 @@ impl Followed {
                 followed.subscriptions.insert(subscription.channel.hash(), subscription);
             }
         }
+    }
+
+    /// After a repair that has lost something: every channel is said anew, and whatever is not said is shown no more. What
+    /// is in the store passes for a part of the channel of the node's own until then.
+    pub(super) fn mend(
+        &mut self,
+        node: NodeId,
+        rows: &mut Rows,
+        view: &impl View,
+    ) -> Result<(), StoreError> {
+        if view.row(VIEW_LOST_ROW)?.is_none() {
+            return Ok(());
+        }
+        for prefix in [MEMBER, SHOWN, PENDING, PENDING_UNTIL] {
+            let mut after: Option<Bytes> = None;
+            loop {
+                let some = view.rows(prefix, after.as_deref(), AT_ONCE)?;
+                let Some((last, _)) = some.last() else { break };
+                after = Some(last.clone());
+                some.into_iter().for_each(|(key, _)| rows.delete(key.into()));
+            }
+        }
+        let own = Channel::of_node(node).hash();
+        let mut sum = Sum::default();
+        for model in view.models()? {
+            let mut after = None;
+            loop {
+                let records = view.records(&model, after.as_ref(), AT_ONCE)?;
+                let Some((last, _)) = records.last() else { break };
+                after = Some(last.clone());
+                for (id, record) in &records {
+                    let key = RecordKey { model: model.clone(), id: id.clone() };
+                    let hash = state::hash(&key, record);
+                    sum.add(hash);
+                    rows.put([SHOWN, &key_bytes(&key)].concat(), shown_row(hash, &[own]));
+                    rows.put(member_key(own, &key), Bytes::new());
+                }
+            }
+        }
+        let mut at = 0;
+        loop {
+            let entries = view.entries(at, UNCOVERED_BYTES)?;
+            let Some(last) = entries.last() else { break };
+            at = last.end().offset;
+            for entry in entries.iter().filter(|entry| !entry.transaction.is_local()) {
+                note_own(&entry.transaction, entry.end().offset, rows, view)?;
+            }
+        }
+        (self.source, self.covered) = (None, 0);
+        for (channel, subscription) in &mut self.subscriptions {
+            subscription.place = Place::At(Point::START);
+            subscription.sum = if *channel == own { sum } else { Sum::default() };
+        }
+        rows.delete(VIEW_LOST_ROW.to_vec());
+        Ok(())
     }
 
     /// Takes what a step has changed.
@@ -346,7 +407,8 @@ impl<'a, V: View> Showing<'a, V> {
                 self.intake.rows.delete(row.to_vec());
                 self.intake.rows.delete([PENDING, &key_bytes(&key)].concat());
                 if let Some(pending) = pending {
-                    self.copies.entry(key).or_insert(pending.copy.map(Arc::new));
+                    let copy = pending.copy.filter(|_| !pending.is_gone);
+                    self.copies.entry(key).or_insert(copy.map(Arc::new));
                 }
             }
             match next {
@@ -380,6 +442,7 @@ impl<'a, V: View> Showing<'a, V> {
                 note_own(&transaction, at, &mut self.intake.rows, self.view)?;
                 for scribe in scribes(&transaction)? {
                     let pending = pending(&scribe.key, &self.intake.rows, self.view)?;
+                    let pending = pending.filter(|pending| !pending.is_gone);
                     let copy = pending.and_then(|pending| pending.copy).map(Arc::new);
                     self.copies.insert(scribe.key, copy);
                 }
@@ -406,8 +469,14 @@ impl<'a, V: View> Showing<'a, V> {
         for (key, copy) in copies {
             let mut after = copy.clone().unwrap_or_default();
             if let Some(mut pending) = pending(&key, &intake.rows, view)? {
+                // What the source shows no more goes on being shown until the own writes to it are covered.
+                pending.is_gone = copy.is_none();
+                if let Some(copy) = copy {
+                    pending.copy = Some(Record::clone(&copy));
+                } else if let Some(last) = &pending.copy {
+                    after = Arc::new(last.clone());
+                }
                 Arc::make_mut(&mut after).merge(&pending.own);
-                pending.copy = copy.map(|copy| Record::clone(&copy));
                 intake.rows.put([PENDING, &key_bytes(&key)].concat(), pending.write());
             }
             let before = intake.record(&key, view)?.unwrap_or_default();
@@ -542,6 +611,24 @@ impl Own {
     }
 }
 
+impl Own {
+    /// Follows the stamps of what a source shows, and notices when somebody else writes in this node's name and epoch.
+    pub(crate) fn note_shown(&mut self, now: Now, changed: &Changed) -> Option<Event> {
+        let stamps = changed.after.stamps();
+        let mut forked = None;
+        for stamp in stamps {
+            if stamp.author == self.author() && stamp.time > self.issued() {
+                forked = forked.or(self.note_fork(
+                    &changed.after.created().map_or([0; 8], |it| it.time.bits().to_be_bytes()),
+                ));
+            }
+            // Stamps of the future move no clock.
+            let _ = self.observe(stamp.time, now);
+        }
+        forked
+    }
+}
+
 /// Moves what a step tells to its effects, with the verdicts that it has brought.
 pub(crate) fn view_events(intake: &mut Intake, node: NodeId, effects: &mut Effects) {
     let verdicts = intake.events.iter().filter_map(|event| Verdict::of_event(event, node));
@@ -576,7 +663,8 @@ fn note_own(
                 let is_shown = rows.get(&[SHOWN, &key_bytes(&key)].concat(), view)?.is_some();
                 // What the store has is the source's state, where nothing is pending.
                 let copy = if is_shown { view.record(&key)? } else { None };
-                Pending { until, own: part, copy: copy.map(|copy| Record::clone(&copy)) }
+                let copy = copy.map(|copy| Record::clone(&copy));
+                Pending { until, own: part, is_gone: copy.is_none(), copy }
             }
         };
         rows.put(until_key(next.until, &key), Bytes::new());
@@ -593,8 +681,9 @@ fn pending(key: &RecordKey, rows: &Rows, view: &impl View) -> Result<Option<Pend
 impl Pending {
     fn write(&self) -> Vec<u8> {
         let mut writer = Writer::default();
-        writer.array(3);
+        writer.array(4);
         writer.uint(self.until);
+        writer.bool(self.is_gone);
         writer.bytes(&state::to_bytes(&self.own));
         match &self.copy {
             None => writer.nil(),
@@ -605,8 +694,12 @@ impl Pending {
 
     fn read(row: &Bytes) -> Result<Self, Malformed> {
         let mut reader = Reader::new(row);
-        reader.array_of(3, "what is pending")?;
+        reader.array_of(4, "what is pending")?;
         let until = reader.uint()?;
+        let is_gone = match reader.head()? {
+            Head::Bool(is_gone) => is_gone,
+            _ => return Err(Malformed::Expected("a bool")),
+        };
         let own = state::from_bytes(&row.slice_ref(reader.bytes()?))?;
         let copy = match reader.head()? {
             Head::Nil => None,
@@ -614,7 +707,7 @@ impl Pending {
             _ => return Err(Malformed::Expected("a copy")),
         };
         reader.finish()?;
-        Ok(Self { until, own, copy })
+        Ok(Self { until, own, copy, is_gone })
     }
 }
 

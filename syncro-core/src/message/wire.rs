@@ -59,7 +59,9 @@ impl Message {
                 ladder.iter().for_each(|point| write_point(writer, *point));
             }
             Self::Scribes(scribes) => write_scribes(writer, scribes),
-            Self::Subscribe { channels } => states::write_subscribe(writer, channels),
+            Self::Subscribe { channels, has_more } => {
+                states::write_subscribe(writer, channels, *has_more);
+            }
             Self::Unsubscribe { numbers } => states::write_unsubscribe(writer, numbers),
             Self::States(states) => states::write_states(writer, states),
             Self::Ack { point, credit } => {

@@ -20,6 +20,12 @@ use crate::store::{StoreError, View};
 /// Touches, or members, of a channel that are read at once.
 const AT_ONCE: usize = 64;
 
+/// Messages that are put together in one step, each of about a batch.
+const MESSAGES_MAX: usize = 8;
+
+/// What reading a touch counts for in a batch, said or not: some thousands make one.
+const TOUCH_BYTES: usize = 16;
+
 /// What an item takes in a message besides a state, more or less.
 const ITEM_BYTES: usize = 64;
 
@@ -32,11 +38,17 @@ pub(super) struct Feed {
     withheld: BTreeMap<u64, Wanted>,
     /// What was asked for and not looked at yet.
     waiting: VecDeque<Wanted>,
+    /// All that was asked for, the last number, and whether the view has not asked for all that it wants yet.
+    asked: BTreeSet<Digest>,
+    last_number: u64,
+    is_asking: bool,
     /// The channels that may have more to say.
     dirty: BTreeSet<u64>,
     /// What is to be said, and its bytes, more or less.
     queue: VecDeque<Told>,
     queued_bytes: usize,
+    /// The part of them that stands for what was read for it.
+    read_bytes: usize,
     /// What was said of the view's own log, and whether it was said that there is nothing more.
     covers: Option<u64>,
     has_said_end: bool,
@@ -83,9 +95,13 @@ impl Feed {
             numbers: BTreeMap::new(),
             withheld: BTreeMap::new(),
             waiting: VecDeque::new(),
+            asked: BTreeSet::new(),
+            last_number: 0,
+            is_asking: false,
             dirty: BTreeSet::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
+            read_bytes: 0,
             covers: None,
             has_said_end: false,
             generation,
@@ -94,21 +110,45 @@ impl Feed {
         }
     }
 
-    pub(super) fn on_subscribe(&mut self, channels: Vec<Wanted>) -> Result<(), Fault> {
-        let known = self.channels.len() + self.withheld.len() + self.waiting.len();
-        if known + channels.len() > SUBSCRIPTIONS_MAX {
-            let detail = format!("at most {SUBSCRIPTIONS_MAX} channels can be followed");
-            return Err(Fault::Peer { reason: CloseReason::Forbidden, detail });
+    pub(super) fn on_subscribe(
+        &mut self,
+        channels: Vec<Wanted>,
+        has_more: bool,
+    ) -> Result<(), Fault> {
+        for wanted in channels {
+            let is_new =
+                wanted.number > self.last_number && self.asked.insert(wanted.channel.hash());
+            if !is_new {
+                return Err(Fault::peer(CloseReason::Unexpected));
+            }
+            if self.asked.len() > SUBSCRIPTIONS_MAX {
+                let detail = format!("at most {SUBSCRIPTIONS_MAX} channels can be followed");
+                return Err(Fault::Peer { reason: CloseReason::Forbidden, detail });
+            }
+            self.last_number = wanted.number;
+            self.waiting.push_back(wanted);
         }
-        self.waiting.extend(channels);
+        self.is_asking = has_more;
         Ok(())
     }
 
     pub(super) fn on_unsubscribe(&mut self, numbers: &[u64]) {
-        self.waiting.retain(|wanted| !numbers.contains(&wanted.number));
+        let numbers: BTreeSet<u64> = numbers.iter().copied().collect();
+        let asked = &mut self.asked;
+        self.waiting.retain(|wanted| {
+            let is_kept = !numbers.contains(&wanted.number);
+            if !is_kept {
+                asked.remove(&wanted.channel.hash());
+            }
+            is_kept
+        });
         for number in numbers {
-            self.withheld.remove(number);
-            self.forget(*number);
+            let channel = self.channels.get(&number).map(|fed| fed.hash);
+            let withheld = self.withheld.remove(&number).map(|wanted| wanted.channel.hash());
+            if let Some(channel) = channel.or(withheld) {
+                self.asked.remove(&channel);
+            }
+            self.forget(number);
         }
     }
 
@@ -133,8 +173,8 @@ impl Feed {
     }
 
     /// Notes what the view may read from here on: of what it may not, nothing more is said, not even what was about to
-    /// be.
-    pub(super) fn on_rights(&mut self, viewer: Viewer<'_>) {
+    /// be. Returns whether the view has to ask anew, since what was about to be said cannot be told from that.
+    pub(super) fn on_rights(&mut self, viewer: Viewer<'_>) -> bool {
         let lost = self.channels.iter().filter(|(_, fed)| !viewer.may_read(&fed.channel));
         let lost: Vec<u64> = lost.map(|(number, _)| *number).collect();
         for number in &lost {
@@ -147,17 +187,21 @@ impl Feed {
             self.forget(*number);
         }
         let is_lost = |number: &u64| lost.contains(number);
-        self.queue.retain_mut(|told| match told {
-            Told::State { numbers, .. } => {
-                numbers.retain(|number| !is_lost(number));
-                !numbers.is_empty()
-            }
+        let is_said = |told: &Told| match told {
+            Told::State { numbers, .. } => numbers.iter().any(is_lost),
+            _ => false,
+        };
+        if self.queue.iter().any(is_said) {
+            return true;
+        }
+        self.queue.retain(|told| match told {
             Told::Point { number, .. }
             | Told::Fill { number, .. }
             | Told::Reached { number, .. }
             | Told::Filled { number } => !is_lost(number),
-            Told::Evict { .. } | Told::Withheld { .. } => true,
+            Told::State { .. } | Told::Evict { .. } | Told::Withheld { .. } => true,
         });
+        self.queued_bytes = self.queue.iter().map(size).sum::<usize>() + self.read_bytes;
         lost.into_iter().for_each(|number| self.tell(Told::Withheld { number }));
         let (given, kept) = std::mem::take(&mut self.withheld)
             .into_iter()
@@ -165,6 +209,7 @@ impl Feed {
         self.withheld = kept;
         let given: BTreeMap<u64, Wanted> = given;
         self.waiting.extend(given.into_values());
+        false
     }
 
     /// Notes in which channels something was touched.
@@ -195,7 +240,12 @@ impl Feed {
             #[cfg(all(feature = "planted", debug_assertions))]
             viewer: viewer.node,
         };
-        while self.sent < self.credit && outbox.has_room() {
+        if self.is_asking {
+            return Ok(());
+        }
+        // What is more follows when the view has answered.
+        let mut messages = 0;
+        while self.sent < self.credit && outbox.has_room() && messages < MESSAGES_MAX {
             if let Some(wanted) = self.waiting.pop_front() {
                 self.begin(wanted, viewer, &source)?;
                 continue;
@@ -212,14 +262,15 @@ impl Feed {
                 bytes += size(&told);
                 items.push(told);
             }
-            self.queued_bytes -= bytes;
+            self.queued_bytes -= bytes + std::mem::take(&mut self.read_bytes);
             let is_end = self.queue.is_empty() && self.dirty.is_empty();
             #[cfg(all(feature = "planted", debug_assertions))]
             let is_end = is_end || crate::planted::is_planted(crate::planted::Planted::CoversAhead);
             let covers = covers.filter(|covers| is_end && self.covers != Some(*covers));
-            if items.is_empty() && covers.is_none() && self.has_said_end {
+            if items.is_empty() && covers.is_none() && (self.has_said_end || !is_end) {
                 break;
             }
+            messages += 1;
             self.covers = covers.or(self.covers);
             self.has_said_end = is_end;
             let message = Message::States(States { items, covers, is_end });
@@ -238,7 +289,8 @@ impl Feed {
         let (number, hash) = (wanted.number, wanted.channel.hash());
         self.has_said_end = false;
         if !viewer.may_read(&wanted.channel) {
-            self.withheld.insert(number, wanted);
+            let (point, sum, after) = (Point::START, Default::default(), None);
+            self.withheld.insert(number, Wanted { point, sum, after, ..wanted });
             self.tell(Told::Withheld { number });
             return Ok(());
         }
@@ -275,10 +327,15 @@ impl Feed {
         let next = match place {
             Place::Filling { after, floor } => {
                 let keys = source.index.members(hash, after.as_ref(), AT_ONCE, source.view)?;
-                for key in &keys {
-                    self.say(key, source)?;
+                let mut last = None;
+                for key in keys {
+                    self.say(&key, source)?;
+                    last = Some(key);
+                    if self.queued_bytes >= BATCH_BYTES {
+                        break;
+                    }
                 }
-                match keys.into_iter().next_back() {
+                match last {
                     Some(key) => {
                         self.tell(Told::Reached { number, key: key.clone() });
                         Place::Filling { after: Some(key), floor }
@@ -292,7 +349,11 @@ impl Feed {
             Place::At { offset, has_point } => {
                 let head = source.index.head(hash, &Rows::default(), source.view)?;
                 let touches = source.index.touches(hash, offset, AT_ONCE, source.view)?;
+                let mut last = None;
                 for touch in &touches {
+                    last = Some(touch.point);
+                    self.queued_bytes += TOUCH_BYTES;
+                    self.read_bytes += TOUCH_BYTES;
                     let member =
                         source.index.member(hash, &touch.key, &Rows::default(), source.view)?;
                     let is_last = match member {
@@ -302,8 +363,10 @@ impl Feed {
                     if is_last {
                         self.say(&touch.key, source)?;
                     }
+                    if self.queued_bytes >= BATCH_BYTES {
+                        break;
+                    }
                 }
-                let last = touches.last().map(|touch| touch.point);
                 let point = last.unwrap_or(head.end);
                 let is_end = point == head.end;
                 if last.is_some() || !has_point {

@@ -6,6 +6,7 @@ use super::{Fault, Open, Outbox};
 use crate::channel::Channel;
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
+use crate::engine::key_bytes;
 use crate::engine::{Effects, Event, Own, Place, SessionId, Showing, Subscription, view_events};
 use crate::id::RecordKey;
 use crate::limits::MESSAGE_STATES_BYTES_MAX;
@@ -46,8 +47,9 @@ impl Follow {
         let mut rest = &all[..];
         loop {
             let (some, more) = rest.split_at(rest.len().min(AT_ONCE));
-            outbox.send(&Message::Subscribe { channels: some.to_vec() }, effects);
-            if more.is_empty() {
+            let has_more = !more.is_empty();
+            outbox.send(&Message::Subscribe { channels: some.to_vec(), has_more }, effects);
+            if !has_more {
                 return;
             }
             rest = more;
@@ -62,7 +64,7 @@ impl Follow {
         effects: &mut Effects,
     ) {
         let channels = vec![self.wanted(subscription)];
-        outbox.send(&Message::Subscribe { channels }, effects);
+        outbox.send(&Message::Subscribe { channels, has_more: false }, effects);
     }
 
     /// Asks for a channel no more.
@@ -109,6 +111,10 @@ impl Progress {
         for told in items {
             match told {
                 Told::State { key, numbers: said, is_whole, record: piece } => {
+                    bytes += piece.held_bytes();
+                    if bytes > MESSAGE_STATES_BYTES_MAX {
+                        return Err(Fault::peer(CloseReason::Flow));
+                    }
                     let record = match self.part.take() {
                         Some((known, mut record)) if known == key => {
                             record.merge(&piece);
@@ -116,10 +122,6 @@ impl Progress {
                         }
                         _ => piece,
                     };
-                    bytes += record.held_bytes();
-                    if bytes > MESSAGE_STATES_BYTES_MAX {
-                        return Err(Fault::peer(CloseReason::Flow));
-                    }
                     if !is_whole {
                         self.part = Some((key, record));
                         continue;
@@ -192,9 +194,13 @@ impl Progress {
             confirmed.extend(showing.members(channel)?);
         }
         showing.confirm(channel, after.as_ref(), until.as_ref(), |key| confirmed.contains(key))?;
-        confirmed.clear();
-        if until.is_none() {
-            self.confirmed.remove(&number);
+        match &until {
+            // Of the rest some may have been said already, for other channels.
+            Some(until) => {
+                let until = key_bytes(until);
+                confirmed.retain(|key| key_bytes(key) > until);
+            }
+            None => _ = self.confirmed.remove(&number),
         }
         showing.change(channel, |it| {
             it.place = match until {
@@ -310,6 +316,11 @@ impl Open {
         let shown = showing.finish()?;
         own.append_shown(now, shown, &mut intake, Some(session), view)?;
         // From here on nothing fails.
+        for event in &intake.events {
+            if let Event::Changed(changed) = event {
+                effects.events.extend(own.note_shown(now, changed));
+            }
+        }
         let differs = self.tell(&news, session, own, effects);
         view_events(&mut intake, own.author().node, effects);
         if states.is_end && !std::mem::replace(&mut progress.is_caught_up, true) {

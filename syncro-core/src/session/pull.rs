@@ -134,6 +134,10 @@ impl Open {
     ) -> Result<(), Fault> {
         let pull = &self.pull;
         let received = pull.received(bytes)?;
+        if own.is_view() {
+            // It has asked for none.
+            return Err(Fault::peer(CloseReason::Unexpected));
+        }
         let continues = match pull.at {
             Some(at) => scribes.from == at,
             None => scribes.from == Point::START || pull.offered.contains(&scribes.from),

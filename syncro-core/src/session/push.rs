@@ -122,12 +122,14 @@ impl Push {
     }
 
     /// Resumes at the greatest of the points offered that is in this log, or at its start.
-    pub(super) fn on_sync(
-        &mut self,
+    ///
+    /// Nothing changes by asking: [`begin`](Self::begin) does it.
+    pub(super) fn resume_at(
+        &self,
         mut ladder: Vec<Point>,
         own: &Own,
         view: &impl View,
-    ) -> Result<(), Fault> {
+    ) -> Result<Point, Fault> {
         if self.stream.is_some() {
             return Err(Fault::peer(CloseReason::Unexpected));
         }
@@ -156,10 +158,14 @@ impl Push {
         {
             at = own.end();
         }
+        Ok(at)
+    }
+
+    /// Begins the stream at a point.
+    pub(super) fn begin(&mut self, at: Point) {
         // A peer that knows of less than it held was restored.
         self.held = self.held.min(at);
         self.stream = Some(Stream { start: at.offset, at, is_announced: false });
-        Ok(())
     }
 
     /// Notes what the peer holds durably and how much more it takes. Returns whether the receipt moved.

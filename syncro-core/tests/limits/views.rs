@@ -1,6 +1,8 @@
 //! Views: what the source shows of some channels, joined with what they wrote themselves.
 
+mod attacks;
 mod hidden;
+
 mod stories;
 
 use std::collections::BTreeSet;

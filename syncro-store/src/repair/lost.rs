@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{Mark, OwnRow, Record, RecordKey, Scribe, Stamp, StoreError, Transaction, View};
+use syncro_core::{
+    Mark, OwnRow, Record, RecordKey, Scribe, Stamp, StoreError, Transaction, VIEW_ROW, View,
+};
 
 use super::work::{each_page, every, whole};
 use crate::backend::{Backend, Remains, Table};
@@ -89,6 +91,10 @@ impl Places<'_> {
         })?;
         for transaction in found {
             lost.remove(&transaction.stamp());
+        }
+        if self.backend.get(Table::Rows, &key::engine(VIEW_ROW))?.is_some() {
+            // What a view was shown was never in its log as others wrote it, and comes again from its source.
+            lost.retain(|stamp| stamp.author.node == self.own.node);
         }
         // A record may be there in several states, each of which has something else left.
         let mut left: BTreeMap<Stamp, BTreeMap<RecordKey, Record>> = BTreeMap::new();

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{Epoch, Ladder, NodeId, OwnRow, PeerRow, Point, StoreError, Time, Transaction};
+use syncro_core::{
+    Epoch, INDEX_ROW, Ladder, NodeId, OwnRow, PeerRow, Point, StoreError, Time, Transaction,
+    VIEW_LOST_ROW, VIEW_ROW,
+};
 
 use super::Repaired;
 use super::lost::{Lost, Places};
@@ -114,7 +117,10 @@ impl Repair {
             self.delete(table, &[], None)?;
         }
         self.peers(is_whole)?;
-        self.engine()?;
+        let lost_rows = self.engine()?;
+        if lost_rows || !is_whole {
+            self.tell_view()?;
+        }
         let mut batch = Batch::new();
         batch.delete(Table::Rows, key::MARK);
         let own = row::write_own(&OwnRow { end: self.page.end(), ..self.own });
@@ -251,19 +257,33 @@ impl Repair {
     }
 
     /// Forgets rows of the engine's own that cannot be read: what was set aside, whoever has it brings again where the log
-    /// was not whole; the rest follows from records.
-    fn engine(&self) -> Result<(), StoreError> {
+    /// was not whole. The channels are built anew, from the records that are left.
+    /// Returns whether any was lost.
+    fn engine(&self) -> Result<bool, StoreError> {
+        let mut any_lost = false;
         let end = key::after_engine(b"");
         for rows in every(&self.backend, Table::Rows, key::ENGINE, Some(&end)) {
             let mut batch = Batch::new();
             for (key, sealed) in &rows? {
-                if unseal(Table::Rows, key, sealed).is_err() {
+                let is_lost = unseal(Table::Rows, key, sealed).is_err();
+                any_lost |= is_lost;
+                if is_lost || key[..] == key::engine(INDEX_ROW) {
                     batch.delete(Table::Rows, key.clone());
                 }
             }
             self.backend.write(&batch, Durability::Buffered)?;
         }
-        Ok(())
+        Ok(any_lost)
+    }
+
+    /// Notes in a view's store that parts of it were lost.
+    fn tell_view(&self) -> Result<(), StoreError> {
+        if self.backend.get(Table::Rows, &key::engine(VIEW_ROW))?.is_none() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        put(&mut batch, Table::Rows, &key::engine(VIEW_LOST_ROW), &[]);
+        self.backend.write(&batch, Durability::Buffered)
     }
 
     fn delete(&self, table: Table, start: &[u8], end: Option<&[u8]>) -> Result<(), StoreError> {

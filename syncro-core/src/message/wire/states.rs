@@ -10,8 +10,8 @@ use crate::limits::{CHANNELS_MAX, MESSAGE_ITEMS_MAX, STATE_PIECE_BYTES, VALUE_BY
 use crate::message::{Message, States, Told, Wanted};
 use crate::state;
 
-pub(super) fn write_subscribe(writer: &mut Writer, channels: &[Wanted]) {
-    head(writer, "subscribe", 1);
+pub(super) fn write_subscribe(writer: &mut Writer, channels: &[Wanted], has_more: bool) {
+    head(writer, "subscribe", 2);
     writer.text("channels");
     writer.array(channels.len());
     for Wanted { number, channel, point, sum, after } in channels {
@@ -24,6 +24,8 @@ pub(super) fn write_subscribe(writer: &mut Writer, channels: &[Wanted]) {
             after.write(writer);
         }
     }
+    writer.text("more");
+    writer.bool(has_more);
 }
 
 pub(super) fn read_subscribe(parts: &Parts<'_>) -> Result<Message, Malformed> {
@@ -43,7 +45,8 @@ pub(super) fn read_subscribe(parts: &Parts<'_>) -> Result<Message, Malformed> {
         let after = is_begun.then(|| RecordKey::read(&mut reader)).transpose()?;
         channels.push(Wanted { number, channel, point, sum, after });
     }
-    Ok(Message::Subscribe { channels })
+    let has_more = bool(&mut parts.get("more")?)?;
+    Ok(Message::Subscribe { channels, has_more })
 }
 
 pub(super) fn write_unsubscribe(writer: &mut Writer, numbers: &[u64]) {
@@ -142,10 +145,7 @@ pub(super) fn read_states(parts: &Parts<'_>) -> Result<States, Malformed> {
         Head::Nil => None,
         _ => Some(parts.get("covers")?.uint()?),
     };
-    let is_end = match parts.get("end")?.head()? {
-        Head::Bool(is_end) => is_end,
-        _ => return Err(Malformed::Expected("a bool")),
-    };
+    let is_end = bool(&mut parts.get("end")?)?;
     Ok(States { items, covers, is_end })
 }
 
@@ -159,10 +159,7 @@ fn read_told(reader: &mut Reader<'_>) -> Result<Told, Malformed> {
                 return Err(Malformed::Limit("the channels of a record"));
             }
             let numbers = (0..count).map(|_| reader.uint()).collect::<Result<_, _>>()?;
-            let is_whole = match reader.head()? {
-                Head::Bool(is_whole) => is_whole,
-                _ => return Err(Malformed::Expected("a bool")),
-            };
+            let is_whole = bool(reader)?;
             let whole = reader.skip()?;
             if whole.len() > STATE_BYTES_MAX {
                 return Err(Malformed::Limit("a state"));
@@ -183,6 +180,13 @@ fn read_told(reader: &mut Reader<'_>) -> Result<Told, Malformed> {
         (WITHHELD, 2) => Told::Withheld { number: reader.uint()? },
         _ => return Err(Malformed::Expected("an item that is known")),
     })
+}
+
+fn bool(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match reader.head()? {
+        Head::Bool(bool) => Ok(bool),
+        _ => Err(Malformed::Expected("a bool")),
+    }
 }
 
 fn count(reader: &mut Reader<'_>) -> Result<usize, Malformed> {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use syncro_core::planted::{Planted, plant};
-use syncro_core::{Access, Edit, Fields, Input, Name, Proposal, Value};
+use syncro_core::{Access, CloseReason, Edit, Fields, Input, Name, Proposal, Value};
 use syncro_store::MemoryDisk;
 
 use super::super::town::{Rules, Town, key, set};
@@ -219,6 +219,11 @@ impl Story {
                 }
             }
         }
+        let closed = self.town.closed(VIEW);
+        let is_fair = |(reason, _): &(CloseReason, bool)| {
+            matches!(reason, CloseReason::Lost | CloseReason::Done)
+        };
+        assert!(closed.iter().all(is_fair), "a false alarm: {closed:?}");
         if matches!(op, Op::Crash(node) if *node == VIEW) {
             self.subscribed = self.town.subscribed(VIEW);
         }

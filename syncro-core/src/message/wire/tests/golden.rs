@@ -145,12 +145,16 @@ pub(super) fn goldens() -> Vec<Golden> {
         ),
         (
             "a subscribe",
-            Message::Subscribe { channels: vec![wanted(1, None), wanted(2, Some(key(5)))] },
-            "82 a4'type' a9'subscribe' a8'channels' 92
+            Message::Subscribe {
+                channels: vec![wanted(1, None), wanted(2, Some(key(5)))],
+                has_more: false,
+            },
+            "83 a4'type' a9'subscribe' a8'channels' 92
                 94 01 a6'list/7' 92 07 ONES ZEROS
-                96 02 a6'list/7' 92 07 ONES ZEROS a4'todo' 05",
+                96 02 a6'list/7' 92 07 ONES ZEROS a4'todo' 05
+                a4'more' c2",
             r#"{"type":"subscribe","channels":[
-                [1,"list/7",[7,ONES],ZEROS],[2,"list/7",[7,ONES],ZEROS,"todo",5]]}"#,
+                [1,"list/7",[7,ONES],ZEROS],[2,"list/7",[7,ONES],ZEROS,"todo",5]],"more":false}"#,
         ),
         (
             "an unsubscribe",
