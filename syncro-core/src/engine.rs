@@ -2,6 +2,7 @@
 
 mod appraise;
 mod calls;
+mod followed;
 mod index;
 mod input;
 mod intake;
@@ -35,6 +36,8 @@ use crate::session::{Fault, Session};
 use crate::stamp::{Epoch, Now};
 use crate::store::{PeerRow, View};
 
+pub(crate) use followed::{Followed, Following, Place, Subscription};
+pub use followed::{VIEW_LOST_ROW, VIEW_ROW};
 pub use index::INDEX_ROW;
 pub(crate) use index::{Index, key_bytes};
 pub use input::{Config, Input, Role, SessionId};
@@ -45,8 +48,7 @@ pub(crate) use own::Own;
 pub(crate) use rows::Rows;
 pub(crate) use tail::Tail;
 pub use usage::Usage;
-pub(crate) use view::{Followed, Following, Place, Showing, Subscription, view_events};
-pub use view::{VIEW_LOST_ROW, VIEW_ROW};
+pub(crate) use view::{Showing, view_events};
 use wakes::Wakes;
 
 /// The sans-IO state machine of one node.

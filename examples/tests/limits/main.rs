@@ -14,14 +14,13 @@ mod token;
 use run::run;
 
 /// What it tells of the first run, whatever the time and the chance.
-const TOLD: [&str; 18] = [
+const TOLD: [&str; 17] = [
     r#"garden-1     of ann          "Garden": "beans, and a pond""#,
     r#"kitchen-1    of bob          "Kitchen": "soup, and bread""#,
-    "on his node ann's page is gone, and 2 are new",
-    "he changes ann's page            1: page/garden-1 is in no channel into which its author may write",
-    "he makes himself its owner       1: page/garden-1 is in no channel into which its author may write",
-    "he destroys it                   1: page/garden-1: its author may not write into channel user/ann",
+    "on his node ann's page was not to be seen, and 3 are new",
+    "he guesses the id of ann's page  1: page/garden-1 is in no channel into which its author may write",
     "he writes a page in her name     1: page/letter-1: its author may not write into channel user/ann",
+    "he shows her a page unasked      1: page/kitchen-1: its author may not write into channel user/ann",
     "he takes the title off his own   100: a page has a title",
     r#"garden-1     of ann          "Garden": "beans, and a pond""#,
     r#"kitchen-1    of bob          "Kitchen": "soup, and bread""#,
