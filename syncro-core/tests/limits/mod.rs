@@ -1,6 +1,7 @@
 //! Who may change what: refusals, repairs and verdicts.
 
 mod attacks;
+mod counted;
 mod cuts;
 mod model;
 mod quarantine;

@@ -1,5 +1,6 @@
 //! Nodes with rights: engines over disks in memory, links that can be cut at every message, virtual time.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +12,8 @@ use syncro_core::{
     Value, Verdict, View,
 };
 use syncro_store::{LogStore, MemoryDisk};
+
+use super::counted::Counted;
 
 /// Where the wall clock starts: some day in 2024.
 const WALL_MS: u64 = 1_710_000_000_000;
@@ -110,6 +113,8 @@ pub(super) struct Node {
     name: String,
     rules: Option<Rules>,
     is_view: bool,
+    /// How many rows and records its engine has read.
+    pub(super) reads: Cell<usize>,
     applied: Option<u64>,
     pub(super) events: Vec<Event>,
 }
@@ -190,7 +195,17 @@ impl Town {
         store.apply(&effects.commit.unwrap()).unwrap();
         store.sync().unwrap();
         let name = name.to_owned();
-        Node { engine, store, disk, name, rules, is_view, applied: None, events: Vec::new() }
+        Node {
+            engine,
+            store,
+            disk,
+            name,
+            rules,
+            is_view,
+            reads: Cell::new(0),
+            applied: None,
+            events: Vec::new(),
+        }
     }
 
     /// The node loses what was not flushed, and begins again.
@@ -229,7 +244,8 @@ impl Town {
     pub(super) fn try_input(&mut self, node: usize, input: Input) -> Result<(), Error> {
         let now = self.now();
         let it = &mut self.nodes[node];
-        let effects = it.engine.handle(now, input, &it.store)?;
+        let counted = Counted { store: &it.store, reads: &it.reads };
+        let effects = it.engine.handle(now, input, &counted)?;
         let Effects { commit, sends, closes, events, .. } = effects;
         if let Some(commit) = commit {
             it.store.apply(&commit).unwrap();

@@ -199,3 +199,40 @@ fn a_view_keeps_what_it_was_shown_over_a_crash() {
     town.crash(VIEW);
     town.assert_shows(VIEW, &["list/a"]);
 }
+
+/// What a server reads to show a view its channel: at first, after a change of it, and after one of another.
+fn reads_among(channels: i64) -> [usize; 3] {
+    let (mut town, _) = town(&["list/a"]);
+    for id in 0..10 {
+        town.create(SERVER, id, "a", id);
+    }
+    for channel in 0..channels {
+        town.create(SERVER, 100 + channel, &format!("{channel}"), 1);
+    }
+    town.drive();
+    let mut before = 0;
+    let mut read = |town: &Town| {
+        let reads = town.nodes[SERVER].reads.get() - before;
+        before += reads;
+        reads
+    };
+    read(&town);
+    let link = town.connect(VIEW, SERVER, "ann");
+    town.drive_one(link);
+    town.assert_shows(VIEW, &["list/a"]);
+    let first = read(&town);
+    town.retitle(SERVER, 3, 33);
+    town.drive_one(link);
+    let second = read(&town);
+    town.retitle(SERVER, 100, 2);
+    town.drive_one(link);
+    town.assert_shows(VIEW, &["list/a"]);
+    [first, second, read(&town)]
+}
+
+#[test]
+fn who_follows_one_channel_costs_nothing_of_the_others() {
+    let among_few = reads_among(2);
+    assert_eq!(reads_among(100_000), among_few);
+    assert!(among_few[0] < 200 && among_few[1] < 40 && among_few[2] < 40, "{among_few:?}");
+}
