@@ -49,7 +49,8 @@ impl Own {
         let Some(time) = self.clock.next(now.wall_ms, newest) else { return Ok(Ok(())) };
         let stamp = Stamp { time, author };
         let trials = trials(&self.intake(), stamp, &scribes, view)?;
-        let bearer = Bearer { session: SessionId(0), peer: author.node, principal };
+        let (session, peer) = (SessionId(0), author.node);
+        let bearer = Bearer { session, peer, principal, is_view: false };
         Ok(judge.judge(now, stamp, &trials, bearer))
     }
 }

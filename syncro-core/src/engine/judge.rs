@@ -33,6 +33,18 @@ pub(crate) struct Bearer<'a> {
     pub(crate) session: SessionId,
     pub(crate) peer: NodeId,
     pub(crate) principal: &'a Principal,
+    /// Whether it is a view: then what is refused has gone nowhere else, and the view shows it no longer.
+    pub(crate) is_view: bool,
+}
+
+/// How much of a refused transaction is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    /// All of it, wherever it may have gone.
+    All,
+    /// What the author's running totals will go on containing.
+    Totals,
+    Nothing,
 }
 
 /// Records of a model read at once.
@@ -239,9 +251,13 @@ impl Own {
             }
             Err(refusal) => {
                 // What is written above a stamp of the future can itself be written over only there.
-                let is_undone = skew_ms(stamp, now) <= REPAIR_LEAD_MS;
+                let undo = match skew_ms(stamp, now) <= REPAIR_LEAD_MS {
+                    false => Undo::Nothing,
+                    true if bearer.is_view && stamp.author.node == bearer.peer => Undo::Totals,
+                    true => Undo::All,
+                };
                 let told = Time::from_ms(now.wall_ms);
-                self.refuse(intake, transaction, refusal, (&trials, is_undone), told, view)
+                self.refuse(intake, transaction, refusal, (&trials, undo), told, view)
             }
         }
     }
@@ -268,7 +284,7 @@ impl Own {
     ) -> Result<(), StoreError> {
         let trials = trials(intake, transaction.stamp(), scribes, view)?;
         let told = self.clock();
-        self.refuse(intake, transaction, refusal, (&trials, true), told, view)?;
+        self.refuse(intake, transaction, refusal, (&trials, Undo::All), told, view)?;
         Ok(())
     }
 
@@ -279,16 +295,20 @@ impl Own {
         intake: &mut Intake,
         transaction: &Transaction,
         refusal: Refusal,
-        (trials, is_undone): (&[Trial], bool),
+        (trials, undo): (&[Trial], Undo),
         told: Time,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
         let stamp = transaction.stamp();
         // Above the end of time nothing can be written.
-        let is_undone = is_undone && stamp.time.next() < Time::END;
+        let undo = if stamp.time.next() < Time::END { undo } else { Undo::Nothing };
         let mut repairs = Vec::new();
-        for trial in trials.iter().filter(|trial| is_undone && !trial.is_idle()) {
-            repairs.extend(repair::repair(trial, stamp));
+        for trial in trials.iter().filter(|trial| !trial.is_idle()) {
+            match undo {
+                Undo::All => repairs.extend(repair::repair(trial, stamp)),
+                Undo::Totals => repairs.extend(repair::settlement(trial, stamp)),
+                Undo::Nothing => {}
+            }
             if repair::bytes(&repairs) > REPAIR_BYTES_MAX {
                 // Too much for anybody: its author goes on seeing it.
                 repairs.clear();

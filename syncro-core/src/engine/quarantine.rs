@@ -28,7 +28,8 @@ impl Own {
         let taken = match &parked.principal {
             None => intake.take(&transaction, scribes, PAST, view)?,
             Some(principal) => {
-                let bearer = Bearer { session: PAST, peer: parked.bearer, principal };
+                let (peer, is_view) = (parked.bearer, false);
+                let bearer = Bearer { session: PAST, peer, principal, is_view };
                 self.take_judged(now, &mut intake, &transaction, scribes, bearer, view)?
             }
         };

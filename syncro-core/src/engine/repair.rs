@@ -62,6 +62,21 @@ pub(super) fn repair(trial: &Trial, stamp: Stamp) -> Vec<Scribe> {
     pieces
 }
 
+/// What takes a refused raise off the running totals of its author, which go on containing it: all that there is to be
+/// undone where the change itself is nowhere.
+pub(super) fn settlement(trial: &Trial, stamp: Stamp) -> Option<Scribe> {
+    let Trial { scribe: refused, before, .. } = trial;
+    let before = before.as_deref().filter(|before| before.is_alive())?;
+    let is_raised = |(path, _): &(Path, Encoded)| matches!(path.element, Some(Element::Author(_)));
+    let mut fields = Vec::new();
+    if refused.fields.iter().any(is_raised) {
+        settle_totals(&mut fields, refused, before, stamp);
+    }
+    fields.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let key = refused.key.clone();
+    (!fields.is_empty()).then_some(Scribe { key, mark: Mark::Update, fields })
+}
+
 /// Whether the change gives a field a shape beside another: then the repair of its parts could bring up what does not
 /// show. Where nothing was, what is empty reads like nothing.
 fn has_other_shapes(refused: &Scribe, before: &Record) -> bool {

@@ -294,7 +294,8 @@ impl Open {
     /// Who brings what comes, if the node limits what that may be.
     fn bearer(&self, session: SessionId) -> Option<Bearer<'_>> {
         let principal = self.principal.as_deref()?;
-        Some(Bearer { session, peer: self.peer, principal })
+        let (peer, is_view) = (self.peer, self.feed.is_some());
+        Some(Bearer { session, peer, principal, is_view })
     }
 
     /// What this version cannot read, to be set aside.

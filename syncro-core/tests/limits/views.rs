@@ -3,6 +3,10 @@
 mod attacks;
 mod hidden;
 
+mod model;
+// Bugs are planted in test builds only.
+#[cfg(debug_assertions)]
+mod planted;
 mod stories;
 
 use std::collections::BTreeSet;
@@ -235,4 +239,23 @@ fn who_follows_one_channel_costs_nothing_of_the_others() {
     let among_few = reads_among(2);
     assert_eq!(reads_among(100_000), among_few);
     assert!(among_few[0] < 200 && among_few[1] < 40 && among_few[2] < 40, "{among_few:?}");
+}
+
+#[test]
+fn of_what_a_view_raises_all_counts_but_what_was_refused() {
+    let (mut town, rules) = town(&["list/a"]);
+    town.create(SERVER, 1, "a", 1);
+    town.visit(VIEW, SERVER, "ann");
+    let reads = |write: &[&str]| {
+        let ann = viewer("ann", write);
+        rules.let_in("ann", ann.may_read([Pattern::new("list/a").unwrap()]));
+    };
+    for (by, may) in [(1, true), (2, false), (4, true), (8, false), (16, true)] {
+        reads(if may { &["list/a"] } else { &[] });
+        town.raise(VIEW, 1, by);
+        town.visit(VIEW, SERVER, "ann");
+        assert_eq!(town.views(VIEW, 1), town.views(SERVER, 1), "after {by}");
+    }
+    assert_eq!(town.views(SERVER, 1), 21);
+    town.assert_shows(VIEW, &["list/a"]);
 }
