@@ -54,7 +54,7 @@ use wakes::Wakes;
 /// The sans-IO state machine of one node.
 ///
 /// It calls no store, clock, socket, thread or source of randomness. Each call takes the time, one
-/// [`Input`] and a [`View`] of the store as the last [`Commit`] left it, and returns the [`Effects`].
+/// [`Input`] and a [`View`] of the store as the last [`Commit`](crate::Commit) left it, and returns the [`Effects`].
 ///
 /// The driver may handle and apply many inputs before it syncs the store once; then it says so by
 /// [`Input::Synced`], upon which the engine acknowledges what peers sent.

@@ -93,13 +93,13 @@ pub enum Input {
     },
     /// A transaction that was set aside is to be tried again, as if it came now.
     Retry {
-        /// Its [id](Parked::id).
+        /// Its [id](crate::Parked::id).
         parked: Digest,
     },
     /// A transaction that was set aside is not to be played: an authority refuses it, with this reason, and others forget
     /// it.
     Discard {
-        /// Its [id](Parked::id).
+        /// Its [id](crate::Parked::id).
         parked: Digest,
         /// Why, for its author.
         reason: String,
@@ -114,7 +114,7 @@ pub enum Input {
         /// The channel.
         channel: Channel,
     },
-    /// The host asks a peer for something of its own. What comes of it is told once, by [`Event::Replied`].
+    /// The host asks a peer for something of its own. What comes of it is told once, by [`Event::Replied`](crate::Event::Replied).
     Call {
         /// The session.
         session: SessionId,
@@ -131,7 +131,7 @@ pub enum Input {
     Reply {
         /// The session.
         session: SessionId,
-        /// The [number](Called::call) of the call.
+        /// The [number](crate::Called::call) of the call.
         call: u64,
         /// The answer: a value of at most 256 KiB, or why there is none.
         answer: Result<Encoded, CallFailure>,
@@ -145,16 +145,16 @@ pub enum Input {
         value: Encoded,
     },
     /// The host wants to hear what other nodes say on these topics, at most 64, and on no others: each word from now on
-    /// is an [`Event::Signal`], and [`Engine::signals`] has what is known already.
+    /// is an [`Event::Signal`](crate::Event::Signal), and [`Engine::signals`](crate::Engine::signals) has what is known already.
     Topics {
         /// The topics.
         topics: BTreeSet<Name>,
     },
     /// The store was synced: the commits up to this sequence are durable.
     Synced {
-        /// [`Commit::sequence`] of the last of them.
+        /// [`Commit::sequence`](crate::Commit::sequence) of the last of them.
         through: u64,
     },
-    /// The time asked for by [`Effects::wake_at`] has come.
+    /// The time asked for by [`Effects::wake_at`](crate::Effects::wake_at) has come.
     Tick,
 }

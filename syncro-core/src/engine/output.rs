@@ -28,13 +28,13 @@ pub struct Effects {
     /// has to be opened anew.
     pub commit: Option<Commit>,
     /// To send, in order, each a whole message. It need not wait for the commit to be durable: what must
-    /// wait comes after [`Input::Synced`].
+    /// wait comes after [`Input::Synced`](crate::Input::Synced).
     pub sends: Vec<(SessionId, Bytes)>,
     /// To close, after what was to be sent before.
     pub closes: Vec<(SessionId, CloseReason)>,
     /// To tell the application.
     pub events: Vec<Event>,
-    /// When to come back with [`Input::Tick`] at the latest, by the monotonic clock.
+    /// When to come back with [`Input::Tick`](crate::Input::Tick) at the latest, by the monotonic clock.
     pub wake_at: Option<u64>,
 }
 

@@ -36,10 +36,10 @@ impl Rows {
             (stored.len() >= limit).then(|| stored.last().map(|(key, _)| key.clone())).flatten();
         let mut all: BTreeMap<Bytes, Bytes> = stored.into_iter().collect();
         let first = after.unwrap_or(prefix).to_vec();
-        for (key, row) in self.0.range(first..) {
-            let is_in = key.starts_with(prefix)
-                && after != Some(&key[..])
-                && end.as_ref().is_none_or(|end| key[..] <= end[..]);
+        let changed = self.0.range(first..).take_while(|(key, _)| key.starts_with(prefix));
+        for (key, row) in changed {
+            let is_in =
+                after != Some(&key[..]) && end.as_ref().is_none_or(|end| key[..] <= end[..]);
             match row {
                 _ if !is_in => {}
                 Some(row) => _ = all.insert(key.clone().into(), row.clone()),

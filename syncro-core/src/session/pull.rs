@@ -34,15 +34,26 @@ pub(super) struct Pull {
     /// Bytes of `scribes` messages received, and allowed.
     received: u64,
     granted: u64,
-    /// What to acknowledge once a commit is durable, and all the log with it: its sequence, the point,
-    /// the bytes received. The point's own row may follow later: it is for the next session.
-    pending: VecDeque<(u64, Point, u64)>,
+    /// What to acknowledge once it is durable.
+    pending: VecDeque<Owed>,
     /// What to acknowledge now.
     ack: Option<(Point, u64)>,
     /// The end of the last transaction in what has come, but for those that only say what the peer was shown; and up to
-    /// which of those all is durable here.
+    /// where what the peer wrote is durable here.
     own_end: u64,
     durable: Option<u64>,
+}
+
+/// What to acknowledge once a commit is durable, and all the log with it. The point's own row may follow later: it is for
+/// the next session.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    sequence: u64,
+    point: Point,
+    /// Bytes received, up to this message.
+    received: u64,
+    /// The end of the last transaction that the peer wrote.
+    own_end: u64,
 }
 
 impl Pull {
@@ -75,15 +86,9 @@ impl Pull {
 
     /// What can be acknowledged now that the commits up to a sequence are durable.
     pub(super) fn on_synced(&mut self, through: u64) {
-        while let Some((sequence, point, received)) = self.pending.front().copied() {
-            if sequence > through {
-                break;
-            }
-            self.pending.pop_front();
-            self.ack = Some((point, received));
-            if point.offset >= self.own_end {
-                self.durable = Some(self.own_end);
-            }
+        while let Some(owed) = self.pending.pop_front_if(|owed| owed.sequence <= through) {
+            self.ack = Some((owed.point, owed.received));
+            self.durable = Some(owed.own_end);
         }
     }
 
@@ -104,7 +109,8 @@ impl Pull {
     /// Notes that a message without scribes was taken.
     pub(super) fn took(&mut self, received: u64, own: &Own) {
         self.received = received;
-        self.pending.push_back((own.appended(), Point::START, received));
+        let (sequence, point, own_end) = (own.appended(), Point::START, self.own_end);
+        self.pending.push_back(Owed { sequence, point, received, own_end });
         self.on_synced(own.synced_through());
     }
 
@@ -371,8 +377,9 @@ impl Open {
         pull.offered = Vec::new();
         // Of what a view was shown nothing has to be durable here: others' writes do not delay the answer.
         let is_skipped = pull.own_end <= scribes.from.offset && scribes.to != scribes.from;
-        let appended = if is_skipped { 0 } else { own.appended() };
-        pull.pending.push_back((appended, scribes.to, received));
+        let sequence = if is_skipped { 0 } else { own.appended() };
+        let (point, own_end) = (scribes.to, pull.own_end);
+        pull.pending.push_back(Owed { sequence, point, received, own_end });
         pull.on_synced(own.synced_through());
         #[cfg(all(feature = "planted", debug_assertions))]
         if crate::planted::is_planted(crate::planted::Planted::AckBeforeFlush) {
