@@ -199,6 +199,13 @@ pub(crate) struct Wanted {
     pub(crate) after: Option<RecordKey>,
 }
 
+impl Wanted {
+    /// A channel of which the view has nothing, or is about to have nothing.
+    pub(crate) fn anew(number: u64, channel: Channel) -> Self {
+        Self { number, channel, point: Point::START, sum: Sum::default(), after: None }
+    }
+}
+
 /// What a source shows a view, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct States {

@@ -152,10 +152,7 @@ fn read_principal(reader: &mut Reader<'_>) -> Result<Option<Principal>, Malforme
         _ => return Err(Malformed::Expected("a node")),
     };
     let (read, write) = (read_access(reader)?, read_access(reader)?);
-    let relays = match reader.head()? {
-        Head::Bool(relays) => relays,
-        _ => return Err(Malformed::Expected("a bool")),
-    };
+    let relays = reader.bool()?;
     let until_ms = match reader.head()? {
         Head::Nil => None,
         Head::Int(until_ms) => u64::try_from(until_ms).ok(),

@@ -233,6 +233,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub(crate) fn bool(&mut self) -> Result<bool, Malformed> {
+        match self.head()? {
+            Head::Bool(bool) => Ok(bool),
+            _ => Err(Malformed::Expected("a bool")),
+        }
+    }
+
     pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
         match self.head()? {
             Head::Text(text) => Ok(text),

@@ -260,10 +260,7 @@ impl Pending {
         let mut reader = Reader::new(row);
         reader.array_of(4, "what is pending")?;
         let until = reader.uint()?;
-        let is_gone = match reader.head()? {
-            Head::Bool(is_gone) => is_gone,
-            _ => return Err(Malformed::Expected("a bool")),
-        };
+        let is_gone = reader.bool()?;
         let own = state::from_bytes(&row.slice_ref(reader.bytes()?))?;
         let copy = match reader.head()? {
             Head::Nil => None,
@@ -310,10 +307,7 @@ fn read_subscription(row: &[u8]) -> Result<Subscription, Malformed> {
     let channel = Channel::new(reader.text()?).map_err(|_| Malformed::Expected("a channel"))?;
     let point = Point { offset: reader.uint()?, digest: Digest(reader.bytes_of()?) };
     let sum = Sum::from_bytes(reader.bytes_of()?);
-    let is_filling = match reader.head()? {
-        Head::Bool(is_filling) => is_filling,
-        _ => return Err(Malformed::Expected("a bool")),
-    };
+    let is_filling = reader.bool()?;
     let after = match reader.head()? {
         Head::Nil => None,
         Head::Bytes(key) => Some(read_key(key).ok_or(Malformed::Expected("a key"))?),
@@ -356,8 +350,4 @@ fn read_followed(row: &[u8]) -> Result<Followed, Malformed> {
 
 fn corrupt(error: Malformed) -> StoreError {
     StoreError::Corrupt { what: format!("what a view keeps: {error}") }
-}
-
-pub(super) fn damaged(what: &str) -> StoreError {
-    StoreError::Corrupt { what: format!("the row of {what}") }
 }

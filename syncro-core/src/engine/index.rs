@@ -81,7 +81,7 @@ impl Index {
         Self { generation, seed, progress: Progress::Building(None), is_swept: false }
     }
 
-    /// The index of a store, and whether it is another one than the store knows of.
+    /// The index of a store, where it is kept, and the rows that say how far it is.
     pub(super) fn open(
         seed: Digest,
         is_kept: bool,
@@ -415,10 +415,7 @@ fn read_status(row: &[u8]) -> Result<Index, Malformed> {
     reader.array_of(4, "how far the index is")?;
     let number = |int: u64| u32::try_from(int).map_err(|_| Malformed::Limit("a generation"));
     let generation = number(reader.uint()?)?;
-    let is_swept = match reader.head()? {
-        Head::Bool(is_swept) => is_swept,
-        _ => return Err(Malformed::Expected("a bool")),
-    };
+    let is_swept = reader.bool()?;
     let seed = Digest(reader.bytes_of()?);
     let progress = match reader.head()? {
         Head::Bool(true) => Progress::Built,
@@ -436,6 +433,6 @@ fn corrupt(error: Malformed) -> StoreError {
     StoreError::Corrupt { what: format!("the index of channels: {error}") }
 }
 
-fn damaged(what: &str) -> StoreError {
+pub(super) fn damaged(what: &str) -> StoreError {
     StoreError::Corrupt { what: format!("the row of {what}") }
 }

@@ -13,10 +13,10 @@ use bytes::Bytes;
 
 use super::followed::{
     AT_ONCE, Followed, Following, MEMBER, PENDING, PENDING_UNTIL, Place, SHOWN, SUBSCRIPTION,
-    Subscription, UNCOVERED_BYTES, VIEW_ROW, damaged, member_key, note_own, pending, scribes,
-    shown_row, write_followed, write_subscription,
+    Subscription, UNCOVERED_BYTES, VIEW_ROW, member_key, note_own, pending, scribes, shown_row,
+    write_followed, write_subscription,
 };
-use super::index::{key_bytes, read_key};
+use super::index::{damaged, key_bytes, read_key};
 use super::{Changed, Effects, Event, Intake, Own, SessionId};
 use crate::channel::{Channel, Sum};
 use crate::digest::{Digest, Point};
@@ -336,9 +336,7 @@ impl Own {
             own.map(|entry| (entry.end().offset, entry.transaction.clone())).collect();
         own.into_iter().try_for_each(|(end, it)| note_own(&it, end, &mut intake.rows, view))
     }
-}
 
-impl Own {
     /// Whether the node is a view.
     pub(crate) fn is_view(&self) -> bool {
         self.followed.is_some()
@@ -391,9 +389,7 @@ impl Own {
             return Ok(false);
         }
         let shown = showing.finish()?;
-        self.append_shown(now, shown, &mut intake, None, view)?;
-        view_events(&mut intake, self.author().node, effects);
-        effects.commit = Some(self.commit(intake, Vec::new()));
+        self.commit_shown(now, shown, intake, view, effects)?;
         Ok(true)
     }
 
@@ -404,6 +400,22 @@ impl Own {
         view: &'a V,
     ) -> Option<Showing<'a, V>> {
         Some(Showing::new(self.followed.as_ref()?, intake, view))
+    }
+
+    /// Ends a step of a view that no message has asked for: what it shows from here on goes into the log, is told and
+    /// committed.
+    pub(crate) fn commit_shown(
+        &mut self,
+        now: Now,
+        shown: Vec<(RecordKey, Arc<Record>)>,
+        mut intake: Intake,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<(), StoreError> {
+        self.append_shown(now, shown, &mut intake, None, view)?;
+        view_events(&mut intake, self.author().node, effects);
+        effects.commit = Some(self.commit(intake, Vec::new()));
+        Ok(())
     }
 
     /// Notes in the log what a view shows from here on.
@@ -432,9 +444,7 @@ impl Own {
         }
         Ok(())
     }
-}
 
-impl Own {
     /// Follows the stamps of what a source shows, and notices when somebody else writes in this node's name and epoch.
     pub(crate) fn note_shown(&mut self, now: Now, changed: &Changed) -> Option<Event> {
         let stamps = changed.after.stamps();

@@ -179,10 +179,7 @@ impl Feed {
         let lost: Vec<u64> = lost.map(|(number, _)| *number).collect();
         for number in &lost {
             if let Some(fed) = self.channels.get(number) {
-                let (point, sum, after) = (Point::START, Default::default(), None);
-                let channel = fed.channel.clone();
-                let wanted = Wanted { number: *number, channel, point, sum, after };
-                self.withheld.insert(*number, wanted);
+                self.withheld.insert(*number, Wanted::anew(*number, fed.channel.clone()));
             }
             self.forget(*number);
         }
@@ -232,6 +229,9 @@ impl Feed {
         let Some((index, templates)) = own.channels().filter(|(index, _)| index.is_built()) else {
             return Ok(());
         };
+        if self.is_asking {
+            return Ok(());
+        }
         let mut source = Source {
             index,
             templates,
@@ -240,9 +240,6 @@ impl Feed {
             #[cfg(all(feature = "planted", debug_assertions))]
             viewer: viewer.node,
         };
-        if self.is_asking {
-            return Ok(());
-        }
         // What is more follows when the view has answered.
         let mut messages = 0;
         while self.sent < self.credit && outbox.has_room() && messages < MESSAGES_MAX {
@@ -289,8 +286,7 @@ impl Feed {
         let (number, hash) = (wanted.number, wanted.channel.hash());
         self.has_said_end = false;
         if !viewer.may_read(&wanted.channel) {
-            let (point, sum, after) = (Point::START, Default::default(), None);
-            self.withheld.insert(number, Wanted { point, sum, after, ..wanted });
+            self.withheld.insert(number, Wanted::anew(number, wanted.channel));
             self.tell(Told::Withheld { number });
             return Ok(());
         }

@@ -98,7 +98,7 @@ impl Follow {
 }
 
 impl Progress {
-    /// Takes what a source shows. Returns the records whose state is whole now.
+    /// Takes what a source shows.
     fn take<V: View>(
         &mut self,
         items: Vec<Told>,
@@ -239,9 +239,7 @@ impl Open {
             showing.uncover(held, own)?;
         }
         let shown = showing.finish()?;
-        own.append_shown(now, shown, &mut intake, None, view)?;
-        view_events(&mut intake, own.author().node, effects);
-        effects.commit = Some(own.commit(intake, Vec::new()));
+        own.commit_shown(now, shown, intake, view, effects)?;
         let mut follow = Follow::default();
         follow.begin(own, outbox, effects);
         self.follow = Some(follow);
@@ -264,9 +262,7 @@ impl Open {
             return Ok(());
         }
         let shown = showing.finish()?;
-        own.append_shown(now, shown, &mut intake, None, view)?;
-        view_events(&mut intake, own.author().node, effects);
-        effects.commit = Some(own.commit(intake, Vec::new()));
+        own.commit_shown(now, shown, intake, view, effects)?;
         Ok(())
     }
 

@@ -45,7 +45,7 @@ pub(super) fn read_subscribe(parts: &Parts<'_>) -> Result<Message, Malformed> {
         let after = is_begun.then(|| RecordKey::read(&mut reader)).transpose()?;
         channels.push(Wanted { number, channel, point, sum, after });
     }
-    let has_more = bool(&mut parts.get("more")?)?;
+    let has_more = parts.get("more")?.bool()?;
     Ok(Message::Subscribe { channels, has_more })
 }
 
@@ -145,7 +145,7 @@ pub(super) fn read_states(parts: &Parts<'_>) -> Result<States, Malformed> {
         Head::Nil => None,
         _ => Some(parts.get("covers")?.uint()?),
     };
-    let is_end = bool(&mut parts.get("end")?)?;
+    let is_end = parts.get("end")?.bool()?;
     Ok(States { items, covers, is_end })
 }
 
@@ -159,7 +159,7 @@ fn read_told(reader: &mut Reader<'_>) -> Result<Told, Malformed> {
                 return Err(Malformed::Limit("the channels of a record"));
             }
             let numbers = (0..count).map(|_| reader.uint()).collect::<Result<_, _>>()?;
-            let is_whole = bool(reader)?;
+            let is_whole = reader.bool()?;
             let whole = reader.skip()?;
             if whole.len() > STATE_BYTES_MAX {
                 return Err(Malformed::Limit("a state"));
@@ -180,13 +180,6 @@ fn read_told(reader: &mut Reader<'_>) -> Result<Told, Malformed> {
         (WITHHELD, 2) => Told::Withheld { number: reader.uint()? },
         _ => return Err(Malformed::Expected("an item that is known")),
     })
-}
-
-fn bool(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
-    match reader.head()? {
-        Head::Bool(bool) => Ok(bool),
-        _ => Err(Malformed::Expected("a bool")),
-    }
 }
 
 fn count(reader: &mut Reader<'_>) -> Result<usize, Malformed> {
