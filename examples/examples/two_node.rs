@@ -65,7 +65,7 @@ async fn run(dir: &Path, encoding: Encoding) -> Result<(), Box<dyn Error>> {
     println!("{:44} {:>7} {:>7} {:>9} {:>9}", "step", "records", "scribes", "bytes", "ms");
 
     let import = world.begin();
-    server.import()?;
+    server.import_airports()?;
     import.done("the server imports the airports")?;
 
     // What the laptop lacks is what the server has written since they last met.
@@ -245,13 +245,13 @@ impl Step<'_> {
 
 /// What only this example asks of a server.
 trait Server {
-    fn import(&self) -> Result<(), Box<dyn Error>>;
+    fn import_airports(&self) -> Result<(), Box<dyn Error>>;
     fn update_run(&self) -> Result<i64, syncro::Error>;
 }
 
 impl Server for Node {
     /// Imports the airports that are not there yet.
-    fn import(&self) -> Result<(), Box<dyn Error>> {
+    fn import_airports(&self) -> Result<(), Box<dyn Error>> {
         let here: Vec<Airport> = self.list(|_| true)?;
         let here: std::collections::BTreeSet<&str> = here.iter().map(|a| a.iata.as_str()).collect();
         let mut lacking = airports()?;

@@ -17,7 +17,7 @@ use crate::digest::{Digest, Point};
 use crate::encoding::msgpack::{Head, Reader};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::message::{
-    Call, Encoding, Hello, Item, Message, Scribes, States, Told, Topics, Wanted, Word,
+    Bundle, Call, Encoding, Hello, Item, Message, Scribes, States, Told, Topics, Wanted, Word,
 };
 use crate::record::tests::record;
 use crate::record::{Element, Path};
@@ -183,6 +183,9 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(scribes, digest)| Item::Skip { scribes, digest: Digest(digest) }),
     ];
     prop_oneof![
+        1 => (any::<[u8; 16]>(), point(), point()).prop_map(|(peer, start, end)| {
+            Message::Bundle(Bundle { peer: NodeId::from_bytes(peer), start, end })
+        }),
         2 => hello().prop_map(Message::Hello),
         1 => vec(point(), 0..4).prop_map(|ladder| Message::Sync { ladder }),
         4 => (point(), point(), any::<u64>(), vec(items, 0..4)).prop_map(|(from, to, end, items)| {

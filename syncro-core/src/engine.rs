@@ -1,6 +1,7 @@
 //! The engine: one door in, one value out.
 
 mod appraise;
+mod bundle;
 mod calls;
 mod followed;
 mod index;
@@ -36,6 +37,7 @@ use crate::session::{Fault, Session};
 use crate::stamp::{Epoch, Now};
 use crate::store::{PeerRow, View};
 
+pub use bundle::Export;
 pub(crate) use followed::{Followed, Following, Place, Subscription};
 pub use followed::{VIEW_LOST_ROW, VIEW_ROW};
 pub use index::INDEX_ROW;
@@ -189,6 +191,9 @@ impl Engine {
         }
         if credentials.len() > CREDENTIALS_BYTES_MAX {
             return Err(UsageError::CredentialsTooLong { bytes: credentials.len() }.into());
+        }
+        if role == Role::Import && self.own.is_view() {
+            return Err(UsageError::ViewImports.into());
         }
         let is_full = self.sessions.len() >= SESSIONS_MAX;
         if is_full && role != Role::Accept {

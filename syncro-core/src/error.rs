@@ -189,6 +189,20 @@ pub enum UsageError {
     /// A node that is no view was to subscribe to a channel.
     #[error("only a view subscribes to channels: build the node as one, in a new store")]
     NoView,
+    /// A view was to take in a bundle.
+    #[error(
+        "a view takes in no bundles: it is shown what it may see by the source that it follows"
+    )]
+    ViewImports,
+    /// A bundle was to be made for a node that may not see everything that would be in it.
+    #[error(
+        "{peer} is not known to be allowed to see everything, as a bundle shows it: let \
+         `Permissions::author` say that it is, or let it connect as a view"
+    )]
+    MayNotSee {
+        /// The node.
+        peer: NodeId,
+    },
     /// A view was to follow more channels than it may.
     #[error("a view follows at most {SUBSCRIPTIONS_MAX} channels: unsubscribe from others first")]
     TooManySubscriptions,

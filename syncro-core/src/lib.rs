@@ -41,8 +41,8 @@ pub use close::CloseReason;
 pub use digest::{Digest, Point};
 pub use encoding::{Malformed, from_json, to_json};
 pub use engine::{
-    Changed, Config, Effects, Engine, Event, INDEX_ROW, Input, Role, SessionId, SessionStatus,
-    Usage, VIEW_LOST_ROW, VIEW_ROW,
+    Changed, Config, Effects, Engine, Event, Export, INDEX_ROW, Input, Role, SessionId,
+    SessionStatus, Usage, VIEW_LOST_ROW, VIEW_ROW,
 };
 pub use error::{DataError, Error, UsageError};
 pub use fields::{Field, Fields};

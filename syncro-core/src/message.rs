@@ -64,6 +64,8 @@ pub fn is_message(frame: &Bytes) -> bool {
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
+    /// Begins a bundle: in a session it has no place.
+    Bundle(Bundle),
     Hello(Hello),
     /// Asks for the whole log, offering the points that the asker holds of it, the greatest first.
     Sync {
@@ -102,6 +104,16 @@ pub(crate) enum Message {
         reason: CloseReason,
         detail: String,
     },
+}
+
+/// What a bundle is: one side of a session, from its `hello` to its `bye`, that is carried without a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bundle {
+    /// For whom it was made. It may be of use to others, too.
+    pub(crate) peer: NodeId,
+    /// Where the piece of the log in it begins and ends. In a request there is none, and these are equal.
+    pub(crate) start: Point,
+    pub(crate) end: Point,
 }
 
 /// The first message of each side.

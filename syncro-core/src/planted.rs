@@ -54,6 +54,8 @@ pub enum Planted {
     EchoesForgotten,
     /// Letting a snapshot see what was written after it.
     SnapshotMoves,
+    /// Taking in a bundle that begins after something that is missing.
+    GapIgnored,
     /// Keeping what a view has of a channel that is said anew.
     ResetMerges,
     /// Keeping what is no longer shown out of the log.
@@ -72,7 +74,7 @@ pub enum Planted {
 
 impl Planted {
     /// Those that the simulator finds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::LineageAlone,
         Self::SecondParked,
         Self::EchoByNode,
@@ -93,6 +95,7 @@ impl Planted {
         Self::ClockForgotten,
         Self::EchoesForgotten,
         Self::SnapshotMoves,
+        Self::GapIgnored,
     ];
 
     /// Those of views.

@@ -7,6 +7,7 @@ mod call;
 mod feed;
 mod follow;
 mod handshake;
+mod import;
 mod pull;
 mod push;
 
@@ -34,8 +35,11 @@ use call::Calls;
 pub(crate) use call::cut;
 use feed::{Feed, Viewer};
 use follow::Follow;
+pub(crate) use handshake::hello;
+use import::Import;
 use pull::Pull;
 use push::Push;
+pub(crate) use push::piece;
 
 /// Why a step of a session could not be finished.
 #[derive(Debug)]
@@ -163,6 +167,8 @@ const VIEWS_ONLY: &str = "the peer may see some channels only: it has to be a vi
 pub(crate) struct Session {
     outbox: Outbox,
     role: Role,
+    /// The bundle, in the role of one that is taken in.
+    import: Option<Import>,
     /// What this side says in its `hello`.
     nonce: u64,
     credentials: Bytes,
@@ -177,6 +183,8 @@ pub(crate) struct Session {
 struct Outbox {
     session: SessionId,
     encoding: Encoding,
+    /// Whether there is nobody to hear.
+    is_mute: bool,
     /// Bytes handed out since the transport last had room: of the log and what belongs to it, and of the rest.
     queued: usize,
     said: usize,
@@ -189,6 +197,9 @@ impl Outbox {
 
     /// Sends a message, and returns its length.
     fn send(&mut self, message: &Message, effects: &mut Effects) -> usize {
+        if self.is_mute {
+            return 0;
+        }
         let frame = message.encode(self.encoding);
         let bytes = frame.len();
         self.queued += bytes;
@@ -225,18 +236,20 @@ impl Session {
     ) -> Self {
         let encoding = match role {
             Role::Dial(encoding) => encoding,
-            Role::Accept => Encoding::default(),
+            Role::Accept | Role::Import => Encoding::default(),
         };
-        let mut outbox = Outbox { session, encoding, queued: 0, said: 0 };
+        let is_mute = role == Role::Import;
+        let mut outbox = Outbox { session, encoding, is_mute, queued: 0, said: 0 };
         let nonce = own.fresh_nonce(now, session, role);
         if let Role::Dial(_) = role {
             let credentials = std::mem::take(&mut credentials);
-            outbox.send(&handshake::hello(own, nonce, credentials, None), effects);
+            outbox.send(&hello(own, nonce, credentials, None), effects);
             own.note_call(nonce);
         }
         Self {
             outbox,
             role,
+            import: None,
             nonce,
             credentials,
             phase: Phase::Greeting { until_ms: now.monotonic_ms + HANDSHAKE_MS },
@@ -271,6 +284,9 @@ impl Session {
         let Phase::Open(open) = &self.phase else {
             return None;
         };
+        if self.role == Role::Import {
+            return None;
+        }
         Some(SessionStatus {
             session: self.outbox.session,
             peer: open.peer,
@@ -301,6 +317,9 @@ impl Session {
             _ => {}
         }
         let (message, encoding) = Message::decode(frame)?;
+        if self.role == Role::Import {
+            return self.on_bundled(now, message, frame, own, view, effects);
+        }
         match (message, &mut self.phase) {
             (Message::Bye { reason, detail }, _) => return Err(Fault::Bye { reason, detail }),
             (Message::Hello(hello), Phase::Greeting { .. }) => {
@@ -313,7 +332,7 @@ impl Session {
                     open.uncover(now, at.offset, own, view, effects)?;
                 }
                 open.push.begin(at);
-                own.peer_row(open.peer).held = open.push.held();
+                open.push.note(own.peer_row(open.peer));
             }
             (Message::Subscribe { channels, has_more }, Phase::Open(open)) => {
                 open.feed(own)?.on_subscribe(channels, has_more)?;
@@ -340,7 +359,7 @@ impl Session {
                 if let Some(feed) = &mut open.feed {
                     feed.on_ack(point, credit)?;
                 } else if open.push.on_ack(point, credit)? {
-                    own.peer_row(open.peer).held = open.push.held();
+                    open.push.note(own.peer_row(open.peer));
                     let (session, peer) = (self.outbox.session, open.peer);
                     effects.events.push(Event::Receipt { session, peer, offset: point.offset });
                 }
@@ -484,6 +503,10 @@ impl Session {
         if let Phase::Open(open) = &mut self.phase {
             open.expire_calls(now, &self.outbox, effects);
         }
+        if self.role == Role::Import {
+            // Whoever reads a bundle takes its time.
+            return None;
+        }
         let silent_ms = now.monotonic_ms.saturating_sub(self.heard_ms);
         match &self.phase {
             Phase::Greeting { until_ms } if now.monotonic_ms >= *until_ms => {
@@ -501,16 +524,19 @@ impl Session {
     }
 
     /// When the session wants a tick.
-    pub(crate) fn wake_at(&self) -> u64 {
+    pub(crate) fn wake_at(&self) -> Option<u64> {
+        if self.role == Role::Import {
+            return None;
+        }
         match &self.phase {
-            Phase::Greeting { until_ms } => *until_ms,
+            Phase::Greeting { until_ms } => Some(*until_ms),
             Phase::Open(open) => {
                 let beats = if self.is_pinged { 2 } else { 1 };
                 let heartbeat_ms = self.heard_ms + beats * HEARTBEAT_MS;
                 // Without room nothing can be sent: room comes by itself.
                 let echo_due_ms = open.push.echo_due_ms().filter(|_| self.outbox.has_room());
                 let wakes = [Some(heartbeat_ms), echo_due_ms, open.over_ms, open.calls.wake_at()];
-                wakes.into_iter().flatten().min().unwrap_or(heartbeat_ms)
+                wakes.into_iter().flatten().min()
             }
         }
     }

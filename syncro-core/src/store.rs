@@ -87,6 +87,9 @@ pub struct PeerRow {
     /// Up to where the peer is known to hold this node's log. It is for people, nothing is decided by it: it
     /// is written when a point moves or the peer's last session ends, so after a crash it may lag.
     pub held: Point,
+    /// The point of this node's log that the peer itself has named last, as one that it holds: it will know it again. What
+    /// is to be carried to it without a connection begins there. Like `held`, it may lag.
+    pub confirmed: Point,
 }
 
 /// Everything that one step of the engine writes, applied as a whole or not at all.

@@ -18,7 +18,7 @@ fn laws(planted: Planted) -> &'static [Law] {
         Planted::LineageAlone => &[Law::Points, Law::Silence, Law::Causality, Law::Convergence],
         Planted::SecondParked => &[Law::Causality, Law::Convergence, Law::Points, Law::Rest],
         Planted::EchoByNode => &[Law::Causality, Law::Convergence, Law::Points],
-        Planted::StampDigest => &[Law::Points, Law::Convergence],
+        Planted::StampDigest => &[Law::Points, Law::Convergence, Law::Causality],
         Planted::OnePoint => &[Law::Silence],
         Planted::AckBeforeFlush => &[Law::Durability],
         Planted::PointBeforeData => &[Law::Points],
@@ -36,6 +36,7 @@ fn laws(planted: Planted) -> &'static [Law] {
         Planted::ForkIgnored => &[Law::Origin],
         Planted::ClockForgotten => &[Law::Clocks],
         Planted::EchoesForgotten => &[Law::Silence],
+        Planted::GapIgnored => &[Law::Points, Law::Durability, Law::Causality, Law::Convergence],
         // Those of views have tests of their own.
         _ => &[],
     }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use syncro_core::Encoding;
 
-use crate::world::{Failure, Fuse, Sight, Topology, Trace, World, Write};
+use crate::world::{Failure, Fuse, Read, Sight, Topology, Trace, World, Write, Written};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -13,6 +13,9 @@ const YEAR_MS: i64 = 365 * DAY_MS as i64;
 
 /// Nodes of a world at most, clones included.
 const NODES_MAX: usize = 6;
+
+/// Bundles that are kept at most.
+const BUNDLES_MAX: usize = 8;
 
 /// One thing that happens. Numbers of nodes and links are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -69,6 +72,10 @@ pub enum Op {
     Look(u8),
     /// Replaces the program by its other version.
     Upgrade(u8),
+    /// One node writes a bundle for another.
+    Export(u8, u8),
+    /// A node takes in a bundle that somebody wrote for it, or for somebody else: the first so many frames.
+    Import(u8, u8, Option<u8>),
 }
 
 /// A world's whole fate.
@@ -143,6 +150,23 @@ impl Story {
         world.trace.note(format_args!("everything heals"));
         world.heal(self.topology)
     }
+}
+
+/// Lets a node take in one of the bundles that are there; what is missing before it is asked for by another.
+fn import(
+    world: &mut World,
+    node: usize,
+    which: usize,
+    frames: Option<usize>,
+) -> Result<(), Failure> {
+    let Written { by, frames: all } = world.bundles[which].clone();
+    world.seen.extend((which + 1 < world.bundles.len()).then_some(Sight::ImportOld));
+    let readable = frames.map_or(all.len(), |frames| frames.min(all.len()));
+    if world.import(node, &all[..readable])? == Read::Gap {
+        let request = world.request(node, by)?;
+        world.bundles.extend(request);
+    }
+    Ok(())
 }
 
 fn index(number: u32) -> usize {
@@ -335,6 +359,19 @@ impl Op {
                 world.seen.insert(Sight::Upgrade);
                 world.nodes[at].version ^= 1;
                 world.restart(at)?;
+            }
+            Self::Export(at, peer) => {
+                let peer = world.nodes[node(*peer)].engine.node();
+                let bundle = world.export(node(*at), peer)?;
+                world.bundles.extend(bundle);
+                let forgotten = world.bundles.len().saturating_sub(BUNDLES_MAX);
+                world.bundles.drain(..forgotten);
+            }
+            Self::Import(at, which, frames) => {
+                if !world.bundles.is_empty() {
+                    let which = usize::from(*which) % world.bundles.len();
+                    import(world, node(*at), which, frames.map(usize::from))?;
+                }
             }
         }
         Ok(())

@@ -36,10 +36,11 @@ enum Fault {
     BadDisk,
     FullDisk,
     Upgrade,
+    Bundle,
 }
 
 impl Fault {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Cut,
         Self::HalfOpen,
         Self::Blocked,
@@ -54,6 +55,7 @@ impl Fault {
         Self::BadDisk,
         Self::FullDisk,
         Self::Upgrade,
+        Self::Bundle,
     ];
 }
 
@@ -224,6 +226,13 @@ fn faults(
             vec![(1, fills.boxed()), (1, at().prop_map(Op::RoomOnDisk).boxed())]
         }
         Fault::Upgrade => one(at().prop_map(Op::Upgrade).boxed()),
+        Fault::Bundle => {
+            let frames = proptest::option::of(0..8_u8);
+            let imports = (at(), at(), frames);
+            let imports = imports.prop_map(|(at, which, frames)| Op::Import(at, which, frames));
+            let exports = (at(), at()).prop_map(|(at, peer)| Op::Export(at, peer));
+            vec![(1, exports.boxed()), (2, imports.boxed())]
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! `driver.rs` follows the engine's contract to the letter and checks as it goes what must hold at every
 //! moment; `check.rs` has what that is, and what must hold once the world is at rest.
 
+mod bundle;
 mod check;
 mod driver;
 mod failure;
@@ -30,6 +31,7 @@ use syncro_core::{
     Author, CloseReason, Encoding, Event, Input, NodeId, Now, Point, Role, SessionId, Stamp,
 };
 
+pub use bundle::{Read, Written};
 pub use check::{Topology, at, states};
 pub(crate) use check::{check_records, records};
 pub use driver::Fuse;
@@ -113,6 +115,8 @@ pub struct World {
     pub chunks: Option<[usize; 2]>,
     /// What happened that does not happen in every story.
     pub seen: BTreeSet<Sight>,
+    /// What was written down for others, and may be read at any time.
+    pub bundles: Vec<Written>,
     /// What an application demands of every node at rest.
     pub(crate) demand: Option<Demand>,
     /// What happened, line by line.
@@ -142,6 +146,7 @@ impl Default for World {
             now_ms: 1_000,
             chunks: None,
             seen: BTreeSet::new(),
+            bundles: Vec::new(),
             demand: None,
             trace: Trace::default(),
             has_sectors: false,

@@ -1,5 +1,6 @@
 //! The driver: gives inputs to the engine, carries out the effects, and syncs the store once for many.
 
+mod bundle;
 mod life;
 mod repair;
 mod rights;
@@ -59,6 +60,7 @@ pub struct Committed {
     pub offset: u64,
 }
 
+pub(crate) use bundle::ImportEnd;
 pub(crate) use life::Life;
 pub use repair::Recovered;
 pub(crate) use repair::seed;
@@ -124,6 +126,8 @@ struct State {
     engine: Engine,
     store: LogStore,
     sessions: BTreeMap<SessionId, Line>,
+    /// The sessions in which bundles are taken in, and how they have ended.
+    imports: BTreeMap<SessionId, Option<ImportEnd>>,
     next_session: u64,
     /// The commits of engines before this one: each counts its own from 1.
     earlier: u64,
@@ -218,6 +222,7 @@ impl Core {
                 engine,
                 store,
                 sessions: BTreeMap::new(),
+                imports: BTreeMap::new(),
                 next_session: 0,
                 earlier: 0,
                 applied,
@@ -336,7 +341,7 @@ impl Core {
         // Whoever calls may be anybody: only whom this node calls is told who it is.
         let credentials = match role {
             Role::Dial(_) => lock(&self.credentials).clone(),
-            Role::Accept => Bytes::new(),
+            Role::Accept | Role::Import => Bytes::new(),
         };
         let opened = self.step(&mut state, Input::Open { session, role, credentials });
         if let Err(error) = opened {

@@ -3,6 +3,7 @@
 use syncro_core::{CallFailure, DataError, Refusal, StoreError, UsageError};
 use syncro_net::NetError;
 
+use crate::bundle::BundleError;
 use crate::core::Committed;
 
 /// Why a call on a node failed, sorted by whose fault it is.
@@ -32,6 +33,9 @@ pub enum Error {
     /// ([`Node::propose_as`](crate::Node::propose_as)). Nothing was recorded.
     #[error("it was refused: {0}")]
     Refused(Refusal),
+    /// A bundle could not be written, or not be taken in.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The network failed.
     #[error(transparent)]
     Net(#[from] NetError),

@@ -38,6 +38,7 @@
 mod agenda;
 #[cfg(feature = "axum")]
 pub mod axum;
+mod bundle;
 mod calls;
 mod changes;
 mod connect;
@@ -55,6 +56,7 @@ mod rules;
 mod session;
 mod signals;
 
+pub use bundle::{BundleError, Exported, Imported};
 pub use calls::Caller;
 pub use changes::{Change, Origin, Watch, WatchAll};
 pub use connect::{ConnectOptions, Connection};

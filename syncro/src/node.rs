@@ -1,6 +1,7 @@
 //! The handle that applications hold.
 
 mod builder;
+mod bundles;
 mod calls;
 mod care;
 mod network;

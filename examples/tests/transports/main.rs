@@ -35,3 +35,16 @@ fn two_processes_converge_over_a_unix_socket() {
         assert_eq!(printed.matches(&format!("hello from the {who}")).count(), 2, "{printed}");
     }
 }
+
+#[test]
+fn two_nodes_converge_by_a_stick() {
+    let printed = run("stick", &[]);
+    let digests: Vec<&str> =
+        printed.lines().filter_map(|line| line.strip_prefix("office ")).collect();
+    let theirs: Vec<&str> =
+        printed.lines().filter_map(|line| line.strip_prefix("forest ")).collect();
+    assert_eq!(digests, theirs, "{printed}");
+    assert_eq!(digests.len(), 2, "{printed}");
+    assert!(printed.contains("ends before its end; 0 scribes"), "{printed}");
+    assert!(printed.contains("is missing here"), "{printed}");
+}

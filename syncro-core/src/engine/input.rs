@@ -36,13 +36,16 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
-/// Which side of a connection this is. It only decides who speaks first.
+/// Which side of a connection this is: it decides who speaks first. Or that there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The side that made the connection: it says `hello` at once, in the encoding of its choice.
     Dial(Encoding),
     /// The side that was called: it waits, and answers in the encoding it hears.
     Accept,
+    /// The side that takes in a bundle that a peer has [exported](crate::Engine::export): it only listens, whatever time
+    /// that takes. The frames come in their order; [`Event::Imported`](crate::Event::Imported) follows on the last one.
+    Import,
 }
 
 /// What can happen to an engine.

@@ -106,6 +106,20 @@ pub enum Event {
         /// The channel.
         channel: Channel,
     },
+    /// A bundle has come to its end. The session is to be closed.
+    Imported {
+        /// The session.
+        session: SessionId,
+        /// The peer that made the bundle.
+        peer: NodeId,
+        /// The peer's name for people.
+        name: Option<Name>,
+        /// Scribes by which this node's log is longer now.
+        scribes: u64,
+        /// Where the bundle begins, if something of the peer's log is missing before that. Then nothing was taken, and
+        /// this node's [request](crate::Engine::request) tells the peer what is here.
+        gap: Option<Point>,
+    },
     /// A session ended.
     Closed {
         /// The session.

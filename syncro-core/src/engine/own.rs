@@ -60,8 +60,8 @@ pub(crate) struct Own {
 #[derive(Clone, Debug, Default)]
 struct Met {
     row: PeerRow,
-    /// What the store has of `row.held`.
-    saved: Point,
+    /// What the store has of `row.held` and `row.confirmed`.
+    saved: (Point, Point),
     /// How many sessions it has.
     sessions: usize,
 }
@@ -300,17 +300,33 @@ impl Own {
         &mut self.peers.entry(peer).or_default().row
     }
 
+    /// What is known of a peer, whether or not it has sessions.
+    pub(super) fn known_row(&self, peer: NodeId, view: &impl View) -> Result<PeerRow, StoreError> {
+        match self.peers.get(&peer) {
+            Some(met) => Ok(met.row.clone()),
+            None => self.saved_row(peer, view),
+        }
+    }
+
+    /// What the store knows of a peer, without what it held of a log that was set back since.
+    fn saved_row(&self, peer: NodeId, view: &impl View) -> Result<PeerRow, StoreError> {
+        let mut row = view.peer(peer)?.unwrap_or_default();
+        for point in [&mut row.held, &mut row.confirmed] {
+            if !self.has(*point, view)? {
+                *point = Point::START;
+            }
+        }
+        Ok(row)
+    }
+
     /// Counts one more session of a peer. Its row is loaded with the first.
     pub(crate) fn meet(&mut self, peer: NodeId, view: &impl View) -> Result<(), StoreError> {
         if let Some(met) = self.peers.get_mut(&peer) {
             met.sessions += 1;
             return Ok(());
         }
-        let mut row = view.peer(peer)?.unwrap_or_default();
-        if !self.has(row.held, view)? {
-            row.held = Point::START;
-        }
-        self.peers.insert(peer, Met { saved: row.held, row, sessions: 1 });
+        let row = self.saved_row(peer, view)?;
+        self.peers.insert(peer, Met { saved: (row.held, row.confirmed), row, sessions: 1 });
         Ok(())
     }
 
@@ -328,7 +344,7 @@ impl Own {
         if self.peers.is_empty() {
             self.tail = Tail::default();
         }
-        (row.held != saved).then_some(row)
+        ((row.held, row.confirmed) != saved).then_some(row)
     }
 
     /// Takes what was gathered as done, and turns it into the commit that makes it so.
@@ -356,7 +372,7 @@ impl Own {
         }
         for (peer, row) in &peers {
             if let Some(met) = self.peers.get_mut(peer) {
-                met.saved = row.held;
+                met.saved = (row.held, row.confirmed);
             }
         }
         Commit {

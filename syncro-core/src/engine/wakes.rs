@@ -13,8 +13,9 @@ pub(super) struct Wakes {
 }
 
 impl Wakes {
-    /// Notes when a session wants a tick.
-    pub(super) fn set(&mut self, session: SessionId, at_ms: u64) {
+    /// Notes when a session wants a tick, if it does.
+    pub(super) fn set(&mut self, session: SessionId, at_ms: Option<u64>) {
+        let Some(at_ms) = at_ms else { return self.remove(session) };
         match self.times.insert(session, at_ms) {
             Some(before) if before == at_ms => return,
             Some(before) => self.order.remove(&(before, session)),
@@ -49,11 +50,11 @@ mod tests {
     fn a_session_waits_for_the_time_that_it_named_last() {
         let mut wakes = Wakes::default();
         let [a, b] = [1, 2].map(SessionId);
-        wakes.set(a, 10);
-        wakes.set(b, 20);
+        wakes.set(a, Some(10));
+        wakes.set(b, Some(20));
         assert_eq!((wakes.first(), wakes.due(10)), (Some(10), vec![a]));
-        wakes.set(a, 30);
-        wakes.set(b, 20);
+        wakes.set(a, Some(30));
+        wakes.set(b, Some(20));
         assert_eq!((wakes.first(), wakes.due(19)), (Some(20), vec![]));
         assert_eq!(wakes.due(30), [b, a]);
         wakes.remove(b);

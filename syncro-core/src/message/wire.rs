@@ -7,7 +7,7 @@ mod words;
 
 use bytes::Bytes;
 
-use super::{Encoding, Hello, Item, Message, Scribes, Unread};
+use super::{Bundle, Encoding, Hello, Item, Message, Scribes, Unread};
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::encoding::json;
@@ -51,6 +51,15 @@ impl Message {
 
     fn write(&self, writer: &mut Writer) {
         match self {
+            Self::Bundle(bundle) => {
+                head(writer, "bundle", 3);
+                writer.text("peer");
+                writer.bytes(bundle.peer.as_bytes());
+                writer.text("start");
+                write_point(writer, bundle.start);
+                writer.text("end");
+                write_point(writer, bundle.end);
+            }
             Self::Hello(hello) => write_hello(writer, hello),
             Self::Sync { ladder } => {
                 head(writer, "sync", 1);
@@ -90,6 +99,11 @@ impl Message {
     fn read(input: &[u8]) -> Result<Self, Malformed> {
         let parts = Parts::read(input)?;
         Ok(match parts.get("type")?.text()? {
+            "bundle" => Self::Bundle(Bundle {
+                peer: NodeId::from_bytes(parts.get("peer")?.bytes_of()?),
+                start: read_point(&mut parts.get("start")?)?,
+                end: read_point(&mut parts.get("end")?)?,
+            }),
             "hello" => Self::Hello(read_hello(&parts)?),
             "sync" => {
                 let mut reader = parts.get("ladder")?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::call::Calls;
+use super::import::Import;
 use super::pull::Pull;
 use super::push::Push;
 use super::{Fault, Open, Phase, Session};
@@ -17,7 +18,7 @@ use crate::stamp::{Now, Time};
 use crate::store::View;
 
 /// The first message of this node in a session.
-pub(super) fn hello(
+pub(crate) fn hello(
     own: &Own,
     nonce: u64,
     credentials: Bytes,
@@ -102,15 +103,19 @@ impl Session {
                     effects,
                 );
             }
+            Role::Import => {}
         }
-        if (hello.node, hello.epoch) == (own.author().node, own.author().epoch) {
+        let is_import = self.role == Role::Import;
+        let is_double = (hello.node, hello.epoch) == (own.author().node, own.author().epoch);
+        // A bundle of this node's own says nothing of clones: only what is in it may.
+        if is_double && !is_import {
             // A machine that was cloned while it ran, met face to face. Clones may know all the same, but
             // what each hears is the other's nonce, which is not its own.
             effects.events.extend(own.note_fork(&hello.nonce.to_be_bytes()));
         }
         let row = own.peer_row(hello.node);
         row.name.clone_from(&hello.name);
-        let (mut ladder, held) = (row.ladder.offer(), row.held);
+        let (mut ladder, held) = (row.ladder.offer(), (row.held, row.confirmed));
         // Where the peer's log begins as this node's does, this node has what is in it.
         if principal.as_ref().is_none_or(|principal| principal.read == Access::All) {
             ladder.push(own.end());
@@ -120,19 +125,18 @@ impl Session {
             ladder = crate::planted::lineage_offer(own.peer_row(hello.node).ladder.rungs());
         }
         let session = self.outbox.session;
-        effects.events.push(Event::Opened {
-            session,
-            peer: hello.node,
-            epoch: hello.epoch,
-            name: hello.name.clone(),
-        });
+        if !is_import {
+            let (peer, epoch, name) = (hello.node, hello.epoch, hello.name.clone());
+            effects.events.push(Event::Opened { session, peer, epoch, name });
+        }
         if !own.is_view() {
             self.outbox.send(&Message::Sync { ladder: ladder.clone() }, effects);
         }
         let knows = |capability: &str| hello.capabilities.iter().any(|it| it == capability);
-        if knows(capability::SIGNAL) {
+        if knows(capability::SIGNAL) && !is_import {
             own.signals.open(session, hello.node, self.role, principal.clone());
         }
+        let bundle_end = self.import.as_ref().map(Import::end);
         self.phase = Phase::Open(Box::new(Open {
             peer: hello.node,
             epoch: hello.epoch,
@@ -142,7 +146,7 @@ impl Session {
             over_ms: principal.as_ref().and_then(|principal| principal.over_ms(now)),
             principal,
             is_forger: false,
-            pull: Pull::new(ladder),
+            pull: Pull::new(ladder, bundle_end),
             feed: None,
             follow: None,
             window: hello.window,

@@ -22,6 +22,8 @@ use crate::verdict::Verdict;
 pub(super) struct Pull {
     /// The rungs that were offered, until the peer has resumed at one.
     offered: Vec<Point>,
+    /// Where the peer's log comes from, if not from the peer itself.
+    bundle: Option<Bundled>,
     /// The sync point reached; `None` until the peer has resumed.
     at: Option<Point>,
     /// The branch of the ladder that this session extends, once the peer has resumed.
@@ -44,6 +46,15 @@ pub(super) struct Pull {
     durable: Option<u64>,
 }
 
+/// What is known of a bundle, in which the peer's log has come.
+#[derive(Clone, Copy, Debug)]
+struct Bundled {
+    /// Where it ends.
+    end: u64,
+    /// Whether it is of a view.
+    is_of_view: bool,
+}
+
 /// What to acknowledge once a commit is durable, and all the log with it. The point's own row may follow later: it is for
 /// the next session.
 #[derive(Clone, Copy, Debug)]
@@ -57,16 +68,19 @@ struct Owed {
 }
 
 impl Pull {
-    pub(super) fn new(offered: Vec<Point>) -> Self {
+    /// Begins to take in what a peer sends, or what is in a bundle that ends at an offset.
+    pub(super) fn new(offered: Vec<Point>, bundle_end: Option<u64>) -> Self {
         Self {
             offered,
+            bundle: bundle_end.map(|end| Bundled { end, is_of_view: false }),
             at: None,
             branch: Epoch(0),
             end: 0,
             began: 0,
             caught_up_at: None,
             received: 0,
-            granted: WINDOW_BYTES,
+            // Nobody waits to be told how much of a bundle may come.
+            granted: bundle_end.map_or(WINDOW_BYTES, |_| u64::MAX / 2),
             pending: VecDeque::new(),
             ack: None,
             own_end: 0,
@@ -95,6 +109,41 @@ impl Pull {
     /// Up to where what the peer wrote is durable here, once anything of this session is.
     pub(super) fn durable(&self) -> Option<u64> {
         self.durable
+    }
+
+    /// The sync point reached in this session.
+    pub(super) fn reached(&self) -> Option<Point> {
+        self.at
+    }
+
+    /// Notes that the bundle is of a view.
+    pub(super) fn note_view(&mut self) {
+        if let Some(bundle) = &mut self.bundle {
+            bundle.is_of_view = true;
+        }
+    }
+
+    fn is_of_view(&self) -> bool {
+        self.bundle.is_some_and(|bundle| bundle.is_of_view)
+    }
+
+    /// Whether everything before a point was here before this session.
+    pub(super) fn is_known(&self, point: Point) -> bool {
+        point == Point::START || self.offered.contains(&point)
+    }
+
+    /// Lets the bundle be resumed at a point that is known.
+    pub(super) fn resume(&mut self, from: Point) {
+        self.at = None;
+        if !self.is_known(from) {
+            self.offered.push(from);
+        }
+    }
+
+    /// Whether a bundle has still to come past a point that may be known: up to there nothing in it is new.
+    fn is_behind(&self, to: Point) -> bool {
+        let is_ahead = |rung: &Point, end| rung.offset > to.offset && rung.offset <= end;
+        self.bundle.is_some_and(|it| self.offered.iter().any(|rung| is_ahead(rung, it.end)))
     }
 
     /// Bytes received in all, with those of one message more.
@@ -277,7 +326,7 @@ impl Open {
                 self.push.note_held(offset, transaction, digest);
             }
         }
-        own.peer_row(self.peer).held = self.push.held();
+        self.push.note(own.peer_row(self.peer));
         self.finish(now, intake, &scribes, received, own, effects);
         for (taken, transaction, theirs) in runs {
             let Some((offset, digest)) = taken.place() else {
@@ -300,7 +349,7 @@ impl Open {
     /// Who brings what comes, if the node limits what that may be.
     fn bearer(&self, session: SessionId) -> Option<Bearer<'_>> {
         let principal = self.principal.as_deref()?;
-        let (peer, is_view) = (self.peer, self.feed.is_some());
+        let (peer, is_view) = (self.peer, self.feed.is_some() || self.pull.is_of_view());
         Some(Bearer { session, peer, principal, is_view })
     }
 
@@ -362,7 +411,8 @@ impl Open {
         effects.events.extend(refused);
 
         let row = own.peer_row(self.peer);
-        let has_moved = row.ladder.advance(self.pull.branch, scribes.to);
+        let has_moved =
+            !self.pull.is_behind(scribes.to) && row.ladder.advance(self.pull.branch, scribes.to);
         let row = row.clone();
         if has_moved || !intake.entries.is_empty() || !intake.rows.is_empty() {
             effects.commit = Some(own.commit(intake, vec![(self.peer, row)]));
@@ -374,7 +424,9 @@ impl Open {
         pull.received = received;
         pull.at = Some(scribes.to);
         pull.end = scribes.end.max(scribes.to.offset);
-        pull.offered = Vec::new();
+        if pull.bundle.is_none() {
+            pull.offered = Vec::new();
+        }
         // Of what a view was shown nothing has to be durable here: others' writes do not delay the answer.
         let is_skipped = pull.own_end <= scribes.from.offset && scribes.to != scribes.from;
         let sequence = if is_skipped { 0 } else { own.appended() };
@@ -389,7 +441,7 @@ impl Open {
 
     fn note_caught_up(&mut self, session: SessionId, effects: &mut Effects) {
         let pull = &mut self.pull;
-        let Some(at) = pull.at else { return };
+        let Some(at) = pull.at.filter(|_| pull.bundle.is_none()) else { return };
         let target = *pull.caught_up_at.get_or_insert(pull.end);
         if target != u64::MAX && at.offset >= target {
             pull.caught_up_at = Some(u64::MAX);

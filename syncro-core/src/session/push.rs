@@ -13,7 +13,7 @@ use crate::limits::{
 use crate::message::{Item, Message, Scribes};
 use crate::scribe::Transaction;
 use crate::stamp::Now;
-use crate::store::{StoreError, View};
+use crate::store::{PeerRow, StoreError, View};
 
 /// How far the peer is in this node's log.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Push {
     acknowledged: Option<Point>,
     /// Up to where the peer is known to hold this log, from earlier sessions and this one.
     held: Point,
+    /// What of that it has named itself.
+    confirmed: Point,
     /// The points sent since, in order: what the peer may acknowledge next. There is one for each message,
     /// so as many as fit the window that the peer granted, and [`UNACKNOWLEDGED_MAX`] whatever that is.
     unacknowledged: VecDeque<Point>,
@@ -68,14 +70,26 @@ impl Run {
     }
 }
 
+/// The next piece of this node's log, of what lies between two points of it, for somebody who is not here to say what it has.
+pub(crate) fn piece(
+    from: Point,
+    end: Point,
+    own: &Own,
+    view: &impl View,
+) -> Result<Scribes, StoreError> {
+    let (items, to) = Push::new(0, (from, from), true).gather(from, end.offset, own, view)?;
+    Ok(Scribes { from, to, end: end.offset, items })
+}
+
 impl Push {
-    pub(super) fn new(credit: u64, held: Point, is_durable: bool) -> Self {
+    pub(super) fn new(credit: u64, (held, confirmed): (Point, Point), is_durable: bool) -> Self {
         Self {
             stream: None,
             sent: 0,
             credit,
             acknowledged: None,
             held,
+            confirmed,
             unacknowledged: VecDeque::new(),
             echoes: BTreeMap::new(),
             echo_due_ms: None,
@@ -102,6 +116,11 @@ impl Push {
 
     pub(super) fn held(&self) -> Point {
         self.held
+    }
+
+    /// Writes down what is known of the peer.
+    pub(super) fn note(&self, row: &mut PeerRow) {
+        (row.held, row.confirmed) = (self.held, self.confirmed);
     }
 
     pub(super) fn echo_due_ms(&self) -> Option<u64> {
@@ -164,8 +183,15 @@ impl Push {
     /// Begins the stream at a point.
     pub(super) fn begin(&mut self, at: Point) {
         // A peer that knows of less than it held was restored.
-        self.held = self.held.min(at);
+        (self.held, self.confirmed) = (self.held.min(at), at);
         self.stream = Some(Stream { start: at.offset, at, is_announced: false });
+    }
+
+    /// Notes up to where the peer holds this log, by its own word. Returns whether it has not said as much before.
+    pub(super) fn know(&mut self, at: Point) -> bool {
+        let is_news = at > self.confirmed;
+        (self.held, self.confirmed) = (at, at);
+        is_news
     }
 
     /// Notes what the peer holds durably and how much more it takes. Returns whether the receipt moved.
@@ -189,6 +215,7 @@ impl Push {
         };
         self.unacknowledged.drain(..=place);
         self.acknowledged = Some(point);
+        self.confirmed = point;
         self.held = self.held.max(point);
         Ok(true)
     }

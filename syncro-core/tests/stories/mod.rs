@@ -1,5 +1,6 @@
 //! The laws one by one, each told as a story.
 
+mod bundles;
 mod clock;
 mod clones;
 mod hostile;

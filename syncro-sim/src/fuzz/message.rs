@@ -37,7 +37,7 @@ thread_local! {
     static STATES: Vec<(Engine, LogStore)> = states();
 }
 
-/// Greeting on both sides, greeted, streaming both ways, and streaming with a receipt.
+/// Greeting on both sides, greeted, streaming both ways, streaming with a receipt, and in each frame of a bundle.
 fn states() -> Vec<(Engine, LogStore)> {
     let dialled = Input::Open {
         session: SESSION,
@@ -68,6 +68,18 @@ fn states() -> Vec<(Engine, LogStore)> {
     for frame in frames {
         let _ = node.input(2, Input::Receive { session: SESSION, frame });
         let _ = node.sync(3);
+        states.push(copy(&node));
+    }
+
+    let mut node = written();
+    let role = Role::Import;
+    let _ = node.input(1, Input::Open { session: SESSION, role, credentials: Default::default() });
+    states.push(copy(&node));
+    let head = wire::bundle(node.engine.node(), Point::START, to);
+    let hello = wire::hello(NodeId::named("stranger"));
+    let scribes = wire::scribes(Point::START, to, &[transaction.bytes().clone()]);
+    for frame in [head, hello, wire::sync(node.engine.end()), scribes] {
+        let _ = node.input(2, Input::Receive { session: SESSION, frame });
         states.push(copy(&node));
     }
     states

@@ -81,7 +81,9 @@ fn messages(transactions: &[Transaction]) -> Vec<(&'static str, Bytes)> {
     let both = at.then(transactions[1].len(), transactions[1].bytes());
     let items = [first.clone(), transactions[1].bytes().clone()];
     let other = syncro_core::NodeId::named("other");
+    let node = syncro_core::NodeId::named("node");
     vec![
+        ("bundle", wire::bundle(node, Point::START, both)),
         ("hello", wire::hello(other)),
         ("sync", wire::sync(at)),
         ("scribes", wire::scribes(Point::START, both, &items)),

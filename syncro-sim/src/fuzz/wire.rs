@@ -26,6 +26,18 @@ pub(crate) fn hello(node: NodeId) -> Bytes {
     out.into()
 }
 
+/// The head of a bundle.
+pub(crate) fn bundle(peer: NodeId, start: Point, end: Point) -> Bytes {
+    let mut out = head("bundle", 3);
+    text(&mut out, "peer");
+    bytes(&mut out, peer.as_bytes());
+    text(&mut out, "start");
+    point(&mut out, start);
+    text(&mut out, "end");
+    point(&mut out, end);
+    out.into()
+}
+
 /// Asks for the whole log, offering one point of it.
 pub(crate) fn sync(offered: Point) -> Bytes {
     let mut out = head("sync", 1);

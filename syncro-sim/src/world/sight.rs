@@ -90,10 +90,18 @@ pub enum Sight {
     Skew,
     /// Some clocks were faster than others.
     Rates,
+    /// A node took in a bundle.
+    Imported,
+    /// Something was missing before a bundle.
+    ImportGap,
+    /// Only the beginning of a bundle could be read, or whoever read it crashed.
+    ImportCut,
+    /// A bundle was taken in twice, or long after it was made.
+    ImportOld,
 }
 
 impl Sight {
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 51] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -141,6 +149,10 @@ impl Sight {
         Self::TwoLinks,
         Self::Skew,
         Self::Rates,
+        Self::Imported,
+        Self::ImportGap,
+        Self::ImportCut,
+        Self::ImportOld,
     ];
 
     pub(crate) fn of(event: &Event) -> Option<Self> {

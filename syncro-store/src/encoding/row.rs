@@ -82,8 +82,8 @@ pub(crate) fn read_mark(content: &Bytes) -> Option<Point> {
     read_point(&mut In::new(content))
 }
 
-/// `name, held: offset 8, digest 16, number of rungs, rungs of epoch 8, offset 8, digest 16`; an empty name
-/// is none.
+/// `name, held: offset 8, digest 16, number of rungs, rungs of epoch 8, offset 8, digest 16`, and `confirmed: offset 8,
+/// digest 16` where it is not the start; an empty name is none.
 pub(crate) fn write_peer(row: &PeerRow) -> Vec<u8> {
     let mut out = Out::default();
     out.bytes(row.name.as_ref().map_or(&[], |name| name.as_str().as_bytes()));
@@ -92,6 +92,9 @@ pub(crate) fn write_peer(row: &PeerRow) -> Vec<u8> {
     for rung in row.ladder.rungs() {
         out.fixed(&rung.epoch.0.to_be_bytes());
         write_point(&mut out, rung.point);
+    }
+    if row.confirmed != Point::START {
+        write_point(&mut out, row.confirmed);
     }
     out.0
 }
@@ -109,7 +112,8 @@ pub(crate) fn read_peer(content: &Bytes) -> Option<PeerRow> {
         let epoch = Epoch(u64::from_be_bytes(row.fixed()?));
         rungs.push(Rung { epoch, point: read_point(&mut row)? });
     }
-    Some(PeerRow { name, ladder: Ladder::new(rungs), held })
+    let confirmed = if row.is_empty() { Point::START } else { read_point(&mut row)? };
+    Some(PeerRow { name, ladder: Ladder::new(rungs), held, confirmed })
 }
 
 fn write_point(out: &mut Out, point: Point) {

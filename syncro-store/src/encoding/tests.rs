@@ -147,7 +147,7 @@ fn golden_bytes_of_rows() {
         Rung { epoch: Epoch(4), point: point(5, 6) },
     ];
     let (name, ladder) = (Some(name("laptop")), Ladder::new(rungs));
-    let peer = PeerRow { name, ladder, held: point(7, 8) };
+    let peer = PeerRow { name, ladder, held: point(7, 8), confirmed: Point::START };
     let bytes = row::write_peer(&peer);
     assert_eq!(
         hex(&bytes),

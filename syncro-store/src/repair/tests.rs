@@ -134,7 +134,8 @@ fn no_point_in_a_peers_log_outlives_what_it_promised_and_the_peer_keeps_its_name
     let peer = NodeId::named("phone");
     let mut ladder = Ladder::default();
     ladder.advance(Epoch(7), Point { offset: 3, digest: Digest([3; 16]) });
-    let row = PeerRow { name: Some(Name::new("phone").unwrap()), ladder, held: Point::START };
+    let name = Some(Name::new("phone").unwrap());
+    let row = PeerRow { name, ladder, held: Point::START, confirmed: Point::START };
     let mut commit = world.create(1000);
     (commit.peers, commit.entries) = (vec![(peer, row.clone())], Vec::new());
     world.store.apply(&commit).unwrap();

@@ -157,6 +157,7 @@ fn peers() -> Vec<(NodeId, PeerRow)> {
         name: Some(Name::new(SERVER).unwrap()),
         ladder: Ladder::new(rungs),
         held: Point { offset: 9, digest: Digest([0x99; 16]) },
+        confirmed: Point::START,
     };
     vec![(NodeId::named(SERVER), server), (NodeId::named(PHONE), PeerRow::default())]
 }

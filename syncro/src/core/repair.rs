@@ -115,6 +115,7 @@ impl Core {
         for (_, line) in std::mem::take(&mut state.sessions) {
             line.close(reason);
         }
+        state.imports.clear();
         state.stopped = Some(Stop::Repairing);
         state.repairs += 1;
         self.life.send_replace(Life::Repairing);

@@ -11,6 +11,9 @@ const TOLD_EVERY: Duration = Duration::from_millis(100);
 
 impl Core {
     pub(super) fn tell(&self, state: &mut State, event: Event) {
+        if state.note_import(&event) {
+            return;
+        }
         match &event {
             Event::Signal(signal) => return self.topics.on_signal(signal),
             Event::Called(called) => {

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod axum;
+mod bundles;
 mod calls;
 mod durability;
 mod failures;

@@ -39,7 +39,7 @@ impl World {
     /// Whether a peer that was never set back, nor copied, holds what the node's row says that it holds.
     fn check_held(&mut self, node: usize, peer: NodeId, row: &PeerRow) -> Result<(), Failure> {
         let end = self.nodes[node].log.end();
-        if row.held > end {
+        if row.held.max(row.confirmed) > end {
             let detail = format!("node {node} says that {peer} holds {:?} of {end:?}", row.held);
             return Err(Law::Points.broken(detail));
         }

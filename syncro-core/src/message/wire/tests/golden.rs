@@ -76,6 +76,17 @@ pub(super) fn goldens() -> Vec<Golden> {
                 "capabilities":[],"credentials":{"$bytes":""}}"#,
         ),
         (
+            "the head of a bundle",
+            Message::Bundle(Bundle {
+                peer: hello(None).node,
+                start: point(300, 0xff),
+                end: point(70_000, 0),
+            }),
+            "84 a4'type' a6'bundle' a4'peer' NODE a5'start' 92 cd 012c ONES
+                a3'end' 92 ce 00011170 ZEROS",
+            r#"{"type":"bundle","peer":NODE,"start":[300,ONES],"end":[70000,ZEROS]}"#,
+        ),
+        (
             "a sync of a node that was never here",
             Message::Sync { ladder: Vec::new() },
             "82 a4'type' a4'sync' a6'ladder' 90",

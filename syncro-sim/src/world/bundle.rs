@@ -1,0 +1,119 @@
+//! Bundles: what a node has for another is written down, and read when and where it pleases, whole or in part.
+
+use bytes::Bytes;
+use syncro_core::{Error, Event, Input, NodeId, Role, SessionId, UsageError};
+
+use super::{Failure, Law, Sight, TestNode, World};
+
+/// A bundle, as frames.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Who made it.
+    pub by: NodeId,
+    pub frames: Vec<Bytes>,
+}
+
+/// What came of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The node's log has so many scribes more.
+    Whole { scribes: u64 },
+    /// Something is missing before the bundle.
+    Gap,
+    /// The node was cut short, by a crash or by the end of what was readable.
+    Cut,
+}
+
+impl World {
+    /// What a node has for a peer; `None` where its disk has no room for what it would say that it holds.
+    pub fn export(&mut self, node: usize, peer: NodeId) -> Result<Option<Written>, Failure> {
+        self.write_down(node, peer, false)
+    }
+
+    /// What a node lacks of a peer.
+    pub fn request(&mut self, node: usize, peer: NodeId) -> Result<Option<Written>, Failure> {
+        self.write_down(node, peer, true)
+    }
+
+    fn write_down(
+        &mut self,
+        node: usize,
+        peer: NodeId,
+        is_request: bool,
+    ) -> Result<Option<Written>, Failure> {
+        self.sync(node)?;
+        let TestNode { engine, store, is_full, unsynced, .. } = &self.nodes[node];
+        if *is_full || !unsynced.is_empty() {
+            return Ok(None);
+        }
+        let begun = if is_request {
+            engine.request(peer, Bytes::new(), store)
+        } else {
+            engine.export(peer, Bytes::new(), store)
+        };
+        let frames = begun.and_then(|mut export| {
+            let mut frames = Vec::new();
+            while let Some(frame) = export.next(engine, store)? {
+                frames.push(frame);
+            }
+            Ok(frames)
+        });
+        let frames = frames.map_err(|error| Law::Blame.broken(error.to_string()))?;
+        Ok(Some(Written { by: engine.node(), frames }))
+    }
+
+    /// Lets a node take in a bundle, or the beginning of it.
+    pub fn import(&mut self, node: usize, frames: &[Bytes]) -> Result<Read, Failure> {
+        self.last_session += 1;
+        let session = SessionId(self.last_session);
+        let open = Input::Open { session, role: Role::Import, credentials: Bytes::new() };
+        match self.try_input(node, open)? {
+            Err(Error::Usage(UsageError::TooManySessions)) => return Ok(Read::Cut),
+            opened => opened.map_err(|error| Law::Blame.broken(error.to_string()))?,
+        }
+        let seen = self.nodes[node].events.len();
+        let is_it = |event: &Event| match event {
+            Event::Imported { session: it, scribes, gap, .. } if *it == session => {
+                Some(if gap.is_some() { Read::Gap } else { Read::Whole { scribes: *scribes } })
+            }
+            _ => None,
+        };
+        for frame in frames {
+            self.input(node, Input::Receive { session, frame: frame.clone() })?;
+        }
+        // A node that crashed on the way has forgotten what there was to see.
+        let read = self.nodes[node].events.get(seen..).unwrap_or_default().iter().find_map(is_it);
+        self.input(node, Input::Lost { session })?;
+        let read = read.unwrap_or(Read::Cut);
+        self.seen.insert(match read {
+            Read::Whole { .. } => Sight::Imported,
+            Read::Gap => Sight::ImportGap,
+            Read::Cut => Sight::ImportCut,
+        });
+        Ok(read)
+    }
+
+    /// Lets two nodes exchange bundles, and ask for what is missing, until neither has anything new for the other.
+    pub fn carry(&mut self, a: usize, b: usize) -> Result<(), Failure> {
+        for _ in 0..8 {
+            let mut is_new = false;
+            for (from, to) in [(a, b), (b, a)] {
+                let [maker, reader] = [from, to].map(|node| self.nodes[node].engine.node());
+                let Some(bundle) = self.export(from, reader)? else { continue };
+                match self.import(to, &bundle.frames)? {
+                    Read::Whole { scribes } => is_new |= scribes > 0,
+                    Read::Cut => is_new = true,
+                    Read::Gap => {
+                        is_new = true;
+                        let Some(request) = self.request(to, maker)? else { continue };
+                        self.import(from, &request.frames)?;
+                    }
+                }
+            }
+            if !is_new {
+                return Ok(());
+            }
+        }
+        Err(Law::Rest.broken(format!("nodes {a} and {b} have always something new in bundles")))
+    }
+}
