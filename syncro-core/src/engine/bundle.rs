@@ -49,7 +49,7 @@ impl Export {
     /// # Errors
     ///
     /// [`UsageError::UnknownPoint`] when what was in the log is there no longer: a repair took it. Begin anew then.
-    /// [`StoreError`] when the log cannot be read.
+    /// [`StoreError`](crate::StoreError) when the log cannot be read.
     pub fn next(&mut self, engine: &Engine, view: &impl View) -> Result<Option<Bytes>, Error> {
         let message = match (self.head.pop_front(), self.at) {
             (Some(message), _) => message,
@@ -82,7 +82,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`UsageError::MayNotSee`] where the node has [`Permissions`](crate::Permissions), and they do not let that node see
-    /// everything; [`UsageError::CredentialsTooLong`]; [`StoreError`] when the store cannot be read.
+    /// everything; [`UsageError::CredentialsTooLong`]; [`StoreError`](crate::StoreError) when the store cannot be read.
     pub fn export(
         &self,
         peer: NodeId,
@@ -108,7 +108,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`UsageError::CredentialsTooLong`]; [`StoreError`] when the store cannot be read.
+    /// [`UsageError::CredentialsTooLong`]; [`StoreError`](crate::StoreError) when the store cannot be read.
     pub fn request(
         &self,
         peer: NodeId,
