@@ -39,17 +39,26 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Whether it is about a transaction: of one stamp there may be several.
+    pub fn is_about(&self, transaction: &Transaction) -> bool {
+        self.id == Self::id_of(self.to, transaction)
+    }
+
+    fn id_of(to: NodeId, transaction: &Transaction) -> Uuid {
+        let content = Digest::EMPTY.then(to.as_bytes()).then(transaction.bytes());
+        uuid::Builder::from_custom_bytes(content.0).into_uuid()
+    }
+
     pub(crate) fn new(
         to: NodeId,
         transaction: &Transaction,
         mut refusal: Refusal,
         records: impl Iterator<Item = RecordKey>,
     ) -> Self {
-        let content = Digest::EMPTY.then(to.as_bytes()).then(transaction.bytes());
         let end = refusal.message.floor_char_boundary(REFUSAL_BYTES_MAX);
         refusal.message.truncate(end);
         Self {
-            id: uuid::Builder::from_custom_bytes(content.0).into_uuid(),
+            id: Self::id_of(to, transaction),
             to,
             stamp: transaction.stamp(),
             refusal,

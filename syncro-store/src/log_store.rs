@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use syncro_core::{Commit, Store, StoreError};
+use syncro_core::{Commit, Stamp, Store, StoreError, Transaction};
 
-use crate::backend::{Backend, Caught};
+use crate::backend::{Backend, Caught, Table};
 use crate::checkpoint::Begin;
+use crate::encoding::{damaged, key};
 use crate::migrate::CHAIN;
 use crate::recover;
 use crate::snapshot::Snapshot;
@@ -185,6 +186,22 @@ impl Reader {
     /// A view of one moment. While it lives, what changes is remembered for it in memory.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self.shared.clone())
+    }
+
+    /// The transactions of a stamp in the log: one, or several where a machine was cloned.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the log cannot be read.
+    pub fn of_stamp(&self, stamp: Stamp) -> Result<Vec<Transaction>, StoreError> {
+        let found = self.look().of_stamp(stamp)?.into_iter();
+        let damaged = |offset| damaged(Table::Log, &key::page(offset));
+        found
+            .map(|(offset, bytes)| {
+                let decoded = Transaction::decode(bytes).map_err(|_| damaged(offset))?;
+                Ok(decoded.0)
+            })
+            .collect()
     }
 
     pub(crate) fn look(&self) -> Look<'_> {

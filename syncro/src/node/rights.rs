@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncro_core::limits::CREDENTIALS_BYTES_MAX;
-use syncro_core::{Channel, Input, NodeId, Parked, Principal, Proposal, UsageError, Verdict};
+use syncro_core::{
+    Channel, Input, NodeId, Parked, Principal, Proposal, Scribe, StoreError, UsageError, Verdict,
+};
 
 use super::Node;
 use crate::core::{Committed, Durability};
@@ -124,6 +126,22 @@ impl Node {
     pub fn verdicts(&self) -> Result<Vec<Verdict>, Error> {
         let own = self.id();
         self.list(|verdict: &Verdict| verdict.to == own)
+    }
+
+    /// What an authority has refused, as it was written: a scribe for each record, with the values. The records show nothing of
+    /// it any more, or will when the repair is here; so this is where a user's edit is kept, to be shown, saved elsewhere or
+    /// tried again. An edit that was made offline, and came too late because rights were withdrawn meanwhile, is one of these.
+    ///
+    /// None where this node's log does not have it: the node was restored from before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] when it cannot be read.
+    pub fn refused(&self, verdict: &Verdict) -> Result<Vec<Scribe>, Error> {
+        let written = self.core.reader.of_stamp(verdict.stamp)?;
+        let refused = written.iter().find(|transaction| verdict.is_about(transaction));
+        let scribes = refused.map_or(Ok(Vec::new()), |refused| refused.scribes());
+        Ok(scribes.map_err(|error| StoreError::Corrupt { what: error.to_string() })?)
     }
 
     /// Destroys a verdict that has been dealt with.

@@ -147,3 +147,48 @@ async fn a_whole_replica_and_a_view_are_told_apart() {
         }
     }
 }
+
+/// Edits that were made offline, when rights were withdrawn meanwhile: the record goes, the edits are kept aside.
+#[tokio::test]
+async fn edits_that_came_too_late_are_kept_and_reported() {
+    let (server, disk) = (server(), MemoryDisk::new());
+    server.create(&entry("1", "a")).unwrap();
+    let ann = view(&disk, "a");
+    ann.subscribe("list/a").unwrap();
+    let session = link(&ann, &server);
+    eventually("its list is here", || shown(&ann).len() == 1).await;
+    session.cut().await;
+    eventually("nobody is there", || ann.sessions().is_empty()).await;
+    ann.update(&id("1"), |entry: &mut Entry| entry.title = id("offline")).unwrap();
+    ann.create(&Entry { title: id("new"), ..entry("2", "a") }).unwrap();
+    drop(ann);
+    // The list is another's now; she has one of her own.
+    let ann = view(&disk, "b");
+    let mut notices = ann.notices();
+    let session = link(&ann, &server);
+    eventually("the list is gone", || shown(&ann).is_empty()).await;
+    let mut told = BTreeSet::new();
+    while told.len() < 2 {
+        if let Notice::Refused { verdict } = notices.next().await.unwrap() {
+            assert!(told.insert(verdict.id), "each is told once");
+        }
+    }
+    session.cut().await;
+    eventually("nobody is there", || ann.sessions().is_empty()).await;
+    drop((notices, ann));
+    // And they last.
+    let ann = view(&disk, "b");
+    let mut titles = BTreeSet::new();
+    for verdict in ann.verdicts().unwrap() {
+        assert_eq!(verdict.refusal.code, Refusal::CHANNEL);
+        for scribe in ann.refused(&verdict).unwrap() {
+            let title = scribe.fields.iter().find(|(path, _)| path.field.as_str() == "title");
+            titles.insert((scribe.key.to_string(), title.unwrap().1.clone()));
+        }
+        ann.dismiss(&verdict).unwrap();
+    }
+    let title = |key: &str, title: &str| (id(key), syncro::Value::Text(id(title)).encode());
+    assert_eq!(titles, [title("entry/1", "offline"), title("entry/2", "new")].into());
+    assert!(ann.verdicts().unwrap().is_empty());
+    assert!(server.get::<Entry>(&id("2")).unwrap().is_none());
+}
