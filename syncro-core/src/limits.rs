@@ -40,6 +40,11 @@ pub const MESSAGE_DEPTH_MAX: usize = VALUE_DEPTH_MAX + 8;
 /// on a 1 Mbit/s link.
 pub const BATCH_BYTES: usize = 64 << 10;
 
+/// Bytes of records in one `states` message to a view that is up to date: what one step has changed is to be shown in
+/// one step, and most transactions are smaller. An item is counted with 64 bytes at least, so that these are at most
+/// [`MESSAGE_ITEMS_MAX`], and as JSON it grows at most seven-fold.
+pub const LIVE_BYTES: usize = 512 << 10;
+
 /// Bytes that a session hands to its transport before it waits for room: four batches keep a link busy
 /// while the host comes round.
 pub const SEND_BUFFER_BYTES: usize = 256 << 10;

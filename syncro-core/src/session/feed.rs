@@ -11,7 +11,7 @@ use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::engine::{Effects, Index, Own, Rows};
 use crate::id::{NodeId, RecordKey};
-use crate::limits::{BATCH_BYTES, SUBSCRIPTIONS_MAX};
+use crate::limits::{BATCH_BYTES, LIVE_BYTES, SUBSCRIPTIONS_MAX};
 use crate::message::{Message, States, Told, Wanted};
 use crate::principal::Principal;
 use crate::state;
@@ -20,7 +20,7 @@ use crate::store::{StoreError, View};
 /// Touches, or members, of a channel that are read at once.
 const AT_ONCE: usize = 64;
 
-/// Messages that are put together in one step, each of about a batch.
+/// Messages that are put together in one step, each of about a batch but the first.
 const MESSAGES_MAX: usize = 8;
 
 /// What reading a touch counts for in a batch, said or not: some thousands make one.
@@ -242,18 +242,20 @@ impl Feed {
         };
         // What is more follows when the view has answered.
         let mut messages = 0;
+        // Whoever is up to date is told in one message of what one step has changed.
+        let mut bytes_max = if self.has_said_end { LIVE_BYTES } else { BATCH_BYTES };
         while self.sent < self.credit && outbox.has_room() && messages < MESSAGES_MAX {
             if let Some(wanted) = self.waiting.pop_front() {
                 self.begin(wanted, viewer, &source)?;
                 continue;
             }
-            while self.queued_bytes < BATCH_BYTES
+            while self.queued_bytes < bytes_max
                 && let Some(number) = self.dirty.first().copied()
             {
-                self.go_on(number, &mut source)?;
+                self.go_on(number, bytes_max, &mut source)?;
             }
             let (mut items, mut bytes) = (Vec::new(), 0);
-            while bytes < BATCH_BYTES
+            while bytes < bytes_max
                 && let Some(told) = self.queue.pop_front()
             {
                 bytes += size(&told);
@@ -268,6 +270,7 @@ impl Feed {
                 break;
             }
             messages += 1;
+            bytes_max = BATCH_BYTES;
             self.covers = covers.or(self.covers);
             self.has_said_end = is_end;
             let message = Message::States(States { items, covers, is_end });
@@ -314,6 +317,7 @@ impl Feed {
     fn go_on<V: View>(
         &mut self,
         number: u64,
+        bytes_max: usize,
         source: &mut Source<'_, V>,
     ) -> Result<(), StoreError> {
         let Some(Fed { hash, place, .. }) = self.channels.get(&number).cloned() else {
@@ -327,7 +331,7 @@ impl Feed {
                 for key in keys {
                     self.say(&key, source)?;
                     last = Some(key);
-                    if self.queued_bytes >= BATCH_BYTES {
+                    if self.queued_bytes >= bytes_max {
                         break;
                     }
                 }
@@ -359,7 +363,7 @@ impl Feed {
                     if is_last {
                         self.say(&touch.key, source)?;
                     }
-                    if self.queued_bytes >= BATCH_BYTES {
+                    if self.queued_bytes >= bytes_max {
                         break;
                     }
                 }

@@ -12,10 +12,11 @@ mod stories;
 use std::collections::BTreeSet;
 
 use syncro_core::{
-    Access, CloseReason, Event, Input, Name, Pattern, Principal, RecordKey, Templates, Value, View,
+    Access, CloseReason, Event, Input, Name, Pattern, Principal, Proposal, RecordKey, Templates,
+    Value, View,
 };
 
-use super::town::{Rules, Town, set};
+use super::town::{Rules, Town, key, set};
 
 /// A principal that may see and change what is in some channels.
 fn viewer(name: &str, patterns: &[&str]) -> Principal {
@@ -258,4 +259,36 @@ fn of_what_a_view_raises_all_counts_but_what_was_refused() {
     }
     assert_eq!(town.views(SERVER, 1), 21);
     town.assert_shows(VIEW, &["list/a"]);
+}
+
+/// Many records of two channels in one transaction: a view sees all of it or nothing, and so do its watchers.
+#[test]
+fn what_a_transaction_moves_moves_in_one_step_of_the_view() {
+    let (mut town, _) = town(&["list/a", "list/b"]);
+    let ids = || 0..400_i64;
+    let long = Value::from("x".repeat(500).as_str());
+    for id in ids() {
+        town.create(SERVER, id, if id % 2 == 0 { "a" } else { "c" }, id);
+        town.edit(SERVER, id, vec![set("note", long.clone())]);
+    }
+    town.sync(SERVER);
+    town.connect(VIEW, SERVER, "ann");
+    town.drive();
+    let before = town.nodes[VIEW].engine.end().offset;
+    // Of these a half leaves for the other channel, and a half enters.
+    let mut proposal = Proposal::default();
+    for id in ids() {
+        proposal.update(key(id), vec![set("list", Value::from("b"))]).unwrap();
+    }
+    town.propose(SERVER, proposal);
+    town.drive();
+    town.assert_shows(VIEW, &["list/a", "list/b"]);
+    let view = &town.nodes[VIEW].store;
+    let steps = view.entries(before, usize::MAX).unwrap();
+    assert_eq!(
+        steps.len(),
+        1,
+        "{:?}",
+        steps.iter().map(|it| it.transaction.len()).collect::<Vec<_>>()
+    );
 }
