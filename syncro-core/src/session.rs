@@ -10,6 +10,7 @@ mod handshake;
 mod import;
 mod pull;
 mod push;
+mod reading;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

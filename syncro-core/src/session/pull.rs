@@ -2,16 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::{Fault, Open, no_entry};
+use super::reading::Reading;
+use super::{Fault, Open};
 use crate::close::CloseReason;
 use crate::digest::Point;
-use crate::engine::{Bearer, Effects, Event, Intake, Own, SessionId, Taken};
-use crate::limits::{
-    ECHO_RUN_BYTES, ECHO_WORK_MAX, FRAME_BYTES_MAX, MESSAGE_STATES_BYTES_MAX, REPAIR_RATIO_MAX,
-    WINDOW_BYTES,
-};
-use crate::message::{Item, Message, Scribes, Unread};
-use crate::quarantine::Parked;
+use crate::engine::{Effects, Event, Intake, Own, SessionId};
+use crate::limits::{FRAME_BYTES_MAX, WINDOW_BYTES};
+use crate::message::{Message, Scribes};
 use crate::stamp::Epoch;
 use crate::stamp::Now;
 use crate::store::{StoreError, View};
@@ -123,7 +120,7 @@ impl Pull {
         }
     }
 
-    fn is_of_view(&self) -> bool {
+    pub(super) fn is_of_view(&self) -> bool {
         self.bundle.is_some_and(|bundle| bundle.is_of_view)
     }
 
@@ -209,102 +206,19 @@ impl Open {
             Some(_) => pull.branch,
             None => self.branch(&scribes, own, view)?,
         };
-        let mut own_end = self.pull.at.map_or(scribes.from.offset, |_| self.pull.own_end);
-        let mut intake = own.intake();
-        let mut items = std::mem::take(&mut scribes.items).into_iter();
-        let mut runs = Vec::new();
-        let mut point = scribes.from;
-        let mut work_left = ECHO_WORK_MAX;
-        // Where the message is cut, because what comes after it is for the next session.
-        let mut cut = None;
-        let (mut spent, mut parked) = (0, 0);
-        let free = REPAIR_RATIO_MAX * bytes;
+        let own_end = self.pull.at.map_or(scribes.from.offset, |_| self.pull.own_end);
+        let items = std::mem::take(&mut scribes.items);
         let left = own.repair_left(self.principal.as_deref(), now);
-        let mut forged = None;
-        #[cfg_attr(
-            not(all(feature = "planted", debug_assertions)),
-            expect(clippy::while_let_on_iterator, reason = "planted bugs look at what is left")
-        )]
-        while let Some(item) = items.next() {
-            let is_skip = matches!(item, Item::Skip { .. });
-            match item {
-                #[cfg(all(feature = "planted", debug_assertions))]
-                Item::Transaction(transaction, _)
-                    if items.as_slice().is_empty()
-                        && point != scribes.from
-                        && crate::planted::is_planted(crate::planted::Planted::SkipLast) =>
-                {
-                    point = point.then(transaction.len(), transaction.bytes());
-                }
-                Item::Transaction(transaction, changes) => {
-                    let theirs = point;
-                    if cut.is_some() {
-                        point = point.then(transaction.len(), transaction.bytes());
-                        continue;
-                    }
-                    // Two logs that are the same up to here, and go on in the same way, are hashed once.
-                    let is_same = theirs == intake.end;
-                    let taken = match self.bearer(session) {
-                        None => intake.take(&transaction, changes, session, view)?,
-                        Some(bearer) => {
-                            own.take_judged(now, &mut intake, &transaction, changes, bearer, view)?
-                        }
-                    };
-                    point = match taken {
-                        Taken::New { .. } if is_same => intake.end,
-                        _ => point.then(transaction.len(), transaction.bytes()),
-                    };
-                    match taken {
-                        Taken::Aside { bytes } => spent += bytes,
-                        Taken::Forged => forged = Some(transaction.stamp().author),
-                        Taken::Parked => parked += transaction.bytes().len(),
-                        _ => {}
-                    }
-                    if spent.saturating_sub(free) + parked > left {
-                        cut = Some((point, TOO_MUCH_REFUSED));
-                    } else if intake.states_bytes > MESSAGE_STATES_BYTES_MAX {
-                        cut = Some((point, TOO_MANY_STATES));
-                    }
-                    runs.push((taken, transaction, theirs.offset));
-                }
-                Item::Unread(unread) => {
-                    point = point.then(unread.scribes, &unread.bytes);
-                    if cut.is_some() {
-                        continue;
-                    }
-                    let bearer = self.bearer(session);
-                    if bearer.is_none_or(|bearer| own.may_bring(bearer, unread.author)) {
-                        parked += unread.bytes.len();
-                        intake.park(self.parked(now, unread), view)?;
-                    } else {
-                        forged = Some(unread.author);
-                    }
-                    if parked > left {
-                        cut = Some((point, TOO_MUCH_REFUSED));
-                    }
-                }
-                Item::Echo { offset, scribes } => {
-                    if scribes == 0 || !self.push.has_sent(offset, scribes) {
-                        return Err(Fault::peer(CloseReason::Unexpected));
-                    }
-                    point = read_echo(offset, scribes, point, &mut work_left, own, view)?;
-                }
-                Item::Skip { scribes, digest } => {
-                    if scribes == 0 {
-                        return Err(Fault::peer(CloseReason::Unexpected));
-                    }
-                    point = Point { offset: point.offset.saturating_add(scribes), digest };
-                }
-            }
-            if !is_skip {
-                own_end = point.offset;
-            }
-        }
+        let mut reading = Reading::new(own.intake(), scribes.from, own_end, bytes, left);
+        self.read(now, &mut reading, items, session, own, view)?;
+        let spent = reading.spent();
+        let Reading { mut intake, runs, point, own_end, cut, forged, .. } = reading;
         #[cfg(all(feature = "planted", debug_assertions))]
-        if crate::planted::is_planted(crate::planted::Planted::EchoByNode) {
-            // That design took the sender's word for the point.
-            point = scribes.to;
-        }
+        // That design took the sender's word for the point.
+        let point = match crate::planted::is_planted(crate::planted::Planted::EchoByNode) {
+            true => scribes.to,
+            false => point,
+        };
         if point != scribes.to {
             return Err(Fault::peer(CloseReason::Digest));
         }
@@ -312,7 +226,7 @@ impl Open {
         // What was taken before the cut is as sure as the rest: all of it had the digest that was stated.
         scribes.to = cut.map_or(point, |(cut, _)| cut);
         if let Some(principal) = &self.principal {
-            own.spend_repair(principal, spent.saturating_sub(free) + parked, now);
+            own.spend_repair(principal, spent, now);
         }
         if let Some(author) = forged
             && !std::mem::replace(&mut self.is_forger, true)
@@ -344,24 +258,6 @@ impl Open {
         }
         self.note_caught_up(session, effects);
         Ok(())
-    }
-
-    /// Who brings what comes, if the node limits what that may be.
-    fn bearer(&self, session: SessionId) -> Option<Bearer<'_>> {
-        let principal = self.principal.as_deref()?;
-        let (peer, is_view) = (self.peer, self.feed.is_some() || self.pull.is_of_view());
-        Some(Bearer { session, peer, principal, is_view })
-    }
-
-    /// What this version cannot read, to be set aside.
-    fn parked(&self, now: Now, unread: Unread) -> Parked {
-        Parked {
-            transaction: unread.bytes,
-            bearer: self.peer,
-            principal: self.principal.as_deref().cloned(),
-            since_ms: now.wall_ms,
-            reason: unread.reason,
-        }
     }
 
     /// The branch of the peer's ladder that goes on where the peer has resumed. If that was the end of this
@@ -451,61 +347,4 @@ impl Open {
             effects.events.push(Event::CatchingUp { session, peer: self.peer, taken, left });
         }
     }
-}
-
-/// Why what came after a place in a message is for the next session.
-const TOO_MUCH_REFUSED: (CloseReason, &str) = (
-    CloseReason::Forbidden,
-    "refusing what was sent takes too much: the rest is for the next session",
-);
-const TOO_MANY_STATES: (CloseReason, &str) = (
-    CloseReason::Flow,
-    "large records were changed too often in one message: the rest is for the next session",
-);
-
-/// About so many bytes of log are read for a scribe of an echo.
-const ECHO_BYTES: usize = 256;
-
-/// The point after transactions that are in this node's own log. What is read for it is taken off the work
-/// that is left for the message.
-fn read_echo(
-    offset: u64,
-    scribes: u64,
-    mut point: Point,
-    work_left: &mut usize,
-    own: &Own,
-    view: &impl View,
-) -> Result<Point, Fault> {
-    let unexpected = || Fault::peer(CloseReason::Unexpected);
-    let mut spend = |bytes| {
-        *work_left = work_left.checked_sub(bytes).ok_or_else(unexpected)?;
-        Ok::<(), Fault>(())
-    };
-    spend(ECHO_RUN_BYTES)?;
-    if !own.has_start(offset, view)? {
-        return Err(unexpected());
-    }
-    let (mut next, end) = (offset, offset + scribes);
-    // Where the two logs are the same up to here, they are the same up to the end of the run.
-    if point.offset == offset && own.has(point, view)? {
-        let digest = own.digest_at(end, view)?.ok_or_else(unexpected)?;
-        return Ok(Point { offset: end, digest });
-    }
-    while next < end {
-        // No more at once than what the run is counted with for reading past its end.
-        let bytes_max = ECHO_RUN_BYTES.min(ECHO_BYTES.saturating_mul((end - next) as usize));
-        let (transactions, _) = own.transactions(next, bytes_max, view)?;
-        if transactions.is_empty() {
-            return Err(no_entry(next).into());
-        }
-        for transaction in transactions {
-            spend(transaction.bytes().len())?;
-            point = point.then(transaction.len(), transaction.bytes());
-            next += transaction.len();
-            if next >= end {
-                break;
-            }
-        }
-    }
-    if next == end { Ok(point) } else { Err(unexpected()) }
 }
