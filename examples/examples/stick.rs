@@ -55,13 +55,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     office.create(&Tree { id: 5, kind: "yew".into(), height_m: None })?;
     write(&office, forest.id(), &stick)?;
     match read(&forest, &stick) {
-        Err(syncro::Error::Bundle(error @ BundleError::Gap { .. })) => {
-            println!("forest: {error}");
-            let BundleError::Gap { request, .. } = error else { return Err("it is one".into()) };
-            fs::write(&stick, request)?;
-        }
+        Err(syncro::Error::Bundle(error @ BundleError::Gap { .. })) => println!("forest: {error}"),
         read => return Err(format!("there is a gap before it: {read:?}").into()),
     }
+    forest.request_for(office.id(), File::create(&stick)?)?;
     read(&office, &stick)?;
     carry(&office, &forest, &stick)?;
 

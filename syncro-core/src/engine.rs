@@ -106,6 +106,12 @@ impl Engine {
         self.sessions.values().filter_map(|session| session.status(&self.own))
     }
 
+    /// The sessions with a peer, those in which its bundles are taken in among them.
+    pub fn sessions_with(&self, peer: NodeId) -> impl Iterator<Item = SessionId> {
+        let with = self.sessions.iter().filter(move |(_, session)| session.peer() == Some(peer));
+        with.map(|(id, _)| *id)
+    }
+
     /// The channels that a view follows.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Channel> {
         self.own.subscriptions().map(|subscription| &subscription.channel)
@@ -125,6 +131,7 @@ impl Engine {
             Input::Open { session, role, credentials } => {
                 self.on_open(now, session, role, credentials, &mut effects)?;
             }
+            Input::Import { session } => self.on_import(now, session)?,
             Input::Receive { session, frame } => {
                 self.on_receive(now, session, &frame, view, &mut effects)?;
             }
@@ -191,9 +198,6 @@ impl Engine {
         }
         if credentials.len() > CREDENTIALS_BYTES_MAX {
             return Err(UsageError::CredentialsTooLong { bytes: credentials.len() }.into());
-        }
-        if role == Role::Import && self.own.is_view() {
-            return Err(UsageError::ViewImports.into());
         }
         let is_full = self.sessions.len() >= SESSIONS_MAX;
         if is_full && role != Role::Accept {

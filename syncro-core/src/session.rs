@@ -168,7 +168,7 @@ const VIEWS_ONLY: &str = "the peer may see some channels only: it has to be a vi
 pub(crate) struct Session {
     outbox: Outbox,
     role: Role,
-    /// The bundle, in the role of one that is taken in.
+    /// The bundle, if it is one that is taken in.
     import: Option<Import>,
     /// What this side says in its `hello`.
     nonce: u64,
@@ -237,10 +237,9 @@ impl Session {
     ) -> Self {
         let encoding = match role {
             Role::Dial(encoding) => encoding,
-            Role::Accept | Role::Import => Encoding::default(),
+            Role::Accept => Encoding::default(),
         };
-        let is_mute = role == Role::Import;
-        let mut outbox = Outbox { session, encoding, is_mute, queued: 0, said: 0 };
+        let mut outbox = Outbox { session, encoding, is_mute: false, queued: 0, said: 0 };
         let nonce = own.fresh_nonce(now, session, role);
         if let Role::Dial(_) = role {
             let credentials = std::mem::take(&mut credentials);
@@ -254,6 +253,22 @@ impl Session {
             nonce,
             credentials,
             phase: Phase::Greeting { until_ms: now.monotonic_ms + HANDSHAKE_MS },
+            heard_ms: now.monotonic_ms,
+            is_pinged: false,
+            is_pong_due: false,
+        }
+    }
+
+    /// Begins to take in a bundle: it only listens, whatever time that takes.
+    pub(crate) fn import(now: Now, session: SessionId) -> Self {
+        let encoding = Encoding::default();
+        Self {
+            outbox: Outbox { session, encoding, is_mute: true, queued: 0, said: 0 },
+            role: Role::Accept,
+            import: Some(Import::default()),
+            nonce: 0,
+            credentials: Bytes::new(),
+            phase: Phase::Greeting { until_ms: u64::MAX },
             heard_ms: now.monotonic_ms,
             is_pinged: false,
             is_pong_due: false,
@@ -285,7 +300,7 @@ impl Session {
         let Phase::Open(open) = &self.phase else {
             return None;
         };
-        if self.role == Role::Import {
+        if self.import.is_some() {
             return None;
         }
         Some(SessionStatus {
@@ -318,7 +333,7 @@ impl Session {
             _ => {}
         }
         let (message, encoding) = Message::decode(frame)?;
-        if self.role == Role::Import {
+        if self.import.is_some() {
             return self.on_bundled(now, message, frame, own, view, effects);
         }
         match (message, &mut self.phase) {
@@ -504,7 +519,7 @@ impl Session {
         if let Phase::Open(open) = &mut self.phase {
             open.expire_calls(now, &self.outbox, effects);
         }
-        if self.role == Role::Import {
+        if self.import.is_some() {
             // Whoever reads a bundle takes its time.
             return None;
         }
@@ -526,7 +541,7 @@ impl Session {
 
     /// When the session wants a tick.
     pub(crate) fn wake_at(&self) -> Option<u64> {
-        if self.role == Role::Import {
+        if self.import.is_some() {
             return None;
         }
         match &self.phase {

@@ -1,12 +1,12 @@
 //! Bundles: what one node has for another, as bytes that can be carried by any means.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 use syncro_core::limits::FRAME_BYTES_MAX;
 use syncro_core::{CloseReason, Export, Name, NodeId, SessionId};
 
-use crate::core::{Core, ImportEnd};
+use crate::core::{Core, Step};
 use crate::error::Error;
 
 /// What went into a bundle, by [`Node::export_for`](crate::Node::export_for).
@@ -52,23 +52,31 @@ pub enum BundleError {
         /// Scribes by which this node's log is longer now.
         scribes: u64,
     },
+    /// It was damaged on the way. What came before that is taken in.
+    #[error(
+        "the bundle is damaged: {reason}; {scribes} scribes of it are taken in: copy it once more, and import all of it"
+    )]
+    Damaged {
+        /// Scribes by which this node's log is longer now.
+        scribes: u64,
+        /// What is wrong.
+        reason: String,
+    },
     /// Something of the peer's log is missing before it. Nothing was taken in.
     #[error(
-        "something that {peer} wrote before this bundle is missing here: let {peer} import the request, and \
-         export another bundle"
+        "something that {peer} has and exported before this bundle is missing here: let {peer} import what \
+         `Node::request_for` writes, and export once more; or connect the two"
     )]
     Gap {
         /// Who made it.
         peer: NodeId,
-        /// For that node to import. Its next bundle for this node then begins where this node is.
-        request: Vec<u8>,
     },
-    /// What is in it is not permitted, or its maker is not known here. What came before that is taken in.
-    #[error("the bundle is refused: {reason} ({detail})")]
+    /// Its maker is not let in, or does too much that it may not. What came before that is taken in.
+    #[error("the bundle is refused: {reason}")]
     Refused {
         /// Why.
         reason: CloseReason,
-        /// More about it.
+        /// More about it; empty where there is no more.
         detail: String,
     },
     /// The node's store was repaired meanwhile.
@@ -94,109 +102,115 @@ pub(crate) fn write(
     Ok(Exported { start, end, bytes })
 }
 
-/// Reads the next frame; `None` where it is not there as a whole.
-fn read(from: &mut impl BufRead) -> Result<Option<Bytes>, BundleError> {
+/// What reading a frame comes to.
+enum Frame {
+    Whole(Bytes),
+    /// It is not there as a whole.
+    Cut,
+    /// No frame has such a length.
+    Length(u32),
+}
+
+/// Reads the next frame, and nothing beyond it.
+fn read(from: &mut impl Read) -> io::Result<Frame> {
     let mut prefix = [0; 4];
     match from.read_exact(&mut prefix) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Frame::Cut),
         read => read?,
     }
     let length = u32::from_be_bytes(prefix);
     if length == 0 || u64::from(length) > FRAME_BYTES_MAX as u64 {
-        let reason = format!("it has a frame of {length} bytes; one has 1 to {FRAME_BYTES_MAX}");
-        return Err(BundleError::NoBundle { reason });
+        return Ok(Frame::Length(length));
     }
     let mut frame = Vec::new();
     // The length is somebody's word: memory follows what is there.
     let read = from.take(length.into()).read_to_end(&mut frame)?;
-    Ok((u64::try_from(read).ok() == Some(length.into())).then(|| frame.into()))
+    let is_whole = u64::try_from(read).is_ok_and(|read| read == u64::from(length));
+    Ok(if is_whole { Frame::Whole(frame.into()) } else { Frame::Cut })
 }
 
-/// Reads a bundle to its end.
+/// Reads a bundle to its end. What it has changed, whatever came of it, is durable then.
 pub(crate) fn import(core: &Core, from: impl Read) -> Result<Imported, Error> {
-    let mut from = BufReader::new(from);
-    let mut import = Import { session: Open::new(core)?, head: Vec::new(), scribes: 0 };
-    loop {
-        let Some(frame) = read(&mut from)? else {
-            if import.head.is_empty() {
-                let reason = "there is next to nothing in it".to_owned();
-                return Err(BundleError::NoBundle { reason }.into());
-            }
-            core.finish_import()?;
-            return Err(BundleError::CutShort { scribes: import.scribes }.into());
-        };
-        if let Some(imported) = import.take(frame)? {
-            core.finish_import()?;
-            return Ok(imported);
-        }
-    }
+    let mut import = Import { core, session: core.begin_import()?, is_begun: false, scribes: 0 };
+    let imported = import.read(from);
+    drop(import);
+    let durable = core.finish_import();
+    let imported = imported?;
+    durable.map(|()| imported)
 }
 
-/// A bundle that is being read.
+/// A bundle that is being read, in a session that ends with it.
 struct Import<'a> {
-    session: Open<'a>,
-    /// The frames before the log, with which each session begins.
-    head: Vec<Bytes>,
+    core: &'a Core,
+    session: SessionId,
+    /// Whether it is a bundle, by its first frame.
+    is_begun: bool,
     /// Scribes by which the node's log is longer now.
     scribes: u64,
 }
 
-/// The frames before the log: whom it is for, `hello` and `sync`.
-const HEAD_FRAMES: usize = 3;
-
 impl Import<'_> {
-    /// Takes a frame. Returns what came of all, after the last one.
-    fn take(&mut self, frame: Bytes) -> Result<Option<Imported>, Error> {
-        let is_first = self.head.is_empty();
-        if self.head.len() < HEAD_FRAMES {
-            self.head.push(frame.clone());
-        }
+    fn read(&mut self, mut from: impl Read) -> Result<Imported, Error> {
         loop {
-            let core = self.session.core;
-            let (scribes, end) = core.import(self.session.id, frame.clone())?;
-            self.scribes += scribes;
-            let (reason, detail) = match end {
-                None => return Ok(None),
-                Some(ImportEnd::Done { peer, name, gap: None }) => {
-                    return Ok(Some(Imported { peer, name, scribes: self.scribes }));
+            let imported = match read(&mut from).map_err(BundleError::Io)? {
+                Frame::Whole(frame) => self.take(frame)?,
+                Frame::Cut if self.is_begun => {
+                    return Err(BundleError::CutShort { scribes: self.scribes }.into());
                 }
-                Some(ImportEnd::Done { peer, .. }) => {
-                    let mut request = Vec::new();
-                    write(core, core.begin_request(peer)?, &mut request)?;
-                    return Err(BundleError::Gap { peer, request }.into());
+                Frame::Cut => return Err(self.unreadable("there is next to nothing in it".into())),
+                Frame::Length(length) => {
+                    let reason = format!("a frame has 1 to {FRAME_BYTES_MAX} bytes, not {length}");
+                    return Err(self.unreadable(reason));
                 }
-                Some(ImportEnd::Closed { reason, detail }) => (reason, detail),
             };
-            // One step does not change everything that a message may: the rest of it is for another session.
-            if reason == CloseReason::Flow && scribes > 0 {
-                self.session = Open::new(core)?;
-                for frame in &self.head {
-                    core.import(self.session.id, frame.clone())?;
-                }
-            } else if is_first {
-                let reason = format!("{reason} {detail}").trim_end().to_owned();
-                return Err(BundleError::NoBundle { reason }.into());
-            } else {
-                return Err(BundleError::Refused { reason, detail }.into());
+            if let Some(imported) = imported {
+                return Ok(imported);
             }
         }
     }
-}
 
-/// A session of an import, which ends with it.
-struct Open<'a> {
-    core: &'a Core,
-    id: SessionId,
-}
+    /// Takes a frame. Returns what came of all, after the last one.
+    fn take(&mut self, frame: Bytes) -> Result<Option<Imported>, Error> {
+        loop {
+            let (scribes, step) = self.core.import(self.session, frame.clone())?;
+            self.scribes += scribes;
+            return match step {
+                None => {
+                    self.is_begun = true;
+                    Ok(None)
+                }
+                Some(Step::Again) => continue,
+                Some(Step::Done { peer, name, has_gap: false }) => {
+                    Ok(Some(Imported { peer, name, scribes: self.scribes }))
+                }
+                Some(Step::Done { peer, .. }) => Err(BundleError::Gap { peer }.into()),
+                Some(Step::Closed { reason, detail }) => Err(self.ended(reason, detail)),
+            };
+        }
+    }
 
-impl<'a> Open<'a> {
-    fn new(core: &'a Core) -> Result<Self, Error> {
-        Ok(Self { core, id: core.begin_import()? })
+    /// Why a bundle is not read on.
+    fn ended(&self, reason: CloseReason, detail: String) -> Error {
+        use CloseReason::{Denied, Forbidden, ShuttingDown, Version};
+        match reason {
+            ShuttingDown => Error::Closed,
+            Denied | Forbidden | Version => BundleError::Refused { reason, detail }.into(),
+            _ if detail.is_empty() => self.unreadable(reason.to_string()),
+            _ => self.unreadable(format!("{reason} ({detail})")),
+        }
+    }
+
+    /// What cannot be read is no bundle, or was one.
+    fn unreadable(&self, reason: String) -> Error {
+        match self.is_begun {
+            true => BundleError::Damaged { scribes: self.scribes, reason }.into(),
+            false => BundleError::NoBundle { reason }.into(),
+        }
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Import<'_> {
     fn drop(&mut self) {
-        self.core.end_import(self.id);
+        self.core.end_import(self.session);
     }
 }

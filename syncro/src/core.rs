@@ -60,7 +60,7 @@ pub struct Committed {
     pub offset: u64,
 }
 
-pub(crate) use bundle::ImportEnd;
+pub(crate) use bundle::Step;
 pub(crate) use life::Life;
 pub use repair::Recovered;
 pub(crate) use repair::seed;
@@ -126,8 +126,8 @@ struct State {
     engine: Engine,
     store: LogStore,
     sessions: BTreeMap<SessionId, Line>,
-    /// The sessions in which bundles are taken in, and how they have ended.
-    imports: BTreeMap<SessionId, Option<ImportEnd>>,
+    /// The sessions in which bundles are taken in, and what has come of the last frame.
+    imports: BTreeMap<SessionId, Option<Step>>,
     next_session: u64,
     /// The commits of engines before this one: each counts its own from 1.
     earlier: u64,
@@ -341,7 +341,7 @@ impl Core {
         // Whoever calls may be anybody: only whom this node calls is told who it is.
         let credentials = match role {
             Role::Dial(_) => lock(&self.credentials).clone(),
-            Role::Accept | Role::Import => Bytes::new(),
+            Role::Accept => Bytes::new(),
         };
         let opened = self.step(&mut state, Input::Open { session, role, credentials });
         if let Err(error) = opened {

@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::Engine;
+use super::{Engine, SessionId};
 use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::error::{Error, UsageError};
 use crate::id::NodeId;
-use crate::limits::CREDENTIALS_BYTES_MAX;
+use crate::limits::{CREDENTIALS_BYTES_MAX, SESSIONS_MAX};
 use crate::message::{Bundle, Encoding, Message};
 use crate::principal::Access;
-use crate::session::{hello, piece};
+use crate::session::{Session, hello, piece};
+use crate::stamp::Now;
 use crate::store::{PeerRow, View};
 
 /// What is left to be written of a bundle.
@@ -21,6 +22,7 @@ use crate::store::{PeerRow, View};
 /// peer was last known to be, and says up to where this node holds the peer's log.
 #[derive(Clone, Debug)]
 pub struct Export {
+    peer: NodeId,
     head: VecDeque<Message>,
     start: Point,
     /// How far it is; `None` once all is written.
@@ -49,8 +51,15 @@ impl Export {
     /// # Errors
     ///
     /// [`UsageError::UnknownPoint`] when what was in the log is there no longer: a repair took it. Begin anew then.
+    /// [`UsageError::MayNotSee`] when rights have ended meanwhile.
     /// [`StoreError`](crate::StoreError) when the log cannot be read.
-    pub fn next(&mut self, engine: &Engine, view: &impl View) -> Result<Option<Bytes>, Error> {
+    pub fn next(
+        &mut self,
+        now: Now,
+        engine: &Engine,
+        view: &impl View,
+    ) -> Result<Option<Bytes>, Error> {
+        engine.may_have_all(now, self.peer)?;
         let message = match (self.head.pop_front(), self.at) {
             (Some(message), _) => message,
             (None, None) => return Ok(None),
@@ -59,8 +68,8 @@ impl Export {
                 Message::Bye { reason: CloseReason::Done, detail: String::new() }
             }
             (None, Some(at)) => {
-                if !engine.own.has(at, view)? {
-                    return Err(UsageError::UnknownPoint { point: at }.into());
+                if !engine.own.has(self.end, view)? {
+                    return Err(UsageError::UnknownPoint { point: self.end }.into());
                 }
                 let scribes = piece(at, self.end, &engine.own, view)?;
                 (self.at, self.is_begun) = (Some(scribes.to), true);
@@ -73,7 +82,7 @@ impl Export {
 
 impl Engine {
     /// Begins a bundle of everything that a peer is not known to hold, up to the end of this node's log as it is now. It is
-    /// imported by a session in the role [`Role::Import`](crate::Role::Import). Nothing changes by it: until the peer's own
+    /// taken in by [`Input::Import`](crate::Input::Import). Nothing changes by it: until the peer's own
     /// bundle, or a session, says that it has it, the next one has the same and more.
     ///
     /// The store is to be synced before any of it is handed out: it says what is durable here. `credentials` show the
@@ -85,20 +94,16 @@ impl Engine {
     /// everything; [`UsageError::CredentialsTooLong`]; [`StoreError`](crate::StoreError) when the store cannot be read.
     pub fn export(
         &self,
+        now: Now,
         peer: NodeId,
         credentials: Bytes,
         view: &impl View,
     ) -> Result<Export, Error> {
-        if let Some(permissions) = self.own.permissions() {
-            let principal = permissions.author(peer);
-            if principal.is_none_or(|principal| principal.read != Access::All) {
-                return Err(UsageError::MayNotSee { peer }.into());
-            }
-        }
+        self.may_have_all(now, peer)?;
         let row = self.own.known_row(peer, view)?;
         let (start, end) = (row.confirmed, self.own.end());
         let head = self.head(peer, &row, credentials, start, end)?;
-        Ok(Export { head, start, at: Some(start), end, is_begun: false })
+        Ok(Export { peer, head, start, at: Some(start), end, is_begun: false })
     }
 
     /// A bundle without anything of this node's log: it only tells the peer up to where this node holds the peer's, so that
@@ -108,17 +113,41 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`UsageError::CredentialsTooLong`]; [`StoreError`](crate::StoreError) when the store cannot be read.
+    /// Like [`export`](Self::export): what it says of the node's log shows something of all of it.
     pub fn request(
         &self,
+        now: Now,
         peer: NodeId,
         credentials: Bytes,
         view: &impl View,
     ) -> Result<Export, Error> {
+        self.may_have_all(now, peer)?;
         let row = self.own.known_row(peer, view)?;
         let end = self.own.end();
         let head = self.head(peer, &row, credentials, end, end)?;
-        Ok(Export { head, start: end, at: Some(end), end, is_begun: true })
+        Ok(Export { peer, head, start: end, at: Some(end), end, is_begun: true })
+    }
+
+    /// Whether a peer may have everything, on a node that limits its peers.
+    fn may_have_all(&self, now: Now, peer: NodeId) -> Result<(), UsageError> {
+        let Some(permissions) = self.own.permissions() else { return Ok(()) };
+        let sees_all =
+            permissions.author(peer).is_some_and(|it| it.read == Access::All && !it.is_over(now));
+        if sees_all { Ok(()) } else { Err(UsageError::MayNotSee { peer }) }
+    }
+
+    pub(super) fn on_import(&mut self, now: Now, session: SessionId) -> Result<(), Error> {
+        if self.own.is_view() {
+            return Err(UsageError::ViewImports.into());
+        }
+        if self.sessions.contains_key(&session) {
+            return Err(UsageError::SessionInUse.into());
+        }
+        if self.sessions.len() >= SESSIONS_MAX {
+            return Err(UsageError::TooManySessions.into());
+        }
+        self.sessions.insert(session, Session::import(now, session));
+        Ok(())
     }
 
     /// The messages before the log.

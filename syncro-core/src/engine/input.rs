@@ -36,16 +36,13 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
-/// Which side of a connection this is: it decides who speaks first. Or that there is none.
+/// Which side of a connection this is. It only decides who speaks first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The side that made the connection: it says `hello` at once, in the encoding of its choice.
     Dial(Encoding),
     /// The side that was called: it waits, and answers in the encoding it hears.
     Accept,
-    /// The side that takes in a bundle that a peer has [exported](crate::Engine::export): it only listens, whatever time
-    /// that takes. The frames come in their order; [`Event::Imported`](crate::Event::Imported) follows on the last one.
-    Import,
 }
 
 /// What can happen to an engine.
@@ -62,6 +59,13 @@ pub enum Input {
         role: Role,
         /// What shows the peer who this node is: at most 2,048 bytes, none for a peer that does not ask.
         credentials: Bytes,
+    },
+    /// A bundle is to be taken in that a peer has [exported](crate::Engine::export). Its frames follow in their order as
+    /// [`Receive`](Self::Receive), whatever time that takes; [`Event::Imported`](crate::Event::Imported) comes with the last
+    /// one. Nothing is sent.
+    Import {
+        /// The number of the new session, which is to be [lost](Self::Lost) in the end.
+        session: SessionId,
     },
     /// A whole message came, without its length prefix.
     Receive {

@@ -114,11 +114,14 @@ pub enum Event {
         peer: NodeId,
         /// The peer's name for people.
         name: Option<Name>,
-        /// Scribes by which this node's log is longer now.
-        scribes: u64,
         /// Where the bundle begins, if something of the peer's log is missing before that. Then nothing was taken, and
         /// this node's [request](crate::Engine::request) tells the peer what is here.
         gap: Option<Point>,
+    },
+    /// What a frame of a bundle changes is too much for one step. A part of it is taken: it is to be given once more.
+    Again {
+        /// The session.
+        session: SessionId,
     },
     /// A session ended.
     Closed {

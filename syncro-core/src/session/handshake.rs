@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::call::Calls;
-use super::import::Import;
 use super::pull::Pull;
 use super::push::Push;
 use super::{Fault, Open, Phase, Session};
@@ -103,9 +102,8 @@ impl Session {
                     effects,
                 );
             }
-            Role::Import => {}
         }
-        let is_import = self.role == Role::Import;
+        let is_import = self.import.is_some();
         let is_double = (hello.node, hello.epoch) == (own.author().node, own.author().epoch);
         // A bundle of this node's own says nothing of clones: only what is in it may.
         if is_double && !is_import {
@@ -136,7 +134,6 @@ impl Session {
         if knows(capability::SIGNAL) && !is_import {
             own.signals.open(session, hello.node, self.role, principal.clone());
         }
-        let bundle_end = self.import.as_ref().map(Import::end);
         self.phase = Phase::Open(Box::new(Open {
             peer: hello.node,
             epoch: hello.epoch,
@@ -146,7 +143,7 @@ impl Session {
             over_ms: principal.as_ref().and_then(|principal| principal.over_ms(now)),
             principal,
             is_forger: false,
-            pull: Pull::new(ladder, bundle_end),
+            pull: Pull::new(ladder, is_import),
             feed: None,
             follow: None,
             window: hello.window,

@@ -7,30 +7,24 @@ use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::engine::{Effects, Event, Own};
 use crate::message::{Bundle, Item, Message, Scribes};
+use crate::principal::Access;
 use crate::stamp::Now;
-use crate::store::View;
+use crate::store::{Held, StoreError, View};
 
 /// How far a bundle was read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Import {
-    start: Point,
-    end: Point,
-    /// Whether it was made for this node, so that what it says of this node's log is meant for it.
-    is_mine: bool,
-    /// Whether it has said what of this node's log its maker has.
+    /// What it says of itself, once it has.
+    head: Option<Bundle>,
+    /// Where the next piece of the peer's log begins.
+    at: Point,
+    /// Up to where the peer holds this node's log, if that is what it was asked.
+    said: Option<Point>,
     has_asked: bool,
-    /// Whether a piece of the peer's log has come.
     has_scribes: bool,
+    /// Whether something was passed over that is not here.
+    is_missing: bool,
     is_over: bool,
-    /// Scribes by which this node's log has grown.
-    scribes: u64,
-}
-
-impl Import {
-    /// Where the bundle ends in the peer's log.
-    pub(super) fn end(&self) -> u64 {
-        self.end.offset
-    }
 }
 
 impl Session {
@@ -44,104 +38,153 @@ impl Session {
         view: &impl View,
         effects: &mut Effects,
     ) -> Result<(), Fault> {
+        let Some(import) = &mut self.import else { return Err(unexpected()) };
         let session = self.outbox.session;
-        match (message, &mut self.phase, &mut self.import) {
-            (Message::Bundle(Bundle { peer, start, end }), Phase::Greeting { .. }, None) => {
-                let is_mine = peer == own.author().node;
-                let import = Import { start, end, is_mine, ..Import::default() };
-                self.import = Some(import);
+        match (message, &mut self.phase, &import.head) {
+            (Message::Bundle(bundle), Phase::Greeting { .. }, None) => {
+                import.at = bundle.start;
+                import.head = Some(bundle);
             }
             (Message::Hello(hello), Phase::Greeting { .. }, Some(_)) => {
+                if hello.node == own.author().node && own.permissions().is_some() {
+                    let detail =
+                        "it is this node's own, and a node with rules lets nobody be itself";
+                    let (reason, detail) = (CloseReason::Denied, detail.to_owned());
+                    return Err(Fault::Peer { reason, detail });
+                }
                 let encoding = self.outbox.encoding;
                 self.on_hello(now, hello, encoding, own, view, effects)?;
             }
-            (Message::Sync { ladder }, Phase::Open(open), Some(import)) if !import.has_asked => {
-                import.has_asked = true;
+            (Message::Sync { ladder }, Phase::Open(open), Some(head)) if !import.has_asked => {
+                let is_mine = head.peer == own.author().node;
                 if ladder.is_empty() {
                     open.pull.note_view();
-                    return Ok(());
+                } else {
+                    open.may_sync()?;
+                    import.said =
+                        is_mine.then(|| open.push.resume_at(ladder, own, view)).transpose()?;
                 }
-                open.may_sync()?;
-                if import.is_mine {
-                    let at = open.push.resume_at(ladder, own, view)?;
-                    let peer = open.peer;
-                    let is_news = open.push.know(at);
+                import.has_asked = true;
+                if let Some(offset) = import.said.filter(|said| open.push.know(*said)) {
+                    let (peer, offset) = (open.peer, offset.offset);
                     open.push.note(own.peer_row(peer));
-                    if is_news {
-                        effects.events.push(Event::Receipt { session, peer, offset: at.offset });
-                    }
+                    effects.events.push(Event::Receipt { session, peer, offset });
                 }
             }
-            (Message::Scribes(mut scribes), Phase::Open(open), Some(import))
+            (Message::Scribes(scribes), Phase::Open(open), Some(_))
                 if import.has_asked && !import.is_over =>
             {
+                let (from, to) = (scribes.from, scribes.to);
+                if from != import.at {
+                    return Err(Fault::peer(CloseReason::Gap));
+                }
                 import.has_scribes = true;
-                if open.resume_within(&mut scribes, own, view)? {
-                    let before = own.end().offset;
-                    let taken =
-                        open.on_scribes(now, scribes, frame.len(), session, own, view, effects);
-                    import.scribes += own.end().offset - before;
-                    taken?;
+                if open.take_piece(now, scribes, frame, import, session, own, view, effects)? {
+                    import.at = to;
+                } else {
+                    effects.events.push(Event::Again { session });
                 }
             }
-            (Message::Bye { reason: CloseReason::Done, .. }, Phase::Open(open), Some(import))
+            (Message::Bye { reason: CloseReason::Done, .. }, Phase::Open(open), Some(head))
                 if import.has_asked && !import.is_over =>
             {
-                let reached = open.pull.reached();
-                let is_whole = match reached {
-                    Some(at) => at == import.end,
-                    // A request, or one that left a gap.
-                    None => import.has_scribes || import.start == import.end,
-                };
-                if !is_whole {
+                if import.at != head.end {
                     return Err(Fault::peer(CloseReason::Gap));
                 }
                 import.is_over = true;
-                let has_gap = import.has_scribes && reached.is_none();
+                // Only a request takes word back: a bundle may be old.
+                if let Some(said) = import.said.filter(|_| !import.has_scribes) {
+                    open.push.ask(said);
+                    open.push.note(own.peer_row(open.peer));
+                }
+                // One that is older than what is here may begin where no rung is left.
+                let row = own.peer_row(open.peer);
+                let mut rungs = row.ladder.rungs().iter();
+                let is_old = rungs.any(|rung| rung.point.offset >= head.end.offset);
+                let gap = import.has_scribes
+                    && open.pull.reached().is_none()
+                    && (import.is_missing || !is_old);
                 effects.events.push(Event::Imported {
                     session,
                     peer: open.peer,
                     name: open.name.clone(),
-                    scribes: import.scribes,
-                    gap: has_gap.then_some(import.start),
+                    gap: gap.then_some(head.start),
                 });
             }
-            _ => return Err(Fault::peer(CloseReason::Unexpected)),
+            _ => return Err(unexpected()),
         }
         Ok(())
     }
 }
 
+fn unexpected() -> Fault {
+    Fault::peer(CloseReason::Unexpected)
+}
+
 impl Open {
-    /// Leaves out of a message what comes before the last point in it that is known to be held, and resumes there. A
-    /// bundle begins where the peer thought that this node was, and may be imported for the second time. Returns whether
-    /// the message goes on from what is held.
+    /// Takes what is new in a piece of the peer's log, or passes it over. Returns whether that is all of it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; a struct would only name it twice"
+    )]
+    fn take_piece(
+        &mut self,
+        now: Now,
+        mut scribes: Scribes,
+        frame: &Bytes,
+        import: &mut Import,
+        session: crate::engine::SessionId,
+        own: &mut Own,
+        view: &impl View,
+        effects: &mut Effects,
+    ) -> Result<bool, Fault> {
+        if !self.resume_within(&mut scribes, own, view)? {
+            import.is_missing = import.is_missing || is_missing(&scribes.items, view)?;
+            return Ok(true);
+        }
+        let before = own.end();
+        match self.on_scribes(now, scribes, frame.len(), session, own, view, effects) {
+            // What was taken is a part of it, and is known when it comes again.
+            Err(Fault::Peer { reason: CloseReason::Flow, .. }) if own.end() != before => Ok(false),
+            taken => taken.map(|()| true),
+        }
+    }
+
+    /// Leaves out of a piece what comes before the last point in it that is known to be held, and resumes there: a bundle
+    /// begins where the peer thought that this node was, and may come for the second time. Returns whether the piece goes
+    /// on from what is held.
     fn resume_within(
         &mut self,
         scribes: &mut Scribes,
-        own: &Own,
+        own: &mut Own,
         view: &impl View,
     ) -> Result<bool, Fault> {
+        // As it is now: there may be a session beside.
+        let mut held = own.peer_row(self.peer).ladder.offer();
+        held.push(own.end());
+        held.sort_unstable();
+        let is_held = |point: Point| point == Point::START || held.binary_search(&point).is_ok();
         let mut point = scribes.from;
         // What this node has named last may be where the two logs begin in the same way.
-        let is_known =
-            self.pull.is_known(point) || self.pull.reached().is_none() && own.has(point, view)?;
+        let is_known = is_held(point) || self.pull.reached().is_none() && own.has(point, view)?;
         #[cfg(all(feature = "planted", debug_assertions))]
         let is_known = is_known || crate::planted::is_planted(crate::planted::Planted::GapIgnored);
         let mut known = is_known.then_some((0, point));
+        let may_skip = self.pull.is_of_view();
         for (place, item) in scribes.items.iter().enumerate() {
             point = match item {
                 Item::Transaction(transaction, _) => {
                     point.then(transaction.len(), transaction.bytes())
                 }
                 Item::Unread(unread) => point.then(unread.scribes, &unread.bytes),
-                Item::Skip { scribes, digest } => {
+                // Only a view has been shown anything.
+                Item::Skip { scribes, digest } if may_skip => {
                     Point { offset: point.offset.saturating_add(*scribes), digest: *digest }
                 }
-                // It says what has come in the same session, of which there is none.
-                Item::Echo { .. } => return Err(Fault::peer(CloseReason::Unexpected)),
+                // An echo is of what has come in the same session, of which there is none.
+                Item::Skip { .. } | Item::Echo { .. } => return Err(unexpected()),
             };
-            if self.pull.is_known(point) {
+            if is_held(point) {
                 known = Some((place + 1, point));
             }
         }
@@ -152,11 +195,33 @@ impl Open {
             Some((before, from)) => {
                 scribes.items.drain(..before);
                 scribes.from = from;
-                self.pull.resume(from);
+                self.pull.resume();
                 Ok(true)
             }
-            // What follows on a gap is for another time.
             None => Ok(self.pull.reached() == Some(scribes.from)),
         }
     }
+
+    /// Whether what the peer brings has gone nowhere else. A bundle of a view that may see everything may have.
+    pub(super) fn is_view(&self) -> bool {
+        let sees_all = self.principal.as_ref().is_none_or(|it| it.read == Access::All);
+        self.feed.is_some() || self.pull.is_of_view() && !sees_all
+    }
+}
+
+/// Whether something of what is passed over is not here.
+fn is_missing(items: &[Item], view: &impl View) -> Result<bool, StoreError> {
+    for item in items {
+        let is_here = match item {
+            Item::Transaction(transaction, _) => {
+                matches!(view.held(transaction)?, Held::Same { .. })
+            }
+            Item::Unread(_) => false,
+            Item::Skip { .. } | Item::Echo { .. } => true,
+        };
+        if !is_here {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

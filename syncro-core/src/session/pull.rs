@@ -7,6 +7,7 @@ use super::{Fault, Open};
 use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::engine::{Effects, Event, Intake, Own, SessionId};
+use crate::ladder::Ladder;
 use crate::limits::{FRAME_BYTES_MAX, WINDOW_BYTES};
 use crate::message::{Message, Scribes};
 use crate::stamp::Epoch;
@@ -44,12 +45,12 @@ pub(super) struct Pull {
 }
 
 /// What is known of a bundle, in which the peer's log has come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Bundled {
-    /// Where it ends.
-    end: u64,
     /// Whether it is of a view.
     is_of_view: bool,
+    /// Whether the ladder has moved by it: it makes one branch at most.
+    has_branch: bool,
 }
 
 /// What to acknowledge once a commit is durable, and all the log with it. The point's own row may follow later: it is for
@@ -65,19 +66,18 @@ struct Owed {
 }
 
 impl Pull {
-    /// Begins to take in what a peer sends, or what is in a bundle that ends at an offset.
-    pub(super) fn new(offered: Vec<Point>, bundle_end: Option<u64>) -> Self {
+    /// Begins to take in what a peer sends, or has written into a bundle.
+    pub(super) fn new(offered: Vec<Point>, is_import: bool) -> Self {
         Self {
             offered,
-            bundle: bundle_end.map(|end| Bundled { end, is_of_view: false }),
+            bundle: is_import.then(Bundled::default),
             at: None,
             branch: Epoch(0),
             end: 0,
             began: 0,
             caught_up_at: None,
             received: 0,
-            // Nobody waits to be told how much of a bundle may come.
-            granted: bundle_end.map_or(WINDOW_BYTES, |_| u64::MAX / 2),
+            granted: WINDOW_BYTES,
             pending: VecDeque::new(),
             ack: None,
             own_end: 0,
@@ -124,29 +124,26 @@ impl Pull {
         self.bundle.is_some_and(|bundle| bundle.is_of_view)
     }
 
-    /// Whether everything before a point was here before this session.
-    pub(super) fn is_known(&self, point: Point) -> bool {
-        point == Point::START || self.offered.contains(&point)
-    }
-
-    /// Lets the bundle be resumed at a point that is known.
-    pub(super) fn resume(&mut self, from: Point) {
+    /// Lets a bundle be resumed at a point that is known.
+    pub(super) fn resume(&mut self) {
         self.at = None;
-        if !self.is_known(from) {
-            self.offered.push(from);
-        }
     }
 
-    /// Whether a bundle has still to come past a point that may be known: up to there nothing in it is new.
-    fn is_behind(&self, to: Point) -> bool {
-        let is_ahead = |rung: &Point, end| rung.offset > to.offset && rung.offset <= end;
-        self.bundle.is_some_and(|it| self.offered.iter().any(|rung| is_ahead(rung, it.end)))
+    /// Whether the ladder moves to a point that is reached. That of a bundle may be an old one: it counts if something was
+    /// new up to there, or if it is beyond all others.
+    fn moves(&mut self, ladder: &Ladder, to: Point, is_new: bool) -> bool {
+        let Some(bundle) = &mut self.bundle else { return true };
+        let is_beyond = || ladder.rungs().iter().all(|rung| rung.point.offset < to.offset);
+        let moves = is_new || is_beyond();
+        bundle.has_branch |= moves;
+        moves
     }
 
     /// Bytes received in all, with those of one message more.
     pub(super) fn received(&self, bytes: usize) -> Result<u64, Fault> {
         let received = self.received + bytes as u64;
-        match received > self.granted + FRAME_BYTES_MAX as u64 {
+        // Nobody has to be told how much of a bundle may come.
+        match self.bundle.is_none() && received > self.granted + FRAME_BYTES_MAX as u64 {
             true => Err(Fault::peer(CloseReason::Flow)),
             false => Ok(received),
         }
@@ -191,6 +188,8 @@ impl Open {
             return Err(Fault::peer(CloseReason::Unexpected));
         }
         let continues = match pull.at {
+            // It was looked for.
+            _ if pull.bundle.is_some() => true,
             Some(at) => scribes.from == at,
             None => scribes.from == Point::START || pull.offered.contains(&scribes.from),
         };
@@ -204,6 +203,7 @@ impl Open {
 
         let branch = match pull.at {
             Some(_) => pull.branch,
+            None if pull.bundle.is_some_and(|bundle| bundle.has_branch) => pull.branch,
             None => self.branch(&scribes, own, view)?,
         };
         let own_end = self.pull.at.map_or(scribes.from.offset, |_| self.pull.own_end);
@@ -243,7 +243,8 @@ impl Open {
         self.push.note(own.peer_row(self.peer));
         self.finish(now, intake, &scribes, received, own, effects);
         for (taken, transaction, theirs) in runs {
-            let Some((offset, digest)) = taken.place() else {
+            let Some((offset, digest)) = taken.place().filter(|_| self.pull.bundle.is_none())
+            else {
                 continue;
             };
             #[cfg(all(feature = "planted", debug_assertions))]
@@ -307,10 +308,11 @@ impl Open {
         effects.events.extend(refused);
 
         let row = own.peer_row(self.peer);
-        let has_moved =
-            !self.pull.is_behind(scribes.to) && row.ladder.advance(self.pull.branch, scribes.to);
+        let is_new = !intake.entries.is_empty() || !intake.rows.is_empty();
+        let has_moved = self.pull.moves(&row.ladder, scribes.to, is_new)
+            && row.ladder.advance(self.pull.branch, scribes.to);
         let row = row.clone();
-        if has_moved || !intake.entries.is_empty() || !intake.rows.is_empty() {
+        if has_moved || is_new {
             effects.commit = Some(own.commit(intake, vec![(self.peer, row)]));
         }
         let pull = &mut self.pull;
@@ -320,8 +322,10 @@ impl Open {
         pull.received = received;
         pull.at = Some(scribes.to);
         pull.end = scribes.end.max(scribes.to.offset);
-        if pull.bundle.is_none() {
-            pull.offered = Vec::new();
+        pull.offered = Vec::new();
+        if pull.bundle.is_some() {
+            // Nobody waits for a receipt.
+            return;
         }
         // Of what a view was shown nothing has to be durable here: others' writes do not delay the answer.
         let is_skipped = pull.own_end <= scribes.from.offset && scribes.to != scribes.from;

@@ -187,11 +187,18 @@ impl Push {
         self.stream = Some(Stream { start: at.offset, at, is_announced: false });
     }
 
-    /// Notes up to where the peer holds this log, by its own word. Returns whether it has not said as much before.
+    /// Notes up to where the peer held this log when it said so. Returns whether that is news.
     pub(super) fn know(&mut self, at: Point) -> bool {
         let is_news = at > self.confirmed;
-        (self.held, self.confirmed) = (at, at);
+        if is_news {
+            (self.held, self.confirmed) = (self.held.max(at), at);
+        }
         is_news
+    }
+
+    /// Lets what is sent next begin at a point that the peer has asked for.
+    pub(super) fn ask(&mut self, at: Point) {
+        (self.held, self.confirmed) = (at, at);
     }
 
     /// Notes what the peer holds durably and how much more it takes. Returns whether the receipt moved.

@@ -218,7 +218,7 @@ impl Open {
     /// Who brings what comes, if the node limits what that may be.
     fn bearer(&self, session: SessionId) -> Option<Bearer<'_>> {
         let principal = self.principal.as_deref()?;
-        let (peer, is_view) = (self.peer, self.feed.is_some() || self.pull.is_of_view());
+        let (peer, is_view) = (self.peer, self.is_view());
         Some(Bearer { session, peer, principal, is_view })
     }
 }

@@ -62,7 +62,7 @@ impl Permissions for Rules {
         ruling.asked += 1;
         let credentials = match claim.role {
             Role::Dial(_) => "whom we call",
-            Role::Accept | Role::Import => std::str::from_utf8(claim.credentials).ok()?,
+            Role::Accept => std::str::from_utf8(claim.credentials).ok()?,
         };
         ruling.principals.get(credentials).cloned().map(Arc::new)
     }

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use syncro_core::{CloseReason, Encoding, Event, Input, NodeId, Role, SessionId};
+use syncro_core::{
+    CloseReason, Digest, Encoding, Error, Event, Input, NodeId, Point, Role, SessionId, UsageError,
+    View,
+};
 
 use syncro_sim::world::{A, B, Pair, Read, wire};
 use syncro_sim::{World, Write};
@@ -165,12 +168,16 @@ fn a_bundle_is_a_backup_too() {
     assert_eq!(pair.title(A, 1), Some(1));
 }
 
-/// Plays frames to A in a session of the role, and returns why it was closed.
-fn closed(pair: &mut Pair, role: Role, frames: &[Bytes]) -> Option<CloseReason> {
+/// Plays frames to A, as a bundle or in a session, and returns why it was closed.
+fn closed(pair: &mut Pair, is_import: bool, frames: &[Bytes]) -> Option<CloseReason> {
     let session = SessionId(1_000_000 + pair.nodes[A].events.len() as u64);
     pair.is_hostile = true;
-    let credentials = Bytes::new();
-    pair.input(A, Input::Open { session, role, credentials }).unwrap();
+    let (role, credentials) = (Role::Accept, Bytes::new());
+    let open = match is_import {
+        true => Input::Import { session },
+        false => Input::Open { session, role, credentials },
+    };
+    pair.input(A, open).unwrap();
     for frame in frames {
         pair.input(A, Input::Receive { session, frame: frame.clone() }).unwrap();
     }
@@ -202,13 +209,13 @@ fn what_is_out_of_turn_in_a_bundle_ends_it() {
     ];
     for frames in out_of_turn {
         let frames: Vec<Bytes> = frames.iter().map(|frame| (*frame).clone()).collect();
-        let reason = closed(&mut pair, Role::Import, &frames);
+        let reason = closed(&mut pair, true, &frames);
         assert_eq!(reason, Some(CloseReason::Unexpected), "{} frames", frames.len());
     }
     let empty = [head, hello, sync, bye].map(Bytes::clone);
-    assert_eq!(closed(&mut pair, Role::Import, &empty), Some(CloseReason::Gap));
+    assert_eq!(closed(&mut pair, true, &empty), Some(CloseReason::Gap));
     // A session has no bundles in it.
-    let reason = closed(&mut pair, Role::Accept, &frames);
+    let reason = closed(&mut pair, false, &frames);
     assert_eq!(reason, Some(CloseReason::Unexpected));
 }
 
@@ -222,8 +229,219 @@ fn content_without_the_digest_that_is_stated_ends_a_bundle() {
     let at = bytes.windows(16).position(|it| it == pair.nodes[B].engine.end().digest.0).unwrap();
     bytes[at] ^= 1;
     frames[3] = bytes.into();
-    assert_eq!(closed(&mut pair, Role::Import, &frames), Some(CloseReason::Digest));
+    assert_eq!(closed(&mut pair, true, &frames), Some(CloseReason::Digest));
     assert_eq!(pair.title(A, 1), None);
+}
+
+/// The log is set back between two frames of an export, and is shorter now, or as long with other content.
+#[test]
+fn an_export_across_a_repair_says_so() {
+    for again in [0, 3] {
+        let mut pair = Pair::new();
+        for id in 0..3 {
+            pair.write_of(A, Write::Large { id, kib: 60 });
+        }
+        pair.sync(A).unwrap();
+        pair.nodes[A].keep_image();
+        for id in 3..6 {
+            pair.write_of(A, Write::Large { id, kib: 60 });
+        }
+        let peer = id(&pair, B);
+        let it = &pair.nodes[A];
+        let mut export = it.engine.export(pair.now(A), peer, Bytes::new(), &it.store).unwrap();
+        // The head, and two of six.
+        for _ in 0..4 {
+            export.next(pair.now(A), &it.engine, &it.store).unwrap().expect("there is more");
+        }
+        pair.restore(A).unwrap();
+        for id in 3..3 + again {
+            pair.write_of(A, Write::Large { id, kib: 59 });
+        }
+        let it = &pair.nodes[A];
+        let mut frames = 0;
+        let error = loop {
+            match export.next(pair.now(A), &it.engine, &it.store) {
+                Ok(Some(_)) => frames += 1,
+                Ok(None) => panic!("it ends as if it were whole"),
+                Err(error) => break error,
+            }
+            assert!(frames < 100, "written again {again}: it never ends");
+        };
+        assert!(
+            matches!(error, Error::Usage(UsageError::UnknownPoint { .. })),
+            "written again {again}: {error}"
+        );
+    }
+}
+
+/// A bundle has no window, whatever is flushed on the way.
+#[test]
+fn a_flush_on_the_way_bounds_nothing() {
+    let mut pair = Pair::new();
+    for id in 0..=250 {
+        pair.write_of(A, Write::Large { id, kib: 60 });
+    }
+    let frames = bundle(&mut pair);
+    assert!(matches!(pair.import(B, &frames).unwrap(), Read::Whole { scribes: 251 }));
+    pair.sync(B).unwrap();
+    let session = SessionId(2_000_000);
+    pair.input(B, Input::Import { session }).unwrap();
+    for (place, frame) in frames.iter().enumerate() {
+        pair.input(B, Input::Receive { session, frame: frame.clone() }).unwrap();
+        if place == 5 {
+            // The application writes something meanwhile.
+            pair.put(B, 255, 1);
+            pair.sync(B).unwrap();
+        }
+    }
+    let closed = pair.nodes[B].events.iter().find_map(|event| match event {
+        Event::Closed { session: it, reason, .. } if *it == session => Some(*reason),
+        _ => None,
+    });
+    assert_eq!(closed, None);
+}
+
+/// The rungs about it were thinned out since.
+#[test]
+fn an_old_bundle_all_of_which_is_held_leaves_no_gap() {
+    let mut pair = Pair::new();
+    pair.put(B, 9, 9);
+    for value in 0..10 {
+        pair.put(A, 1, value);
+        pair.sync(A).unwrap();
+        pair.meet_both();
+    }
+    pair.put(A, 1, 10);
+    pair.put(A, 1, 11);
+    let late = bundle(&mut pair);
+    for value in 12..120 {
+        pair.put(A, 1, value);
+        pair.sync(A).unwrap();
+        pair.meet_both();
+    }
+    pair.assert_equal();
+    assert_eq!(pair.import(B, &late).unwrap(), Read::Whole { scribes: 0 });
+}
+
+#[test]
+fn old_bundles_do_not_move_the_ladder_back() {
+    let mut pair = Pair::new();
+    pair.put(B, 9, 9);
+    let mut old = Vec::new();
+    for value in 0..14 {
+        pair.put(A, 1, value);
+        old.push(bundle(&mut pair));
+    }
+    for value in 14..60 {
+        pair.put(A, 1, value);
+    }
+    let newest = bundle(&mut pair);
+    assert!(matches!(pair.import(B, &newest).unwrap(), Read::Whole { scribes: 60 }));
+    // The stick that was lost first is found last.
+    for frames in old.iter().rev() {
+        assert_eq!(pair.import(B, frames).unwrap(), Read::Whole { scribes: 0 });
+    }
+    pair.sync(B).unwrap();
+    let link = pair.connect_both();
+    pair.drive();
+    assert_eq!(wire::sent(&pair, link, 0), 0, "sent again, though all of it is here");
+}
+
+#[test]
+fn an_old_bundle_leaves_the_ladder_as_it_is() {
+    let mut pair = Pair::new();
+    pair.put(B, 9, 9);
+    pair.put(A, 1, 1);
+    let old = bundle(&mut pair);
+    pair.put(A, 1, 2);
+    let newest = bundle(&mut pair);
+    pair.import(B, &newest).unwrap();
+    let peer = id(&pair, A);
+    let before = pair.nodes[B].store.peer(peer).unwrap().unwrap().ladder;
+    assert_eq!(pair.import(B, &old).unwrap(), Read::Whole { scribes: 0 });
+    let after = pair.nodes[B].store.peer(peer).unwrap().unwrap().ladder;
+    assert_eq!(before, after);
+}
+
+#[test]
+fn nothing_is_kept_of_messages_that_nobody_is_told_of() {
+    let mut pair = Pair::new();
+    pair.put(A, 1, 1);
+    let frames = bundle(&mut pair);
+    let session = SessionId(2_000_000);
+    pair.input(B, Input::Import { session }).unwrap();
+    let end = pair.nodes[A].engine.end();
+    let nothing = wire::frame(&wire::scribes(end, end, Vec::new()));
+    for frame in frames[..4].iter().chain(std::iter::repeat_n(&nothing, 1000)) {
+        pair.input(B, Input::Receive { session, frame: frame.clone() }).unwrap();
+    }
+    assert_eq!(pair.nodes[B].engine.usage().unsynced, 0);
+}
+
+/// Whoever writes a bundle in the name of a peer cannot take that peer's ladder away by branches that were never there.
+#[test]
+fn a_bundle_of_who_is_no_view_skips_nothing() {
+    let mut pair = Pair::new();
+    pair.put(B, 9, 9);
+    for value in 0..30 {
+        pair.put(A, 1, value);
+    }
+    let frames = bundle(&mut pair);
+    pair.import(B, &frames).unwrap();
+    let peer = id(&pair, A);
+    let newest = pair.nodes[B].store.peer(peer).unwrap().unwrap().ladder.newest().unwrap();
+    pair.is_hostile = true;
+    let session = SessionId(2_000_000);
+    pair.input(B, Input::Import { session }).unwrap();
+    for frame in &frames[..3] {
+        pair.input(B, Input::Receive { session, frame: frame.clone() }).unwrap();
+    }
+    let mut from = Point::START;
+    for branch in 0..14_u8 {
+        let to = Point { offset: from.offset + 1, digest: Digest([branch; 16]) };
+        let skip = serde_json::json!([1, wire::bytes(&to.digest.0)]);
+        let frame = wire::frame(&wire::scribes(from, to, vec![skip]));
+        pair.input(B, Input::Receive { session, frame }).unwrap();
+        from = to;
+    }
+    let ladder = pair.nodes[B].store.peer(peer).unwrap().unwrap().ladder;
+    assert_eq!(ladder.offer(), [newest]);
+    assert!(pair.has_event(B, |event| matches!(
+        event,
+        Event::Closed { reason: CloseReason::Unexpected, .. }
+    )));
+}
+
+#[test]
+fn a_session_meanwhile_is_not_taken_back() {
+    let mut pair = Pair::new();
+    pair.put(B, 99, 9);
+    for id in 0..6 {
+        pair.write_of(A, Write::Large { id, kib: 60 });
+    }
+    let frames = bundle(&mut pair);
+    let session = SessionId(2_000_000);
+    pair.input(B, Input::Import { session }).unwrap();
+    let (first, rest) = frames.split_at(4);
+    for frame in first {
+        pair.input(B, Input::Receive { session, frame: frame.clone() }).unwrap();
+    }
+    // They also meet, and part again.
+    for value in 0..40 {
+        pair.put(A, 50, value);
+    }
+    pair.sync(A).unwrap();
+    pair.sync(B).unwrap();
+    pair.meet_both();
+    pair.assert_equal();
+    for frame in rest {
+        pair.input(B, Input::Receive { session, frame: frame.clone() }).unwrap();
+    }
+    pair.input(B, Input::Lost { session }).unwrap();
+    pair.sync(B).unwrap();
+    let link = pair.connect_both();
+    pair.drive();
+    assert_eq!(wire::sent(&pair, link, 0), 0, "sent again, though all of it is here");
 }
 
 /// What happens to three nodes that know each other by bundles alone.

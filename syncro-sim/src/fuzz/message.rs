@@ -72,8 +72,7 @@ fn states() -> Vec<(Engine, LogStore)> {
     }
 
     let mut node = written();
-    let role = Role::Import;
-    let _ = node.input(1, Input::Open { session: SESSION, role, credentials: Default::default() });
+    let _ = node.input(1, Input::Import { session: SESSION });
     states.push(copy(&node));
     let head = wire::bundle(node.engine.node(), Point::START, to);
     let hello = wire::hello(NodeId::named("stranger"));

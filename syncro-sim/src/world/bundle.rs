@@ -1,7 +1,7 @@
 //! Bundles: what a node has for another is written down, and read when and where it pleases, whole or in part.
 
 use bytes::Bytes;
-use syncro_core::{Error, Event, Input, NodeId, Role, SessionId, UsageError};
+use syncro_core::{Error, Event, Input, NodeId, SessionId, UsageError};
 
 use super::{Failure, Law, Sight, TestNode, World};
 
@@ -42,18 +42,19 @@ impl World {
         is_request: bool,
     ) -> Result<Option<Written>, Failure> {
         self.sync(node)?;
+        let now = self.now(node);
         let TestNode { engine, store, is_full, unsynced, .. } = &self.nodes[node];
         if *is_full || !unsynced.is_empty() {
             return Ok(None);
         }
         let begun = if is_request {
-            engine.request(peer, Bytes::new(), store)
+            engine.request(now, peer, Bytes::new(), store)
         } else {
-            engine.export(peer, Bytes::new(), store)
+            engine.export(now, peer, Bytes::new(), store)
         };
         let frames = begun.and_then(|mut export| {
             let mut frames = Vec::new();
-            while let Some(frame) = export.next(engine, store)? {
+            while let Some(frame) = export.next(now, engine, store)? {
                 frames.push(frame);
             }
             Ok(frames)
@@ -66,25 +67,33 @@ impl World {
     pub fn import(&mut self, node: usize, frames: &[Bytes]) -> Result<Read, Failure> {
         self.last_session += 1;
         let session = SessionId(self.last_session);
-        let open = Input::Open { session, role: Role::Import, credentials: Bytes::new() };
-        match self.try_input(node, open)? {
+        match self.try_input(node, Input::Import { session })? {
             Err(Error::Usage(UsageError::TooManySessions)) => return Ok(Read::Cut),
             opened => opened.map_err(|error| Law::Blame.broken(error.to_string()))?,
         }
-        let seen = self.nodes[node].events.len();
-        let is_it = |event: &Event| match event {
-            Event::Imported { session: it, scribes, gap, .. } if *it == session => {
-                Some(if gap.is_some() { Read::Gap } else { Read::Whole { scribes: *scribes } })
-            }
-            _ => None,
-        };
-        for frame in frames {
+        let (seen, before) = (self.nodes[node].events.len(), self.nodes[node].log.end().offset);
+        let mut at = 0;
+        while let Some(frame) = frames.get(at) {
+            let known = self.nodes[node].events.len();
             self.input(node, Input::Receive { session, frame: frame.clone() })?;
+            // A node that crashed on the way has forgotten what there was to see.
+            let news = self.nodes[node].events.get(known..).unwrap_or_default();
+            let is_again =
+                |event: &Event| matches!(event, Event::Again { session: it } if *it == session);
+            at += usize::from(!news.iter().any(is_again));
         }
-        // A node that crashed on the way has forgotten what there was to see.
-        let read = self.nodes[node].events.get(seen..).unwrap_or_default().iter().find_map(is_it);
+        let read = self.nodes[node].events.get(seen..).unwrap_or_default().iter();
+        let gap = read.filter_map(|event| match event {
+            Event::Imported { session: it, gap, .. } if *it == session => Some(gap.is_some()),
+            _ => None,
+        });
+        let gap = gap.last();
         self.input(node, Input::Lost { session })?;
-        let read = read.unwrap_or(Read::Cut);
+        let read = match gap {
+            None => Read::Cut,
+            Some(true) => Read::Gap,
+            Some(false) => Read::Whole { scribes: self.nodes[node].log.end().offset - before },
+        };
         self.seen.insert(match read {
             Read::Whole { .. } => Sight::Imported,
             Read::Gap => Sight::ImportGap,

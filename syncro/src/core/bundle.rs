@@ -1,20 +1,24 @@
 //! Bundles: taken from the log page by page, and taken in message by message, so that the node goes on meanwhile.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use syncro_core::{
-    CloseReason, Error as CoreError, Event, Export, Input, Name, NodeId, Point, Role, SessionId,
-    StoreError, UsageError,
+    CloseReason, Error as CoreError, Event, Export, Input, Name, NodeId, SessionId, StoreError,
+    UsageError,
 };
 
-use super::{Core, State, UNSYNCED_BYTES_MAX, lock};
+use super::{Core, DEFERRED_MAX, State, UNSYNCED_BYTES_MAX, lock, now};
 use crate::bundle::BundleError;
 use crate::error::Error;
 
-/// How the session of an import has ended.
+/// What has come of a frame of a bundle.
 #[derive(Clone, Debug)]
-pub(crate) enum ImportEnd {
+pub(crate) enum Step {
+    /// It is to be given once more.
+    Again,
     /// The bundle is over.
-    Done { peer: NodeId, name: Option<Name>, gap: Option<Point> },
+    Done { peer: NodeId, name: Option<Name>, has_gap: bool },
     /// It was refused.
     Closed { reason: CloseReason, detail: String },
 }
@@ -22,13 +26,17 @@ pub(crate) enum ImportEnd {
 impl Core {
     /// Begins a bundle for a peer, when everything that is in it, and that it says, is durable.
     pub(crate) fn begin_export(&self, peer: NodeId) -> Result<Export, Error> {
-        self.begin_bundle(|state, credentials| state.engine.export(peer, credentials, &state.store))
+        let now = now(self.started);
+        self.begin_bundle(|state, credentials| {
+            state.engine.export(now, peer, credentials, &state.store)
+        })
     }
 
     /// Begins a bundle that only says what is here of the peer's.
     pub(crate) fn begin_request(&self, peer: NodeId) -> Result<Export, Error> {
+        let now = now(self.started);
         self.begin_bundle(|state, credentials| {
-            state.engine.request(peer, credentials, &state.store)
+            state.engine.request(now, peer, credentials, &state.store)
         })
     }
 
@@ -54,7 +62,7 @@ impl Core {
         if let Some(stop) = &state.stopped {
             return Err(stop.clone().into());
         }
-        export.next(&state.engine, &state.store).map_err(|error| match error {
+        export.next(now(self.started), &state.engine, &state.store).map_err(|error| match error {
             CoreError::Usage(UsageError::UnknownPoint { .. }) => BundleError::Repaired.into(),
             error => error.into(),
         })
@@ -65,41 +73,41 @@ impl Core {
         let mut state = self.state();
         state.next_session += 1;
         let session = SessionId(state.next_session);
-        let credentials = Bytes::new();
-        let _ = self.step(&mut state, Input::Open { session, role: Role::Import, credentials })?;
+        let _ = self.step(&mut state, Input::Import { session })?;
         state.imports.insert(session, None);
         Ok(session)
     }
 
-    /// Takes the next frame of a bundle. Returns the scribes by which the log is longer now, and whether the session has
-    /// ended. Waits when more is applied than the store keeps up with.
+    /// Takes the next frame of a bundle. Returns the scribes by which the log is longer now, and what else has come of it.
+    /// Waits when more is applied than the store keeps up with.
     pub(crate) fn import(
         &self,
         session: SessionId,
         frame: Bytes,
-    ) -> Result<(u64, Option<ImportEnd>), Error> {
+    ) -> Result<(u64, Option<Step>), Error> {
         if self.is_short_of_room() {
             self.sync_what_is_applied()?;
             if self.is_short_of_room() {
                 return Err(StoreError::Full.into());
             }
         }
-        let (commit, applied, is_long_unsynced, end) = {
+        let (commit, applied, is_long_unsynced, step) = {
             let mut state = self.state();
             let effects = self.step(&mut state, Input::Receive { session, frame })?;
-            let end = state.imports.get(&session).cloned().ok_or(BundleError::Repaired)?;
+            let step = state.imports.get_mut(&session).ok_or(BundleError::Repaired)?.take();
             let is_long_unsynced = state.unsynced_bytes > UNSYNCED_BYTES_MAX;
-            (effects.commit, state.applied, is_long_unsynced, end)
+            (effects.commit, state.applied, is_long_unsynced, step)
         };
-        let entries = commit.iter().flat_map(|commit| &commit.entries);
-        let scribes = entries.map(|entry| entry.transaction.len()).sum();
-        if let Some(commit) = commit.filter(|_| self.syncer.is_crowded()) {
+        let Some(commit) = commit else { return Ok((0, step)) };
+        let scribes = commit.entries.iter().map(|entry| entry.transaction.len()).sum();
+        self.agenda.sync_by(Instant::now() + DEFERRED_MAX);
+        if self.syncer.is_crowded() {
             self.make_room(commit.bytes())?;
         }
         if is_long_unsynced {
             self.make_durable(applied)?;
         }
-        Ok((scribes, end))
+        Ok((scribes, step))
     }
 
     /// Makes durable what has come.
@@ -108,33 +116,35 @@ impl Core {
         self.make_durable(applied)
     }
 
-    /// Forgets the session of an import.
+    /// Ends an import. What is known of its maker is written with it.
     pub(crate) fn end_import(&self, session: SessionId) {
         let mut state = self.state();
-        state.imports.remove(&session);
         // A node that is closed or has failed has no sessions.
         let _ = self.step(&mut state, Input::Lost { session });
+        state.imports.remove(&session);
     }
 }
 
 impl State {
     /// Notes what an event says of an import, and whether it is about one.
     pub(super) fn note_import(&mut self, event: &Event) -> bool {
-        let (session, end) = match event.clone() {
-            Event::Imported { session, peer, name, gap, .. } => {
-                (session, ImportEnd::Done { peer, name, gap })
+        let (session, step) = match event {
+            Event::Again { session } => (session, Step::Again),
+            Event::Imported { session, peer, name, gap } => {
+                let (peer, name, has_gap) = (*peer, name.clone(), gap.is_some());
+                (session, Step::Done { peer, name, has_gap })
             }
             Event::Closed { session, reason, detail, .. } => {
-                (session, ImportEnd::Closed { reason, detail })
+                (session, Step::Closed { reason: *reason, detail: detail.clone() })
             }
             _ => return false,
         };
-        match self.imports.get_mut(&session) {
+        match self.imports.get_mut(session) {
             Some(import) => {
-                import.get_or_insert(end);
+                *import = Some(step);
                 true
             }
-            None => matches!(event, Event::Imported { .. }),
+            None => !matches!(event, Event::Closed { .. }),
         }
     }
 }

@@ -13,9 +13,10 @@ impl Node {
     /// whatever means: a file on a stick, a mail, an object in a bucket.
     ///
     /// A bundle begins where the peer has last said that it is, in a session or in a bundle of its own; with a peer that was
-    /// never heard of, at the beginning. So it is small where bundles go both ways. It is as large as what was
-    /// written since where they go one way: nobody says that they arrive. Up to where a peer has said that it has everything tells [`peers`](Self::peers). It ends where the log ended when the call began,
-    /// and the node goes on meanwhile. Bytes may be counted in the writer, to show how far it is.
+    /// never heard of, at the beginning. So it is small where bundles go both ways, and has everything that was
+    /// written since where they go one way: nobody says that they arrive. What a peer has said tells
+    /// [`peers`](Self::peers). It ends where the log ended when the call began, and the node goes on meanwhile. Bytes may be
+    /// counted in the writer, to show how far it is.
     ///
     /// Nothing changes by it. A bundle may get lost, or be imported twice, by others too. Whoever has it can read all that
     /// is in it, and it carries this node's [credentials](Self::set_credentials): keep it as you would keep the store.
@@ -59,10 +60,10 @@ impl Node {
     /// here before is passed over, so it does no harm to import a bundle twice, or an old one, or one that was cut off
     /// before its end: the whole one then goes on from there.
     ///
-    /// A bundle that begins after something that is missing here is not taken in. The error has a request in it: a small
-    /// bundle for that peer to import, after which its next one begins early enough.
+    /// A bundle that begins after something that is missing here is not taken in: [`request_for`](Self::request_for) is for
+    /// that. On a node with rules the peer's credentials, which are in it, have to be good when it is imported.
     ///
-    /// The call blocks the thread. Memory does not grow with the bundle.
+    /// The call blocks the thread, and reads no further than the bundle goes. Memory does not grow with it.
     ///
     /// # Errors
     ///
@@ -71,5 +72,47 @@ impl Node {
     /// was taken in before an error stays.
     pub fn import(&self, from: impl Read) -> Result<Imported, Error> {
         bundle::import(&self.core, from)
+    }
+
+    /// Writes up to where this node holds what a peer has: a request, which is a bundle with nothing else in it. When the peer has
+    /// [imported](Self::import) it, its next bundle for this node begins there. It is what to send when a bundle has left a
+    /// [gap](crate::BundleError::Gap), or to say that everything has arrived, without what is new here.
+    ///
+    /// This node's [credentials](Self::set_credentials) are in it, as in every bundle.
+    ///
+    /// ```
+    /// # use syncro::{BundleError, Error, Node, ScribeModel};
+    /// # #[derive(ScribeModel, Clone, Debug, PartialEq)]
+    /// # struct Todo { id: String }
+    /// # let (desk, cabin) = (Node::in_memory("desk")?, Node::in_memory("cabin")?);
+    /// # desk.create(&Todo { id: "1".into() })?;
+    /// # let mut stick = Vec::new();
+    /// # desk.export_for(cabin.id(), &mut stick)?;
+    /// # cabin.import(&stick[..])?;
+    /// # let mut word = Vec::new();
+    /// # cabin.request_for(desk.id(), &mut word)?;
+    /// # desk.import(&word[..])?;
+    /// # desk.create(&Todo { id: "2".into() })?;
+    /// # let mut stick = Vec::new();
+    /// # desk.export_for(cabin.id(), &mut stick)?;
+    /// # let cabin = Node::in_memory("cabin")?;
+    /// if let Err(Error::Bundle(BundleError::Gap { peer })) = cabin.import(&stick[..]) {
+    ///     let mut request = Vec::new();
+    ///     cabin.request_for(peer, &mut request)?;
+    ///     desk.import(&request[..])?;
+    ///     stick.clear();
+    ///     desk.export_for(cabin.id(), &mut stick)?;
+    ///     assert_eq!(cabin.import(&stick[..])?.scribes, 2);
+    /// }
+    /// # else { panic!("it is missing") }
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Like [`export_for`](Self::export_for).
+    pub fn request_for(&self, peer: NodeId, to: impl Write) -> Result<(), Error> {
+        bundle::write(&self.core, self.core.begin_request(peer)?, to)?;
+        Ok(())
     }
 }

@@ -33,8 +33,9 @@ impl Node {
     /// [`Error::Closed`] when the node is closed, [`Error::Store`] when its store has failed.
     pub fn set_principal(&self, peer: NodeId, principal: Option<Principal>) -> Result<(), Error> {
         let principal = principal.map(Arc::new);
-        for status in self.sessions().into_iter().filter(|status| status.peer == peer) {
-            let (session, principal) = (status.session, principal.clone());
+        let sessions: Vec<_> = self.core.engine(|engine| engine.sessions_with(peer).collect());
+        for session in sessions {
+            let principal = principal.clone();
             self.core.session_input(Input::Rights { session, principal })?;
         }
         Ok(())
