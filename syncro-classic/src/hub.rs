@@ -11,13 +11,15 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 use syncro::store::Memory;
 use syncro::{
-    Backend, Change, Committed, Fields, Node, Point, Scribe as Logged, Stamp, View, WatchAll,
+    Backend, Change, Committed, Fields, Name, Node, Point, RecordId, RecordKey, Scribe as Logged,
+    Stamp, View,
 };
 
+use crate::base::Base;
 use crate::class::{Audience, DEFAULT_RPC, Open, Policy, Tables, Uid};
 use crate::error::Error;
 use crate::event::{Event, SessionId};
-use crate::limits::{EVENTS_MAX, ORPHANS_MAX, SESSIONS_MAX};
+use crate::limits::{EVENTS_MAX, ORPHANS_MAX, ROWS_PER_READ, SESSIONS_MAX};
 use crate::list::{List, Row, What};
 use crate::message::{From, is_of_record};
 use crate::session::{Framing, Input, Offence};
@@ -110,9 +112,9 @@ pub struct Effects {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Hub {
-    node: Node,
-    watch: WatchAll,
+pub struct Hub<N: Base = Node> {
+    node: N,
+    watch: N::Watch,
     /// A change that was taken from the watch before its turn.
     next_change: Option<Change<Fields>>,
     list: List,
@@ -155,20 +157,20 @@ enum Answer {
     Call { request: Json, klass: String, method: String, args: Vec<Json> },
 }
 
-impl Hub {
+impl<N: Base> Hub<N> {
     /// Opens a hub over a node, with its list in a backend of its own, such as a file beside the node's store.
     ///
     /// # Errors
     ///
     /// [`Error::List`] and [`Error::Version`] when the list cannot be read, [`Error::Node`] when the node is
     /// closed or cannot be read.
-    pub fn open(node: Node, list: impl Backend, settings: Settings) -> Result<Self, Error> {
+    pub fn open(node: N, list: impl Backend, settings: Settings) -> Result<Self, Error> {
         let own = node.reader().own().map_err(syncro::Error::from)?;
         let epoch = own.map_or(0, |own| own.epoch.0);
         let list = List::open(Box::new(list), 1 + (epoch & u64::from(u32::MAX)))?;
         let (mark, is_known) = Self::known_mark(&node, &list)?;
         let mut hub = Self {
-            watch: node.watch_all_from(mark)?,
+            watch: node.watch_from(mark)?,
             next_change: None,
             orphans: orphans(&node, mark)?,
             node,
@@ -197,19 +199,19 @@ impl Hub {
     /// # Errors
     ///
     /// Like [`open`](Self::open).
-    pub fn in_memory(node: Node, settings: Settings) -> Result<Self, Error> {
+    pub fn in_memory(node: N, settings: Settings) -> Result<Self, Error> {
         Self::open(node, Memory::new(), settings)
     }
 
     /// The point of the node's log that the list covers, or, where the log does not have it, its end.
-    fn known_mark(node: &Node, list: &List) -> Result<(Point, bool), Error> {
+    fn known_mark(node: &N, list: &List) -> Result<(Point, bool), Error> {
         let mark = list.mark();
         let is_known = has(node, mark)?;
         Ok(if is_known { (mark, true) } else { (node.end(), false) })
     }
 
     /// The node.
-    pub fn node(&self) -> &Node {
+    pub fn node(&self) -> &N {
         &self.node
     }
 
@@ -297,22 +299,6 @@ impl Hub {
         Ok(std::mem::take(&mut self.effects))
     }
 
-    /// Waits until the node has changed; `false` when it is closed. It may be dropped at any time.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Node`] when its log cannot be read.
-    pub async fn changed(&mut self) -> Result<bool, Error> {
-        if self.next_change.is_none() {
-            match self.watch.next().await {
-                Err(error) => self.on_watch_error(error)?,
-                Ok(None) => return Ok(false),
-                Ok(change) => self.next_change = change,
-            }
-        }
-        Ok(true)
-    }
-
     /// Tells peers a scribe of the host's own, which no record is behind.
     ///
     /// # Errors
@@ -327,7 +313,7 @@ impl Hub {
         to: Audience,
     ) -> Result<(), Error> {
         for name in [klass, kind] {
-            syncro::Name::new(name)?;
+            Name::new(name)?;
         }
         if is_of_record(kind) {
             return Err(Error::Reserved { name: kind.to_owned() });
@@ -358,7 +344,7 @@ impl Hub {
     /// Those of the closure.
     pub fn unrecorded(
         &mut self,
-        write: impl FnOnce(&Node) -> Result<Option<Committed>, syncro::Error>,
+        write: impl FnOnce(&N) -> Result<Option<Committed>, syncro::Error>,
     ) -> Result<Option<Committed>, Error> {
         let committed = write(&self.node)?;
         self.left_out.extend(committed.map(|committed| committed.stamp));
@@ -408,22 +394,60 @@ impl Hub {
         }
     }
 
+    /// A record as it is; `None` when it is not alive.
+    fn get_record(&self, key: &RecordKey) -> Result<Option<Fields>, Error> {
+        let record = self.node.reader().record(key).map_err(syncro::Error::from)?;
+        Ok(record.filter(|record| record.is_alive()).map(|record| Fields::of(&record)))
+    }
+
+    /// The records of a model that are alive at one moment.
+    fn list_records(&self, model: &Name) -> Result<Vec<(RecordId, Fields)>, Error> {
+        let snapshot = self.node.reader().snapshot();
+        let (mut alive, mut after) = (Vec::new(), None);
+        loop {
+            let page = snapshot.records(model, after.as_ref(), ROWS_PER_READ);
+            let page = page.map_err(syncro::Error::from)?;
+            let Some((last, _)) = page.last() else { return Ok(alive) };
+            after = Some(last.clone());
+            let page = page.into_iter().filter(|(_, record)| record.is_alive());
+            alive.extend(page.map(|(id, record)| (id, Fields::of(&record))));
+        }
+    }
+
     fn sessions(&self) -> VecDeque<SessionId> {
         self.links.keys().copied().collect()
     }
 }
 
+impl Hub {
+    /// Waits until the node has changed; `false` when it is closed. It may be dropped at any time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Node`] when its log cannot be read.
+    pub async fn changed(&mut self) -> Result<bool, Error> {
+        if self.next_change.is_none() {
+            match self.watch.next().await {
+                Err(error) => self.on_watch_error(error)?,
+                Ok(None) => return Ok(false),
+                Ok(change) => self.next_change = change,
+            }
+        }
+        Ok(true)
+    }
+}
+
 /// Whether a node's log has a point.
-fn has(node: &Node, point: Point) -> Result<bool, Error> {
+fn has(node: &impl Base, point: Point) -> Result<bool, Error> {
     let digest = node.reader().digest_at(point.offset).map_err(syncro::Error::from)?;
     Ok(digest == Some(point.digest))
 }
 
 /// The node's own writes after a point.
-fn orphans(node: &Node, from: Point) -> Result<Vec<(Stamp, Logged)>, Error> {
-    let (mut orphans, mut next) = (Vec::new(), from.offset);
+fn orphans(node: &impl Base, from: Point) -> Result<Vec<(Stamp, Logged)>, Error> {
+    let (reader, mut orphans, mut next) = (node.reader(), Vec::new(), from.offset);
     loop {
-        let entries = node.log(next, 1 << 16)?;
+        let entries = reader.entries(next, 1 << 16).map_err(syncro::Error::from)?;
         let Some(last) = entries.last() else { return Ok(orphans) };
         next = last.end().offset;
         for entry in &entries {

@@ -6,6 +6,7 @@
 //! `docs/classic.md` of the project.
 
 mod attributes;
+mod base;
 mod class;
 mod classic;
 mod error;
@@ -19,6 +20,7 @@ mod message;
 mod session;
 
 pub use attributes::Attributes;
+pub use base::Base;
 pub use class::{
     Audience, Class, Method, Open, Player, Policy, Recorded, Seen, Shape, Tables, Uid,
 };

@@ -66,6 +66,8 @@ pub mod fuzz;
 mod model;
 #[cfg(all(feature = "planted", debug_assertions))]
 mod planted;
+#[allow(missing_docs, reason = "a peer of another library, for tests; the names say it")]
+mod ruby;
 mod run;
 #[allow(missing_docs, reason = "what a number in a variant is, the names beside it say")]
 mod story;
@@ -77,7 +79,8 @@ pub use disk::Disk;
 pub use model::{check, check_that, check_versions};
 #[cfg(all(feature = "planted", debug_assertions))]
 pub use planted::find_planted;
+pub use ruby::Ruby;
 pub use run::{Found, Passed, Sim};
 pub use story::{Op, Story, Told};
 pub use swarm::{Swarm, bulk, ops, stories, writes};
-pub use world::{Failure, Law, Sight, Topology, Trace, World, Write};
+pub use world::{ClassicOp, Failure, Law, Sight, Topology, Trace, World, Write};

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use syncro_core::Encoding;
 
-use crate::world::{Failure, Fuse, Read, Sight, Topology, Trace, World, Write, Written};
+use crate::world::{ClassicOp, Failure, Fuse, Read, Sight, Topology, Trace, World, Write, Written};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -76,6 +76,8 @@ pub enum Op {
     Export(u8, u8),
     /// A node takes in a bundle that somebody wrote for it, or for somebody else: the first so many frames.
     Import(u8, u8, Option<u8>),
+    /// Something happens to a peer of 2010.
+    Classic(u8, ClassicOp),
 }
 
 /// A world's whole fate.
@@ -297,6 +299,8 @@ impl Op {
                 let at = node(*at);
                 world.nodes[at].keep_image();
             }
+            // What a hub has told of what is lost so, nobody takes back.
+            Self::Restore(at) if world.is_hub(node(*at)) => {}
             Self::Restore(at) => world.restore(node(*at))?,
             Self::CloneFile(at) => {
                 if world.nodes.len() < NODES_MAX {
@@ -354,6 +358,7 @@ impl Op {
             Self::Look(at) => {
                 world.look(node(*at))?;
             }
+            Self::Classic(at, op) => world.classic(*at, op)?,
             Self::Upgrade(at) => {
                 let at = node(*at);
                 world.seen.insert(Sight::Upgrade);

@@ -6,7 +6,7 @@ use proptest::strategy::Union;
 
 use crate::disk::random;
 use crate::story::{Op, Story};
-use crate::world::{Topology, Write};
+use crate::world::{ClassicOp, Topology, Write};
 
 /// How often each sort of fault happens in a world; in most worlds, some never do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +37,11 @@ enum Fault {
     FullDisk,
     Upgrade,
     Bundle,
+    Classic,
 }
 
 impl Fault {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Cut,
         Self::HalfOpen,
         Self::Blocked,
@@ -56,6 +57,7 @@ impl Fault {
         Self::FullDisk,
         Self::Upgrade,
         Self::Bundle,
+        Self::Classic,
     ];
 }
 
@@ -225,6 +227,9 @@ fn faults(
             let fills = fills.prop_map(|(at, room)| Op::FullDisk(at, room));
             vec![(1, fills.boxed()), (1, at().prop_map(Op::RoomOnDisk).boxed())]
         }
+        Fault::Classic => {
+            vec![(8, (at(), classic()).prop_map(|(at, op)| Op::Classic(at, op)).boxed())]
+        }
         Fault::Upgrade => one(at().prop_map(Op::Upgrade).boxed()),
         Fault::Bundle => {
             let frames = proptest::option::of(0..8_u8);
@@ -234,6 +239,23 @@ fn faults(
             vec![(1, exports.boxed()), (2, imports.boxed())]
         }
     }
+}
+
+/// What happens to peers of 2010, and to the records that they share.
+fn classic() -> impl Strategy<Value = ClassicOp> {
+    let (record, value) = (|| 0..3_u8, any::<u8>);
+    prop_oneof![
+        4 => (record(), value()).prop_map(|(record, value)| ClassicOp::Save(record, value)),
+        1 => record().prop_map(ClassicOp::Destroy),
+        3 => Just(ClassicOp::Connect),
+        1 => [bytes(), bytes()].prop_map(ClassicOp::Cut),
+        1 => Just(ClassicOp::Sever),
+        3 => bytes().prop_map(ClassicOp::Up),
+        3 => bytes().prop_map(ClassicOp::Down),
+        2 => Just(ClassicOp::Talk),
+        2 => (value(), record(), proptest::option::weighted(0.8, value()))
+            .prop_map(|(node, record, value)| ClassicOp::Native(node, record, value)),
+    ]
 }
 
 /// Commits that survive a crash without a flush.

@@ -5,6 +5,7 @@
 
 mod bundle;
 mod check;
+mod classic;
 mod driver;
 mod failure;
 mod life;
@@ -20,7 +21,7 @@ mod watch;
 pub mod wire;
 mod write;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::model::Demand;
@@ -28,12 +29,14 @@ use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use syncro_core::limits::ECHO_DELAY_MS;
 use syncro_core::{
-    Author, CloseReason, Encoding, Event, Input, NodeId, Now, Point, Role, SessionId, Stamp,
+    Author, Changed, CloseReason, Encoding, Event, Input, NodeId, Now, Point, Role, SessionId,
+    Stamp,
 };
 
 pub use bundle::{Read, Written};
 pub use check::{Topology, at, states};
 pub(crate) use check::{check_records, records};
+pub use classic::ClassicOp;
 pub use driver::Fuse;
 pub use failure::{Failure, Law};
 pub use life::Machine;
@@ -127,6 +130,10 @@ pub struct World {
     pub rates_ppm: [i64; 2],
     /// The latest time at which a record was written that the write under way touches, changed or not.
     pub(crate) touched_ms: u64,
+    /// Peers of 2010, where there are any.
+    classic: Option<Box<classic::Classic>>,
+    /// What has changed at the node of their hub, while that listens.
+    watched: Option<VecDeque<Changed>>,
     /// Rounds that the world took to come to rest when it had healed.
     pub(crate) rounds: usize,
     /// Messages delivered.
@@ -152,6 +159,8 @@ impl Default for World {
             has_sectors: false,
             rates_ppm: [0; 2],
             touched_ms: 0,
+            classic: None,
+            watched: None,
             rounds: 0,
             messages: 0,
             opens: 0,

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
-use syncro::{
-    Durability, Edit, Fields, Mark, Name, Principal, Proposal, RecordId, RecordKey, Refusal, View,
-};
+use syncro::{Edit, Fields, Mark, Name, Principal, Proposal, RecordId, RecordKey, Refusal, View};
 use uuid::Uuid;
 
 use super::{Answer, Cause, Hub};
 use crate::attributes::{self, Attributes, Unfit};
+use crate::base::Base;
 use crate::class::{Class, FAILED, FORBIDDEN, Uid};
 use crate::error::Error;
 use crate::event::{Event, SessionId};
@@ -44,7 +43,7 @@ impl Deed {
     }
 }
 
-impl Hub {
+impl<N: Base> Hub<N> {
     /// Deals with what has come, one thing of each session in turn, as long as there is room.
     pub(super) fn play(&mut self) -> Result<(), Error> {
         let mut sessions = self.sessions();
@@ -306,11 +305,8 @@ impl Hub {
             }
             Err(unfit) => return Ok(Played::No(FAILED, unfit.to_string())),
         };
-        let recorded = match self.rights_of(&cause.uid) {
-            Some(principal) => self.node.propose_as(&principal, proposal, Durability::Deferred),
-            None => self.node.propose(proposal, Durability::Deferred),
-        };
-        let committed = match recorded {
+        let rights = self.rights_of(&cause.uid);
+        let committed = match self.node.propose(rights.as_ref(), proposal) {
             Ok(committed) => committed,
             Err(syncro::Error::Refused(refusal)) => return self.undo(cause, class, &deed, refusal),
             Err(syncro::Error::Data(error)) => return Ok(Played::No(FAILED, error.to_string())),
@@ -409,7 +405,7 @@ impl Hub {
         class: &Class,
         deed: &Deed,
     ) -> Result<Result<Option<Proposal>, Unfit>, Error> {
-        let now = self.node.get_record(deed.key())?;
+        let now = self.get_record(deed.key())?;
         let key = || deed.key().clone();
         let mut proposal = Proposal::default();
         let done = match (deed, now) {

@@ -5,6 +5,7 @@ use syncro::{Change, Fields, Point, RecordKey, UsageError, View};
 
 use super::{Cause, Hub};
 use crate::attributes::{self, Attributes};
+use crate::base::Base;
 use crate::class::{Audience, Class, Seen, Uid};
 use crate::error::Error;
 use crate::event::{Event, SessionId};
@@ -26,7 +27,7 @@ struct Seeing {
     by: Option<Cause>,
 }
 
-impl Hub {
+impl<N: Base> Hub<N> {
     /// Puts what has changed into the list, once it is durable. Returns whether there is more.
     pub(super) fn record(&mut self) -> Result<bool, Error> {
         let is_behind = self.node.end().offset > self.list.mark().offset;
@@ -60,7 +61,7 @@ impl Hub {
 
     fn change_before(&mut self, offset: u64) -> Result<Option<Change<Fields>>, Error> {
         if self.next_change.is_none() {
-            match self.watch.try_next() {
+            match self.node.next_of(&mut self.watch) {
                 Ok(change) => self.next_change = change,
                 Err(error) => self.on_watch_error(error)?,
             }
@@ -276,7 +277,7 @@ impl Hub {
     pub(super) fn compare_with_store(&mut self, end: Point) -> Result<(), Error> {
         self.tell_host(Event::StoreChanged);
         for class in self.settings.tables.classes().cloned().collect::<Vec<_>>() {
-            for (id, fields) in self.node.list_records(class.model_name())? {
+            for (id, fields) in self.list_records(class.model_name())? {
                 self.tell_again(&class, &attributes::id_to_json(&id), Some(&fields))?;
             }
         }

@@ -6,6 +6,7 @@ use syncro::RecordKey;
 use super::link::{Link, State, Told};
 use super::{Answer, Confirmation, Hub, UnknownFrom};
 use crate::attributes::{self, Attributes};
+use crate::base::Base;
 use crate::class::{DEFAULT_RPC, FAILED, NO_CLASS, NO_METHOD, Seen, Uid};
 use crate::error::Error;
 use crate::event::{Event, SessionId};
@@ -40,7 +41,7 @@ impl Prefix {
     }
 }
 
-impl Hub {
+impl<N: Base> Hub<N> {
     /// Gives the answers that have waited for the flush.
     pub(super) fn answer(&mut self) -> Result<(), Error> {
         for (session, answer) in std::mem::take(&mut self.answers) {
@@ -248,7 +249,7 @@ impl Hub {
         let Some(class) = self.settings.tables.class(klass) else { return Ok(None) };
         let Some(record) = attributes::id_from_json(id) else { return Ok(None) };
         let key: RecordKey = self.key(class, record)?;
-        let Some(fields) = self.node.get_record(&key)? else { return Ok(None) };
+        let Some(fields) = self.get_record(&key)? else { return Ok(None) };
         let all = attributes::attributes(id, &fields);
         let seen = Seen { klass, id, attributes: &all };
         Ok(self.settings.policy.scribe_clients(seen).has(uid).then_some(all))

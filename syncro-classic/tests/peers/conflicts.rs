@@ -2,8 +2,8 @@
 
 use serde_json::{Value as Json, json};
 use syncro_classic::{Framing, SessionId};
+use syncro_sim::Ruby;
 
-use crate::ruby::Ruby;
 use crate::support::{Desk, changed, confirmed, create, destroy, said, update};
 
 const NONE: [Json; 0] = [];

@@ -3,10 +3,10 @@
 use serde_json::{Value as Json, json};
 use syncro::{MemoryDisk, Node};
 use syncro_classic::{Confirmation, Event, Framing, Hub, Settings};
+use syncro_sim::Ruby;
 
 use crate::conflicts::Circle;
 use crate::rows::limited;
-use crate::ruby::Ruby;
 use crate::support::{Desk, create, last_id, made, said, update};
 
 /// The disks of a node and of its list.

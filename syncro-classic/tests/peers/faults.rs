@@ -187,7 +187,7 @@ fn fault_3_a_long_state_is_told_in_order_beside_what_happens_meanwhile() {
     desk.destroy("r2997");
     desk.create("r2997", "anew");
     desk.create("s", "new");
-    let mut peer = crate::ruby::Ruby::default();
+    let mut peer = syncro_sim::Ruby::default();
     peer.connect();
     for _ in 0..100 {
         for message in desk.heard(ann) {

@@ -11,6 +11,5 @@ mod limits;
 mod random;
 mod rights;
 mod rows;
-mod ruby;
 mod support;
 mod values;

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use syncro::{Memory, Node, Pattern, Principal, Proposed, Refusal, Rules, ScribeModel};
 use syncro_classic::{Event, Hub, Policy, SessionId, Settings, Uid};
+use syncro_sim::Ruby;
 
-use crate::ruby::Ruby;
 use crate::support::{
     Desk, confirmed, create, destroy, gone, key, made, said, scribe, settings, update,
 };

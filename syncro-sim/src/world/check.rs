@@ -7,6 +7,7 @@ mod authors;
 mod blame;
 mod bounds;
 mod causality;
+mod classic;
 mod clocks;
 mod convergence;
 mod origin;
@@ -54,6 +55,7 @@ impl World {
         }
         self.forbid_echoes();
         self.rounds = self.rest()?;
+        self.check_classic()?;
         self.check_queues()?;
         self.check_end()?;
         self.check_quiet()?;

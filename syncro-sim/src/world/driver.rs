@@ -141,6 +141,7 @@ impl World {
                     it.saved = saved;
                 }
             }
+            self.note_watched(node, &event);
             self.seen.extend(Sight::of(&event));
             self.nodes[node].events.push(event);
         }

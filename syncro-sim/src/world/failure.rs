@@ -38,6 +38,8 @@ pub enum Law {
     Upgrades,
     /// No clock is led astray by another's.
     Clocks,
+    /// Peers of 2010 hold what the nodes hold, and nothing comes twice.
+    Classic,
     /// A story told twice is the same.
     Determinism,
     /// What an application of its own demands.

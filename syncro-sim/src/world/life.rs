@@ -119,6 +119,7 @@ impl World {
     /// A node's connections go with its process. Some of what is under way still arrives; then its peers
     /// find out.
     fn unplug(&mut self, node: usize, bytes: usize) -> Result<(), Failure> {
+        self.unplug_hub(node);
         let ends = self.links.iter_mut().enumerate().flat_map(|(link, it)| {
             it.ends.iter_mut().enumerate().map(move |(side, end)| (link, side, end))
         });

@@ -98,10 +98,20 @@ pub enum Sight {
     ImportCut,
     /// A bundle was taken in twice, or long after it was made.
     ImportOld,
+    /// A peer of 2010 changed something while it was not connected.
+    ClassicOffline,
+    /// A peer of 2010 was pulled from, and had something.
+    ClassicPulled,
+    /// A hub died with a session of a peer of 2010.
+    ClassicCrash,
+    /// A line of a peer of 2010 was gone for one side only.
+    ClassicHalfOpen,
+    /// A hub stopped, because its node had no room.
+    ClassicFull,
 }
 
 impl Sight {
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 56] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -153,6 +163,11 @@ impl Sight {
         Self::ImportGap,
         Self::ImportCut,
         Self::ImportOld,
+        Self::ClassicOffline,
+        Self::ClassicPulled,
+        Self::ClassicCrash,
+        Self::ClassicHalfOpen,
+        Self::ClassicFull,
     ];
 
     pub(crate) fn of(event: &Event) -> Option<Self> {

@@ -152,13 +152,22 @@ impl World {
 
     /// Proposes a transaction that fits.
     pub fn propose(&mut self, node: usize, proposal: Proposal) -> Result<(), Failure> {
+        self.try_propose(node, proposal)?.map_err(Failure::from)
+    }
+
+    /// Proposes a transaction that may not fit.
+    pub(crate) fn try_propose(
+        &mut self,
+        node: usize,
+        proposal: Proposal,
+    ) -> Result<Result<(), Error>, Failure> {
         self.touched_ms = 0;
         for key in proposal.records() {
             let record = self.nodes[node].store.record(key)?;
             let newest = record.as_deref().and_then(Record::newest);
             self.touched_ms = self.touched_ms.max(newest.map_or(0, |stamp| stamp.time.ms()));
         }
-        self.try_input(node, Input::Propose(proposal))?.map_err(Failure::from)
+        self.try_input(node, Input::Propose(proposal))
     }
 
     fn draft(

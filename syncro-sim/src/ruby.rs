@@ -5,31 +5,62 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::support::{create, destroy, update};
-
-/// What two peers say to one another, message by message.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ruby {
-    pub(crate) records: BTreeMap<String, Map<String, Json>>,
+/// What it says and hears, message by message. Its records have a name, and are of one class.
+#[derive(Clone, Debug)]
+pub struct Ruby {
+    klass: String,
+    pub records: BTreeMap<String, Map<String, Json>>,
     /// The log: what was done here, and only that.
-    pub(crate) log: Vec<Json>,
+    pub log: Vec<Json>,
     /// The sync point in the hub's log.
-    pub(crate) point: Option<String>,
+    pub point: Option<String>,
     is_connected: bool,
     requests: u64,
     pulling: Option<u64>,
     /// What waits to be sent.
-    pub(crate) out: Vec<Json>,
+    pub out: Vec<Json>,
     /// The types of scribes that it was told.
-    pub(crate) told: Vec<String>,
+    pub told: Vec<String>,
     /// What was destroyed here in this session: what was on its way then fails, and nobody can help it.
     destroyed: BTreeSet<String>,
+    /// The records that it changed since what it was last pulled from.
+    pub pulled: BTreeSet<String>,
+    /// Whether what it says takes so long that the hub no longer waits for it.
+    pub is_slow: bool,
+    /// Whether it gave up an answer, or was told of something new before what it had missed, and so takes that for the end
+    /// of what it has. It can only begin anew, as another client.
+    pub has_failed: bool,
+}
+
+impl Default for Ruby {
+    fn default() -> Self {
+        Self::of("Test")
+    }
 }
 
 impl Ruby {
+    /// A peer that has nothing, and whose records are of a class.
+    pub fn of(klass: &str) -> Self {
+        Self {
+            klass: klass.to_owned(),
+            records: BTreeMap::new(),
+            log: Vec::new(),
+            point: None,
+            is_connected: false,
+            requests: 0,
+            pulling: None,
+            out: Vec::new(),
+            told: Vec::new(),
+            destroyed: BTreeSet::new(),
+            pulled: BTreeSet::new(),
+            is_slow: false,
+            has_failed: false,
+        }
+    }
+
     /// Begins a session, and asks for what is new.
-    pub(crate) fn connect(&mut self) {
-        (self.is_connected, self.requests) = (true, 0);
+    pub fn connect(&mut self) {
+        (self.is_connected, self.requests, self.is_slow) = (true, 0, false);
         self.destroyed.clear();
         self.out.clear();
         let from = self.point.clone();
@@ -38,9 +69,16 @@ impl Ruby {
         self.out.push(json!({"type": "sync", "from": from, "id": id}));
     }
 
-    pub(crate) fn disconnect(&mut self) {
+    /// Its session has ended.
+    pub fn disconnect(&mut self) {
+        self.has_failed |= self.is_slow && self.pulling.is_some();
         (self.is_connected, self.pulling) = (false, None);
         self.out.clear();
+    }
+
+    /// Whether it has a session.
+    pub fn is_connected(&self) -> bool {
+        self.is_connected
     }
 
     fn request(&mut self) -> u64 {
@@ -48,34 +86,35 @@ impl Ruby {
         self.requests
     }
 
-    pub(crate) fn create(&mut self, record: &str, name: &str) {
+    pub fn create(&mut self, record: &str, name: &str) {
         let attributes =
             Map::from_iter([("id".into(), record.into()), ("name".into(), name.into())]);
         self.records.insert(record.to_owned(), attributes);
-        self.record(create("", record, name));
+        self.record("create", json!({"id": record, "name": name}));
     }
 
     /// Changes a record, if it is there.
-    pub(crate) fn update(&mut self, record: &str, name: &str) {
+    pub fn update(&mut self, record: &str, name: &str) {
         let Some(attributes) = self.records.get_mut(record) else { return };
         let before = attributes.insert("name".into(), name.into());
         if before != Some(name.into()) {
-            self.record(update("", record, name));
+            self.record("update", json!([record, {"name": name}]));
         }
     }
 
-    pub(crate) fn destroy(&mut self, record: &str) {
+    pub fn destroy(&mut self, record: &str) {
         // What would be in the answer to a pull cannot be called back.
         if self.pulling.is_none() && self.records.remove(record).is_some() {
             if self.is_connected {
                 self.destroyed.insert(record.to_owned());
             }
-            self.record(destroy("", record));
+            self.record("destroy", json!([record]));
         }
     }
 
-    fn record(&mut self, mut scribe: Json) {
-        scribe["id"] = json!((self.log.len() + 1).to_string());
+    fn record(&mut self, kind: &str, data: Json) {
+        let id = (self.log.len() + 1).to_string();
+        let scribe = json!({"klass": self.klass, "type": kind, "id": id, "data": data});
         self.log.push(scribe.clone());
         if self.is_connected {
             let id = self.request();
@@ -84,12 +123,14 @@ impl Ruby {
     }
 
     /// Hears a message; what it says to it is in `out`.
-    pub(crate) fn hear(&mut self, message: &Json) {
+    pub fn hear(&mut self, message: &Json) {
         let id = &message["id"];
         match message["type"].as_str() {
             Some("add_scribe") => {
                 let record = message["scribe"]["data"][0].as_str().unwrap_or_default();
-                if self.destroyed.contains(record) && !self.records.contains_key(record) {
+                if (self.is_slow || self.destroyed.contains(record))
+                    && !self.can_play(&message["scribe"])
+                {
                     return self.out.push(json!({"type": "error", "code": 0}));
                 }
                 self.play(&message["scribe"]);
@@ -105,15 +146,28 @@ impl Ruby {
                 };
                 // Fault 3 of the original.
                 let result = after.map_or(&[][..], |after| &self.log[after..]);
+                self.pulled = result.iter().filter_map(record_of).collect();
                 self.out.push(json!({"type": "response", "id": id, "result": result}));
             }
             Some("response") if id.as_u64() == self.pulling => {
                 self.pulling = None;
-                message["result"].as_array().unwrap().iter().for_each(|scribe| self.play(scribe));
+                for scribe in message["result"].as_array().unwrap() {
+                    // The original gives up such an answer in the middle.
+                    if self.is_slow && !self.can_play(scribe) {
+                        self.has_failed = true;
+                        return;
+                    }
+                    self.play(scribe);
+                }
             }
             Some("response") => assert_eq!(message["result"], true, "{message}"),
             other => panic!("{other:?} throws an exception here: {message}"),
         }
+    }
+
+    fn can_play(&self, scribe: &Json) -> bool {
+        let record = scribe["data"][0].as_str().unwrap_or_default();
+        scribe["type"] == "create" || self.records.contains_key(record)
     }
 
     /// Plays a scribe, and fails where the original fails.
@@ -143,4 +197,10 @@ impl Ruby {
         assert!(number(&id) < 1 << 53, "JavaScript skips integers beyond");
         self.point = Some(id);
     }
+}
+
+/// The record that a scribe is about.
+fn record_of(scribe: &Json) -> Option<String> {
+    let data = &scribe["data"];
+    data["id"].as_str().or_else(|| data[0].as_str()).map(str::to_owned)
 }
