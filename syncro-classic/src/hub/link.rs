@@ -18,11 +18,13 @@ pub(super) struct Link {
     pub(super) came: VecDeque<Ask>,
     /// What the peer answered to the pull and is not played.
     pub(super) pulled: VecDeque<Option<Scribe>>,
-    /// The records that it has to do with, so far.
+    /// The records that it has changed, so far.
     pub(super) pulled_records: BTreeSet<Vec<u8>>,
     pub(super) pull: Pull,
     /// Requests to be told, while they wait for the pull.
     pub(super) asked: VecDeque<(Json, From)>,
+    /// Records that it was told to destroy, and had perhaps not when it asked.
+    gone: BTreeSet<Vec<u8>>,
     /// Whether the peer may still say from where it wants to be told.
     pub(super) is_patient: bool,
     /// Whether live rows wait for that.
@@ -78,6 +80,7 @@ impl Link {
             pulled_records: BTreeSet::new(),
             pull: Pull::Asked,
             asked: VecDeque::new(),
+            gone: BTreeSet::new(),
             is_patient: true,
             is_held: false,
             start: cursor,
@@ -112,6 +115,24 @@ impl Link {
     /// told of records that it has destroyed.
     pub(super) fn can_be_answered(&self) -> bool {
         !self.asked.is_empty() && (!self.is_patient || self.pull == Pull::Done)
+    }
+
+    /// Takes a request to be told. What was told before it arrived, the peer plays before the answer, which may say the
+    /// same once more.
+    pub(super) fn ask(&mut self, request: Json, from: From) {
+        if self.asked.is_empty() {
+            self.gone = self.unsettled.gone();
+        }
+        self.asked.push_back((request, from));
+    }
+
+    /// Whether a scribe that is about a record finds it at the peer, for all that is known of what it was told out of
+    /// its turn.
+    pub(super) fn finds_record(&mut self, scribe: &Scribe, key: &[u8]) -> bool {
+        if scribe.kind == "create" {
+            self.gone.remove(key);
+        }
+        !self.gone.contains(key)
     }
 
     /// Whether as much waits as may.
@@ -203,6 +224,7 @@ impl Own {
 pub(super) struct Told {
     pub(super) key: Vec<u8>,
     pub(super) is_create: bool,
+    pub(super) is_destroy: bool,
 }
 
 /// The records that a peer was told of, and is not known to have heard.
@@ -223,6 +245,19 @@ struct Counts {
 }
 
 impl Unsettled {
+    /// The records of which the last thing told is their end.
+    fn gone(&self) -> BTreeSet<Vec<u8>> {
+        let mut gone = BTreeSet::new();
+        for told in self.requests.values().flatten() {
+            if told.is_destroy {
+                gone.insert(told.key.clone());
+            } else if told.is_create {
+                gone.remove(&told.key);
+            }
+        }
+        gone
+    }
+
     fn on_taken(&mut self, request: u64) {
         for told in self.requests.remove(&request).into_iter().flatten() {
             self.remove(&told);

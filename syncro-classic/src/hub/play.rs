@@ -102,7 +102,7 @@ impl<N: Base> Hub<N> {
         let uid = link.uid.clone();
         match ask {
             Ask::Sync { request, from } => {
-                link.asked.push_back((request, from));
+                link.ask(request, from);
                 // Whoever asks so often does not wait for anything.
                 link.is_patient &= link.asked.len() < ASKED_MAX;
             }
@@ -186,13 +186,24 @@ impl<N: Base> Hub<N> {
         let ahead = scribe.id.clone().map(|id| Ahead { id, sum: sum(&scribe) });
         let is_known = ahead.as_ref().is_some_and(|ahead| peer.ahead.contains(ahead));
         // Something older of the same record was played over it: it is played again.
-        let is_undone = self.note_pulled(session, &scribe)?;
-        if (!is_known || is_undone) && !self.is_orphan(&uid, &scribe)? {
-            let cause = Cause { session, uid: uid.clone(), is_pulled: true };
+        let (key, end) = (self.record_of(&scribe)?, self.node.end());
+        let played = self.links.get(&session).map(|link| &link.pulled_records);
+        let is_undone = played.zip(key.as_ref()).is_some_and(|(played, key)| played.contains(key));
+        let cause = Cause { session, uid: uid.clone(), is_pulled: true };
+        if is_known && !is_undone {
+            // It was played when it was pushed.
+        } else if self.is_orphan(&uid, &scribe)? {
+            self.note_orphan(&cause, &scribe)?;
+        } else {
             // One that cannot be played counts as taken: it would be met again for ever.
             if let Played::No(code, why) = self.play_scribe(&cause, &scribe)? {
                 self.tell_host(Event::NotPlayed { session, uid: uid.clone(), code, why });
             }
+        }
+        if self.node.end() != end
+            && let Some(link) = self.links.get_mut(&session)
+        {
+            link.pulled_records.extend(key);
         }
         if let Some(ahead) = ahead {
             // What was pushed meanwhile, and comes later in the peer's log, is still ahead.
@@ -204,13 +215,22 @@ impl<N: Base> Hub<N> {
         Ok(())
     }
 
-    /// Notes the record of a pulled scribe. Returns whether this pull had to do with it before.
-    fn note_pulled(&mut self, session: SessionId, scribe: &Scribe) -> Result<bool, Error> {
-        let Some(class) = self.settings.tables.class(&scribe.klass) else { return Ok(false) };
-        let Some(deed) = self.deed(class, scribe)? else { return Ok(false) };
-        let key = key_of(class.klass(), &attributes::id_to_json(&deed.key().id));
-        let link = self.links.get_mut(&session);
-        Ok(link.is_some_and(|link| !link.pulled_records.insert(key)))
+    /// Notes that a client has destroyed something before a crash: the list has it from the log, which does not say so.
+    fn note_orphan(&mut self, cause: &Cause, scribe: &Scribe) -> Result<(), Error> {
+        let Some(class) = self.settings.tables.class(&scribe.klass).cloned() else { return Ok(()) };
+        match self.deed(&class, scribe)? {
+            Some(Deed::Destroy(key)) if self.get_record(&key)?.is_none() => {
+                self.tell_of_vain_destroy(cause, &class, &attributes::id_to_json(&key.id))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The record that a scribe is about.
+    fn record_of(&self, scribe: &Scribe) -> Result<Option<Vec<u8>>, Error> {
+        let Some(class) = self.settings.tables.class(&scribe.klass) else { return Ok(None) };
+        let deed = self.deed(class, scribe)?;
+        Ok(deed.map(|deed| key_of(class.klass(), &attributes::id_to_json(&deed.key().id))))
     }
 
     /// The answer to the pull is played. It becomes durable with this step, and with it what was pushed past it.

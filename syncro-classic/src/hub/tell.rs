@@ -133,7 +133,7 @@ impl<N: Base> Hub<N> {
 
     fn fill(&self, link: &mut Link, prefix: &mut Prefix) -> Result<(), Error> {
         while let Some((scribe, key)) = self.next_of_state(link)? {
-            if !prefix.take(&scribe, &key) {
+            if link.finds_record(&scribe, &key) && !prefix.take(&scribe, &key) {
                 link.put_back(key);
                 return Ok(());
             }
@@ -147,6 +147,7 @@ impl<N: Base> Hub<N> {
             left = left.saturating_sub(rows.len());
             for (number, row) in &rows {
                 if let Some((scribe, key)) = self.shown(link, *number, row)?
+                    && link.finds_record(&scribe, &key)
                     && !prefix.take(&scribe, &key)
                 {
                     return Ok(());
@@ -294,8 +295,10 @@ impl<N: Base> Hub<N> {
         for (number, row) in &rows {
             *left -= 1;
             link.cursor = *number;
-            if let Some(shown) = self.shown(link, *number, row)? {
-                return Ok(Some(shown));
+            if let Some((scribe, key)) = self.shown(link, *number, row)?
+                && link.finds_record(&scribe, &key)
+            {
+                return Ok(Some((scribe, key)));
             }
         }
         Ok(None)
@@ -468,7 +471,8 @@ impl Link {
 }
 
 fn told(scribe: &Scribe, key: &[u8]) -> Told {
-    Told { key: key.to_vec(), is_create: scribe.kind == "create" }
+    let (is_create, is_destroy) = (scribe.kind == "create", scribe.kind == "destroy");
+    Told { key: key.to_vec(), is_create, is_destroy }
 }
 
 fn create(klass: String, number: u64, all: Attributes) -> Scribe {

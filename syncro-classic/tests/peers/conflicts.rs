@@ -368,3 +368,45 @@ fn what_a_client_has_destroyed_is_told_as_it_was_to_who_begins_anew() {
     let late = desk.connect_empty("ann");
     assert_eq!(said(&desk.sync(late, json!(null))), story);
 }
+
+/// Nothing older had been played over it, and yet it was played again, over what somebody else had written since.
+#[test]
+fn what_was_pushed_before_the_pull_is_answered_is_not_played_over_what_came_since() {
+    let mut desk = Desk::new();
+    let ann = desk.connect("ann");
+    let mut log = [create("1", "r1", "a"), update("2", "r1", "b")];
+    log.iter().for_each(|scribe| desk.push(ann, scribe.clone()));
+    desk.update("r1", "c");
+    desk.say(ann, json!({"type": "response", "id": 1, "result": log}));
+    assert_eq!(desk.name("r1").as_deref(), Some("c"));
+    // Where something older is played over it, it is.
+    desk.hub.disconnect(ann);
+    let ann = desk.connect("ann");
+    desk.push(ann, update("4", "r1", "e"));
+    log = [update("3", "r1", "d"), update("4", "r1", "e")];
+    desk.say(ann, json!({"type": "response", "id": 1, "result": log}));
+    assert_eq!(desk.name("r1").as_deref(), Some("e"));
+}
+
+/// It was told while its request to be told was on its way, and once more in the answer to that, which it gave up.
+#[test]
+fn fault_2_what_is_destroyed_before_an_answer_is_not_destroyed_in_the_answer() {
+    let mut circle = pair();
+    circle.disconnect(0);
+    circle.desk.update("r1", "native");
+    circle.desk.create("r2", "native");
+    circle.connect(0);
+    circle.desk.hub.lose_patience(circle.sessions[0].unwrap());
+    circle.desk.destroy("r1");
+    circle.desk.destroy("r2");
+    circle.desk.create("r3", "native");
+    // It lacks the second one, and says `error`.
+    circle.peers[0].is_slow = true;
+    circle.settle();
+    circle.agree();
+    circle.desk.create("r1", "again");
+    circle.desk.update("r1", "and again");
+    circle.settle();
+    circle.agree();
+    assert_eq!(circle.peers[0].told.last().map(String::as_str), Some("update"));
+}

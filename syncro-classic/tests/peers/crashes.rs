@@ -98,6 +98,26 @@ fn what_was_played_before_a_crash_is_not_played_over_what_came_since() {
     assert_eq!(desk.name("r1").as_deref(), Some("b"));
 }
 
+/// The list has it from the log, which does not say who has destroyed it: the client was told to destroy it once more.
+#[test]
+fn what_a_client_destroyed_before_a_crash_is_not_destroyed_at_it_after_that() {
+    let disks = Disks::new();
+    let mut circle = Circle::of(disks.open(), 2);
+    circle.connect(0);
+    circle.connect(1);
+    circle.peers[0].create("r1", "a");
+    circle.settle();
+    let list = disks.list.crash();
+    circle.peers[1].destroy("r1");
+    circle.up(1);
+    let mut again = Circle::of(Disks { store: disks.store.crash(), list }.open(), 2);
+    again.peers = circle.peers;
+    (0..2).for_each(|at| again.connect(at));
+    again.settle();
+    again.agree();
+    assert_eq!(again.desk.record("r1"), None);
+}
+
 /// An acknowledgement is a promise.
 #[test]
 fn what_is_acknowledged_is_durable_and_what_is_told_too() {
