@@ -83,4 +83,4 @@ pub use ruby::Ruby;
 pub use run::{Found, Passed, Sim};
 pub use story::{Op, Story, Told};
 pub use swarm::{Swarm, bulk, ops, stories, writes};
-pub use world::{ClassicOp, Failure, Law, Sight, Topology, Trace, World, Write};
+pub use world::{Abuse, ClassicOp, Failure, Law, Sight, Topology, Trace, World, Write};

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use syncro_core::Encoding;
 
-use crate::world::{ClassicOp, Failure, Fuse, Read, Sight, Topology, Trace, World, Write, Written};
+use crate::world::{Abuse, ClassicOp, Failure, Fuse, Read, Sight, Topology, Trace, World, Write, Written};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -76,6 +76,8 @@ pub enum Op {
     Export(u8, u8),
     /// A node takes in a bundle that somebody wrote for it, or for somebody else: the first so many frames.
     Import(u8, u8, Option<u8>),
+    /// Somebody who means no good calls a node.
+    Abuse(u8, Abuse),
     /// Something happens to a peer of 2010.
     Classic(u8, ClassicOp),
 }
@@ -358,6 +360,7 @@ impl Op {
             Self::Look(at) => {
                 world.look(node(*at))?;
             }
+            Self::Abuse(at, abuse) => world.abuse(node(*at), *abuse)?,
             Self::Classic(at, op) => world.classic(*at, op)?,
             Self::Upgrade(at) => {
                 let at = node(*at);

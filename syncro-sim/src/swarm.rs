@@ -6,7 +6,7 @@ use proptest::strategy::Union;
 
 use crate::disk::random;
 use crate::story::{Op, Story};
-use crate::world::{ClassicOp, Topology, Write};
+use crate::world::{Abuse, ClassicOp, Topology, Write};
 
 /// How often each sort of fault happens in a world; in most worlds, some never do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,7 @@ enum Fault {
     Upgrade,
     Bundle,
     Classic,
+    Abuse,
 }
 
 impl Fault {
@@ -58,6 +59,7 @@ impl Fault {
         Self::Upgrade,
         Self::Bundle,
         Self::Classic,
+        Self::Abuse,
     ];
 }
 
@@ -230,6 +232,7 @@ fn faults(
         Fault::Classic => {
             vec![(8, (at(), classic()).prop_map(|(at, op)| Op::Classic(at, op)).boxed())]
         }
+        Fault::Abuse => one((at(), abuse()).prop_map(|(at, abuse)| Op::Abuse(at, abuse)).boxed()),
         Fault::Upgrade => one(at().prop_map(Op::Upgrade).boxed()),
         Fault::Bundle => {
             let frames = proptest::option::of(0..8_u8);
@@ -239,6 +242,22 @@ fn faults(
             vec![(1, exports.boxed()), (2, imports.boxed())]
         }
     }
+}
+
+/// What somebody does who means no good.
+fn abuse() -> impl Strategy<Value = Abuse> {
+    prop_oneof![
+        Just(Abuse::LengthBomb),
+        any::<u8>().prop_map(Abuse::Lie),
+        Just(Abuse::Depth),
+        Just(Abuse::Elements),
+        any::<bool>().prop_map(Abuse::Drip),
+        (1..600_u16).prop_map(Abuse::Free),
+        Just(Abuse::Gap),
+        Just(Abuse::Mute),
+        (0..600_u16).prop_map(Abuse::Deaf),
+        any::<u64>().prop_map(Abuse::Replay),
+    ]
 }
 
 /// What happens to peers of 2010, and to the records that they share.

@@ -8,6 +8,7 @@ mod check;
 mod classic;
 mod driver;
 mod failure;
+mod intruder;
 mod life;
 mod link;
 mod look;
@@ -39,6 +40,7 @@ pub(crate) use check::{check_records, records};
 pub use classic::ClassicOp;
 pub use driver::Fuse;
 pub use failure::{Failure, Law};
+pub use intruder::Abuse;
 pub use life::Machine;
 pub use link::{End, Link};
 pub use node::TestNode;
@@ -130,6 +132,8 @@ pub struct World {
     pub rates_ppm: [i64; 2],
     /// The latest time at which a record was written that the write under way touches, changed or not.
     pub(crate) touched_ms: u64,
+    /// Those who mean no good.
+    intruders: Vec<intruder::Intruder>,
     /// Peers of 2010, where there are any.
     classic: Option<Box<classic::Classic>>,
     /// What has changed at the node of their hub, while that listens.
@@ -159,6 +163,7 @@ impl Default for World {
             has_sectors: false,
             rates_ppm: [0; 2],
             touched_ms: 0,
+            intruders: Vec::new(),
             classic: None,
             watched: None,
             rounds: 0,
@@ -198,6 +203,8 @@ impl World {
         encoding: Encoding,
     ) -> Result<usize, Failure> {
         self.links.push(Link::new(ends.map(|(node, session)| End::new(node, session))));
+        let heard_ms = self.now_ms;
+        self.links.iter_mut().next_back().into_iter().for_each(|link| link.note_heard(heard_ms));
         let [(a, dialled), (b, session)] = ends;
         self.input(
             b,
@@ -259,6 +266,7 @@ impl World {
                 Some(Piece::Message(frame)) => {
                     self.messages += 1;
                     if end.is_open {
+                        end.heard_ms = self.now_ms;
                         self.input(node, Input::Receive { session, frame })?;
                     }
                 }
@@ -267,6 +275,9 @@ impl World {
                         self.input(node, Input::Lost { session })?;
                     }
                     return Ok(true);
+                }
+                Some(Piece::TooLarge) => {
+                    return Err(Law::Blame.broken("a frame is too large"));
                 }
                 None => return Ok(true),
             }
@@ -356,7 +367,8 @@ impl World {
             self.input(node, Input::Tick)?;
         }
         self.now_ms = until;
-        Ok(())
+        self.drip_all()?;
+        self.check_given_up()
     }
 
     /// Delivers, flushes and waits until nobody has anything to say.

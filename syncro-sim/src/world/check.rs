@@ -1,6 +1,7 @@
 //! What must hold: at every step, and once the world is at rest. A file for each law.
 
 mod acknowledged;
+mod alive;
 mod application;
 mod atomicity;
 mod authors;
@@ -44,6 +45,7 @@ impl World {
         let held: ByBytes<()> = all.map(|held| (held.bytes().clone(), ())).collect();
         self.end_faults()?;
         self.check_dead()?;
+        self.check_intruders()?;
         self.cut_all()?;
         let last = self.nodes.len() - 1;
         for node in 0..last {

@@ -26,6 +26,15 @@ pub struct Fuse {
     pub bytes: usize,
 }
 
+/// Whether a message may wait for room with so much that does already, itself included. One that pings or says goodbye
+/// does not wait for room.
+pub(super) fn check_room(queued: usize, bytes: usize) -> Result<(), Failure> {
+    if queued.saturating_sub(bytes) < SEND_BUFFER_BYTES || bytes <= SHORT_BYTES {
+        return Ok(());
+    }
+    Err(Law::Bounds.broken(format!("{queued} bytes wait for a reader that does not read")))
+}
+
 impl World {
     /// Gives a node an input that must not fail, and everything that follows of itself.
     pub fn input(&mut self, node: usize, input: Input) -> Result<(), Failure> {
@@ -127,7 +136,8 @@ impl World {
                 return Ok(VecDeque::new());
             }
         }
-        for (session, _) in closes {
+        for (session, reason) in closes {
+            self.close_intruder(node, session, reason)?;
             self.end_of(node, session, |link, side| link.hang_up(side));
         }
         self.check_clock(node, &events)?;
@@ -160,16 +170,15 @@ impl World {
         if bytes > FRAME_BYTES_MAX {
             return Err(Law::Bounds.broken(format!("a frame of {bytes} bytes")));
         }
+        if let Some(took) = self.send_to_intruder(node, session, bytes)? {
+            return Ok(took);
+        }
         let place = self.end_of(node, session, |link, side| {
             let took = link.send(side, frame);
             (took, link.ends[side].queued)
         });
         let Some((took, queued)) = place else { return Ok(false) };
-        // One that pings or says goodbye does not wait for room.
-        if queued.saturating_sub(bytes) >= SEND_BUFFER_BYTES && bytes > SHORT_BYTES {
-            let detail = format!("{queued} bytes wait for a reader that does not read");
-            return Err(Law::Bounds.broken(detail));
-        }
+        check_room(queued, bytes)?;
         if queued >= SEND_BUFFER_BYTES {
             self.seen.insert(Sight::FullBuffer);
         }

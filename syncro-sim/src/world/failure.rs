@@ -40,6 +40,10 @@ pub enum Law {
     Clocks,
     /// Peers of 2010 hold what the nodes hold, and nothing comes twice.
     Classic,
+    /// Who is dead is given up within two heartbeats, and nobody else.
+    Liveness,
+    /// Who means no good is turned away with a number.
+    Abuse,
     /// A story told twice is the same.
     Determinism,
     /// What an application of its own demands.

@@ -120,6 +120,7 @@ impl World {
     /// find out.
     fn unplug(&mut self, node: usize, bytes: usize) -> Result<(), Failure> {
         self.unplug_hub(node);
+        self.unplug_intruders(node);
         let ends = self.links.iter_mut().enumerate().flat_map(|(link, it)| {
             it.ends.iter_mut().enumerate().map(move |(side, end)| (link, side, end))
         });
@@ -242,7 +243,8 @@ impl World {
         };
         let ends = self.links.iter().flat_map(|link| &link.ends);
         let open = ends.filter(|end| end.node == node && end.is_open);
-        Ok(Machine { node: copy, sessions: open.map(|end| end.session).collect() })
+        let open = open.map(|end| end.session).chain(self.intruders_of(node));
+        Ok(Machine { node: copy, sessions: open.collect() })
     }
 
     /// Lets the copy of a machine go on beside all others.

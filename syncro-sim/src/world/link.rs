@@ -26,6 +26,8 @@ pub struct End {
     pub is_stalled: bool,
     /// Whether nothing gets through to this side, without anybody's noticing.
     pub is_blocked: bool,
+    /// When a message last arrived here, or the session began.
+    pub(crate) heard_ms: u64,
     /// Bytes sent since the transport last had room.
     pub queued: usize,
     /// Up to where the other side is known to hold the node's log durably.
@@ -47,6 +49,7 @@ impl End {
             is_open: true,
             is_stalled: false,
             is_blocked: false,
+            heard_ms: 0,
             queued: 0,
             receipt: 0,
             peer_end: 0,
@@ -59,6 +62,11 @@ impl End {
 impl Link {
     pub fn new(ends: [End; 2]) -> Self {
         Self { ends, is_broken: false, tape: Some(Vec::new()) }
+    }
+
+    /// Both sides begin to listen.
+    pub(crate) fn note_heard(&mut self, now_ms: u64) {
+        self.ends.iter_mut().for_each(|end| end.heard_ms = now_ms);
     }
 
     /// The messages that were sent so far, by sender, where they are kept.

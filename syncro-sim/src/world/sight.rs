@@ -108,10 +108,32 @@ pub enum Sight {
     ClassicHalfOpen,
     /// A hub stopped, because its node had no room.
     ClassicFull,
+    /// Somebody announced a frame beyond all limits.
+    LengthBomb,
+    /// Somebody announced more within a message than there was.
+    LyingLength,
+    /// Somebody nested without end, or said too many elements.
+    ElementFlood,
+    /// Somebody said a byte now and then, and never a message.
+    SlowLoris,
+    /// Somebody pinged again and again.
+    FreeFlood,
+    /// Somebody continued a log where nobody was.
+    GapFlood,
+    /// Somebody called and said nothing.
+    EndlessHandshake,
+    /// Somebody asked for everything and read nothing.
+    DeafReader,
+    /// Somebody said what others had said, damaged.
+    MutatedReplay,
+    /// A node that was called gave up a caller whom a dead line kept silent.
+    SilentCaller,
+    /// A node that had called gave up whom it had called.
+    SilentCalled,
 }
 
 impl Sight {
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 67] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -168,6 +190,17 @@ impl Sight {
         Self::ClassicCrash,
         Self::ClassicHalfOpen,
         Self::ClassicFull,
+        Self::LengthBomb,
+        Self::LyingLength,
+        Self::ElementFlood,
+        Self::SlowLoris,
+        Self::FreeFlood,
+        Self::GapFlood,
+        Self::EndlessHandshake,
+        Self::DeafReader,
+        Self::MutatedReplay,
+        Self::SilentCaller,
+        Self::SilentCalled,
     ];
 
     pub(crate) fn of(event: &Event) -> Option<Self> {

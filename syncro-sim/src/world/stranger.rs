@@ -76,7 +76,7 @@ impl Stranger {
         incoming.arrive(usize::MAX);
         let messages = std::iter::from_fn(|| match incoming.read().unwrap()? {
             Piece::Message(message) => Some(wire::read(&message)),
-            Piece::End => None,
+            Piece::TooLarge | Piece::End => None,
         });
         messages.collect()
     }

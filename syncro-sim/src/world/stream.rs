@@ -21,6 +21,8 @@ use super::{Failure, Law};
 #[derive(Clone, Debug)]
 pub enum Piece {
     Message(Bytes),
+    /// A frame was announced that is longer than may be.
+    TooLarge,
     /// The stream is over, be it in the middle of a frame.
     End,
 }
@@ -54,6 +56,11 @@ impl Stream {
         frame.put_u32(u32::try_from(message.len()).unwrap());
         frame.put_slice(message);
         self.under_way.push_back(frame.freeze());
+    }
+
+    /// Writes bytes that are no whole frame.
+    pub(crate) fn write_part(&mut self, bytes: Bytes) {
+        self.under_way.push_back(bytes);
     }
 
     /// Ends the stream, after what was written. It ends only once.
@@ -122,6 +129,10 @@ impl Stream {
             Poll::Ready(Ok(None) | Err(NetError::Truncated)) => {
                 self.is_over = true;
                 Ok(Some(Piece::End))
+            }
+            Poll::Ready(Err(NetError::FrameTooLarge { .. })) => {
+                self.is_over = true;
+                Ok(Some(Piece::TooLarge))
             }
             Poll::Ready(Err(error)) => Err(Law::Blame.broken(format!("a stream fails: {error}"))),
         }

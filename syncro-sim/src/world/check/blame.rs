@@ -6,8 +6,13 @@ use crate::world::{Failure, Law, World};
 
 impl World {
     pub(crate) fn check_event(&mut self, node: usize, event: &Event) -> Result<(), Failure> {
+        if let Event::Closed { session, reason: CloseReason::Silent, by_peer: false, .. } = event {
+            self.check_dead_indeed(node, *session)?;
+        }
         match event {
-            Event::Closed { reason, by_peer, detail, .. } if !self.is_hostile => {
+            Event::Closed { session, reason, by_peer, detail, .. }
+                if !self.is_hostile && !Self::is_intruder(*session) =>
+            {
                 let is_fair = matches!(
                     reason,
                     CloseReason::Done
