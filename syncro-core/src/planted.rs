@@ -56,6 +56,10 @@ pub enum Planted {
     SnapshotMoves,
     /// Taking in a bundle that begins after something that is missing.
     GapIgnored,
+    /// Waiting for ever for a peer that has fallen silent.
+    SilenceUnnoticed,
+    /// Taking a ladder of any number of rungs.
+    LadderUnbounded,
     /// Keeping what a view has of a channel that is said anew.
     ResetMerges,
     /// Keeping what is no longer shown out of the log.
@@ -74,7 +78,7 @@ pub enum Planted {
 
 impl Planted {
     /// Those that the simulator finds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::LineageAlone,
         Self::SecondParked,
         Self::EchoByNode,
@@ -96,6 +100,8 @@ impl Planted {
         Self::EchoesForgotten,
         Self::SnapshotMoves,
         Self::GapIgnored,
+        Self::SilenceUnnoticed,
+        Self::LadderUnbounded,
     ];
 
     /// Those of views.

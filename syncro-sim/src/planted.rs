@@ -37,6 +37,8 @@ fn laws(planted: Planted) -> &'static [Law] {
         Planted::ClockForgotten => &[Law::Clocks],
         Planted::EchoesForgotten => &[Law::Silence],
         Planted::GapIgnored => &[Law::Points, Law::Durability, Law::Causality, Law::Convergence],
+        Planted::SilenceUnnoticed => &[Law::Liveness, Law::Rest, Law::Abuse],
+        Planted::LadderUnbounded => &[Law::Abuse],
         // Those of views have tests of their own.
         _ => &[],
     }

@@ -192,7 +192,7 @@ impl<N: Base> Hub<N> {
         let cause = Cause { session, uid: uid.clone(), is_pulled: true };
         if is_known && !is_undone {
             // It was played when it was pushed.
-        } else if self.is_orphan(&uid, &scribe)? {
+        } else if !is_undone && self.is_orphan(&uid, &scribe)? {
             self.note_orphan(&cause, &scribe)?;
         } else {
             // One that cannot be played counts as taken: it would be met again for ever.

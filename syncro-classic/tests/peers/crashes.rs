@@ -118,6 +118,26 @@ fn what_a_client_destroyed_before_a_crash_is_not_destroyed_at_it_after_that() {
     assert_eq!(again.desk.record("r1"), None);
 }
 
+/// The node had destroyed such a record itself. The hub took the one for the other, and what had been played right before
+/// stayed.
+#[test]
+fn what_the_node_wrote_itself_is_not_taken_for_what_a_peer_did_after_something_new() {
+    let disks = Disks::new();
+    let node = Node::builder().name("hub").open_on(disks.store.open().unwrap()).unwrap();
+    let fields = syncro::Fields::default();
+    let key = || crate::support::key("r1");
+    node.transaction(|draft| draft.create_record(key(), &fields)).unwrap();
+    node.transaction(|draft| draft.destroy_record(key())).unwrap();
+    drop(node);
+    let mut circle = Circle::of(disks.open(), 1);
+    circle.peers[0].create("r1", "a");
+    circle.peers[0].destroy("r1");
+    circle.connect(0);
+    circle.settle();
+    circle.agree();
+    assert_eq!(circle.desk.record("r1"), None);
+}
+
 /// An acknowledgement is a promise.
 #[test]
 fn what_is_acknowledged_is_durable_and_what_is_told_too() {
