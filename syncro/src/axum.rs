@@ -28,6 +28,7 @@
 //! sessions.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ::axum::extract::{ConnectInfo, Request};
 use ::axum::response::{IntoResponse, Response};
@@ -35,15 +36,20 @@ use ::axum::routing::{MethodRouter, get};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use syncro_core::{Role, limits};
-use syncro_net::websocket::{self, Acceptor, Side};
+use syncro_net::NetError;
+use syncro_net::websocket::{self, Acceptor, HANDSHAKE_TIMEOUT, Side};
+use tokio::sync::Semaphore;
 
+use crate::listen::HANDSHAKES_MAX;
 use crate::node::Node;
 use crate::notices::Notice;
+use crate::session::run_after;
 
 /// A route at which peers meet a node; no browser may.
 ///
 /// The route holds the node open. Each request is a session; what is wrong with one is answered in HTTP and told
-/// in a [`Notice`]. The request's headers are bounded by the server.
+/// in a [`Notice`]. The request's headers are bounded by the server; of those who have not said yet who they are a route
+/// has as many as a listener at most, and answers 503 to others.
 pub fn node<S>(node: &Node) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -66,17 +72,25 @@ pub fn node_with<S>(node: &Node, acceptor: Acceptor) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {
+    let door = Arc::new(Door { acceptor, handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)) });
     let node = node.clone();
-    get(async move |request: Request| answer(node, &acceptor, request))
+    get(async move |request: Request| answer(node, &door, request))
+}
+
+/// What a request has to pass before its session begins.
+struct Door {
+    acceptor: Acceptor,
+    /// From the answer to a request to the peer's `hello`.
+    handshakes: Arc<Semaphore>,
 }
 
 /// Answers a request, and carries the session in a task of its own.
-fn answer(node: Node, acceptor: &Acceptor, request: Request) -> Response {
+fn answer(node: Node, door: &Door, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|from| from.0);
     let request = Request::from_parts(parts, ());
-    let (response, upgrade) = match (acceptor.answer(&request), upgrade) {
+    let (response, upgrade) = match (door.acceptor.answer(&request), upgrade) {
         (Ok(response), Some(upgrade)) => (response, upgrade),
         // A server that cannot upgrade speaks another version of HTTP than the request says.
         (Ok(_), None) => return websocket::http::StatusCode::UPGRADE_REQUIRED.into_response(),
@@ -86,12 +100,65 @@ fn answer(node: Node, acceptor: &Acceptor, request: Request) -> Response {
             return answer;
         }
     };
+    let Ok(handshake) = door.handshakes.clone().try_acquire_owned() else {
+        let error = NetError::TooManyHandshakes { limit: HANDSHAKES_MAX };
+        node.post(Notice::AcceptFailed { from, error: error.to_string() });
+        return websocket::http::StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
     tokio::spawn(async move {
-        // A peer that has gone before its upgrade is none.
-        let Ok(stream) = upgrade.await else { return };
+        // A peer that has gone before its upgrade is none, nor one that does not take the answer.
+        let upgraded = tokio::time::timeout(HANDSHAKE_TIMEOUT, upgrade).await;
+        let Ok(Ok(stream)) = upgraded else { return };
         let frames = websocket::frames(TokioIo::new(stream), Side::Server, limits::FRAME_BYTES_MAX);
+        let (role, never) = (Role::Accept, std::future::pending());
         // A node that has stopped refuses by hanging up.
-        let _ = node.run_frames(frames, Role::Accept).await;
+        let _ = run_after(node.core(), frames, role, Some(handshake), never).await;
     });
     response.map(|()| ::axum::body::Body::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use ::axum::body::Body;
+
+    use super::*;
+
+    fn request() -> Request {
+        Request::builder()
+            .header("host", "server")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-protocol", websocket::SUBPROTOCOL)
+            .body(Body::empty())
+            .unwrap()
+    }
+
+    fn upgradable() -> Request {
+        let mut request = request();
+        let upgrade = hyper::upgrade::on(&mut Request::new(Body::empty()));
+        request.extensions_mut().insert(upgrade);
+        request
+    }
+
+    /// Whoever begins handshakes at a route and ends none takes no more than their share.
+    #[tokio::test]
+    async fn a_full_route_says_that_it_is_full() {
+        let node = Node::in_memory("server").unwrap();
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let door = Door { acceptor: Acceptor::default(), handshakes };
+        let held = door.handshakes.clone().try_acquire_many_owned(HANDSHAKES_MAX as u32).unwrap();
+        let mut notices = node.notices();
+        let answered = answer(node.clone(), &door, upgradable());
+        assert_eq!(answered.status(), websocket::http::StatusCode::SERVICE_UNAVAILABLE);
+        let told = notices.next().await.unwrap();
+        assert!(matches!(told, Notice::AcceptFailed { .. }), "{told:?}");
+        drop(held);
+        let answered = answer(node, &door, upgradable());
+        assert_eq!(answered.status(), websocket::http::StatusCode::SWITCHING_PROTOCOLS);
+        // That one never comes to its upgrade, and gives its place back.
+        tokio::task::yield_now().await;
+        assert_eq!(door.handshakes.available_permits(), HANDSHAKES_MAX);
+    }
 }

@@ -82,6 +82,9 @@ pub use syncro_derive::ScribeModel;
 /// The TLS of the version that configurations have to be of.
 #[cfg(feature = "rustls")]
 pub use syncro_net::rustls;
+/// The handshake of TLS, for a host that does it itself.
+#[cfg(feature = "rustls")]
+pub use syncro_net::tls;
 /// The upgrade of a stream to a WebSocket, for a host that does it itself.
 #[cfg(feature = "websocket")]
 pub use syncro_net::websocket;

@@ -22,7 +22,7 @@ use crate::session::run_after;
 /// Handshakes that a listener has under way at most, from the first byte of TLS or a WebSocket to the peer's `hello`.
 /// Each step of them takes ten seconds at most, and all of it some 80 KiB, 64 of them for TLS; whoever comes to a full
 /// house is hung up on, and tries again. Strangers who say nothing so take no places of sessions but these.
-const HANDSHAKES_MAX: usize = 1024;
+pub(crate) const HANDSHAKES_MAX: usize = 1024;
 
 /// Where to listen, and for whom; see [`Node::listen_with`](crate::Node::listen_with).
 ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use syncro::websocket::Acceptor;
 use syncro::{Frames, NetError};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::{Classic, ClassicListening, Order};
@@ -13,6 +14,25 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::limits::{HANDSHAKES_MAX, MESSAGE_BYTES_MAX};
 use crate::session::{Framing, Offence};
+
+/// What one has to pass who comes over WebSocket.
+struct Door {
+    acceptor: Acceptor,
+    handshakes: Semaphore,
+    #[cfg(feature = "rustls")]
+    tls: Option<Arc<syncro::rustls::ServerConfig>>,
+}
+
+impl Door {
+    fn new(acceptor: Acceptor) -> Self {
+        Self {
+            acceptor: acceptor.bare(),
+            handshakes: Semaphore::new(HANDSHAKES_MAX),
+            #[cfg(feature = "rustls")]
+            tls: None,
+        }
+    }
+}
 
 impl Classic {
     /// Takes connections of a client over WebSocket, on a TCP address as [`listen`](Self::listen) takes it. Whoever
@@ -47,29 +67,64 @@ impl Classic {
         uid: Uid,
         acceptor: Acceptor,
     ) -> Result<ClassicListening, Error> {
-        let classic = self.clone();
-        let door = Arc::new((acceptor.bare(), Semaphore::new(HANDSHAKES_MAX)));
+        self.listen_at(addr, uid, Door::new(acceptor)).await
+    }
+
+    /// The same over TLS, by the host's rules of who this hub is, and whom to trust if peers have to say who they are:
+    /// addresses that begin with `wss://`.
+    ///
+    /// # Errors
+    ///
+    /// Like [`listen_websocket`](Self::listen_websocket).
+    ///
+    /// # Panics
+    ///
+    /// Like [`listen_websocket`](Self::listen_websocket).
+    #[cfg(feature = "rustls")]
+    pub async fn listen_websocket_tls(
+        &self,
+        addr: &str,
+        uid: Uid,
+        acceptor: Acceptor,
+        config: Arc<syncro::rustls::ServerConfig>,
+    ) -> Result<ClassicListening, Error> {
+        self.listen_at(addr, uid, Door { tls: Some(config), ..Door::new(acceptor) }).await
+    }
+
+    async fn listen_at(&self, addr: &str, uid: Uid, door: Door) -> Result<ClassicListening, Error> {
+        let (classic, door) = (self.clone(), Arc::new(door));
         self.accept(addr, move |stream, from| {
             let (classic, uid, door) = (classic.clone(), uid.clone(), door.clone());
             async move {
-                let (acceptor, handshakes) = &*door;
-                let entered = match handshakes.try_acquire() {
-                    // What is sent may be longer than what is received.
-                    Ok(_handshake) => acceptor.accept(stream, usize::MAX).await,
-                    Err(_) => Err(NetError::TooManyHandshakes { limit: HANDSHAKES_MAX }),
-                };
-                match entered {
-                    // What there is to say of the session is told as events.
-                    Ok(frames) => drop(classic.run_frames(uid, frames).await),
-                    Err(error) => {
-                        let error = error.to_string();
-                        // Nobody has to listen.
-                        let _ = classic.events.send(Event::Refused { uid, from, error });
-                    }
+                if let Err(error) = classic.let_in(&door, uid.clone(), stream).await {
+                    let error = error.to_string();
+                    // Nobody has to listen.
+                    let _ = classic.events.send(Event::Refused { uid, from, error });
                 }
             }
         })
         .await
+    }
+
+    /// Lets a stream in, and carries its session. What there is to say of that is told as events.
+    async fn let_in(&self, door: &Door, uid: Uid, stream: TcpStream) -> Result<(), NetError> {
+        let Ok(handshake) = door.handshakes.try_acquire() else {
+            return Err(NetError::TooManyHandshakes { limit: HANDSHAKES_MAX });
+        };
+        // What is sent may be longer than what is received.
+        let bytes_max = usize::MAX;
+        #[cfg(feature = "rustls")]
+        if let Some(config) = &door.tls {
+            let stream = syncro::tls::accept(stream, config.clone()).await?;
+            let frames = door.acceptor.accept(stream, bytes_max).await?;
+            drop(handshake);
+            let _ = self.run_frames(uid, frames).await;
+            return Ok(());
+        }
+        let frames = door.acceptor.accept(stream, bytes_max).await?;
+        drop(handshake);
+        let _ = self.run_frames(uid, frames).await;
+        Ok(())
     }
 
     /// Carries a session of a client over the frames of a WebSocket that the host has upgraded itself, each with the

@@ -3,6 +3,8 @@
 // Clippy lets helpers of tests unwrap only under this attribute.
 #![cfg(test)]
 
+mod tls;
+
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -12,7 +14,7 @@ use syncro::websocket::Acceptor;
 use syncro_classic::{
     Class, Classic, ClassicListening, Event, Hub, Offence, Settings, Tables, Uid, limits,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::broadcast;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -81,7 +83,10 @@ impl World {
     }
 }
 
-async fn heard(peer: &mut WebSocketStream<TcpStream>) -> Json {
+async fn heard<S>(peer: &mut WebSocketStream<S>) -> Json
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let message = tokio::time::timeout(PATIENCE, peer.next()).await.expect("it answers");
     let message = message.expect("it goes on").unwrap();
     assert!(message.is_text(), "{message:?}");
