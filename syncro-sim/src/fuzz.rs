@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "each is named after what it is given")]
 
 mod chunked;
+mod classic_session;
 mod frames;
 mod input;
 mod json;
@@ -18,6 +19,7 @@ mod two_nodes;
 mod websocket;
 mod wire;
 
+pub use classic_session::classic_session;
 pub use frames::frames;
 pub use json::json;
 pub use message::message;

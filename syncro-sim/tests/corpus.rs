@@ -10,6 +10,11 @@ use syncro_sim::fuzz as bodies;
 const INPUT_BYTES_MAX: usize = 4096;
 
 #[test]
+fn classic_session() {
+    replay("classic_session", bodies::classic_session);
+}
+
+#[test]
 fn frames() {
     replay("frames", bodies::frames);
 }

@@ -5,7 +5,7 @@ use syncro_core::{Input, Point, Transaction, View, to_json};
 use syncro_store::MemoryDisk;
 
 use super::node::{Node, proposal};
-use super::{session, store_file, store_value, wire};
+use super::{classic_session, session, store_file, store_value, wire};
 
 /// Target, name and bytes of each seed.
 pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
@@ -28,6 +28,9 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     add("json", "tags".to_owned(), tags.as_bytes().to_vec());
     for (name, steps) in conversations(&transactions) {
         add("session", name.to_owned(), steps);
+    }
+    for (name, steps) in classic_session::conversations() {
+        add("classic_session", name.to_owned(), steps);
     }
     for (name, changes) in damages() {
         add("store_value", name.to_owned(), changes);

@@ -3,7 +3,7 @@
 //! They change records of one model, as natives do, at any time, and hear of it when they are connected. Their lines
 //! break at any byte, and the hub dies with its node. It is opened again when the next of them connects.
 
-mod ground;
+pub(crate) mod ground;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -211,7 +211,12 @@ impl World {
         Ok(())
     }
 
-    fn save_page(&mut self, node: usize, record: u8, value: Option<u8>) -> Result<(), Failure> {
+    pub(crate) fn save_page(
+        &mut self,
+        node: usize,
+        record: u8,
+        value: Option<u8>,
+    ) -> Result<(), Failure> {
         let (key, mut proposal) = (page(record), Proposal::default());
         let is_alive = self.fields(node, &key).is_some();
         let value = value.map(|value| Value::from(title(value).as_str()));
@@ -228,6 +233,17 @@ impl World {
         }
         self.ledger.raising = 0;
         self.propose(node, proposal)
+    }
+
+    /// Calls with the hub, beside its peers.
+    pub(crate) fn with_classic_hub<T>(
+        &mut self,
+        call: impl FnOnce(&mut Hub<Ground>) -> Result<T, syncro_classic::Error>,
+    ) -> Result<Option<T>, Failure> {
+        let mut it = self.classic.take().unwrap_or_default();
+        let called = self.with_hub(&mut it, call);
+        self.classic = Some(it);
+        called
     }
 
     /// Calls with the hub, which is opened for it if it must be. It dies if its node does, or has no room; then there is

@@ -17,7 +17,7 @@ use crate::world::{A, Failure, World};
 
 /// A world that somebody else has, but for the time in which the hub works.
 #[derive(Clone, Default)]
-pub(super) struct Ground(Rc<RefCell<Inside>>);
+pub(crate) struct Ground(Rc<RefCell<Inside>>);
 
 #[derive(Default)]
 struct Inside {
@@ -34,7 +34,7 @@ impl fmt::Debug for Ground {
 
 /// What the hub still has to be told of the log as it was when it was opened. What comes after that, the world keeps.
 #[derive(Debug)]
-pub(super) struct Replay(VecDeque<Changed>);
+pub(crate) struct Replay(VecDeque<Changed>);
 
 impl Ground {
     /// Lets the hub have the world.
