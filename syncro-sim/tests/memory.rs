@@ -18,13 +18,12 @@ const BESIDE: usize = 4 << 10;
 /// Bytes of memory for a byte of a frame.
 const PER_BYTE: usize = 16;
 
-/// Bytes of memory for a byte of a frame that is full of the least scribes or the least fields, of which each takes a
-/// hundred bytes in memory, and up to three times as much while their list grows.
-const PER_CRUMB_BYTE: usize = 80;
+/// Bytes of memory for a byte of a frame that is full of the least fields: each has three bytes there and 112 in memory.
+const PER_CRUMB_BYTE: usize = 42;
 
 /// Bytes of memory for any frame: `MESSAGE_SCRIBES_MAX` and `MESSAGE_TRANSACTIONS_BYTES_MAX` bound how many of those
 /// there can be.
-const PER_FRAME: usize = 64 << 20;
+const PER_FRAME: usize = 48 << 20;
 
 /// A frame of many small things has this many bytes; the largest may have 8 MiB.
 const FLOOD_BYTES: usize = 1 << 20;

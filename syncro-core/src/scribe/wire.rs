@@ -303,7 +303,7 @@ impl Input<'_, '_> {
         if count % 2 == 1 || !fits {
             return Err(Malformed::Expected("pairs of path and value that fit the mark"));
         }
-        let mut fields: Vec<(Path, Encoded)> = Vec::with_capacity((count / 2).min(RESERVED_MAX));
+        let mut fields: Vec<(Path, Encoded)> = Vec::with_capacity(self.fields_there(count / 2));
         for _ in 0..count / 2 {
             let path = self.path()?;
             let value = self.value(&path)?;
@@ -317,6 +317,20 @@ impl Input<'_, '_> {
             }
         }
         Ok(Scribe { key, mark, fields })
+    }
+
+    /// For how many fields there is to be room, of so many that are announced. Many are counted first: a list that grows
+    /// as they are read would take up to three times their memory.
+    fn fields_there(&self, announced: usize) -> usize {
+        if announced <= RESERVED_MAX {
+            return announced;
+        }
+        let mut ahead = self.reader.clone();
+        let mut is_there = || {
+            let begins_path = matches!(ahead.rest(), [0x92..=0x94 | 0xa1..=0xbf | 0xd9, ..]);
+            begins_path && ahead.skip().is_ok() && ahead.skip().is_ok()
+        };
+        (0..announced).take_while(|_| is_there()).count()
     }
 
     fn path(&mut self) -> Result<Path, Malformed> {
@@ -384,8 +398,8 @@ fn name(text: &str) -> Result<Name, Malformed> {
     Name::new(text).map_err(|_| Malformed::Limit("a name"))
 }
 
-/// Scribes, and fields of a scribe, for which there is room before they are read: what input claims to hold
-/// costs nothing until it is there.
+/// Scribes for which there is room before they are read, and fields of a scribe for which there is before they are looked
+/// at: what input claims to hold costs nothing until it is there.
 const RESERVED_MAX: usize = 16;
 
 /// A transaction's bytes before its scribes, at most: an array's head, two integers, a node.
