@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use syncro_core::Encoding;
 
-use crate::world::{Abuse, ClassicOp, Failure, Fuse, Read, Sight, Topology, Trace, World, Write, Written};
+use crate::world::{
+    Abuse, ClassicOp, Failure, Fuse, Read, Sight, Topology, Trace, World, Write, Written,
+};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
