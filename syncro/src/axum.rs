@@ -137,7 +137,7 @@ mod tests {
 
     fn upgradable() -> Request {
         let mut request = request();
-        let upgrade = hyper::upgrade::on(&mut Request::new(Body::empty()));
+        let upgrade = hyper::upgrade::on(Request::new(Body::empty()));
         request.extensions_mut().insert(upgrade);
         request
     }
