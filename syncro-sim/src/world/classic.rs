@@ -160,6 +160,13 @@ impl World {
             let (ruby, doubtful) = (Ruby::of(PAGE), BTreeSet::new());
             it.peers.push(Peer { ruby, line: None, lives: 0, is_forgotten: false, doubtful });
         }
+        if let ClassicOp::Native(node, record, value) = *op {
+            it.natives += 1;
+            self.classic = Some(it);
+            // The node may crash over it, and the hub with it.
+            let node = usize::from(node) % self.nodes.len();
+            return self.save_page(node, record, value);
+        }
         let at = usize::from(at) % PEERS;
         let done = self.happen_to(&mut it, at, op);
         self.classic = Some(it);
@@ -202,11 +209,7 @@ impl World {
             ClassicOp::Talk => {
                 self.classic_talk(it, at)?;
             }
-            ClassicOp::Native(node, record, value) => {
-                let node = usize::from(node) % self.nodes.len();
-                it.natives += 1;
-                self.save_page(node, record, value)?;
-            }
+            ClassicOp::Native(..) => {}
         }
         Ok(())
     }
