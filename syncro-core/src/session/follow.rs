@@ -91,7 +91,11 @@ impl Follow {
             Place::At(point) => (point, None),
             // Nothing was reached: it may as well begin anew.
             Place::Filling { after: None, .. } => (Point::START, None),
-            Place::Filling { floor, after } => (floor, after),
+            Place::Filling { floor, after } => {
+                // It goes on from there: what is said from now on is confirmed.
+                self.progress.confirmed.insert(self.last_number, BTreeSet::new());
+                (floor, after)
+            }
         };
         Wanted { number: self.last_number, channel, point, sum, after }
     }

@@ -205,6 +205,41 @@ fn a_view_keeps_what_it_was_shown_over_a_crash() {
     town.assert_shows(VIEW, &["list/a"]);
 }
 
+/// What was said of a channel between the place up to which it was confirmed and a cut was taken for what has left it
+/// when it was said again: the sums differed, and the channel was said anew from its beginning.
+#[test]
+fn the_filling_of_a_channel_goes_on_where_it_was_cut() {
+    let text = "x".repeat(70 << 10);
+    for messages in 1.. {
+        let (mut town, _) = town(&["list/a"]);
+        for id in 0..6 {
+            town.create(SERVER, id, "a", 1);
+            town.edit(SERVER, id, vec![set("text", Value::from(text.as_str()))]);
+        }
+        town.drive();
+        let link = town.connect(VIEW, SERVER, "ann");
+        let mut left = messages;
+        while left > 0 && (town.step(link, 1) || town.step(link, 0)) {
+            left -= 1;
+        }
+        town.sync(VIEW);
+        town.cut(link);
+        town.tape = Some((VIEW, Vec::new()));
+        let shown = town.log_end(VIEW);
+        let link = town.connect(VIEW, SERVER, "ann");
+        town.drive();
+        assert!(town.is_open(link), "after {messages}: {:?}", town.closed(VIEW));
+        town.assert_shows(VIEW, &["list/a"]);
+        assert_eq!(town.log_end(VIEW), 6, "after {messages} of which {shown} were shown");
+        let said: usize = town.tape.take().unwrap().1.iter().map(|frame| frame.len()).sum();
+        let least = text.len() * (6 - shown as usize);
+        assert!(said < least + text.len() + 4096, "after {messages}: {said} of {least}");
+        if left > 0 {
+            return;
+        }
+    }
+}
+
 /// What a server reads to show a view its channel: at first, after a change of it, and after one of another.
 fn reads_among(channels: i64) -> [usize; 3] {
     let (mut town, _) = town(&["list/a"]);
