@@ -6,6 +6,7 @@ pub mod live;
 pub mod local;
 pub mod rest;
 pub mod sync;
+pub mod views;
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,8 @@ pub enum Metric {
     Bytes,
     /// The most memory held.
     Memory,
+    /// Rows and records read of a store.
+    Reads,
 }
 
 impl Metric {
@@ -47,6 +50,7 @@ impl Metric {
             Self::BytesEach => sample.bytes as f64 / sample.ops,
             Self::Bytes => sample.bytes as f64,
             Self::Memory => sample.peak_rss_bytes as f64,
+            Self::Reads => sample.ops,
         }
     }
 }
@@ -116,6 +120,7 @@ pub const FAMILIES: &[Family] = &[
     rest::L1,
     live::P1,
     fanout::FANOUT,
+    views::VIEWS,
 ];
 
 const fn case(name: &'static str, metric: Metric, goal: Goal) -> Case {

@@ -44,6 +44,7 @@ impl Measured {
             Metric::Time if cost < 1.0 => format!("{:.2} ms", cost * 1e3),
             Metric::Time => format!("{cost:.2} s"),
             Metric::BytesEach => format!("{cost:.0} B"),
+            Metric::Reads => format!("{cost:.0} reads"),
             Metric::Bytes | Metric::Memory => format!("{}B", short(cost)),
         }
     }

@@ -143,8 +143,12 @@ fn bench_step(top: &Path) -> Result<Outcome, String> {
 /// Random worlds, others with each commit; the tests demand that planted bugs are found.
 fn sim_step(top: &Path) -> Result<Outcome, String> {
     sim::run(top, &["--listed".to_owned()])?;
-    sim::fresh(top, 4).map(|()| Outcome::Passed)
+    sim::fresh(top, 4)?;
+    sim::views(top, VIEW_SEEDS).map(|()| Outcome::Passed)
 }
+
+/// Worlds of sources and views that are played.
+const VIEW_SEEDS: u64 = 5000;
 
 /// Runs the first example as a newcomer would, and then again where it left off: a second run
 /// over the same directory opens the stores that the first one closed.

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Ok(Task::SoakSim(hours)) => sim::fresh(&top(), 60 * hours),
         Ok(Task::SoakStore(minutes)) => soak::store(&top(), minutes),
         Ok(Task::SoakConnections(args)) => soak::connections(&top(), &args),
+        Ok(Task::SoakPairs(pairs)) => soak::pairs(&top(), pairs),
         Ok(Task::Verify(file)) => verify::run(&top(), &file),
         Err(misuse) => Err(format!("{misuse}\n\n{HELP}")),
     };
@@ -62,6 +63,8 @@ enum Task {
     SoakSim(u64),
     /// With how many, and over what.
     SoakConnections(Vec<String>),
+    /// With how many of them.
+    SoakPairs(u64),
     Verify(String),
 }
 
@@ -102,8 +105,15 @@ impl Task {
                     Ok(Self::SoakSim(hours))
                 }
                 ["connections", ..] => Ok(Self::SoakConnections(rest[1..].to_vec())),
-                _ => Err("`soak` takes `store [--minutes N]`, `sim --hours N` or `connections`"
-                    .to_owned()),
+                ["pairs"] => Ok(Self::SoakPairs(10_000)),
+                ["pairs", pairs] => {
+                    let pairs = pairs.parse().map_err(|_| format!("`{pairs}` is no number"))?;
+                    Ok(Self::SoakPairs(pairs))
+                }
+                _ => Err(
+                    "`soak` takes `store [--minutes N]`, `sim --hours N`, `connections` or `pairs [N]`"
+                        .to_owned(),
+                ),
             },
             "verify" => match rest {
                 [file] => Ok(Self::Verify(file.clone())),
@@ -147,6 +157,8 @@ Tasks:
                 Prove the store by enumeration, side by side; go on at random for N minutes
   soak connections [--connections N] [--transport tcp|ws]
                 Connect N nodes to one server, 10000 if nobody says, and show what holds of them
+  soak pairs [N]
+                Play N pairs of stories, 10000 if nobody says, that must be the same to a view
   verify FILE   Look at everything in a store, and print what is damaged
   help          Print this text
 
@@ -158,7 +170,7 @@ Steps of ci:
   clippy   cargo clippy --workspace --all-targets -- -D warnings
   doc      cargo doc --workspace --no-deps, warnings denied
   example  two_node, twice over one directory, then once with --encoding json
-  sim      random worlds: the listed ones, and four minutes of others
+  sim      random worlds: the listed ones, four minutes of others, and 5000 of sources and views
   fuzz     cargo xtask fuzz --seconds 10
   house    the same as `cargo xtask house`
 

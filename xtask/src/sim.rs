@@ -22,6 +22,14 @@ pub(crate) fn fresh(top: &Path, minutes: u64) -> Result<(), String> {
     run(top, &args.map(str::to_owned))
 }
 
+/// Plays so many worlds of sources and views, others with each commit.
+pub(crate) fn views(top: &Path, seeds: u64) -> Result<(), String> {
+    let base = base_of_commit(top);
+    println!("-- sources and views, from {base} on");
+    let args = ["--views", "--seeds", &seeds.to_string(), "--base", &base.to_string()];
+    run(top, &args.map(str::to_owned))
+}
+
 /// Runs the simulator with its own arguments. What it prints is its own: cargo is silent unless it fails.
 pub(crate) fn run(top: &Path, args: &[String]) -> Result<(), String> {
     let mut command = cargo(top);

@@ -1,5 +1,6 @@
 //! `cargo xtask soak store`: the long proofs of the store, each of which tells how much of it holds.
 //! `cargo xtask soak connections`: thousands of nodes at one server.
+//! `cargo xtask soak pairs`: pairs of stories that are the same to a view.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -108,6 +109,24 @@ pub(crate) fn connections(top: &Path, args: &[String]) -> Result<(), String> {
 
 /// How many there are if nobody says. The last word is the caller's.
 const CONNECTIONS: &str = "10000";
+
+/// Plays so many pairs of stories that differ in what a view may not see, and demands that the view hears the same.
+pub(crate) fn pairs(top: &Path, pairs: u64) -> Result<(), String> {
+    let mut command = cargo(top);
+    command.args(["test", "--release", "--package", "syncro-core", "--test", "nodes"]);
+    command.args(["--", "--exact", "limits::views::hidden::hidden_activity_leaves_no_trace"]);
+    command.env("SYNCRO_PAIRS", pairs.to_string());
+    let line = command_line(&command);
+    println!("$ {line}");
+    match command.status() {
+        Ok(status) if status.success() => {
+            println!("points {pairs}/{pairs} pairs");
+            Ok(())
+        }
+        Ok(status) => Err(format!("`{line}` ended with {status}")),
+        Err(why) => Err(format!("`{line}` did not start: {why}")),
+    }
+}
 
 /// Builds a test, and the examples that it may run.
 fn build(top: &Path, proof: &Proof) -> Result<(), String> {

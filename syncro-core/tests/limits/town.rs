@@ -324,22 +324,6 @@ impl Town {
         self.links[link].iter().find(|end| end.node == node).unwrap().session
     }
 
-    pub(super) fn has(&self, link: usize, node: usize) -> bool {
-        self.links[link].iter().any(|end| end.node == node)
-    }
-
-    /// The node at the other end of a link.
-    pub(super) fn other(&self, link: usize, node: usize) -> usize {
-        self.links[link].iter().find(|end| end.node != node).unwrap().node
-    }
-
-    /// Which of the lists a view follows.
-    pub(super) fn subscribed(&self, node: usize) -> [bool; 3] {
-        let engine = &self.nodes[node].engine;
-        ["list/a", "list/b", "list/c"]
-            .map(|list| engine.subscriptions().any(|it| it.as_str() == list))
-    }
-
     pub(super) fn has_nothing_pending(&self, node: usize) -> bool {
         self.nodes[node].store.rows(b"vp", None, 1).unwrap().is_empty()
     }

@@ -2,12 +2,8 @@
 
 mod attacks;
 mod hidden;
-
+mod kept;
 mod model;
-// Bugs are planted in test builds only.
-#[cfg(debug_assertions)]
-mod planted;
-mod stories;
 
 use std::collections::BTreeSet;
 

@@ -144,8 +144,14 @@ impl Run {
     }
 }
 
+/// Pairs of runs; the variable `SYNCRO_PAIRS` asks for others.
+fn pairs() -> u32 {
+    let pairs = std::env::var("SYNCRO_PAIRS").ok();
+    pairs.and_then(|pairs| pairs.parse().ok()).unwrap_or(2000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(pairs()) })]
 
     #[test]
     fn hidden_activity_leaves_no_trace(ops in vec(op(), 1..40)) {
