@@ -16,6 +16,7 @@ mod store_file;
 mod store_value;
 mod transaction;
 mod two_nodes;
+mod views;
 mod websocket;
 mod wire;
 
@@ -29,4 +30,5 @@ pub use store_file::store_file;
 pub use store_value::store_value;
 pub use transaction::transaction;
 pub use two_nodes::two_nodes;
+pub use views::views;
 pub use websocket::websocket;

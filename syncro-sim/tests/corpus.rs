@@ -55,6 +55,11 @@ fn two_nodes() {
 }
 
 #[test]
+fn views() {
+    replay("views", bodies::views);
+}
+
+#[test]
 fn websocket() {
     replay("websocket", bodies::websocket);
 }

@@ -39,13 +39,13 @@ impl Node {
         disk: MemoryDisk,
         permissions: Option<Arc<dyn Permissions>>,
     ) -> Self {
+        let node = Some(NodeId::named(name));
+        Self::open_as(disk, Config { node, seed: [seed; 32], permissions, ..Config::default() })
+    }
+
+    /// The same as whatever it is to be.
+    pub(crate) fn open_as(disk: MemoryDisk, config: Config) -> Self {
         let store = LogStore::open(disk.open().unwrap()).unwrap();
-        let config = Config {
-            node: Some(NodeId::named(name)),
-            seed: [seed; 32],
-            permissions,
-            ..Config::default()
-        };
         let (engine, effects) = Engine::open(now(0), config, &store).unwrap();
         let mut node = Self { engine, store, disk, applied: None };
         node.apply(effects.commit);

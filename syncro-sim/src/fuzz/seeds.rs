@@ -5,7 +5,7 @@ use syncro_core::{Input, Point, Transaction, View, to_json};
 use syncro_store::MemoryDisk;
 
 use super::node::{Node, proposal};
-use super::{classic_session, session, store_file, store_value, wire};
+use super::{classic_session, session, store_file, store_value, views, wire};
 
 /// Target, name and bytes of each seed.
 pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
@@ -31,6 +31,9 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     }
     for (name, steps) in classic_session::conversations() {
         add("classic_session", name.to_owned(), steps);
+    }
+    for (name, steps) in shows() {
+        add("views", name.to_owned(), steps);
     }
     for (name, changes) in damages() {
         add("store_value", name.to_owned(), changes);
@@ -128,6 +131,53 @@ fn conversations(transactions: &[Transaction]) -> Vec<(&'static str, Vec<u8>)> {
             "silence",
             [step(session::WAIT, &[0x40, 0]), write(1), step(session::WAIT, &[0x80, 0])].concat(),
         ),
+    ]
+}
+
+/// What sources show and views ask for.
+fn shows() -> Vec<(&'static str, Vec<u8>)> {
+    let step = |step: u8, piece: &[u8]| {
+        [&[step], (piece.len() as u16).to_be_bytes().as_slice(), piece].concat()
+    };
+    let say = |quarters: &[[u8; 4]]| step(views::SAY, quarters.as_flattened());
+    let sync = || step(views::SYNC, &[]);
+    let write = || step(views::WRITE, &[1, 9]);
+    let (fill, filled) = ([3, 2, 0, 1], [5, 2, 0, 0]);
+    vec![
+        ("filled", [say(&[fill, [0, 2, 1, 8], [4, 2, 1, 0], filled, [2, 2, 0, 1]]), sync()].concat()),
+        ("evicted", [say(&[[0, 1, 1, 8]]), sync(), say(&[[1, 0, 1, 0]]), sync()].concat()),
+        ("wrong-sum", [say(&[[0, 1, 1, 8], [7, 1, 0, 2]]), say(&[[0, 1, 1, 6]])].concat()),
+        ("in-pieces", [say(&[[0, 1, 1, 9], [0, 1, 1, 8]]), sync()].concat()),
+        ("reached-out-of-turn", [say(&[[4, 1, 1, 0]]), say(&[filled])].concat()),
+        ("withheld", [say(&[[0, 1, 1, 8], [6, 1, 0, 0]]), write(), sync()].concat()),
+        ("covered", [write(), sync(), step(views::SAY, &[9]), step(views::SAY, &[200])].concat()),
+        (
+            "channels",
+            [
+                step(views::CHANNELS, &[2, 0]),
+                say(&[[1, 0, 0, 0], [2, 1, 0, 0], [3, 2, 0, 0]]),
+                step(views::ACK, &[]),
+                write(),
+                sync(),
+                step(views::CHANNELS, &[1, 1]),
+            ]
+            .concat(),
+        ),
+        (
+            "rights",
+            [
+                say(&[[1, 0, 0, 0], [2, 1, 3, 0], [3, 2, 1, 130]]),
+                step(views::RIGHTS, &[2]),
+                write(),
+                sync(),
+                step(views::RIGHTS, &[7]),
+                step(views::WAIT, &[0, 200]),
+                step(views::RIGHTS, &[200]),
+            ]
+            .concat(),
+        ),
+        ("asked-twice", [say(&[[1, 1, 0, 0]]), say(&[[1, 1, 0, 0]])].concat()),
+        ("asks-for-ever", [step(views::SAY, &[1, 1, 0, 0, 1, 1, 1]), write(), sync()].concat()),
     ]
 }
 
