@@ -73,6 +73,7 @@ mod run;
 #[allow(missing_docs, reason = "what a number in a variant is, the names beside it say")]
 mod story;
 mod swarm;
+mod views;
 #[allow(missing_docs, reason = "for stories that are told by hand; the names say it")]
 pub mod world;
 
@@ -84,4 +85,6 @@ pub use ruby::Ruby;
 pub use run::{Found, Passed, Sim};
 pub use story::{Op, Story, Told};
 pub use swarm::{Swarm, bulk, ops, stories, writes};
-pub use world::{Abuse, ClassicOp, Failure, Law, Sight, Topology, Trace, World, Write};
+pub use world::{
+    Abuse, Cast, Change, ClassicOp, Failure, Law, Listed, Sight, Topology, Trace, World, Write, memo,
+};

@@ -22,7 +22,12 @@ const LISTED: &str = include_str!("../seeds.txt");
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let task = match Task::parse(&args) {
+    let (sim, sights, args): (fn() -> Sim, &[Sight], _) = match &args[..] {
+        ["--views", rest @ ..] => (Sim::of_views, &Sight::OF_VIEWS, rest),
+        all => (Sim::default, &Sight::ALL, all),
+    };
+    let run = |seed_of: &(dyn Fn(u64) -> Option<u64> + Sync)| run(sim, sights, seed_of);
+    let task = match Task::parse(args) {
         Ok(task) => task,
         Err(misuse) => {
             eprintln!("error: {misuse}\n\n{HELP}");
@@ -34,20 +39,20 @@ fn main() -> ExitCode {
     let is_well = match task {
         Task::Help => io::stdout().write_all(HELP.as_bytes()).is_ok(),
         Task::Seeds { base, seeds } => {
-            run(|number| (number < seeds).then(|| base.wrapping_add(number)))
+            run(&|number| (number < seeds).then(|| base.wrapping_add(number)))
         }
         Task::Minutes { base, minutes } => {
             let end = Instant::now() + Duration::from_secs(60 * minutes);
             // What is in few worlds is in some of these.
             let is_due = |number| number < ALL_SEEN_IN || Instant::now() < end;
-            run(|number| is_due(number).then(|| base.wrapping_add(number)))
+            run(&|number| is_due(number).then(|| base.wrapping_add(number)))
         }
-        Task::Seed { seed, is_traced: false } => run(|number| (number == 0).then_some(seed)),
+        Task::Seed { seed, is_traced: false } => run(&|number| (number == 0).then_some(seed)),
         Task::Listed => {
             let listed: Vec<u64> = listed().map(|(seed, _)| seed).collect();
-            run(|number| listed.get(usize::try_from(number).ok()?).copied())
+            run(&|number| listed.get(usize::try_from(number).ok()?).copied())
         }
-        Task::Seed { seed, is_traced: true } => trace(seed),
+        Task::Seed { seed, is_traced: true } => trace(&sim(), seed),
         #[cfg(all(feature = "planted", debug_assertions))]
         Task::Planted => syncro_sim::find_planted(),
         #[cfg(not(all(feature = "planted", debug_assertions)))]
@@ -113,7 +118,11 @@ fn listed() -> impl Iterator<Item = (u64, &'static str)> {
 }
 
 /// Plays seeds by their numbers, until there are none, on every core.
-fn run(seed_of: impl Fn(u64) -> Option<u64> + Sync) -> bool {
+fn run(
+    sim: fn() -> Sim,
+    sights: &[Sight],
+    seed_of: &(dyn Fn(u64) -> Option<u64> + Sync),
+) -> bool {
     let (next, is_over, sum) =
         (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(Sum::default()));
     let start = Instant::now();
@@ -122,7 +131,7 @@ fn run(seed_of: impl Fn(u64) -> Option<u64> + Sync) -> bool {
         let Some(seed) = seed_of(number).filter(|_| !is_over.load(Ordering::Relaxed)) else {
             return;
         };
-        let sim = Sim::default();
+        let sim = sim();
         let played = match number % TWICE_EVERY {
             0 => sim.run_twice(seed),
             _ => sim.run(seed),
@@ -149,14 +158,15 @@ fn run(seed_of: impl Fn(u64) -> Option<u64> + Sync) -> bool {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|threads| (0..cores).for_each(|_| drop(threads.spawn(play))));
     let Ok(sum) = sum.into_inner() else { return false };
-    sum.tell(start.elapsed())
+    sum.tell(sights, start.elapsed())
 }
 
 impl Sum {
     /// Says what it has come to, and whether all is well.
-    fn tell(&self, took: Duration) -> bool {
+    fn tell(&self, sights: &[Sight], took: Duration) -> bool {
         let Self { played, events, rounds, failed, seen, .. } = self;
-        let counts = Sight::ALL.map(|sight| (sight, seen.get(&sight).copied().unwrap_or(0)));
+        let counts = sights.iter().map(|sight| (*sight, seen.get(sight).copied().unwrap_or(0)));
+        let counts: Vec<_> = counts.collect();
         let shown: Vec<_> = counts.iter().map(|(sight, n)| format!("{sight:?} {n}")).collect();
         println!("in so many of the worlds: {}", shown.join(", "));
         let years = self.ms as f64 / (365.25 * 24.0 * 60.0 * 60.0 * 1000.0);
@@ -178,8 +188,7 @@ impl Sum {
 const FAILURES_MAX: usize = 5;
 
 /// Shows what happens in the story of a seed; where it fails, in the shortest one that does.
-fn trace(seed: u64) -> bool {
-    let sim = Sim::default();
+fn trace(sim: &Sim, seed: u64) -> bool {
     let (lines, is_well) = match sim.run_twice(seed) {
         Ok(_) => (sim.lines(&sim.story(seed)), true),
         Err(found) => (found.lines, false),
@@ -193,8 +202,9 @@ fn trace(seed: u64) -> bool {
 const HELP: &str = "\
 Deterministic worlds of nodes, links, disks and clocks: one seed is one world.
 
-Usage: syncro-sim <WHAT>
+Usage: syncro-sim [--views] <WHAT>
 
+  --views                Worlds of sources and views, rather than of nodes that are all alike
   --seeds N [--base B]   Play N seeds, from seed B on; the default is 0
   --minutes N [--base B] Play seeds for N minutes, and 2,000 at least
   --listed               Play the seeds of syncro-sim/seeds.txt

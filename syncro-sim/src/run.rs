@@ -9,6 +9,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::model::Demand;
 use crate::story::{Op, Story, Told};
 use crate::swarm::{Swarm, bulk, stories, writes};
+use crate::views::stories_of_views;
 use crate::world::{Failure, Law, Topology, Trace, World, Write};
 
 /// Attempts at a shorter story that fails, at most.
@@ -24,6 +25,8 @@ pub struct Sim {
     /// What fills a transport that takes nothing.
     bulk: BoxedStrategy<Write>,
     demand: Option<Demand>,
+    /// Whether some see less than all.
+    has_views: bool,
     /// What plays a seed again.
     command: fn(u64) -> String,
 }
@@ -66,11 +69,23 @@ impl Default for Sim {
     /// Writes of every sort that the world itself has.
     fn default() -> Self {
         let command = |seed| format!("cargo xtask sim --seed {seed} --trace");
-        Self { writes: writes().boxed(), bulk: bulk().boxed(), demand: None, command }
+        Self {
+            writes: writes().boxed(),
+            bulk: bulk().boxed(),
+            demand: None,
+            has_views: false,
+            command,
+        }
     }
 }
 
 impl Sim {
+    /// Stories of sources and views.
+    pub fn of_views() -> Self {
+        let command = |seed| format!("cargo xtask sim --views --seed {seed} --trace");
+        Self { has_views: true, command, ..Self::default() }
+    }
+
     /// Stories of other writes.
     pub fn of(writes: impl Strategy<Value = Write> + 'static) -> Self {
         let writes = writes.boxed();
@@ -146,7 +161,11 @@ impl Sim {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-        let stories = stories(Swarm::of(seed), self.writes.clone(), self.bulk.clone());
+        let swarm = Swarm::of(seed);
+        let stories = match self.has_views {
+            true => stories_of_views(swarm).boxed(),
+            false => stories(swarm, self.writes.clone(), self.bulk.clone()).boxed(),
+        };
         match stories.new_tree(&mut runner) {
             Ok(tree) => tree,
             Err(reason) => panic!("the strategy of the writes gives none: {reason}"),
@@ -211,6 +230,13 @@ impl Shrinking<'_> {
         while self.story.nodes > 2 {
             let nodes = self.story.nodes - 1;
             if !self.try_out(Story { nodes, ..self.story.clone() }) {
+                break;
+            }
+        }
+        while let Some(cast) = self.story.cast {
+            let smaller = cast.smaller().into_iter();
+            let mut smaller = smaller.map(|cast| Story { cast: Some(cast), ..self.story.clone() });
+            if !smaller.by_ref().collect::<Vec<_>>().into_iter().any(|story| self.try_out(story)) {
                 break;
             }
         }

@@ -6,15 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use syncro_core::Encoding;
 
 use crate::world::{
-    Abuse, ClassicOp, Failure, Fuse, Read, Sight, Topology, Trace, World, Write, Written,
+    Abuse, Cast, Change, ClassicOp, Failure, Fuse, Read, Sight, Topology, Trace, World, Write,
+    Written,
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 const YEAR_MS: i64 = 365 * DAY_MS as i64;
-
-/// Nodes of a world at most, clones included.
-const NODES_MAX: usize = 6;
 
 /// Bundles that are kept at most.
 const BUNDLES_MAX: usize = 8;
@@ -82,12 +80,16 @@ pub enum Op {
     Abuse(u8, Abuse),
     /// Something happens to a peer of 2010.
     Classic(u8, ClassicOp),
+    /// Something happens to what views may see, or whom they follow.
+    Change(Change),
 }
 
 /// A world's whole fate.
 #[derive(Clone, Debug, Default)]
 pub struct Story {
     pub nodes: u8,
+    /// Who is in it where not everybody sees all; otherwise so many nodes, all alike.
+    pub cast: Option<Cast>,
     /// Whether disks have sectors, below the database that ships.
     pub has_sectors: bool,
     pub ops: Vec<Op>,
@@ -138,8 +140,13 @@ impl Story {
         world.seen.extend((self.rates_ppm[0] != self.rates_ppm[1]).then_some(Sight::Rates));
         world.has_sectors = self.has_sectors;
         world.chunks = self.chunks.map(|chunks| chunks.map(index));
-        for number in 0..self.nodes {
-            world.add_node(&format!("node {number}"))?;
+        match self.cast {
+            Some(cast) => world.populate(cast)?,
+            None => {
+                for number in 0..self.nodes {
+                    world.add_node(&format!("node {number}"))?;
+                }
+            }
         }
         for op in &self.ops {
             world.trace.note(format_args!("{op:?}"));
@@ -215,7 +222,7 @@ impl Op {
                 }
             }
             Self::Connect(a, b, is_json) => {
-                let (a, b) = (node(*a), node(*b));
+                let Some((a, b)) = world.pairing(node(*a), node(*b)) else { return Ok(()) };
                 let encoding = if *is_json { Encoding::Json } else { Encoding::MessagePack };
                 if a != b && world.links.len() < 12 {
                     world.seen.insert(if *is_json { Sight::Json } else { Sight::MessagePack });
@@ -289,6 +296,7 @@ impl Op {
             Self::Settle => {
                 world.give_room()?;
                 world.settle()?;
+                world.check_settled_views()?;
             }
             Self::Crash(at, kept, bytes) => {
                 world.crash_at(node(*at), usize::from(*kept), index(*bytes))?;
@@ -307,17 +315,17 @@ impl Op {
             Self::Restore(at) if world.is_hub(node(*at)) => {}
             Self::Restore(at) => world.restore(node(*at))?,
             Self::CloneFile(at) => {
-                if world.nodes.len() < NODES_MAX {
+                if world.may_be_copied(node(*at)) {
                     world.clone_file(node(*at))?;
                 }
             }
             Self::CloneMachine(at) => {
-                if world.nodes.len() < NODES_MAX {
+                if world.may_be_copied(node(*at)) {
                     world.clone_machine(node(*at))?;
                 }
             }
             Self::Split(at, here, there) => {
-                if world.nodes.len() < NODES_MAX {
+                if world.may_be_copied(node(*at)) {
                     let at = node(*at);
                     let half = world.clone_machine(at)?;
                     world.write(at, here)?;
@@ -370,6 +378,8 @@ impl Op {
                 world.nodes[at].version ^= 1;
                 world.restart(at)?;
             }
+            // What may be carried to whom in a file is not told here of who sees less than all.
+            Self::Export(..) | Self::Import(..) if world.rules.is_some() => {}
             Self::Export(at, peer) => {
                 let peer = world.nodes[node(*peer)].engine.node();
                 let bundle = world.export(node(*at), peer)?;
@@ -383,6 +393,7 @@ impl Op {
                     import(world, node(*at), which, frames.map(usize::from))?;
                 }
             }
+            Self::Change(change) => world.change(change)?,
         }
         Ok(())
     }

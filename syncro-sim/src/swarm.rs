@@ -6,7 +6,7 @@ use proptest::strategy::Union;
 
 use crate::disk::random;
 use crate::story::{Op, Story};
-use crate::world::{Abuse, ClassicOp, Topology, Write};
+use crate::world::{Abuse, ClassicOp, Listed, Topology, Write};
 
 /// How often each sort of fault happens in a world; in most worlds, some never do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +85,22 @@ impl Swarm {
         Self { weights, ops_max, is_large, has_sectors }
     }
 
-    fn tame(&self, write: Write) -> Write {
+    /// How many things happen at most.
+    pub(crate) fn ops_max(&self) -> usize {
+        self.ops_max
+    }
+
+    /// Whether records grow large.
+    pub(crate) fn is_large(&self) -> bool {
+        self.is_large
+    }
+
+    pub(crate) fn tame(&self, write: Write) -> Write {
         match write {
             Write::Large { id, .. } if !self.is_large => Write::Put { id, field: 0, value: 0 },
+            Write::Listed(Listed::Fill { id, .. }) if !self.is_large => {
+                Write::Listed(Listed::Retitle { id, title: 9 })
+            }
             write => write,
         }
     }
@@ -117,6 +130,7 @@ pub fn stories(
     (2..=5_u8, ops, topology, rates, chunks).prop_map(
         move |(nodes, ops, topology, rates_ppm, chunks)| Story {
             nodes,
+            cast: None,
             has_sectors: swarm.has_sectors,
             ops,
             topology,

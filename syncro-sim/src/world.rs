@@ -17,6 +17,7 @@ mod pair;
 mod sight;
 mod stranger;
 mod stream;
+mod town;
 mod trace;
 mod watch;
 pub mod wire;
@@ -48,9 +49,11 @@ pub use pair::{A, B, Pair};
 pub use sight::Sight;
 pub use stranger::{STRANGER, Stranger};
 pub use stream::Piece;
+use town::Rules;
+pub use town::{Cast, Change, memo};
 pub use trace::Trace;
 pub use watch::Watch;
-pub use write::{Write, name, note, tally};
+pub use write::{Listed, Write, name, note, tally};
 
 /// Where wall clocks start: some day in 2024.
 pub const WALL_MS: u64 = 1_710_000_000_000;
@@ -99,6 +102,8 @@ pub struct Ledger {
     pub raising: i64,
     /// Authors that a snapshot clone made two engines of.
     pub shared: FxHashSet<Author>,
+    /// Transactions that note what a view shows, which no peer gets.
+    pub local: ByBytes<()>,
     /// Nodes that were set back or copied, or lost what others have.
     pub rewound: FxHashSet<NodeId>,
 }
@@ -124,6 +129,8 @@ pub struct World {
     pub bundles: Vec<Written>,
     /// What an application demands of every node at rest.
     pub(crate) demand: Option<Demand>,
+    /// Who may do what, in a world that has views.
+    pub(crate) rules: Option<Rules>,
     /// What happened, line by line.
     pub trace: Trace,
     /// Whether disks of new nodes have sectors, below a database.
@@ -159,6 +166,7 @@ impl Default for World {
             seen: BTreeSet::new(),
             bundles: Vec::new(),
             demand: None,
+            rules: None,
             trace: Trace::default(),
             has_sectors: false,
             rates_ppm: [0; 2],
@@ -215,7 +223,7 @@ impl World {
             Input::Open {
                 session: dialled,
                 role: Role::Dial(encoding),
-                credentials: Default::default(),
+                credentials: self.nodes[a].part.credentials.clone(),
             },
         )?;
         Ok(self.links.len() - 1)

@@ -11,12 +11,14 @@ mod causality;
 mod classic;
 mod clocks;
 mod convergence;
+mod kept;
 mod origin;
 mod points;
 mod queues;
 mod quiet;
 mod reference;
 mod upgrades;
+mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use syncro_core::{Encoding, Entry, Record, RecordKey, StoreError, View};
 
 pub(crate) use authors::Pen;
 pub(crate) use clocks::Bounds;
+pub(crate) use kept::OwnWrite;
 pub(crate) use reference::check_records;
 
 use super::{ByBytes, Failure, Law, World, wire};
@@ -41,6 +44,9 @@ pub enum Topology {
 impl World {
     /// Ends all faults, lets everybody talk, and demands what must be true then.
     pub fn heal(&mut self, topology: Topology) -> Result<(), Failure> {
+        if self.rules.is_some() {
+            return self.heal_views(topology);
+        }
         let all = self.nodes.iter().flat_map(|node| node.log.transactions());
         let held: ByBytes<()> = all.map(|held| (held.bytes().clone(), ())).collect();
         self.end_faults()?;
@@ -125,7 +131,7 @@ pub fn at(entry: &Entry) -> String {
     format!("the entry at {} of {:?}", entry.offset, entry.transaction.stamp())
 }
 
-fn encoding(number: usize) -> Encoding {
+pub(crate) fn encoding(number: usize) -> Encoding {
     if number.is_multiple_of(3) { Encoding::Json } else { Encoding::MessagePack }
 }
 

@@ -46,6 +46,10 @@ pub enum Law {
     Abuse,
     /// A story told twice is the same.
     Determinism,
+    /// A view shows what its source has of its channels, and what it wrote itself that the source does not cover.
+    Views,
+    /// What a view wrote it shows until its source covers it.
+    Kept,
     /// What an application of its own demands.
     Application,
     /// Nothing panics.

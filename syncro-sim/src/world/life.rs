@@ -5,6 +5,7 @@ use syncro_core::{Author, Commit, Config, Effects, Engine, Input, Name, NodeId, 
 use crate::disk::Disk;
 
 use super::node::{Log, catch_up, clocks, open_store};
+use super::town::Part;
 use super::{Failure, Sight, TestNode, World, uptime_ms};
 
 /// A machine that was copied while it ran, memory and disk.
@@ -15,18 +16,24 @@ pub struct Machine {
 
 impl World {
     pub fn add_node(&mut self, name: &str) -> Result<usize, Failure> {
-        let config = Config {
+        self.add_part(name, Part::default())
+    }
+
+    /// Adds a node that is something among others.
+    pub(crate) fn add_part(&mut self, name: &str, part: Part) -> Result<usize, Failure> {
+        let config = part.config(Config {
             node: Some(NodeId::named(name)),
             name: Name::new(name).ok(),
             seed: self.fresh_seed(),
             ..Config::default()
-        };
+        });
         let (disk, log) = (Disk::new(self.has_sectors), Log::default());
         let number = self.nodes.len();
         let rate_ppm = self.rates_ppm[number % 2];
         let now = clocks(self.now_ms, rate_ppm, 0, uptime_ms(number));
         let (mut node, effects) = TestNode::open(now, config, disk, log, &[])?;
         (node.uptime_ms, node.rate_ppm) = (uptime_ms(number), rate_ppm);
+        node.part = part;
         self.nodes.push(node);
         self.carry_out(number, effects, false)?;
         self.sync(number)?;
@@ -34,8 +41,8 @@ impl World {
     }
 
     /// The configuration of a node that finds its name in its store.
-    fn anonymous(&mut self) -> Config {
-        Config { seed: self.fresh_seed(), ..Config::default() }
+    fn anonymous(&mut self, part: &Part) -> Config {
+        part.config(Config { seed: self.fresh_seed(), ..Config::default() })
     }
 
     fn fresh_seed(&mut self) -> [u8; 32] {
@@ -142,13 +149,15 @@ impl World {
         log: Log,
         kept: &[Commit],
     ) -> Result<(), Failure> {
-        let config = self.anonymous();
+        let part = self.nodes[node].part.clone();
+        let config = self.anonymous(&part);
         let (mut opened, effects) = TestNode::open(self.now(node), config, disk, log, kept)?;
         let before = &mut self.nodes[node];
         (opened.skew_ms, opened.uptime_ms) = (before.skew_ms, before.uptime_ms);
         (opened.rate_ppm, opened.version) = (before.rate_ppm, before.version);
         opened.largest_commit = before.largest_commit;
         opened.bounds = before.bounds;
+        opened.part = part;
         let (watch, how) = before.saved.clone().resume(&opened.store)?;
         opened.watch = watch;
         self.seen.extend(how);
@@ -163,6 +172,7 @@ impl World {
 
     /// Makes the epoch durable, and looks at what the node woke up with.
     fn begin(&mut self, node: usize, effects: Effects) -> Result<(), Failure> {
+        self.list_own_writes(node)?;
         self.carry_out(node, effects, false)?;
         self.sync(node)?;
         self.check_points(node)?;
@@ -185,7 +195,8 @@ impl World {
     fn start_file(&mut self, node: usize, copy: (Disk, Log)) -> Result<usize, Failure> {
         self.seen.insert(Sight::CloneFile);
         self.note_rewound(self.nodes[node].engine.node());
-        let (number, config) = (self.nodes.len(), self.anonymous());
+        let part = self.nodes[node].part.clone();
+        let (number, config) = (self.nodes.len(), self.anonymous(&part));
         let TestNode { skew_ms, rate_ppm, version, .. } = self.nodes[node];
         let now = clocks(self.now_ms, rate_ppm, skew_ms, uptime_ms(number));
         let (disk, log) = copy;
@@ -193,6 +204,7 @@ impl World {
         (clone.skew_ms, clone.uptime_ms) = (skew_ms, uptime_ms(number));
         (clone.rate_ppm, clone.version) = (rate_ppm, version);
         clone.bounds = self.nodes[node].bounds;
+        clone.part = part;
         clone.keep_image();
         self.nodes.push(clone);
         self.trace.note(format_args!("  {number} begins on a copy of {node}'s disk"));
@@ -240,6 +252,10 @@ impl World {
             confirmed: it.confirmed.clone(),
             pen: it.pen,
             look: None,
+            part: it.part.clone(),
+            own_writes: it.own_writes.clone(),
+            followed: it.followed,
+            covered_log: it.covered_log,
         };
         let ends = self.links.iter().flat_map(|link| &link.ends);
         let open = ends.filter(|end| end.node == node && end.is_open);

@@ -13,8 +13,9 @@ use syncro_store::LogStore;
 
 use crate::disk::Disk;
 
-use super::check::{Bounds, Pen, at};
+use super::check::{Bounds, OwnWrite, Pen, at};
 use super::look::Look;
+use super::town::Part;
 use super::watch::Watch;
 use super::{ByBytes, Failure, Fuse, Law, WALL_MS};
 
@@ -69,6 +70,14 @@ pub struct TestNode {
     pub(crate) pen: Pen,
     /// Somebody who reads at length, and is to see one moment all the while.
     pub(crate) look: Option<Look>,
+    /// What it is among others.
+    pub(crate) part: Part,
+    /// On a view: what it wrote itself and shows.
+    pub(crate) own_writes: Vec<OwnWrite>,
+    /// On a view: whom it followed when that was last looked at.
+    pub(crate) followed: Option<usize>,
+    /// Up to where that covered its log then.
+    pub(crate) covered_log: u64,
 }
 
 /// An entry of a log, and what it changes.
@@ -272,6 +281,10 @@ impl TestNode {
             confirmed: FxHashMap::default(),
             pen: Pen::default(),
             look: None,
+            part: Part::default(),
+            own_writes: Vec::new(),
+            followed: None,
+            covered_log: 0,
         };
         node.check_log()?;
         Ok((node, effects))
@@ -319,6 +332,11 @@ impl TestNode {
         let rate = MILLION + i128::from(self.rate_ppm);
         let world = (own * MILLION + rate - 1).div_euclid(rate);
         u64::try_from(world).unwrap_or(u64::MAX)
+    }
+
+    /// Who reads by a view.
+    pub(crate) fn who(&self) -> String {
+        String::from_utf8_lossy(&self.part.credentials).into_owned()
     }
 
     /// How far the peer of a session is, while it is open.

@@ -1,6 +1,6 @@
 //! What is worth seeing: random stories that never show it prove nothing about it.
 
-use syncro_core::{CloseReason, Event};
+use syncro_core::{CloseReason, Event, Mark};
 
 /// Something that happens in some stories and not in others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +130,33 @@ pub enum Sight {
     SilentCaller,
     /// A node that had called gave up whom it had called.
     SilentCalled,
+    /// A view was shown a record, or no more.
+    Shown,
+    Evicted,
+    /// All of a channel was at a view, or none of it any more.
+    ChannelCurrent,
+    ChannelWithheld,
+    /// A view was told that what it wrote was refused.
+    Refused,
+    /// What a reader may see changed while its view was connected.
+    RightsInSession,
+    /// A view went from one source to another.
+    SourceChanged,
+    /// What a view wrote was shown no longer, since its source had decided.
+    TakenBack,
+    /// Sources, or views, were more than one.
+    TwoSources,
+    TwoViews,
+    /// A node that judges nothing was among them.
+    Replica,
+    /// A source lost what it had covered, and a view showed what it wrote all the same.
+    Uncovered,
+    /// A view was set back or copied, or lost something in a crash.
+    ViewRewound,
+    /// A record was larger than what is said at once.
+    LargeState,
+    /// A view at rest was compared with its source while everything went on.
+    ComparedMidway,
 }
 
 impl Sight {
@@ -203,8 +230,63 @@ impl Sight {
         Self::SilentCalled,
     ];
 
+    /// Those of worlds that have views.
+    pub const OF_VIEWS: [Self; 46] = [
+        Self::CutInPrefix,
+        Self::CutInMessage,
+        Self::CrashBeforeApply,
+        Self::CrashBeforeSend,
+        Self::CrashBetweenSends,
+        Self::CrashAfterSends,
+        Self::CrashBeforeSynced,
+        Self::CrashLoses,
+        Self::CrashLosesWhatAPeerHas,
+        Self::CrashKeepsAPart,
+        Self::SyncedLate,
+        Self::Restore,
+        Self::CloneFile,
+        Self::CloneMachine,
+        Self::Json,
+        Self::MessagePack,
+        Self::BothEncodings,
+        Self::FutureStamp,
+        Self::Silent,
+        Self::Stall,
+        Self::FullBuffer,
+        Self::StoreFails,
+        Self::TornDisk,
+        Self::Away,
+        Self::FullDisk,
+        Self::Blocked,
+        Self::HalfOpen,
+        Self::CrashInCheckpoint,
+        Self::Resumed,
+        Self::Relisted,
+        Self::TwoLinks,
+        Self::Shown,
+        Self::Evicted,
+        Self::ChannelCurrent,
+        Self::ChannelWithheld,
+        Self::Refused,
+        Self::RightsInSession,
+        Self::SourceChanged,
+        Self::TakenBack,
+        Self::TwoSources,
+        Self::TwoViews,
+        Self::Replica,
+        Self::Uncovered,
+        Self::ViewRewound,
+        Self::LargeState,
+        Self::ComparedMidway,
+    ];
+
     pub(crate) fn of(event: &Event) -> Option<Self> {
         match event {
+            Event::Changed(changed) if changed.mark == Mark::State => Some(Self::Shown),
+            Event::Changed(changed) if changed.mark == Mark::Evict => Some(Self::Evicted),
+            Event::Current { .. } => Some(Self::ChannelCurrent),
+            Event::Withheld { .. } => Some(Self::ChannelWithheld),
+            Event::Refused(_) => Some(Self::Refused),
             Event::Collision { .. } => Some(Self::Collision),
             Event::Forked { .. } => Some(Self::Forked),
             Event::FutureStamp { .. } => Some(Self::FutureStamp),

@@ -49,7 +49,12 @@ impl Watch {
                 self.next = entry.end().offset;
                 let stamp = entry.transaction.stamp();
                 for scribe in entry.scribes()? {
+                    let is_shown = scribe.mark.is_shown();
                     let (key, change) = scribe.into_record(stamp);
+                    if is_shown {
+                        self.show(&key, Arc::new(change));
+                        continue;
+                    }
                     Arc::make_mut(self.records.entry(key).or_default()).merge(&change);
                 }
             }
@@ -75,9 +80,17 @@ impl Watch {
         let before = (is_due && begins).then(|| Self { resume: changed.resume, ..self.clone() });
         self.next += 1;
         self.resume = changed.resume;
-        self.records.insert(changed.key.clone(), changed.after.clone());
+        self.show(&changed.key, changed.after.clone());
         let is_whole = changed.resume.offset == self.next;
         Ok(before.or_else(|| (is_due && is_whole).then(|| self.clone())))
+    }
+
+    /// A record is this from here on, or shown no more.
+    fn show(&mut self, key: &RecordKey, record: Arc<Record>) {
+        match record.is_unknown() {
+            true => self.records.remove(key),
+            false => self.records.insert(key.clone(), record),
+        };
     }
 
     /// What was seen must be what a query shows.

@@ -40,6 +40,21 @@ pub fn transactions(frame: &Bytes) -> usize {
     items(frame).len()
 }
 
+/// How many records a message shows to a view, or takes from it, and how many channels it says anew.
+pub fn shown(frame: &Bytes) -> usize {
+    let message = read(frame);
+    if message["type"] != "states" {
+        return 0;
+    }
+    let items = message["items"].as_array().map_or(&[][..], Vec::as_slice);
+    items.iter().filter(|item| says_something(item)).count()
+}
+
+/// Whether an item of `states` is a state, an eviction, or a channel that is said anew.
+fn says_something(item: &Value) -> bool {
+    matches!(item[0].as_u64(), Some(0 | 1 | 3))
+}
+
 /// How many transactions one side of a link has sent.
 pub fn sent(world: &World, link: usize, side: usize) -> usize {
     let tape = world.links[link].tape.as_ref().unwrap();

@@ -5,6 +5,7 @@ use syncro_core::{
     Value, View,
 };
 
+use super::town::{LISTS, READERS, memo};
 use super::{Failure, Law, World};
 
 /// A write of an application. What does not fit the record's life is left out.
@@ -71,8 +72,49 @@ pub enum Write {
     Drop {
         key: RecordKey,
     },
+    /// What is done to memos, which are in lists and have readers.
+    Listed(Listed),
     /// Fills a note with many bytes.
     Large {
+        id: u8,
+        kib: u8,
+    },
+}
+
+/// What is done to a memo. All but a create is left out where it is not there.
+#[derive(Clone, Debug)]
+pub enum Listed {
+    Create {
+        id: u8,
+        list: u8,
+    },
+    /// Lets it be in another list.
+    Move {
+        id: u8,
+        list: u8,
+    },
+    Retitle {
+        id: u8,
+        title: u8,
+    },
+    Raise {
+        id: u8,
+        by: i8,
+    },
+    /// Somebody is named as a reader, or no more.
+    Reader {
+        id: u8,
+        who: u8,
+        is_named: bool,
+    },
+    Destroy {
+        id: u8,
+    },
+    /// Two of them change places, in one transaction.
+    Swap {
+        ids: [u8; 2],
+    },
+    Fill {
         id: u8,
         kib: u8,
     },
@@ -254,10 +296,71 @@ impl World {
                     proposal.destroy(key).unwrap();
                 }
             }
+            Write::Listed(listed) => self.draft_listed(node, &listed, proposal, wanted)?,
             Write::Large { id, kib } => {
                 let value = Value::Bytes(vec![kib; usize::from(kib) << 10]);
                 edit(proposal, note(id), vec![Edit::value(name("body"), value.encode())])?;
                 wanted.push((note(id), name("body"), value));
+            }
+        }
+        Ok(())
+    }
+
+    fn draft_listed(
+        &self,
+        node: usize,
+        listed: &Listed,
+        proposal: &mut Proposal,
+        wanted: &mut Vec<(RecordKey, Name, Value)>,
+    ) -> Result<(), Failure> {
+        let text = |of: &[&str; 3], number: u8| Value::from(of[usize::from(number) % of.len()]);
+        let of = |id: &u8| self.fields(node, &memo(*id));
+        let mut edit = |id: &u8, field: &str, value: Value| {
+            if of(id).is_some() {
+                let edits = vec![Edit::value(name(field), value.encode())];
+                proposal.update(memo(*id), edits).unwrap();
+                wanted.push((memo(*id), name(field), value));
+            }
+        };
+        match listed {
+            Listed::Create { id, list } => {
+                if of(id).is_some() {
+                    return Ok(());
+                }
+                let list = text(&LISTS, *list);
+                let fields = [("list".to_owned(), list.clone())].into();
+                proposal.create(memo(*id), &Fields::from_values(&fields).unwrap()).unwrap();
+                wanted.push((memo(*id), name("list"), list));
+            }
+            Listed::Move { id, list } => edit(id, "list", text(&LISTS, *list)),
+            Listed::Retitle { id, title } => edit(id, "title", Value::Int(i128::from(*title))),
+            Listed::Fill { id, kib } => {
+                let body = ["body", "more"][usize::from(kib % 2)];
+                edit(id, body, Value::Bytes(vec![*kib; usize::from(*kib) << 10]));
+            }
+            Listed::Swap { ids } => {
+                let two = if ids[0] == ids[1] { &ids[..1] } else { &ids[..] };
+                for (id, list) in two.iter().zip([0, 1]) {
+                    edit(id, "list", text(&LISTS, list));
+                }
+            }
+            Listed::Raise { id, by } => {
+                if of(id).is_some() {
+                    proposal.update(memo(*id), vec![raise("views", *by)]).unwrap();
+                }
+            }
+            Listed::Reader { id, who, is_named } => {
+                let (field, who) = (name("readers"), text(&READERS, *who).encode());
+                let edit =
+                    if *is_named { Edit::add(field, who) } else { Edit::remove(field, who) };
+                if of(id).is_some() {
+                    proposal.update(memo(*id), vec![edit.unwrap()]).unwrap();
+                }
+            }
+            Listed::Destroy { id } => {
+                if of(id).is_some() {
+                    proposal.destroy(memo(*id)).unwrap();
+                }
             }
         }
         Ok(())

@@ -24,6 +24,7 @@ impl World {
         let peer = ends[1 - side].node;
         let from = std::mem::replace(&mut ends[side].receipt, offset);
         let has = |held: &Bytes| self.nodes[peer].log.holds_durably(held);
+        let has = |held: &Bytes| has(held) || self.is_settled_aside(peer, held);
         let Some(entry) = self.nodes[node].log.first_without(from..offset, has) else {
             return Ok(());
         };

@@ -2,7 +2,7 @@
 
 use syncro_core::{Author, Commit, NodeId};
 
-use crate::world::{Failure, Law, Sight, World, Write};
+use crate::world::{Failure, Law, Sight, TestNode, World, Write};
 
 /// Whom an engine writes as.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +38,8 @@ impl World {
         for entry in &commit.entries {
             let stamp = entry.transaction.stamp();
             if !is_own {
-                pen.is_shared |= stamp.author == author;
+                // Sources undo, and views note what they are shown, in their own names.
+                pen.is_shared |= stamp.author == author && self.rules.is_none();
                 continue;
             }
             if stamp.author != author || pen.is_shared {
@@ -80,6 +81,8 @@ impl World {
 
     /// A node was set back, copied, or lost what others have: what it once held it may not hold.
     pub(crate) fn note_rewound(&mut self, node: NodeId) {
+        let is_it = |other: &TestNode| other.engine.node() == node && other.part.is_view;
+        self.seen.extend(self.nodes.iter().any(is_it).then_some(Sight::ViewRewound));
         self.ledger.rewound.insert(node);
     }
 }

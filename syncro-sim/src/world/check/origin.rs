@@ -1,11 +1,22 @@
 //! Nothing is invented: a log holds what somebody wrote, once, in one unbroken row.
 
-use syncro_core::Commit;
+use syncro_core::{Commit, Entry};
 
 use super::at;
 use crate::world::{Failure, Law, World};
 
 impl World {
+    /// Sources undo, and views note what they are shown, in their own names.
+    fn note_undone(&mut self, entry: &Entry, commit: &Commit) {
+        let transaction = &entry.transaction;
+        if self.rules.is_some() && transaction.stamp().author.node == commit.own.node {
+            self.ledger.causes.entry(transaction.bytes().clone()).or_default();
+        }
+        if transaction.is_local() {
+            self.ledger.local.insert(transaction.bytes().clone(), ());
+        }
+    }
+
     pub(crate) fn check_commit(
         &mut self,
         node: usize,
@@ -15,7 +26,8 @@ impl World {
         self.check_author(node, commit, is_own)?;
         for entry in &commit.entries {
             let bytes = entry.transaction.bytes().clone();
-            if !is_own {
+            self.note_undone(entry, commit);
+            if !is_own && self.rules.is_none() {
                 self.check_cause(node, entry)?;
             }
             let followed = self.followed(node, entry.transaction.stamp().time, is_own)?;
@@ -45,6 +57,6 @@ impl World {
         if !commit.peers.is_empty() {
             self.check_points(node)?;
         }
-        Ok(())
+        self.check_kept(node, commit)
     }
 }

@@ -14,23 +14,24 @@ impl World {
         }
         for (peer, row) in self.nodes[node].store.peers()? {
             self.check_held(node, peer, &row)?;
-            let it = &mut self.nodes[node];
             for rung in row.ladder.rungs() {
                 let mut at = rung.point;
                 let mut passed = Vec::new();
-                while at != Point::START && !it.covered.contains(&at) {
+                while at != Point::START && !self.nodes[node].covered.contains(&at) {
                     let Some((before, transaction)) = self.ledger.steps.get(&at) else {
                         let detail = format!("node {node} holds {at:?}, which no log has");
                         return Err(Law::Points.broken(detail));
                     };
-                    if !it.log.holds(transaction) {
+                    if !self.nodes[node].log.holds(transaction)
+                        && !self.is_settled_aside(node, transaction)
+                    {
                         let detail = format!("node {node} holds {rung:?} and not what is under it");
                         return Err(Law::Points.broken(detail));
                     }
                     passed.push(at);
                     at = *before;
                 }
-                it.covered.extend(passed);
+                self.nodes[node].covered.extend(passed);
             }
         }
         Ok(())
@@ -50,7 +51,8 @@ impl World {
             return Ok(());
         };
         let from = self.nodes[node].confirmed.insert(peer, row.held.offset).unwrap_or(0);
-        let has = |held: &Bytes| self.nodes[other].log.holds(held);
+        let log = &self.nodes[other].log;
+        let has = |held: &Bytes| log.holds(held) || self.is_settled_aside(other, held);
         let Some(entry) = self.nodes[node].log.first_without(from..row.held.offset, has) else {
             return Ok(());
         };

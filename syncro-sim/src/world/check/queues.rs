@@ -68,7 +68,8 @@ impl World {
     pub(crate) fn check_caught_up(&self, node: usize, session: SessionId) -> Result<(), Failure> {
         let Some((link, side)) = self.place_of(node, session) else { return Ok(()) };
         let [end, peer] = [&link.ends[side], &link.ends[1 - side]];
-        if !peer.is_open || self.is_hostile {
+        // Sources leave out what they refuse, and views what is not for them.
+        if !peer.is_open || self.is_hostile || self.rules.is_some() {
             return Ok(());
         }
         let [log, theirs] = [node, peer.node].map(|number| &self.nodes[number].log);
@@ -86,6 +87,6 @@ impl World {
     }
 }
 
-fn is_caught_up(event: &Event, session: SessionId) -> bool {
+pub(super) fn is_caught_up(event: &Event, session: SessionId) -> bool {
     matches!(event, Event::CaughtUp { session: of, .. } if *of == session)
 }
