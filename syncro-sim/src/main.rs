@@ -118,11 +118,7 @@ fn listed() -> impl Iterator<Item = (u64, &'static str)> {
 }
 
 /// Plays seeds by their numbers, until there are none, on every core.
-fn run(
-    sim: fn() -> Sim,
-    sights: &[Sight],
-    seed_of: &(dyn Fn(u64) -> Option<u64> + Sync),
-) -> bool {
+fn run(sim: fn() -> Sim, sights: &[Sight], seed_of: &(dyn Fn(u64) -> Option<u64> + Sync)) -> bool {
     let (next, is_over, sum) =
         (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(Sum::default()));
     let start = Instant::now();

@@ -144,7 +144,10 @@ fn shows() -> Vec<(&'static str, Vec<u8>)> {
     let write = || step(views::WRITE, &[1, 9]);
     let (fill, filled) = ([3, 2, 0, 1], [5, 2, 0, 0]);
     vec![
-        ("filled", [say(&[fill, [0, 2, 1, 8], [4, 2, 1, 0], filled, [2, 2, 0, 1]]), sync()].concat()),
+        (
+            "filled",
+            [say(&[fill, [0, 2, 1, 8], [4, 2, 1, 0], filled, [2, 2, 0, 1]]), sync()].concat(),
+        ),
         ("evicted", [say(&[[0, 1, 1, 8]]), sync(), say(&[[1, 0, 1, 0]]), sync()].concat()),
         ("wrong-sum", [say(&[[0, 1, 1, 8], [7, 1, 0, 2]]), say(&[[0, 1, 1, 6]])].concat()),
         ("in-pieces", [say(&[[0, 1, 1, 9], [0, 1, 1, 8]]), sync()].concat()),

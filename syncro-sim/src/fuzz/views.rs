@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use syncro_core::{
-    Attempt, Channel, Claim, Config, Encoding, Error, FieldsWriter, Input, ModelChannels,
-    Name, NodeId, Pattern, Permissions, Point, Principal, Proposal, RecordId, RecordKey, Refusal,
-    Role, ScribeModel, SessionId,
+    Attempt, Channel, Claim, Config, Encoding, Error, FieldsWriter, Input, ModelChannels, Name,
+    NodeId, Pattern, Permissions, Point, Principal, Proposal, RecordId, RecordKey, Refusal, Role,
+    ScribeModel, SessionId,
 };
 use syncro_store::MemoryDisk;
 
@@ -118,7 +118,7 @@ impl Talk {
             FRAME => self.receive(Bytes::copy_from_slice(piece)),
             SAY if self.is_view => {
                 let items: Vec<Value> = quarters.iter().map(|of| item(*of)).collect();
-                let covers = piece.last().filter(|_| piece.len() % 4 != 0);
+                let covers = piece.last().filter(|_| !piece.len().is_multiple_of(4));
                 let states =
                     json!({ "type": "states", "items": items, "covers": covers, "end": true });
                 self.receive(packed(&states));

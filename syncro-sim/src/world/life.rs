@@ -205,6 +205,7 @@ impl World {
         (clone.rate_ppm, clone.version) = (rate_ppm, version);
         clone.bounds = self.nodes[node].bounds;
         clone.part = part;
+        clone.largest_commit = self.nodes[node].largest_commit;
         clone.keep_image();
         self.nodes.push(clone);
         self.trace.note(format_args!("  {number} begins on a copy of {node}'s disk"));

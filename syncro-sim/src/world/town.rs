@@ -113,7 +113,7 @@ impl Permissions for Rules {
     fn authenticate(&self, claim: &Claim<'_>) -> Option<Arc<Principal>> {
         match claim.role {
             Role::Dial(_) => self.principal(TRUSTED.as_bytes()),
-            Role::Accept => self.principal(claim.credentials),
+            Role::Accept | Role::Import => self.principal(claim.credentials),
         }
     }
 
@@ -175,6 +175,11 @@ impl World {
             self.subscribe(node, number, true)?;
             self.subscribe(node, LISTS.len() as u8, true)?;
         }
+        // Before that they were nobody.
+        for node in 0..self.nodes.len() {
+            self.sync(node)?;
+            self.nodes[node].keep_image();
+        }
         Ok(())
     }
 
@@ -204,8 +209,8 @@ impl World {
     /// The transport of a source takes nothing while there is more and more to say; then it hears what a view wrote.
     fn flood(&mut self, view: usize, source: usize) -> Result<(), Failure> {
         let seen = self.seen_by(view);
-        let is_seen = |list: &&str| seen.iter().any(|it| it.as_str() == format!("list/{list}"));
-        let Some(list) = LISTS.iter().position(|list| is_seen(&list)) else { return Ok(()) };
+        let is_seen = |list: &str| seen.iter().any(|it| it.as_str() == format!("list/{list}"));
+        let Some(list) = LISTS.iter().position(|list| is_seen(list)) else { return Ok(()) };
         let list = list as u8;
         let is_it = |link: &Link| {
             (link.ends[0].node, link.ends[1].node) == (view, source)
@@ -260,7 +265,8 @@ impl World {
     /// Gives the reader of a view rights, at all sources at once.
     fn grant(&mut self, view: usize, rights: [u8; 2]) -> Result<(), Failure> {
         let Some(rules) = &self.rules else { return Ok(()) };
-        let (who, credentials) = (self.nodes[view].who(), self.nodes[view].part.credentials.clone());
+        let (who, credentials) =
+            (self.nodes[view].who(), self.nodes[view].part.credentials.clone());
         let principal = rules.let_in(&credentials, reader(&who, rights));
         for other in 0..self.nodes.len() {
             if self.nodes[other].part.credentials == credentials {
@@ -276,9 +282,8 @@ impl World {
                 && link.ends[*side].is_open
                 && peer.is_some_and(|peer| peer.part.credentials == credentials)
         });
-        let ends: Vec<_> = ends
-            .map(|(link, side)| (link.ends[side].node, link.ends[side].session))
-            .collect();
+        let ends: Vec<_> =
+            ends.map(|(link, side)| (link.ends[side].node, link.ends[side].session)).collect();
         for (source, session) in ends {
             if self.place_of(source, session).is_some() {
                 self.seen.insert(Sight::RightsInSession);

@@ -351,8 +351,7 @@ impl World {
             }
             Listed::Reader { id, who, is_named } => {
                 let (field, who) = (name("readers"), text(&READERS, *who).encode());
-                let edit =
-                    if *is_named { Edit::add(field, who) } else { Edit::remove(field, who) };
+                let edit = if *is_named { Edit::add(field, who) } else { Edit::remove(field, who) };
                 if of(id).is_some() {
                     proposal.update(memo(*id), vec![edit.unwrap()]).unwrap();
                 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use syncro_core::{
-    Commit, Fields, FieldsReader, Record, RecordKey, Scribe, ScribeModel, Transaction, Verdict, View,
+    Commit, Entry, Fields, FieldsReader, Record, RecordKey, Scribe, ScribeModel, Transaction,
+    Verdict, View,
 };
 
 use crate::world::{Failure, Law, Sight, World, name};
@@ -16,6 +17,8 @@ const LARGE_BYTES: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct OwnWrite {
     transaction: Transaction,
+    /// Where that ends in the view's log.
+    end: u64,
     key: RecordKey,
     part: Record,
     /// Whether the view need not show it once its source has it: the record was not in its channels since, or these
@@ -36,10 +39,10 @@ impl World {
         }
         let entries = self.nodes[node].log.entries().to_vec();
         let own = entries.iter().filter(|entry| !entry.transaction.is_local());
-        let own: Vec<_> = own.map(|it| (it.transaction.clone(), it.scribes().to_vec())).collect();
+        let own: Vec<_> = own.collect();
         self.nodes[node].own_writes.clear();
-        for (transaction, scribes) in own {
-            self.note_own_write(node, &transaction, scribes)?;
+        for entry in own {
+            self.note_own_write(node, entry, entry.scribes().to_vec())?;
         }
         self.nodes[node].followed = self.source_of(node)?;
         self.nodes[node].covered_log = self.covered(node)?;
@@ -65,14 +68,15 @@ impl World {
     fn note_own_write(
         &mut self,
         view: usize,
-        transaction: &Transaction,
+        entry: &Entry,
         scribes: Vec<Scribe>,
     ) -> Result<(), Failure> {
+        let (transaction, end) = (&entry.transaction, entry.end().offset);
         for scribe in scribes {
             let (key, part) = scribe.into_record(transaction.stamp());
             if self.shows(view, &key, &part)? {
                 let transaction = transaction.clone();
-                let own = OwnWrite { transaction, key, part, is_free: false };
+                let own = OwnWrite { transaction, end, key, part, is_free: false };
                 self.nodes[view].own_writes.push(own);
             }
         }
@@ -129,7 +133,7 @@ impl World {
         }
         for entry in &commit.entries {
             if !entry.transaction.is_local() {
-                self.note_own_write(node, &entry.transaction, entry.scribes()?)?;
+                self.note_own_write(node, entry, entry.scribes()?)?;
             }
         }
         Ok(())
@@ -145,8 +149,14 @@ impl World {
     ) -> Result<(), Failure> {
         let (stamp, key) = (own.transaction.stamp(), &own.key);
         let Some(source) = source else {
-            return Err(Law::Kept.broken(format!("view {view} takes back {stamp:?} of {key} alone")));
+            return Err(
+                Law::Kept.broken(format!("view {view} takes back {stamp:?} of {key} alone"))
+            );
         };
+        // It may be lost again before the view has heard of that.
+        if own.is_free && own.end <= self.nodes[view].covered_log {
+            return Ok(());
+        }
         if !self.is_settled(source, own.transaction.bytes())? {
             let detail = format!(
                 "view {view} takes back {stamp:?} of {key}, on which node {source} has not decided"
