@@ -38,6 +38,16 @@ fn a_seed_played_twice_is_the_same_twice() {
     }
 }
 
+#[test]
+fn whatever_happens_a_view_shows_what_it_may_see_and_what_it_wrote() {
+    for seed in 0..seeds() {
+        if let Err(found) = Sim::of_views().run(seed) {
+            panic!("{found}");
+        }
+    }
+    println!("points {0}/{0} seeds of views", seeds());
+}
+
 // Bugs can be planted in debug builds only.
 #[cfg(debug_assertions)]
 #[test]
@@ -52,6 +62,7 @@ fn branches_that_begin_alike_stay_apart() {
     let put = |node, value| Op::Write(node, Write::Put { id: 0, field: 0, value });
     let story = Story {
         nodes: 2,
+        cast: None,
         has_sectors: false,
         ops: vec![
             Op::CloneMachine(0),
@@ -77,6 +88,7 @@ fn halves_of_a_machine_that_have_met_raise_apart() {
     let tally = |node, by| Op::Write(node, Write::Tally { by });
     let met = Story {
         nodes: 5,
+        cast: None,
         has_sectors: false,
         ops: vec![
             Op::CloneMachine(0),
@@ -93,6 +105,7 @@ fn halves_of_a_machine_that_have_met_raise_apart() {
     // The same, with a half that was copied once more.
     let copied_again = Story {
         nodes: 2,
+        cast: None,
         has_sectors: false,
         ops: vec![
             Op::CloneMachine(1),
