@@ -86,5 +86,6 @@ pub use run::{Found, Passed, Sim};
 pub use story::{Op, Story, Told};
 pub use swarm::{Swarm, bulk, ops, stories, writes};
 pub use world::{
-    Abuse, Cast, Change, ClassicOp, Failure, Law, Listed, Sight, Topology, Trace, World, Write, memo,
+    Abuse, Cast, Change, ClassicOp, Failure, Law, Listed, Sight, Topology, Trace, World, Write,
+    memo,
 };

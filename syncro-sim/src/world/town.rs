@@ -113,7 +113,7 @@ impl Permissions for Rules {
     fn authenticate(&self, claim: &Claim<'_>) -> Option<Arc<Principal>> {
         match claim.role {
             Role::Dial(_) => self.principal(TRUSTED.as_bytes()),
-            Role::Accept | Role::Import => self.principal(claim.credentials),
+            Role::Accept => self.principal(claim.credentials),
         }
     }
 
