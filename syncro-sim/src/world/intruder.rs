@@ -12,6 +12,7 @@ use syncro_core::{CloseReason, Digest, Input, NodeId, Point, Role, SessionId};
 
 use super::driver::check_room;
 use super::stream::{Piece, Stream};
+use super::town::Part;
 use super::{Failure, Law, Sight, World, wire};
 
 /// Numbers of their sessions, beyond those of anybody else.
@@ -61,8 +62,12 @@ pub(crate) struct Intruder {
 
 impl Abuse {
     /// The reasons for which a session of it may end at once. Everything else goes on until the clock ends it.
-    fn reasons(self) -> &'static [CloseReason] {
+    fn reasons(self, part: &Part) -> &'static [CloseReason] {
         match self {
+            // It shows nothing of who it is.
+            _ if part.is_source() && self.is_greeted() => &[CloseReason::Denied],
+            // A view asks nobody who calls for a log.
+            Self::Gap if part.is_view => &[CloseReason::Unexpected],
             Self::LengthBomb => &[CloseReason::FrameTooLarge],
             Self::Lie(_) | Self::Depth | Self::Elements => &[CloseReason::Malformed],
             Self::Gap => &[CloseReason::Gap],
@@ -128,7 +133,7 @@ impl World {
             return Ok(());
         }
         let closed = self.intruder(session).and_then(|intruder| intruder.closed);
-        let reasons = abuse.reasons();
+        let reasons = abuse.reasons(&self.nodes[node].part);
         if !reasons.is_empty() && !closed.is_some_and(|reason| reasons.contains(&reason)) {
             let detail = format!("node {node} ends {abuse:?} with {closed:?}");
             return Err(Law::Abuse.broken(detail));
@@ -267,10 +272,11 @@ impl World {
             return Ok(());
         };
         it.closed = Some(reason);
+        let reasons = it.abuse.reasons(&self.nodes[node].part);
         let is_fair = match reason {
-            CloseReason::Silent | CloseReason::HandshakeTimeout => it.abuse.reasons().is_empty(),
+            CloseReason::Silent | CloseReason::HandshakeTimeout => reasons.is_empty(),
             CloseReason::Other(_) | CloseReason::Lost | CloseReason::Store => false,
-            _ => it.abuse.reasons().contains(&reason) || matches!(it.abuse, Abuse::Replay(_)),
+            _ => reasons.contains(&reason) || matches!(it.abuse, Abuse::Replay(_)),
         };
         if !is_fair {
             let detail = format!("node {} ends {:?} with {reason}", it.node, it.abuse);
