@@ -19,8 +19,10 @@ pub(crate) const LISTS: [&str; 3] = ["a", "b", "c"];
 /// Nodes of a world at most, clones included.
 const NODES_MAX: usize = 6;
 
-/// Memos that a source writes in a row: more than a transport takes that does not get rid of it.
+/// Memos that a source writes in a row, each of so many KiB: more than a transport takes that does not get rid of it, and
+/// than a view is told at once.
 const FLOOD: Range<u8> = 10..16;
+const FLOOD_KIB: u8 = 120;
 
 /// Who reads by a view, and may be named as a reader of a memo.
 pub(crate) const READERS: [&str; 3] = ["ann", "bob", "cid"];
@@ -222,7 +224,7 @@ impl World {
         self.stall(link, 1, true)?;
         for id in FLOOD {
             self.write(source, &Write::Listed(Listed::Create { id, list }))?;
-            self.write(source, &Write::Listed(Listed::Fill { id, kib: 70 }))?;
+            self.write(source, &Write::Listed(Listed::Fill { id, kib: FLOOD_KIB }))?;
             self.sync(source)?;
         }
         for id in 0..5 {

@@ -40,7 +40,7 @@ impl World {
         let unsynced = it.unsynced.iter().map(cost).sum::<usize>();
         let bytes = it.store.syncer().unwritten_bytes();
         // What a view is shown it has in its log, too, and in rows beside what it wrote itself.
-        let times = if it.part.is_view { 4 } else { 3 };
+        let times = if it.part.is_view { 5 } else { 3 };
         let bound = times * (OVERLAY_BYTES + it.largest_commit + unsynced);
         if bytes > bound {
             let detail = format!("the store of node {node} holds {bytes} bytes, beyond {bound}");
