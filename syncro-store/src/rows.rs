@@ -1,7 +1,7 @@
 //! Rows in memory.
 
 use std::hash::BuildHasher;
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -146,9 +146,22 @@ struct Sheet<V> {
     rows: Vec<(Bytes, Option<V>)>,
     /// Where each of them is.
     places: HashTable<u32>,
-    /// The places of the first of them, in key order.
-    order: Mutex<Arc<Vec<u32>>>,
+    /// The order of the first of them.
+    order: Mutex<Arc<Order>>,
 }
+
+/// Places of rows in the order of their keys, in pieces, so that a few more among millions move few others. No piece is empty.
+#[derive(Clone, Debug, Default)]
+struct Order {
+    pieces: Vec<Vec<u32>>,
+    rows: usize,
+}
+
+/// Places of one piece at most; when they are more, it is halved.
+const PIECE_MAX: usize = if cfg!(test) { 4 } else { 1024 };
+
+/// So many times as many rows as are new have to be there already, or all are put in order anew.
+const FEW: usize = 16;
 
 impl<V> Default for Sheet<V> {
     fn default() -> Self {
@@ -187,60 +200,75 @@ impl<V> Sheet<V> {
         }
     }
 
-    fn from(&self, key: Bound<&[u8]>) -> impl Iterator<Item = (&Bytes, &Option<V>)> {
+    fn from(&self, key: Bound<&[u8]>) -> Listed<'_, V> {
         let order = self.order();
-        let first = match key {
-            Bound::Unbounded => 0,
-            Bound::Included(key) => order.partition_point(|place| self.key(*place) < key),
-            Bound::Excluded(key) => order.partition_point(|place| self.key(*place) <= key),
+        let is_before = |place: u32| match key {
+            Bound::Unbounded => false,
+            Bound::Included(key) => self.key(place) < key,
+            Bound::Excluded(key) => self.key(place) <= key,
         };
-        let all = order.len();
-        self.listed(order, first..all)
+        let front = order.first_without(is_before);
+        let back = (order.pieces.len(), 0);
+        Listed { sheet: self, order, front, back }
     }
 
-    fn up_to(&self, at: &[u8]) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<V>)> {
+    fn up_to(&self, at: &[u8]) -> Listed<'_, V> {
         let order = self.order();
-        let after = order.partition_point(|place| self.key(*place) <= at);
-        self.listed(order, 0..after)
-    }
-
-    /// The rows at some places of an order.
-    fn listed(
-        &self,
-        order: Arc<Vec<u32>>,
-        range: Range<usize>,
-    ) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<V>)> {
-        range.map(move |at| {
-            let (key, value) = &self.rows[order[at] as usize];
-            (key, value)
-        })
+        let back = order.first_without(|place| self.key(place) <= at);
+        Listed { sheet: self, order, front: (0, 0), back }
     }
 
     fn key(&self, place: u32) -> &[u8] {
         &self.rows[place as usize].0
     }
 
-    /// The places of all rows, in key order.
-    fn order(&self) -> Arc<Vec<u32>> {
+    /// The order of all rows.
+    fn order(&self) -> Arc<Order> {
         // It is whole between any two operations.
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        if order.len() < self.rows.len() {
-            let fresh = self.sorted(order.len());
-            let known = std::mem::take(&mut *order);
-            let mut merged = Vec::with_capacity(self.rows.len());
-            let mut rest = &known[..];
-            for place in fresh {
-                let key = self.key(place);
-                let (before, after) =
-                    rest.split_at(rest.partition_point(|known| self.key(*known) < key));
-                merged.extend_from_slice(before);
-                merged.push(place);
-                rest = after;
+        let known = order.rows;
+        if known < self.rows.len() {
+            let fresh = self.sorted(known);
+            if fresh.len() * FEW > known {
+                *order = Arc::new(self.merged(&order, fresh));
+            } else {
+                // Nobody lists them at this moment, nearly always.
+                let order = Arc::make_mut(&mut order);
+                fresh.into_iter().for_each(|place| self.put(order, place));
             }
-            merged.extend_from_slice(rest);
-            *order = Arc::new(merged);
         }
         order.clone()
+    }
+
+    /// Puts one more row into an order.
+    fn put(&self, order: &mut Order, place: u32) {
+        let key = self.key(place);
+        let after = order.pieces.partition_point(|piece| self.key(piece[0]) < key);
+        let at = after.saturating_sub(1);
+        let piece = &mut order.pieces[at];
+        let within = piece.partition_point(|known| self.key(*known) < key);
+        piece.insert(within, place);
+        if piece.len() > PIECE_MAX {
+            let half = piece.split_off(piece.len() / 2);
+            order.pieces.insert(at + 1, half);
+        }
+        order.rows += 1;
+    }
+
+    /// An order, and many more rows.
+    fn merged(&self, order: &Order, fresh: Vec<u32>) -> Order {
+        let mut known = order.pieces.iter().flatten().copied().peekable();
+        let mut merged = Vec::with_capacity(self.rows.len());
+        for place in fresh {
+            let key = self.key(place);
+            while let Some(known) = known.next_if(|known| self.key(*known) < key) {
+                merged.push(known);
+            }
+            merged.push(place);
+        }
+        merged.extend(known);
+        let pieces = merged.chunks(PIECE_MAX / 2).map(<[u32]>::to_vec).collect();
+        Order { pieces, rows: merged.len() }
     }
 
     /// The places of the rows from one on, in key order.
@@ -255,6 +283,60 @@ impl<V> Sheet<V> {
             one.cmp(other).then_with(|| self.key(*a).cmp(self.key(*b)))
         });
         fresh.into_iter().map(|(_, place)| place).collect()
+    }
+}
+
+impl Order {
+    /// The first place for which something does not hold any more: its piece, and where it is there.
+    fn first_without(&self, holds: impl Fn(u32) -> bool) -> (usize, usize) {
+        let piece =
+            self.pieces.partition_point(|piece| piece.last().is_some_and(|last| holds(*last)));
+        let within = self.pieces.get(piece);
+        (piece, within.map_or(0, |piece| piece.partition_point(|place| holds(*place))))
+    }
+}
+
+/// Rows of a table in the order of their keys.
+struct Listed<'a, V> {
+    sheet: &'a Sheet<V>,
+    order: Arc<Order>,
+    /// The next one, and the one after the last one.
+    front: (usize, usize),
+    back: (usize, usize),
+}
+
+impl<'a, V> Listed<'a, V> {
+    fn row(&self, (piece, at): (usize, usize)) -> (&'a Bytes, &'a Option<V>) {
+        let (key, value) = &self.sheet.rows[self.order.pieces[piece][at] as usize];
+        (key, value)
+    }
+}
+
+impl<'a, V> Iterator for Listed<'a, V> {
+    type Item = (&'a Bytes, &'a Option<V>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (piece, at) = self.front;
+        if self.front >= self.back {
+            return None;
+        }
+        let is_last = at + 1 == self.order.pieces[piece].len();
+        self.front = if is_last { (piece + 1, 0) } else { (piece, at + 1) };
+        Some(self.row((piece, at)))
+    }
+}
+
+impl<V> DoubleEndedIterator for Listed<'_, V> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.front >= self.back {
+            return None;
+        }
+        let (piece, at) = self.back;
+        self.back = match at {
+            0 => (piece - 1, self.order.pieces[piece - 1].len() - 1),
+            at => (piece, at - 1),
+        };
+        Some(self.row(self.back))
     }
 }
 
@@ -291,7 +373,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         // Keys that begin with one another, or differ late.
-        let key = || "(a long beginning that all share )?[\0ab]{0,3}".prop_map(String::into_bytes);
+        let key = || "(a long beginning that all share )?[\0abc]{0,4}".prop_map(String::into_bytes);
         prop_oneof![
             4 => (key(), any::<Option<u8>>()).prop_map(|(key, value)| Step::Put(key, value)),
             1 => (key(), any::<bool>()).prop_map(|(key, is_in)| Step::From(key, is_in)),
@@ -301,7 +383,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_are_found_and_listed_as_in_a_tree(steps in prop::collection::vec(step(), 0..60)) {
+        fn rows_are_found_and_listed_as_in_a_tree(steps in prop::collection::vec(step(), 0..200)) {
             let (mut rows, mut tree) = (Rows::default(), BTreeMap::new());
             for step in steps {
                 match step {
