@@ -88,11 +88,13 @@ impl World {
             _ => None,
         });
         let gap = gap.last();
+        // A crash on the way, or in a moment, may leave less than there was.
+        let scribes = self.nodes[node].log.end().offset.saturating_sub(before);
         self.input(node, Input::Lost { session })?;
         let read = match gap {
             None => Read::Cut,
             Some(true) => Read::Gap,
-            Some(false) => Read::Whole { scribes: self.nodes[node].log.end().offset - before },
+            Some(false) => Read::Whole { scribes },
         };
         self.seen.insert(match read {
             Read::Whole { .. } => Sight::Imported,
