@@ -197,7 +197,7 @@ pub enum UsageError {
     /// A bundle was to be made for a node that may not see everything that would be in it.
     #[error(
         "{peer} is not known to be allowed to see everything, as a bundle shows it: let \
-         `Permissions::author` say that it is, or let it connect as a view"
+         `Rules::authors` or `Permissions::author` say that it is, or let it connect as a view"
     )]
     MayNotSee {
         /// The node.

@@ -39,14 +39,14 @@ pub enum BundleError {
     #[error("the bundle could not be read or written: {0}")]
     Io(#[from] io::Error),
     /// These bytes are no bundle.
-    #[error("this is no bundle of Syncro: {reason}")]
+    #[error("this is no bundle of Syncro: {reason}; if it was to be one, copy it once more")]
     NoBundle {
         /// What is wrong.
         reason: String,
     },
     /// It ends before its end: it was copied in part, or is still being written. What came before is taken in.
     #[error(
-        "the bundle ends before its end; {scribes} scribes of it are taken in: copy it once more, and import all of it"
+        "the bundle ends before its end; {scribes} new scribes of it are taken in: copy it once more, and import all of it"
     )]
     CutShort {
         /// Scribes by which this node's log is longer now.
@@ -54,7 +54,7 @@ pub enum BundleError {
     },
     /// It was damaged on the way. What came before that is taken in.
     #[error(
-        "the bundle is damaged: {reason}; {scribes} scribes of it are taken in: copy it once more, and import all of it"
+        "the bundle is damaged: {reason}; {scribes} new scribes of it are taken in: copy it once more, and import all of it"
     )]
     Damaged {
         /// Scribes by which this node's log is longer now.
@@ -64,8 +64,8 @@ pub enum BundleError {
     },
     /// Something of the peer's log is missing before it. Nothing was taken in.
     #[error(
-        "something that {peer} has and exported before this bundle is missing here: let {peer} import what \
-         `Node::request_for` writes, and export once more; or connect the two"
+        "something that {peer} exported before this bundle is missing here: import its earlier bundles first; where \
+         there are none, let {peer} import what `Node::request_for` writes, and export once more; or connect the two"
     )]
     Gap {
         /// Who made it.

@@ -83,7 +83,8 @@ impl Rules {
         }
     }
 
-    /// Says by whose rights a transaction is judged that a [relay](Principal::relays) brings; otherwise by the relay's.
+    /// Says by whose rights a transaction is judged that a [relay](Principal::relays) brings; otherwise by the relay's. For
+    /// those of whom it says that they may see everything, [bundles](crate::Node::export_for) may be written.
     #[must_use]
     pub fn authors(
         mut self,

@@ -45,6 +45,6 @@ fn two_nodes_converge_by_a_stick() {
         printed.lines().filter_map(|line| line.strip_prefix("forest ")).collect();
     assert_eq!(digests, theirs, "{printed}");
     assert_eq!(digests.len(), 2, "{printed}");
-    assert!(printed.contains("ends before its end; 0 scribes"), "{printed}");
+    assert!(printed.contains("ends before its end; 0 new scribes"), "{printed}");
     assert!(printed.contains("is missing here"), "{printed}");
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use syncro_core::limits::CREDENTIALS_BYTES_MAX;
 use syncro_core::{
-    Channel, Input, NodeId, Parked, Principal, Proposal, Scribe, StoreError, UsageError, Verdict,
+    Channel, DataError, Input, NodeId, Parked, Principal, Proposal, Scribe, StoreError, UsageError,
+    Verdict,
 };
 
 use super::Node;
@@ -25,8 +26,9 @@ impl Node {
         Ok(())
     }
 
-    /// Changes what a peer may do in the sessions that it has, or with `None` ends them. What it may do in its next
-    /// session the [`Permissions`](crate::Permissions) say when it comes.
+    /// Changes what a peer may do in the sessions that it has, or with `None` ends them. Without a session it does nothing, and
+    /// it is not kept: what the peer may do in its next session the [`Permissions`](crate::Permissions) say when it comes,
+    /// which with `None` is at once. A peer that is to learn what became of its edits keeps a principal, without channels.
     ///
     /// # Errors
     ///
@@ -48,10 +50,16 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`DataError::BadTemplate`](crate::DataError::BadTemplate) for a name that is empty or longer than 255 bytes,
+    /// [`DataError::BadTemplate`](crate::DataError::BadTemplate) for a name that is empty, longer than 255 bytes or has a `*`,
     /// [`UsageError::NoView`] on a node that is no [view](crate::NodeBuilder::view),
     /// [`UsageError::TooManySubscriptions`] beyond 16,384 channels.
     pub fn subscribe(&self, channel: &str) -> Result<(), Error> {
+        if channel.contains('*') {
+            let reason =
+                "a view follows channels by their names, and in none of them there is a `*`";
+            let (template, reason) = (channel.to_owned(), reason.to_owned());
+            return Err(DataError::BadTemplate { template, reason }.into());
+        }
         let channel = Channel::new(channel)?;
         self.core.session_input(Input::Subscribe { channel })
     }
@@ -118,22 +126,25 @@ impl Node {
         self.core.propose(proposal, durability, Some(principal))
     }
 
-    /// What authorities have refused of this node's transactions, and nobody has [dismissed](Self::dismiss) yet. New
-    /// ones are told as [`Notice::Refused`](crate::Notice::Refused), once.
+    /// What authorities have refused of this node's transactions, and nobody has [dismissed](Self::dismiss) yet, in the order
+    /// in which it was written. New ones are told as [`Notice::Refused`](crate::Notice::Refused), once.
     ///
     /// # Errors
     ///
     /// [`Error::Store`] when they cannot be read.
     pub fn verdicts(&self) -> Result<Vec<Verdict>, Error> {
         let own = self.id();
-        self.list(|verdict: &Verdict| verdict.to == own)
+        let mut verdicts = self.list(|verdict: &Verdict| verdict.to == own)?;
+        verdicts.sort_by_key(|verdict| verdict.stamp);
+        Ok(verdicts)
     }
 
-    /// What an authority has refused, as it was written: a scribe for each record, with the values. The records show nothing of
-    /// it any more, or will when the repair is here; so this is where a user's edit is kept, to be shown, saved elsewhere or
-    /// tried again. An edit that was made offline, and came too late because rights were withdrawn meanwhile, is one of these.
+    /// What an authority has refused, as it was written: a scribe for each record. The records show nothing of it any more, or
+    /// will when the repair is here; so this is where a user's edit is kept, to be shown or saved elsewhere. An edit that was
+    /// made offline, and came too late because rights were withdrawn meanwhile, is one of these.
     ///
-    /// None where this node's log does not have it: the node was restored from before it.
+    /// A create has all fields, an update those that it wrote, a destroy none; of a counter there is the author's running
+    /// total. None where this node's log does not have it: it wrote none of it, or was restored from before it.
     ///
     /// # Errors
     ///
