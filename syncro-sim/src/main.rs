@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let (sim, sights, args): (fn() -> Sim, &[Sight], _) = match &args[..] {
         ["--views", rest @ ..] => (Sim::of_views, &Sight::OF_VIEWS, rest),
+        ["--classic", rest @ ..] => (Sim::of_classic, &Sight::OF_CLASSIC, rest),
         all => (Sim::default, &Sight::ALL, all),
     };
     let run = |seed_of: &(dyn Fn(u64) -> Option<u64> + Sync)| run(sim, sights, seed_of);
@@ -198,9 +199,10 @@ fn trace(sim: &Sim, seed: u64) -> bool {
 const HELP: &str = "\
 Deterministic worlds of nodes, links, disks and clocks: one seed is one world.
 
-Usage: syncro-sim [--views] <WHAT>
+Usage: syncro-sim [--views | --classic] <WHAT>
 
   --views                Worlds of sources and views, rather than of nodes that are all alike
+  --classic              Worlds in half of which there are peers of 2010, too
   --seeds N [--base B]   Play N seeds, from seed B on; the default is 0
   --minutes N [--base B] Play seeds for N minutes, and 2,000 at least
   --listed               Play the seeds of syncro-sim/seeds.txt

@@ -27,6 +27,8 @@ pub struct Sim {
     demand: Option<Demand>,
     /// Whether some see less than all.
     has_views: bool,
+    /// Whether some are of 2010.
+    has_classic: bool,
     /// What plays a seed again.
     command: fn(u64) -> String,
 }
@@ -74,6 +76,7 @@ impl Default for Sim {
             bulk: bulk().boxed(),
             demand: None,
             has_views: false,
+            has_classic: false,
             command,
         }
     }
@@ -84,6 +87,12 @@ impl Sim {
     pub fn of_views() -> Self {
         let command = |seed| format!("cargo xtask sim --views --seed {seed} --trace");
         Self { has_views: true, command, ..Self::default() }
+    }
+
+    /// Stories in which peers of 2010 have a part.
+    pub fn of_classic() -> Self {
+        let command = |seed| format!("cargo xtask sim --classic --seed {seed} --trace");
+        Self { has_classic: true, command, ..Self::default() }
     }
 
     /// Stories of other writes.
@@ -161,7 +170,7 @@ impl Sim {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-        let swarm = Swarm::of(seed);
+        let swarm = if self.has_classic { Swarm::of_classic(seed) } else { Swarm::of(seed) };
         let stories = match self.has_views {
             true => stories_of_views(swarm).boxed(),
             false => stories(swarm, self.writes.clone(), self.bulk.clone()).boxed(),

@@ -64,15 +64,24 @@ impl Fault {
 }
 
 impl Default for Swarm {
-    /// Everything, as often as is usual.
+    /// Everything but peers of 2010, as often as is usual.
     fn default() -> Self {
-        Self { weights: [2; Fault::ALL.len()], ops_max: 60, is_large: true, has_sectors: false }
+        let mut weights = [2; Fault::ALL.len()];
+        weights[Fault::Classic as usize] = 0;
+        Self { weights, ops_max: 60, is_large: true, has_sectors: false }
     }
 }
 
 impl Swarm {
     /// What a seed says: about half of the faults, each at a rate of its own, in a story of some length.
     pub fn of(seed: u64) -> Self {
+        let mut swarm = Self::of_classic(seed);
+        swarm.weights[Fault::Classic as usize] = 0;
+        swarm
+    }
+
+    /// The same, with peers of 2010 in half of the worlds.
+    pub fn of_classic(seed: u64) -> Self {
         let mut random = random(seed);
         let weights = [(); Fault::ALL.len()].map(|()| match random() % 4 {
             0 | 1 => 0,

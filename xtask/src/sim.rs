@@ -22,12 +22,10 @@ pub(crate) fn fresh(top: &Path, minutes: u64) -> Result<(), String> {
     run(top, &args.map(str::to_owned))
 }
 
-/// Plays so many worlds of sources and views, others with each commit.
-pub(crate) fn views(top: &Path, seeds: u64) -> Result<(), String> {
-    let base = base_of_commit(top);
-    println!("-- sources and views, from {base} on");
-    let args = ["--views", "--seeds", &seeds.to_string(), "--base", &base.to_string()];
-    run(top, &args.map(str::to_owned))
+/// Plays so many worlds of another sort, the same with each commit.
+pub(crate) fn same(top: &Path, sort: &str, seeds: u64) -> Result<(), String> {
+    println!("-- {sort}");
+    run(top, &[sort, "--seeds", &seeds.to_string()].map(str::to_owned))
 }
 
 /// Runs the simulator with its own arguments. What it prints is its own: cargo is silent unless it fails.

@@ -160,7 +160,7 @@ pub enum Sight {
 }
 
 impl Sight {
-    pub const ALL: [Self; 67] = [
+    pub const ALL: [Self; 62] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -212,11 +212,6 @@ impl Sight {
         Self::ImportGap,
         Self::ImportCut,
         Self::ImportOld,
-        Self::ClassicOffline,
-        Self::ClassicPulled,
-        Self::ClassicCrash,
-        Self::ClassicHalfOpen,
-        Self::ClassicFull,
         Self::LengthBomb,
         Self::LyingLength,
         Self::ElementFlood,
@@ -228,6 +223,15 @@ impl Sight {
         Self::MutatedReplay,
         Self::SilentCaller,
         Self::SilentCalled,
+    ];
+
+    /// Those of worlds that have peers of 2010.
+    pub const OF_CLASSIC: [Self; 5] = [
+        Self::ClassicOffline,
+        Self::ClassicPulled,
+        Self::ClassicCrash,
+        Self::ClassicHalfOpen,
+        Self::ClassicFull,
     ];
 
     /// Those of worlds that have views.

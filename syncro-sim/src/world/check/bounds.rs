@@ -21,7 +21,7 @@ impl World {
         Err(Law::Rest.broken(format!("{EVENTS_MAX} events, and no end of it")))
     }
 
-    /// Whether a store holds no more in memory than it may: about three times its bound, in which one commit may be
+    /// Whether a store holds no more in memory than it may: about four times its bound, in which one commit may be
     /// larger than all of it, beside what nobody has flushed.
     pub(crate) fn check_memory(&mut self, node: usize, commit: &Commit) -> Result<(), Failure> {
         let cost = |commit: &Commit| {
@@ -40,7 +40,7 @@ impl World {
         let unsynced = it.unsynced.iter().map(cost).sum::<usize>();
         let bytes = it.store.syncer().unwritten_bytes();
         // What a view is shown it has in its log, too, and in rows beside what it wrote itself.
-        let times = if it.part.is_view { 5 } else { 3 };
+        let times = if it.part.is_view { 5 } else { 4 };
         let bound = times * (OVERLAY_BYTES + it.largest_commit + unsynced);
         if bytes > bound {
             let detail = format!("the store of node {node} holds {bytes} bytes, beyond {bound}");
