@@ -25,12 +25,20 @@ pub struct Sim {
     /// What fills a transport that takes nothing.
     bulk: BoxedStrategy<Write>,
     demand: Option<Demand>,
-    /// Whether some see less than all.
-    has_views: bool,
-    /// Whether some are of 2010.
-    has_classic: bool,
+    sort: Sort,
     /// What plays a seed again.
     command: fn(u64) -> String,
+}
+
+/// Who is in a world.
+#[derive(Clone, Copy, Debug)]
+enum Sort {
+    /// Nodes that are all alike.
+    Alike,
+    /// Some see less than all.
+    Views,
+    /// Some are of 2010.
+    Classic,
 }
 
 /// A seed that ended well.
@@ -75,8 +83,7 @@ impl Default for Sim {
             writes: writes().boxed(),
             bulk: bulk().boxed(),
             demand: None,
-            has_views: false,
-            has_classic: false,
+            sort: Sort::Alike,
             command,
         }
     }
@@ -86,13 +93,13 @@ impl Sim {
     /// Stories of sources and views.
     pub fn of_views() -> Self {
         let command = |seed| format!("cargo xtask sim --views --seed {seed} --trace");
-        Self { has_views: true, command, ..Self::default() }
+        Self { sort: Sort::Views, command, ..Self::default() }
     }
 
     /// Stories in which peers of 2010 have a part.
     pub fn of_classic() -> Self {
         let command = |seed| format!("cargo xtask sim --classic --seed {seed} --trace");
-        Self { has_classic: true, command, ..Self::default() }
+        Self { sort: Sort::Classic, command, ..Self::default() }
     }
 
     /// Stories of other writes.
@@ -170,10 +177,11 @@ impl Sim {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-        let swarm = if self.has_classic { Swarm::of_classic(seed) } else { Swarm::of(seed) };
-        let stories = match self.has_views {
-            true => stories_of_views(swarm).boxed(),
-            false => stories(swarm, self.writes.clone(), self.bulk.clone()).boxed(),
+        let written = |swarm| stories(swarm, self.writes.clone(), self.bulk.clone()).boxed();
+        let stories = match self.sort {
+            Sort::Alike => written(Swarm::of(seed)),
+            Sort::Views => stories_of_views(Swarm::of(seed)).boxed(),
+            Sort::Classic => written(Swarm::of_classic(seed)),
         };
         match stories.new_tree(&mut runner) {
             Ok(tree) => tree,

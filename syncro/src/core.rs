@@ -146,6 +146,13 @@ struct State {
     caught_up: BTreeMap<NodeId, CaughtUp>,
 }
 
+impl State {
+    /// Says why nothing more is taken, if so.
+    fn check_running(&self) -> Result<(), Error> {
+        self.stopped.clone().map_or(Ok(()), |stop| Err(stop.into()))
+    }
+}
+
 /// What there was when a node had caught up with a peer.
 #[derive(Clone, Copy, Debug)]
 struct CaughtUp {
@@ -554,9 +561,7 @@ impl Core {
 
     /// One step: handle, apply, send, tell.
     fn step(&self, state: &mut State, input: Input) -> Result<Effects, Error> {
-        if let Some(stop) = &state.stopped {
-            return Err(stop.clone().into());
-        }
+        state.check_running()?;
         let is_received = matches!(input, Input::Receive { .. });
         let mut effects = state.engine.handle(now(self.started), input, &state.store)?;
         if let Some(commit) = &effects.commit {

@@ -99,11 +99,7 @@ impl Engine {
         credentials: Bytes,
         view: &impl View,
     ) -> Result<Export, Error> {
-        self.may_have_all(now, peer)?;
-        let row = self.own.known_row(peer, view)?;
-        let (start, end) = (row.confirmed, self.own.end());
-        let head = self.head(peer, &row, credentials, start, end)?;
-        Ok(Export { peer, head, start, at: Some(start), end, is_begun: false })
+        self.begin(now, peer, credentials, false, view)
     }
 
     /// A bundle without anything of this node's log: it only tells the peer up to where this node holds the peer's, so that
@@ -121,11 +117,27 @@ impl Engine {
         credentials: Bytes,
         view: &impl View,
     ) -> Result<Export, Error> {
+        self.begin(now, peer, credentials, true, view)
+    }
+
+    /// Begins a bundle, of which a request has the head alone.
+    fn begin(
+        &self,
+        now: Now,
+        peer: NodeId,
+        credentials: Bytes,
+        is_request: bool,
+        view: &impl View,
+    ) -> Result<Export, Error> {
         self.may_have_all(now, peer)?;
+        if credentials.len() > CREDENTIALS_BYTES_MAX {
+            return Err(UsageError::CredentialsTooLong { bytes: credentials.len() }.into());
+        }
         let row = self.own.known_row(peer, view)?;
         let end = self.own.end();
-        let head = self.head(peer, &row, credentials, end, end)?;
-        Ok(Export { peer, head, start: end, at: Some(end), end, is_begun: true })
+        let start = if is_request { end } else { row.confirmed };
+        let head = self.head(peer, &row, credentials, start, end);
+        Ok(Export { peer, head, start, at: Some(start), end, is_begun: is_request })
     }
 
     /// Whether a peer may have everything, on a node that limits its peers.
@@ -158,10 +170,7 @@ impl Engine {
         credentials: Bytes,
         start: Point,
         end: Point,
-    ) -> Result<VecDeque<Message>, Error> {
-        if credentials.len() > CREDENTIALS_BYTES_MAX {
-            return Err(UsageError::CredentialsTooLong { bytes: credentials.len() }.into());
-        }
+    ) -> VecDeque<Message> {
         // No session has this nonce but by an accident, which would only be asked to come again.
         let hello = hello(&self.own, 0, credentials, None);
         // A view is shown channels, and asks for no log. Anybody else has at least what its own log begins with.
@@ -171,6 +180,6 @@ impl Engine {
             ladder.push(end);
         }
         let bundle = Message::Bundle(Bundle { peer, start, end });
-        Ok(VecDeque::from([bundle, hello, Message::Sync { ladder }]))
+        VecDeque::from([bundle, hello, Message::Sync { ladder }])
     }
 }

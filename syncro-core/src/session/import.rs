@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Fault, Open, Phase, Session};
 use crate::close::CloseReason;
 use crate::digest::Point;
-use crate::engine::{Effects, Event, Own};
+use crate::engine::{Effects, Event, Own, SessionId};
 use crate::message::{Bundle, Item, Message, Scribes};
 use crate::principal::Access;
 use crate::stamp::Now;
@@ -65,8 +65,8 @@ impl Session {
                         is_mine.then(|| open.push.resume_at(ladder, own, view)).transpose()?;
                 }
                 import.has_asked = true;
-                if let Some(offset) = import.said.filter(|said| open.push.know(*said)) {
-                    let (peer, offset) = (open.peer, offset.offset);
+                if let Some(said) = import.said.filter(|said| open.push.know(*said)) {
+                    let (peer, offset) = (open.peer, said.offset);
                     open.push.note(own.peer_row(peer));
                     effects.events.push(Event::Receipt { session, peer, offset });
                 }
@@ -133,7 +133,7 @@ impl Open {
         mut scribes: Scribes,
         frame: &Bytes,
         import: &mut Import,
-        session: crate::engine::SessionId,
+        session: SessionId,
         own: &mut Own,
         view: &impl View,
         effects: &mut Effects,

@@ -47,9 +47,7 @@ impl Core {
         let credentials = lock(&self.credentials).clone();
         let (export, applied) = {
             let state = self.state();
-            if let Some(stop) = &state.stopped {
-                return Err(stop.clone().into());
-            }
+            state.check_running()?;
             (begin(&state, credentials)?, state.applied)
         };
         self.make_durable(applied)?;
@@ -59,9 +57,7 @@ impl Core {
     /// The next frame of a bundle.
     pub(crate) fn next_exported(&self, export: &mut Export) -> Result<Option<Bytes>, Error> {
         let state = self.state();
-        if let Some(stop) = &state.stopped {
-            return Err(stop.clone().into());
-        }
+        state.check_running()?;
         export.next(now(self.started), &state.engine, &state.store).map_err(|error| match error {
             CoreError::Usage(UsageError::UnknownPoint { .. }) => BundleError::Repaired.into(),
             error => error.into(),
