@@ -216,13 +216,14 @@ impl<N: Base> Hub<N> {
     }
 
     /// Notes that a client has destroyed something before a crash: the list has it from the log, which does not say so.
+    /// What is there again is told to it.
     fn note_orphan(&mut self, cause: &Cause, scribe: &Scribe) -> Result<(), Error> {
         let Some(class) = self.settings.tables.class(&scribe.klass).cloned() else { return Ok(()) };
-        match self.deed(&class, scribe)? {
-            Some(Deed::Destroy(key)) if self.get_record(&key)?.is_none() => {
-                self.tell_of_vain_destroy(cause, &class, &attributes::id_to_json(&key.id))
-            }
-            _ => Ok(()),
+        let Some(Deed::Destroy(key)) = self.deed(&class, scribe)? else { return Ok(()) };
+        let id = attributes::id_to_json(&key.id);
+        match self.get_record(&key)? {
+            None => self.tell_of_vain_destroy(cause, &class, &id),
+            Some(_) => self.tell_how_it_is(cause, &class, &id, Vec::new()),
         }
     }
 
@@ -364,7 +365,7 @@ impl<N: Base> Hub<N> {
             Deed::Create(_, given) | Deed::Update(_, given) => given.keys().cloned().collect(),
             Deed::Destroy(_) => Vec::new(),
         };
-        self.tell_of_refusal(cause, class, &attributes::id_to_json(&deed.key().id), written)?;
+        self.tell_how_it_is(cause, class, &attributes::id_to_json(&deed.key().id), written)?;
         let (session, uid) = (cause.session, cause.uid.clone());
         self.tell_host(Event::Undone { session, uid, refusal });
         Ok(Played::Yes)

@@ -221,9 +221,9 @@ impl<N: Base> Hub<N> {
         Ok(())
     }
 
-    /// Notes that a client has written what it may not, and has to be told how the record is: for this client alone, and
-    /// on every device, since any of them may have written it.
-    pub(super) fn tell_of_refusal(
+    /// Notes that a client has to be told how a record is, whatever it has made of it: this client alone, and on every
+    /// device, since any of them may have done that.
+    pub(super) fn tell_how_it_is(
         &mut self,
         cause: &Cause,
         class: &Class,

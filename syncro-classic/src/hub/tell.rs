@@ -340,14 +340,16 @@ impl<N: Base> Hub<N> {
             What::Known { is_of_client: true, .. } if link.is_told_all(number) => return Ok(None),
             What::Known { id, to, .. } => {
                 let key = key_of(&klass, id);
-                let is_told = to.has(uid) && !self.is_overtaken(link, &key, number)?;
+                let overtaking = self.overtaking(link, &key, number)?;
+                // It is there for the row after it.
+                let is_told = to.has(uid) && overtaking.is_none_or(|row| row.previous == number);
                 let all = Attributes::from_iter([("id".to_owned(), id.clone())]);
                 return Ok(is_told.then(|| (create(klass, number, all), key)));
             }
             What::Gone { .. } if link.is_told_all(number) => return Ok(None),
             What::Gone { id, to } => {
                 let key = key_of(&klass, id);
-                let is_told = to.has(uid) && !self.is_overtaken(link, &key, number)?;
+                let is_told = to.has(uid) && self.overtaking(link, &key, number)?.is_none();
                 return Ok(is_told.then(|| (of(klass, "destroy", number, json!([id])), key)));
             }
             What::Undone { id, to, written, is_there } => {
@@ -366,7 +368,7 @@ impl<N: Base> Hub<N> {
             }
         };
         let key = key_of(&klass, id);
-        if self.is_overtaken(link, &key, number)? {
+        if self.overtaking(link, &key, number)?.is_some() {
             return Ok(None);
         }
         let holds = was.has(uid) && !link.untold.contains(&key);
@@ -411,13 +413,7 @@ impl<N: Base> Hub<N> {
         Ok(all)
     }
 
-    /// Whether a row finds no record at its client, which has destroyed it since. Both rows of a destroy are told.
-    fn is_overtaken(&self, link: &Link, key: &[u8], number: u64) -> Result<bool, Error> {
-        let overtaking = self.overtaking(link, key, number)?;
-        Ok(overtaking.is_some_and(|row| row.previous != number || row.brings_back(&link.uid)))
-    }
-
-    /// The row of the client's destroy, or what has undone it, before which a row finds no record there.
+    /// The row of the client's destroy, or one that tells it anew, before which a row may find no record there.
     fn overtaking(&self, link: &Link, key: &[u8], number: u64) -> Result<Option<Row>, Error> {
         let is_told_all = link.is_told_all(number);
         let mut later = self.list.held(key).map_err(Error::List)?.last;
@@ -427,8 +423,8 @@ impl<N: Base> Hub<N> {
             }
             let Some(row) = self.list.row(later).map_err(Error::List)? else { return Ok(None) };
             let is_destroy = row.is_destroy_by(&link.uid) && (!is_told_all || link.own.has(later));
-            let is_back = row.brings_back(&link.uid) && (!is_told_all || link.undone.has(later));
-            if is_destroy || is_back {
+            let is_anew = row.is_anew_for(&link.uid) && (!is_told_all || link.undone.has(later));
+            if is_destroy || is_anew {
                 return Ok(Some(row));
             }
             later = row.previous;

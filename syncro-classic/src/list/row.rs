@@ -32,12 +32,10 @@ impl Row {
         is_destroy && self.by.as_ref() == Some(uid)
     }
 
-    /// Whether it brings a record back that a client has destroyed and may not: whatever came before finds nothing there.
-    pub(crate) fn brings_back(&self, uid: &Uid) -> bool {
+    /// Whether it tells a client anew of a record that the client may lack: whatever came before may find nothing there.
+    pub(crate) fn is_anew_for(&self, uid: &Uid) -> bool {
         match &self.what {
-            What::Undone { to, written, is_there, .. } => {
-                *is_there && written.is_empty() && to.has(uid)
-            }
+            What::Undone { to, written, .. } => written.is_empty() && to.has(uid),
             _ => false,
         }
     }
@@ -83,11 +81,11 @@ pub(crate) enum What {
     /// A client has destroyed what was destroyed before: what is before this finds nothing at it. It follows a
     /// [`Known`](Self::Known), for another device of the client.
     Gone { id: Json, to: Audience },
-    /// A client has written what it may not, and is told how the record is.
+    /// A client is told how the record is: it has written what it may not, or nobody knows what it holds.
     Undone {
         id: Json,
         to: Audience,
-        /// The attributes that it has written: those that the record lacks are emptied.
+        /// The attributes that it has written in vain: those that the record lacks are emptied.
         written: Vec<String>,
         /// Whether the client holds the record. If not it is destroyed there, after a [`Known`](Self::Known).
         is_there: bool,

@@ -118,6 +118,34 @@ fn what_a_client_destroyed_before_a_crash_is_not_destroyed_at_it_after_that() {
     assert_eq!(again.desk.record("r1"), None);
 }
 
+/// Somebody had created it anew by then, so the hub took no note of it, and told an update of what the client lacks.
+#[test]
+fn what_a_client_destroyed_before_a_crash_and_is_there_again_is_created_at_it() {
+    for is_open in [false, true] {
+        let disks = Disks::new();
+        let mut circle = Circle::of(disks.open(), 2);
+        (0..2).for_each(|at| circle.connect(at));
+        circle.peers[0].create("r1", "a");
+        circle.settle();
+        let list = disks.list.crash();
+        circle.peers[1].destroy("r1");
+        circle.up(1);
+        if !is_open {
+            circle.desk.create("r1", "again");
+        }
+        let mut again = Circle::of(Disks { store: disks.store.crash(), list }.open(), 2);
+        if is_open {
+            again.desk.create("r1", "again");
+        }
+        again.peers = circle.peers;
+        again.peers.iter_mut().for_each(Ruby::disconnect);
+        (0..2).for_each(|at| again.connect(at));
+        again.settle();
+        again.agree();
+        assert_eq!(again.desk.name("r1").as_deref(), Some("again"));
+    }
+}
+
 /// The node had destroyed such a record itself. The hub took the one for the other, and what had been played right before
 /// stayed.
 #[test]
