@@ -44,7 +44,7 @@ pub(super) struct Link {
     pub(super) undone: Own,
     unsettled: Unsettled,
     /// Records of which it was told in the session before, and may have heard before what it answers to the pull or after.
-    unheard: BTreeSet<Vec<u8>>,
+    pub(super) unheard: BTreeSet<Vec<u8>>,
     pub(super) sent_bytes: u64,
     pub(super) written_bytes: u64,
     pub(super) is_over: bool,

@@ -342,6 +342,12 @@ impl<N: Base> Hub<N> {
             }
             self.record_until(committed.offset)?;
         }
+        if let Deed::Destroy(key) = &deed {
+            let id = attributes::id_to_json(&key.id);
+            if self.may_have_heard_of(cause, &key_of(class.klass(), &id)) {
+                self.tell_how_it_is(cause, class, &id, Vec::new())?;
+            }
+        }
         Ok(Played::Yes)
     }
 

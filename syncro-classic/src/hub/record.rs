@@ -209,6 +209,9 @@ impl<N: Base> Hub<N> {
         if row.is_none_or(|row| row.is_destroy_by(&cause.uid)) {
             return Ok(());
         }
+        if self.may_have_heard_of(cause, &key) {
+            return self.tell_how_it_is(cause, class, id, Vec::new());
+        }
         let only = Audience::Only([cause.uid.clone()].into());
         let rows = vec![
             What::Known { id: id.clone(), to: only.clone(), is_of_client: true },
@@ -219,6 +222,12 @@ impl<N: Base> Hub<N> {
         let last = self.append(class.klass(), rows, Some(cause.uid.clone()), held.last, own)?;
         self.list.set_held(&key, &Held { last, ..held });
         Ok(())
+    }
+
+    /// Whether a peer may have heard of a record after what it did in a session that was lost.
+    pub(super) fn may_have_heard_of(&self, cause: &Cause, key: &[u8]) -> bool {
+        let link = self.links.get(&cause.session);
+        cause.is_pulled && link.is_some_and(|link| link.unheard.contains(key))
     }
 
     /// Notes that a client has to be told how a record is, whatever it has made of it: this client alone, and on every

@@ -152,6 +152,45 @@ fn fault_4_an_edit_that_crossed_what_a_lost_session_told_is_told_back() {
     assert_eq!(circle.desk.name("r1").as_deref(), Some("new"));
 }
 
+/// It had created the record and destroyed it before it heard that somebody else created the same, and the session ended. It
+/// kept that one, while the hub took it for destroyed there.
+#[test]
+fn fault_4_a_destroy_that_crossed_a_create_of_a_lost_session_is_told_back() {
+    for is_heard in [true, false] {
+        let mut circle = Circle::of(Desk::with(confirmed()), 2);
+        (0..2).for_each(|at| circle.connect(at));
+        circle.peers[1].create("r0", "by 1");
+        circle.settle();
+        circle.peers[1].create("r1", "by 1");
+        circle.up(1);
+        circle.peers[0].create("r1", "by 0");
+        circle.peers[0].destroy("r1");
+        while is_heard && circle.down(0) {}
+        circle.disconnect(0);
+        circle.connect(0);
+        circle.settle();
+        circle.agree();
+        assert_eq!(circle.desk.record("r1"), None);
+    }
+}
+
+/// The same, of a record that is destroyed already when the hub hears of it.
+#[test]
+fn fault_4_a_vain_destroy_that_crossed_a_create_of_a_lost_session_is_told_back() {
+    for is_heard in [true, false] {
+        let mut circle = pair();
+        circle.desk.destroy("r1");
+        circle.desk.create("r1", "again");
+        circle.peers[0].destroy("r1");
+        while is_heard && circle.down(0) {}
+        circle.disconnect(0);
+        circle.desk.destroy("r1");
+        circle.connect(0);
+        circle.settle();
+        circle.agree();
+    }
+}
+
 /// Fault 4, message by message: the loser hears its value again as an ordinary update, once.
 #[test]
 fn fault_4_the_winner_is_told_its_own_value_after_the_others() {
