@@ -209,7 +209,10 @@ impl<N: Base> Hub<N> {
         if row.is_none_or(|row| row.is_destroy_by(&cause.uid)) {
             return Ok(());
         }
-        if self.may_have_heard_of(cause, &key) {
+        // It may hold it all the same: what it has pushed since was played before this.
+        let peer = self.list.peer(&cause.uid).map_err(Error::List)?;
+        let has_pushed = cause.is_pulled && !peer.ahead.is_empty();
+        if has_pushed || self.may_have_heard_of(cause, &key) {
             return self.tell_how_it_is(cause, class, id, Vec::new());
         }
         let only = Audience::Only([cause.uid.clone()].into());

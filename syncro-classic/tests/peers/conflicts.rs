@@ -449,3 +449,24 @@ fn fault_2_what_is_destroyed_before_an_answer_is_not_destroyed_in_the_answer() {
     circle.agree();
     assert_eq!(circle.peers[0].told.last().map(String::as_str), Some("update"));
 }
+
+/// It had created it again since, and pushed that before it was pulled. The hub took it for destroyed there.
+#[test]
+fn what_is_created_again_before_a_vain_destroy_is_pulled_is_destroyed_there() {
+    for is_cut in [false, true] {
+        let mut circle = pair();
+        circle.peers[0].destroy("r1");
+        circle.disconnect(0);
+        circle.connect(0);
+        circle.peers[0].create("r1", "again");
+        while circle.up(0) {}
+        circle.desk.destroy("r1");
+        if is_cut {
+            circle.disconnect(0);
+            circle.connect(0);
+        }
+        circle.settle();
+        circle.agree();
+        assert_eq!(circle.desk.record("r1"), None);
+    }
+}
