@@ -24,7 +24,7 @@ pub(super) struct Link {
     /// Requests to be told, while they wait for the pull.
     pub(super) asked: VecDeque<(Json, From)>,
     /// Records that it was told to destroy, and had perhaps not when it asked.
-    gone: BTreeSet<Vec<u8>>,
+    pub(super) gone: BTreeSet<Vec<u8>>,
     /// Whether the peer may still say from where it wants to be told.
     pub(super) is_patient: bool,
     /// Whether live rows wait for that.
@@ -118,21 +118,12 @@ impl Link {
     }
 
     /// Takes a request to be told. What was told before it arrived, the peer plays before the answer, which may say the
-    /// same once more.
+    /// same once more: there it must not destroy anything again.
     pub(super) fn ask(&mut self, request: Json, from: From) {
         if self.asked.is_empty() {
             self.gone = self.unsettled.gone();
         }
         self.asked.push_back((request, from));
-    }
-
-    /// Whether a scribe that is about a record finds it at the peer, for all that is known of what it was told out of
-    /// its turn.
-    pub(super) fn finds_record(&mut self, scribe: &Scribe, key: &[u8]) -> bool {
-        if scribe.kind == "create" {
-            self.gone.remove(key);
-        }
-        !self.gone.contains(key)
     }
 
     /// Whether as much waits as may.

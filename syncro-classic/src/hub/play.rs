@@ -53,7 +53,7 @@ impl<N: Base> Hub<N> {
         while left > 0
             && let Some(session) = sessions.pop_front()
         {
-            self.ask_waiting(session, &mut done);
+            self.ask_waiting(session, &mut done)?;
             let Some(link) = self.links.get_mut(&session) else { continue };
             if let Some(scribe) = link.pulled.pop_front() {
                 left -= 1;
@@ -85,8 +85,12 @@ impl<N: Base> Hub<N> {
     }
 
     /// Moves a request to be told on to the answers, if nothing keeps it waiting.
-    fn ask_waiting(&mut self, session: SessionId, done: &mut BTreeSet<SessionId>) {
-        let Some(link) = self.links.get_mut(&session) else { return };
+    fn ask_waiting(
+        &mut self,
+        session: SessionId,
+        done: &mut BTreeSet<SessionId>,
+    ) -> Result<(), Error> {
+        let Some(link) = self.links.get_mut(&session) else { return Ok(()) };
         if link.can_be_answered()
             && link.has_room()
             && !done.contains(&session)
@@ -94,7 +98,13 @@ impl<N: Base> Hub<N> {
         {
             done.insert(session);
             self.answers.push((session, Answer::Sync { request, from }));
+            let (gone, uid) = (std::mem::take(&mut link.gone), link.uid.clone());
+            let cause = Cause { session, uid, is_pulled: false };
+            for key in gone {
+                self.tell_anew(&cause, &key)?;
+            }
         }
+        Ok(())
     }
 
     fn on_ask(&mut self, session: SessionId, ask: Ask) -> Result<(), Error> {

@@ -261,6 +261,17 @@ impl<N: Base> Hub<N> {
         Ok(())
     }
 
+    /// Notes that a client has to be told anew of a record, since nobody knows whether it holds it.
+    pub(super) fn tell_anew(&mut self, cause: &Cause, key: &[u8]) -> Result<(), Error> {
+        let held = self.list.held(key).map_err(Error::List)?;
+        let row = self.list.row(held.last).map_err(Error::List)?;
+        let Some((klass, id)) = row.and_then(id_of) else { return Ok(()) };
+        match self.settings.tables.class(&klass).cloned() {
+            Some(class) => self.tell_how_it_is(cause, &class, &id, Vec::new()),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the peer that caused a change may play something older over it, and so has to be told of its own.
     fn is_contested(
         &self,

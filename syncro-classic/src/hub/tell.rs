@@ -133,7 +133,7 @@ impl<N: Base> Hub<N> {
 
     fn fill(&self, link: &mut Link, prefix: &mut Prefix) -> Result<(), Error> {
         while let Some((scribe, key)) = self.next_of_state(link)? {
-            if link.finds_record(&scribe, &key) && !prefix.take(&scribe, &key) {
+            if !prefix.take(&scribe, &key) {
                 link.put_back(key);
                 return Ok(());
             }
@@ -147,7 +147,6 @@ impl<N: Base> Hub<N> {
             left = left.saturating_sub(rows.len());
             for (number, row) in &rows {
                 if let Some((scribe, key)) = self.shown(link, *number, row)?
-                    && link.finds_record(&scribe, &key)
                     && !prefix.take(&scribe, &key)
                 {
                     return Ok(());
@@ -295,10 +294,8 @@ impl<N: Base> Hub<N> {
         for (number, row) in &rows {
             *left -= 1;
             link.cursor = *number;
-            if let Some((scribe, key)) = self.shown(link, *number, row)?
-                && link.finds_record(&scribe, &key)
-            {
-                return Ok(Some((scribe, key)));
+            if let Some(shown) = self.shown(link, *number, row)? {
+                return Ok(Some(shown));
             }
         }
         Ok(None)

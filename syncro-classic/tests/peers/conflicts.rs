@@ -470,3 +470,29 @@ fn what_is_created_again_before_a_vain_destroy_is_pulled_is_destroyed_there() {
         assert_eq!(circle.desk.record("r1"), None);
     }
 }
+
+/// The answer said nothing of it, and so ended before it. A later session went on from there, and met it again.
+#[test]
+fn fault_2_what_is_destroyed_before_an_answer_is_not_destroyed_in_a_later_session() {
+    for is_answered in [false, true] {
+        let mut circle = pair();
+        circle.desk.create("r0", "native");
+        circle.settle();
+        circle.disconnect(0);
+        circle.desk.create("r2", "native");
+        circle.connect(0);
+        circle.desk.hub.lose_patience(circle.sessions[0].unwrap());
+        circle.peers[0].is_slow = true;
+        circle.desk.destroy("r1");
+        while circle.up(0) {}
+        while circle.down(0) {}
+        circle.settle();
+        if is_answered {
+            circle.agree();
+        }
+        circle.disconnect(0);
+        circle.connect(0);
+        circle.settle();
+        circle.agree();
+    }
+}
