@@ -37,9 +37,9 @@ pub const PATHS: [Hot; 5] = [
     },
     Hot {
         name: "decode",
-        what: "a transaction decoded and hashed",
+        what: "a transaction decoded, hashed and read",
         is_once: false,
-        ceiling: 7_000,
+        ceiling: 8_000,
         make: decode,
     },
     Hot {
@@ -119,8 +119,10 @@ fn decode() -> Box<dyn FnMut(usize)> {
     let (_, _, transactions) = filled();
     let bytes: Vec<Bytes> = transactions.iter().map(|it| it.bytes().clone()).collect();
     Box::new(move |at| {
-        let (decoded, scribes) = Transaction::decode(bytes[at % bytes.len()].clone()).unwrap();
-        black_box(scribes);
+        let decoded = Transaction::decode(bytes[at % bytes.len()].clone()).unwrap();
+        for scribe in decoded.each() {
+            black_box(scribe.unwrap().to_record().unwrap());
+        }
         black_box(Point::START.then(decoded.len(), decoded.bytes()));
     })
 }

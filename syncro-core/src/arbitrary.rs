@@ -17,7 +17,8 @@ use crate::digest::{Digest, Point};
 use crate::encoding::msgpack::{Head, Reader};
 use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::message::{
-    Bundle, Call, Encoding, Hello, Item, Message, Scribes, States, Told, Topics, Wanted, Word,
+    Bundle, Call, Encoding, Hello, Item, Items, Message, Scribes, States, Told, Topics, Wanted,
+    Word,
 };
 use crate::record::tests::record;
 use crate::record::{Element, Path};
@@ -168,16 +169,10 @@ pub(crate) fn point() -> impl Strategy<Value = Point> {
         .prop_map(|(offset, digest)| Point { offset, digest: Digest(digest) })
 }
 
-/// A transaction in a message, as it is read.
-pub(crate) fn item(transaction: Transaction) -> Item {
-    let scribes = transaction.scribes().unwrap_or_default();
-    Item::Transaction(transaction, scribes)
-}
-
 /// A message of each type.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
     let items = prop_oneof![
-        transaction().prop_map(item),
+        transaction().prop_map(Item::Transaction),
         (any::<u64>(), any::<u64>()).prop_map(|(offset, scribes)| Item::Echo { offset, scribes }),
         (any::<u64>(), any::<[u8; 16]>())
             .prop_map(|(scribes, digest)| Item::Skip { scribes, digest: Digest(digest) }),
@@ -195,7 +190,10 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(channels, has_more)| Message::Subscribe { channels, has_more }),
         1 => vec(any::<u64>(), 0..4).prop_map(|numbers| Message::Unsubscribe { numbers }),
         3 => (vec(told(), 0..4), option::of(any::<u64>()), any::<bool>()).prop_map(
-            |(items, covers, is_end)| Message::States(States { items, covers, is_end }),
+            |(told, covers, is_end)| {
+                let items = Items::new(&told);
+                Message::States(States { items, covers, is_end })
+            },
         ),
         1 => (point(), any::<u64>()).prop_map(|(point, credit)| Message::Ack { point, credit }),
         1 => (any::<u64>(), text(), encoded(), any::<u64>()).prop_map(

@@ -3,6 +3,7 @@
 //! MessagePack is the one that counts: hashes, ties and the log are computed on its canonical form. JSON
 //! is a transcription at the door of a session.
 
+pub(crate) mod canonical;
 pub(crate) mod json;
 pub(crate) mod msgpack;
 pub(crate) mod scratch;

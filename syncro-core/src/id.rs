@@ -82,6 +82,11 @@ impl Name {
         Self(SmolStr::new_static(text))
     }
 
+    /// A name that was checked before.
+    pub(crate) fn trusted(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -274,18 +279,54 @@ impl RecordKey {
 
     /// Reads a model and an id.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let model = Name::new(reader.text()?).map_err(|_| Malformed::Limit("a name"))?;
+        Ok(KeyRef::read(reader)?.to_key())
+    }
+}
+
+/// A record's key in encoded input, in the order of [`RecordKey`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyRef<'a> {
+    model: &'a str,
+    id: IdRef<'a>,
+}
+
+/// Like [`RecordId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum IdRef<'a> {
+    Int(i64),
+    Uuid(Uuid),
+    Text(&'a str),
+}
+
+impl<'a> KeyRef<'a> {
+    /// Reads a model and an id.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let is_name = |text: &str| (1..=NAME_BYTES_MAX).contains(&text.len());
+        let model = reader.text()?;
+        if !is_name(model) {
+            return Err(Malformed::Limit("a name"));
+        }
         let id = match reader.head()? {
             Head::Int(int) => {
-                RecordId::Int(i64::try_from(int).map_err(|_| Malformed::Limit("an integer id"))?)
+                IdRef::Int(i64::try_from(int).map_err(|_| Malformed::Limit("an integer id"))?)
             }
-            Head::Bytes(bytes) => RecordId::Uuid(
+            Head::Bytes(bytes) => IdRef::Uuid(
                 Uuid::from_slice(bytes).map_err(|_| Malformed::Expected("a UUID of 16 bytes"))?,
             ),
-            Head::Text(text) => RecordId::text(text).map_err(|_| Malformed::Limit("a text id"))?,
+            Head::Text(text) if is_name(text) => IdRef::Text(text),
+            Head::Text(_) => return Err(Malformed::Limit("a text id")),
             _ => return Err(Malformed::Expected("an id")),
         };
         Ok(Self { model, id })
+    }
+
+    pub(crate) fn to_key(self) -> RecordKey {
+        let id = match self.id {
+            IdRef::Int(int) => RecordId::Int(int),
+            IdRef::Uuid(uuid) => RecordId::Uuid(uuid),
+            IdRef::Text(text) => RecordId::Text(Name::trusted(text)),
+        };
+        RecordKey { model: Name::trusted(self.model), id }
     }
 }
 

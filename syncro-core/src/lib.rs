@@ -56,7 +56,7 @@ pub use principal::{Access, Attempt, Claim, Pattern, Permissions, Principal, Ref
 pub use proposal::{Edit, Proposal};
 pub use quarantine::Parked;
 pub use record::{Element, Kind, Path, Record, Register};
-pub use scribe::{Mark, Scribe, Transaction};
+pub use scribe::{Mark, Scribe, ScribeRef, Transaction};
 pub use signal::Signal;
 pub use stamp::{Author, Epoch, Now, Stamp, Time};
 pub use store::{Commit, Entry, Held, OwnRow, PeerRow, Store, StoreError, View};

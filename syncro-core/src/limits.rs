@@ -65,13 +65,12 @@ pub const SESSIONS_MAX: usize = 65_536;
 
 /// Scribes of one `scribes` message: a batch of [`BATCH_BYTES`] in which each has the least bytes that one
 /// can have (a list of four parts, a model of one letter, an id, a mark, no fields: 6), and one transaction
-/// more. In memory a scribe takes some hundred bytes, so a frame full of the least ones would take a
+/// more. Played, a scribe takes some hundred bytes of memory, so a frame full of the least ones would take a
 /// quarter of a gigabyte.
 pub const MESSAGE_SCRIBES_MAX: usize = BATCH_BYTES / 6 + TRANSACTION_SCRIBES_MAX;
 
 /// Bytes of the transactions of one `scribes` message, in their canonical encoding: a batch of
-/// [`BATCH_BYTES`] and one transaction more. Decoded, tiny fields take some thirty times their bytes, and twice that
-/// while their list grows, which makes 55 MiB; everything else takes 16 times its bytes at most.
+/// [`BATCH_BYTES`] and one transaction more.
 pub const MESSAGE_TRANSACTIONS_BYTES_MAX: usize = BATCH_BYTES + TRANSACTION_BYTES_MAX;
 
 /// Bytes of memory that the states of records may take which one message makes, beyond those of its last transaction: each

@@ -12,7 +12,7 @@ use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::id::{Name, NodeId, RecordKey};
 use crate::record::Record;
-use crate::scribe::{Scribe, Transaction};
+use crate::scribe::Transaction;
 use crate::stamp::{Author, Epoch, Time};
 use crate::value::Encoded;
 
@@ -221,11 +221,19 @@ impl Wanted {
 /// What a source shows a view, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct States {
-    pub(crate) items: Vec<Told>,
+    pub(crate) items: Items,
     /// Up to where the source holds the view's own log durably, and has said everything that follows from it.
     pub(crate) covers: Option<u64>,
     /// Whether there is nothing more to be said at present.
     pub(crate) is_end: bool,
+}
+
+/// What a `states` message tells, encoded: it is read one after the other, since a record takes far more memory than its
+/// state has bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Items {
+    count: usize,
+    bytes: Bytes,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,15 +257,20 @@ pub(crate) enum Told {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    /// A transaction, and what it changes, where that has been read.
-    Transaction(Transaction, Vec<Scribe>),
+    Transaction(Transaction),
     /// A transaction of which this version cannot read what it changes.
     Unread(Unread),
     /// The transactions that the receiver has in its own log at `offset`, `scribes` scribes of them: they
     /// came from there in this session, or the sender saw that both have them.
-    Echo { offset: u64, scribes: u64 },
+    Echo {
+        offset: u64,
+        scribes: u64,
+    },
     /// Transactions that only say what the sender, a view, was shown: so many scribes, and the sender's digest after them.
-    Skip { scribes: u64, digest: Digest },
+    Skip {
+        scribes: u64,
+        digest: Digest,
+    },
 }
 
 /// A transaction that is one by its shape, and holds what this version does not know or bears.

@@ -1,119 +1,13 @@
 //! Records: join-semilattices, with one way to change them.
 
-use std::fmt;
-use std::sync::Arc;
+mod path;
+
+pub use path::{Element, Kind, Path};
+pub(crate) use path::{ElementRef, PathRef};
 
 use crate::encoding::msgpack::Writer;
-use crate::id::Name;
 use crate::stamp::{Author, Stamp, Time};
 use crate::value::Encoded;
-
-/// How the values of a register merge. Part of the register's key, since kinds mixed on one path would
-/// not be associative.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// The last writer wins: the greater stamp.
-    Lww,
-    /// An author's own running total; the field's value is the sum over all authors.
-    Counter,
-}
-
-impl Kind {
-    /// The number that stands for the kind on the wire and on disk.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Lww => 0,
-            Self::Counter => 1,
-        }
-    }
-
-    /// The kind of a number.
-    pub const fn from_code(code: u64) -> Option<Self> {
-        match code {
-            0 => Some(Self::Lww),
-            1 => Some(Self::Counter),
-            _ => None,
-        }
-    }
-}
-
-/// What follows the field name in a path: which part of the field a register holds.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Element {
-    /// The entry of a map, by its key; nil means that there is none.
-    Entry(Arc<str>),
-    /// The member of a set; the register holds true, or nil when it was removed.
-    Member(Encoded),
-    /// The part of a counter that one author raised.
-    Author(Author),
-}
-
-/// The place of a register in its record.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Path {
-    /// The field.
-    pub field: Name,
-    /// The part of the field, or `None` for the field as a whole.
-    pub element: Option<Element>,
-    /// How the register merges.
-    pub kind: Kind,
-}
-
-impl Path {
-    /// The path of a plain field.
-    pub fn field(field: Name) -> Self {
-        Self { field, element: None, kind: Kind::Lww }
-    }
-
-    /// The path of a map's entry.
-    pub fn entry(field: Name, key: &str) -> Self {
-        Self { field, element: Some(Element::Entry(key.into())), kind: Kind::Lww }
-    }
-
-    /// The path of a set's member.
-    pub fn member(field: Name, member: Encoded) -> Self {
-        Self { field, element: Some(Element::Member(member)), kind: Kind::Lww }
-    }
-
-    /// The path of an author's part of a counter.
-    pub fn counter(field: Name, author: Author) -> Self {
-        Self { field, element: Some(Element::Author(author)), kind: Kind::Counter }
-    }
-}
-
-impl Path {
-    /// About the bytes that it takes with a value: name, element and value, and 64 for the rest.
-    pub(crate) fn bytes_with(&self, value: &Encoded) -> usize {
-        let element = match &self.element {
-            None | Some(Element::Author(_)) => 0,
-            Some(Element::Entry(key)) => key.len(),
-            Some(Element::Member(member)) => member.as_bytes().len(),
-        };
-        64 + self.field.as_str().len() + element + value.as_bytes().len()
-    }
-
-    /// Whether both are fields as a whole, entries, members or counters.
-    pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
-        match (&self.element, &other.element) {
-            (None, None) => true,
-            (Some(one), Some(other)) => {
-                std::mem::discriminant(one) == std::mem::discriminant(other)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.element {
-            None => write!(f, "{}", self.field),
-            Some(Element::Entry(key)) => write!(f, "{}.{key}", self.field),
-            Some(Element::Member(member)) => write!(f, "{}[{member:?}]", self.field),
-            Some(Element::Author(author)) => write!(f, "{}+{author:?}", self.field),
-        }
-    }
-}
 
 /// A stamped value under a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,15 +23,14 @@ pub struct Register {
 impl Register {
     /// Joins another register of the same path: the greater stamp wins. Equal stamps of different values
     /// come of a forked machine: the greater bytes win.
-    fn merge(&mut self, other: Self) {
+    fn merge(&mut self, stamp: Stamp, value: Encoded) {
         #[cfg(all(feature = "planted", debug_assertions))]
-        if other.stamp == self.stamp
-            && crate::planted::is_planted(crate::planted::Planted::TieByArrival)
+        if stamp == self.stamp && crate::planted::is_planted(crate::planted::Planted::TieByArrival)
         {
             return;
         }
-        if (other.stamp, &other.value) > (self.stamp, &self.value) {
-            (self.stamp, self.value) = (other.stamp, other.value);
+        if (stamp, &value) > (self.stamp, &self.value) {
+            (self.stamp, self.value) = (stamp, value);
         }
     }
 }
@@ -191,18 +84,18 @@ impl Record {
 
     /// The register of a path.
     pub fn register(&self, path: &Path) -> Option<&Register> {
-        self.registers.get(self.place(path).ok()?)
+        self.registers.get(self.place(path.as_ref()).ok()?)
     }
 
     /// Where the register of a path is, or belongs.
-    fn place(&self, path: &Path) -> Result<usize, usize> {
+    fn place(&self, path: PathRef<'_>) -> Result<usize, usize> {
         // Among few it is quicker to compare lengths of names than to bisect.
         if self.registers.len() <= FEW_REGISTERS
-            && let Some(place) = self.registers.iter().position(|it| it.path == *path)
+            && let Some(place) = self.registers.iter().position(|it| it.path.as_ref() == path)
         {
             return Ok(place);
         }
-        self.registers.binary_search_by(|register| register.path.cmp(path))
+        self.registers.binary_search_by(|register| register.path.as_ref().cmp(&path))
     }
 
     /// Whether the record was created, and not destroyed by a greater stamp.
@@ -259,28 +152,34 @@ impl Record {
     /// Joins what another copy knows into this one.
     pub fn merge(&mut self, other: &Self) {
         if other.registers.len() <= FEW_REGISTERS {
-            self.join(other.created, other.destroyed, other.registers.iter().cloned());
+            for Register { path, stamp, value } in &other.registers {
+                self.join(path.as_ref(), *stamp, value.clone(), || path.clone());
+            }
         } else {
             self.merge_registers(&other.registers);
-            self.join(other.created, other.destroyed, std::iter::empty());
+        }
+        self.join_marks(other.created, other.destroyed);
+    }
+
+    /// Joins one of few registers, where its path belongs; `to_path` is asked for it where there is none. Marks are to be
+    /// joined after them.
+    pub(crate) fn join(
+        &mut self,
+        path: PathRef<'_>,
+        stamp: Stamp,
+        value: Encoded,
+        to_path: impl FnOnce() -> Path,
+    ) {
+        match self.place(path) {
+            Ok(place) => self.registers[place].merge(stamp, value),
+            Err(place) => self.registers.insert(place, Register { path: to_path(), stamp, value }),
         }
     }
 
-    /// Joins marks and few registers, each where its path belongs.
-    pub(crate) fn join(
-        &mut self,
-        created: Option<Stamp>,
-        destroyed: Option<Stamp>,
-        registers: impl Iterator<Item = Register>,
-    ) {
+    /// Joins marks, and brings the record into normal form.
+    pub(crate) fn join_marks(&mut self, created: Option<Stamp>, destroyed: Option<Stamp>) {
         self.created = self.created.max(created);
         self.destroyed = self.destroyed.max(destroyed);
-        for theirs in registers {
-            match self.place(&theirs.path) {
-                Ok(place) => self.registers[place].merge(theirs),
-                Err(place) => self.registers.insert(place, theirs),
-            }
-        }
         self.normalise();
     }
 
@@ -296,7 +195,7 @@ impl Record {
             }
             match ours.next_if(|ours| ours.path == theirs.path) {
                 Some(mut both) => {
-                    both.merge(theirs.clone());
+                    both.merge(theirs.stamp, theirs.value.clone());
                     joined.push(both);
                 }
                 None => joined.push(theirs.clone()),

@@ -1,9 +1,11 @@
 //! Scribes and transactions: what is recorded, logged and exchanged.
 
+mod read;
 mod wire;
 
 use bytes::Bytes;
 
+pub use self::read::ScribeRef;
 use crate::encoding::Malformed;
 use crate::id::{Name, RecordKey};
 use crate::record::{FEW_REGISTERS, Path, Record, Register};
@@ -80,48 +82,65 @@ impl Scribe {
         Self { key, mark: Mark::State, fields }
     }
 
-    /// The state in a scribe that takes the place of all that was known.
-    fn state(&self) -> Option<Result<Record, Malformed>> {
-        match (self.mark, &self.fields[..]) {
-            (Mark::State, [(_, bytes)]) => Some(match bytes.decode() {
-                Value::Bytes(bytes) => state::from_bytes(&bytes.into()),
-                _ => Err(Malformed::Expected("a state")),
-            }),
-            (Mark::State | Mark::Evict, _) => Some(Ok(Record::default())),
-            _ => None,
-        }
-    }
-
     /// The scribe as a record that knows nothing else: to play a scribe is to merge this.
     pub fn into_record(self, stamp: Stamp) -> (RecordKey, Record) {
-        if let Some(shown) = self.state() {
+        if let (Mark::State, [(_, state)]) = (self.mark, &self.fields[..]) {
+            let state = match state.decode() {
+                Value::Bytes(bytes) => state::from_bytes(&bytes.into()).ok(),
+                _ => None,
+            };
             // It was read when it was checked.
-            return (self.key, shown.unwrap_or_default());
+            return (self.key, state.unwrap_or_default());
         }
         let Self { key, mark, fields } = self;
-        let record = Record::new(
-            mark.creates().then_some(stamp),
-            mark.destroys().then_some(stamp),
-            fields.into_iter().map(|(path, value)| Register { path, stamp, value }).collect(),
-        );
-        (key, record)
+        let (created, destroyed) = marks(mark, stamp);
+        let registers = fields.into_iter().map(|(path, value)| Register { path, stamp, value });
+        (key, Record::new(created, destroyed, registers.collect()))
+    }
+}
+
+/// When a record is created and destroyed by what has a mark.
+fn marks(mark: Mark, stamp: Stamp) -> (Option<Stamp>, Option<Stamp>) {
+    (mark.creates().then_some(stamp), mark.destroys().then_some(stamp))
+}
+
+/// What can be played: a scribe that is about to be written, or one in a transaction.
+pub(crate) trait Playable {
+    /// The record.
+    fn key(&self) -> RecordKey;
+
+    /// What happened to its life.
+    fn mark(&self) -> Mark;
+
+    /// The record that the scribe of a transaction with a stamp makes of one: as if it were [merged](Record::merge) as a
+    /// record.
+    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Record, Malformed>;
+}
+
+impl Playable for Scribe {
+    fn key(&self) -> RecordKey {
+        self.key.clone()
     }
 
-    /// The record that the scribe makes of one: as if it were [merged](Record::merge) as a record.
-    pub(crate) fn play(self, before: Option<&Record>, stamp: Stamp) -> (RecordKey, Record) {
+    fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Record, Malformed> {
         let Some(before) = before.filter(|_| !self.mark.is_shown()) else {
-            return self.into_record(stamp);
+            return Ok(self.into_record(stamp).1);
         };
         let mut after = before.clone();
         if self.fields.len() > FEW_REGISTERS {
-            let (key, change) = self.into_record(stamp);
-            after.merge(&change);
-            return (key, after);
+            after.merge(&self.into_record(stamp).1);
+            return Ok(after);
         }
-        let Self { key, mark, fields } = self;
-        let registers = fields.into_iter().map(|(path, value)| Register { path, stamp, value });
-        after.join(mark.creates().then_some(stamp), mark.destroys().then_some(stamp), registers);
-        (key, after)
+        let (created, destroyed) = marks(self.mark, stamp);
+        for (path, value) in self.fields {
+            after.join(path.as_ref(), stamp, value, || path.clone());
+        }
+        after.join_marks(created, destroyed);
+        Ok(after)
     }
 }
 
@@ -134,6 +153,8 @@ impl Scribe {
 pub struct Transaction {
     stamp: Stamp,
     scribes: u32,
+    /// Where the first scribe begins.
+    body: u32,
     bytes: Bytes,
     /// Whether it says what a view shows.
     is_local: bool,

@@ -115,6 +115,39 @@ pub(crate) fn read(
     reader: &mut Reader<'_>,
     keep: &dyn Fn(&[u8]) -> Bytes,
 ) -> Result<Record, Malformed> {
+    let Begun { authors, created, destroyed, count } = begin(reader)?;
+    // What it claims to hold costs nothing until it is there.
+    let there_max = reader.rest().len() / REGISTER_BYTES_MIN;
+    let mut registers: Vec<Register> = Vec::with_capacity(count.min(there_max));
+    for _ in 0..count {
+        let register = register(reader, &authors, keep)?;
+        check_order(registers.last().map(|last| &last.path), &register.path)?;
+        registers.push(register);
+    }
+    Ok(Record::new(created, destroyed, registers))
+}
+
+/// Reads a state and keeps nothing of it: a record takes far more memory than its state has bytes.
+pub(crate) fn check(reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    let Begun { authors, count, .. } = begin(reader)?;
+    let mut last = None;
+    for _ in 0..count {
+        let Register { path, .. } = register(reader, &authors, &Bytes::copy_from_slice)?;
+        check_order(last.as_ref(), &path)?;
+        last = Some(path);
+    }
+    Ok(())
+}
+
+/// What a state says before its registers, and how many those are.
+struct Begun {
+    authors: Vec<Author>,
+    created: Option<Stamp>,
+    destroyed: Option<Stamp>,
+    count: usize,
+}
+
+fn begin(reader: &mut Reader<'_>) -> Result<Begun, Malformed> {
     reader.array_of(4, "a state of four parts")?;
     let count = reader.array()?;
     let mut authors = Vec::new();
@@ -128,17 +161,14 @@ pub(crate) fn read(
     if count % 2 == 1 || parts % 6 != 0 {
         return Err(Malformed::Expected("whole authors and registers"));
     }
-    // What it claims to hold costs nothing until it is there.
-    let mut registers: Vec<Register> =
-        Vec::with_capacity((parts / 6).min(reader.rest().len() / REGISTER_BYTES_MIN));
-    for _ in 0..parts / 6 {
-        let register = register(reader, &authors, keep)?;
-        if registers.last().is_some_and(|last| last.path >= register.path) {
-            return Err(Malformed::Expected("registers in the order of their paths"));
-        }
-        registers.push(register);
+    Ok(Begun { authors, created, destroyed, count: parts / 6 })
+}
+
+fn check_order(last: Option<&Path>, path: &Path) -> Result<(), Malformed> {
+    match last.is_none_or(|last| last < path) {
+        true => Ok(()),
+        false => Err(Malformed::Expected("registers in the order of their paths")),
     }
-    Ok(Record::new(created, destroyed, registers))
 }
 
 /// Bytes of the least register there can be.

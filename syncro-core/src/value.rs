@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::encoding::canonical::canonical;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::{json, scratch};
 use crate::limits::VALUE_DEPTH_MAX;
@@ -94,8 +95,8 @@ impl Encoded {
         if is_canonical {
             return Ok(Self::new(slice, keep));
         }
-        let mut reader = Reader::new(slice);
-        Ok(Value::read(&mut reader, VALUE_DEPTH_MAX)?.encode())
+        let canonical = canonical(&mut Reader::new(slice), VALUE_DEPTH_MAX)?;
+        Ok(Self::new(&canonical, Bytes::copy_from_slice))
     }
 
     /// Takes a piece of some bytes that is known to be one canonical value, from this node's own store. A long one
@@ -283,7 +284,7 @@ impl Value {
     }
 
     /// Reads a tree at most `depth` deep, which also bounds the recursion.
-    fn read(reader: &mut Reader<'_>, depth: usize) -> Result<Self, Malformed> {
+    pub(crate) fn read(reader: &mut Reader<'_>, depth: usize) -> Result<Self, Malformed> {
         let inner = || depth.checked_sub(1).ok_or(Malformed::TooDeep);
         Ok(match reader.head()? {
             Head::Nil => Self::Nil,

@@ -7,7 +7,9 @@ use std::path::Path;
 use bytes::Bytes;
 use peak_alloc::PeakAlloc;
 use syncro_core::is_message;
-use syncro_core::limits::{BATCH_BYTES, MESSAGE_TRANSACTIONS_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
+use syncro_core::limits::{
+    BATCH_BYTES, MESSAGE_ITEMS_MAX, MESSAGE_TRANSACTIONS_BYTES_MAX, TRANSACTION_SCRIBES_MAX,
+};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -17,13 +19,6 @@ const BESIDE: usize = 4 << 10;
 
 /// Bytes of memory for a byte of a frame.
 const PER_BYTE: usize = 16;
-
-/// Bytes of memory for a byte of a frame that is full of the least fields: each has three bytes there and 112 in memory.
-const PER_CRUMB_BYTE: usize = 42;
-
-/// Bytes of memory for any frame: `MESSAGE_SCRIBES_MAX` and `MESSAGE_TRANSACTIONS_BYTES_MAX` bound how many of those
-/// there can be.
-const PER_FRAME: usize = 48 << 20;
 
 /// A frame of many small things has this many bytes; the largest may have 8 MiB.
 const FLOOD_BYTES: usize = 1 << 20;
@@ -61,9 +56,9 @@ fn decoding_a_frame_takes_memory_as_the_frame_has_bytes() {
     for (name, frame) in lies().into_iter().chain(depths()).chain(floods()) {
         assert_within(name, &frame, PER_BYTE);
     }
-    for (name, frame) in crumbs() {
-        assert_within(name, &frame, PER_CRUMB_BYTE);
-        assert!(peak(&frame) <= PER_FRAME, "{name}: {} bytes", peak(&frame));
+    for (name, frame) in crumbs().into_iter().chain(told()) {
+        assert!(is_message(&Bytes::copy_from_slice(&frame)), "{name} are what may come");
+        assert_within(name, &frame, PER_BYTE);
     }
 }
 
@@ -238,17 +233,61 @@ fn crumbs() -> Vec<(&'static str, Vec<u8>)> {
             scribe
         })
         .collect();
+    // In another form than the canonical one, and so written anew: a float of 32 bits, and what is out of order.
+    let floats = [&[0xdd, 0, 0, 0x70, 0][..], &[0xca, 0x3f, 0xc0, 0, 0].repeat(0x7000)].concat();
+    let bools = [&[0xdc, 0x70, 0][..], &[0xc2].repeat(0x6fff), &[0xca, 0, 0, 0, 0]].concat();
+    let entries: Vec<u8> = (b'!'..=b'~').rev().flat_map(|letter| [0xa1, letter, 0]).collect();
+    let entries = [&[0xde, 0, 94][..], &entries].concat();
+    let maps = [&[0xdc, 3, 0][..], &entries.repeat(0x300)].concat();
+    let of_value = |value: &[u8]| [&b"\x94\xa1m\x00\x01\x92\xa1f"[..], value].concat();
+    let turned: Vec<u8> = fields.chunks(5).rev().flatten().copied().collect();
+    let turned = [&b"\x94\xa1m\x00\x01"[..], &array(2 * fields.len() / 5), &turned].concat();
     let crumbs = vec![
         ("scribes without fields", transaction(TRANSACTION_SCRIBES_MAX, &scribes)),
         ("fields of one scribe", transaction(1, &fields_of_one)),
         ("fields of one letter", transaction(count, &lettered)),
+        ("fields out of order", transaction(1, &turned)),
+        ("short floats", transaction(1, &of_value(&floats))),
+        ("a short float among many", transaction(1, &of_value(&bools))),
+        ("entries out of order", transaction(1, &of_value(&maps))),
     ];
-    let messages = crumbs.into_iter().map(|(name, one)| (name, of_transactions(&[one])));
-    let messages: Vec<_> = messages.collect();
-    for (name, frame) in &messages {
-        assert!(is_message(&Bytes::copy_from_slice(frame)), "{name} are what may come");
-    }
-    messages
+    let crumbs = crumbs.into_iter().map(|(name, one)| (name, of_transactions(&[one])));
+    // The first names its author, the others are by the same.
+    let first = transaction(1, b"\x94\xa1m\x01\x01\x90");
+    // With its author, each has thirty.
+    let count = MESSAGE_TRANSACTIONS_BYTES_MAX / 30;
+    let others = (1..count).map(|_| b"\x92\x01\x91\x94\xa1m\x01\x01\x90".to_vec());
+    let least: Vec<Vec<u8>> = [first].into_iter().chain(others).collect();
+    crumbs.chain([("transactions", of_transactions(&least))]).collect()
+}
+
+/// The least things that a view asks for and is told: as many as a message may have.
+fn told() -> Vec<(&'static str, Vec<u8>)> {
+    let many = |item: &[u8]| {
+        let count = MESSAGE_ITEMS_MAX as u32;
+        [&[0xdd][..], &count.to_be_bytes(), &item.repeat(MESSAGE_ITEMS_MAX)].concat()
+    };
+    let states = |items: &[u8]| {
+        let parts = [text("items"), items.to_vec(), text("covers"), vec![0xc0]].concat();
+        let head = [&[0x84][..], &text("type"), &text("states")].concat();
+        [head, parts, text("end"), vec![0xc3]].concat()
+    };
+    let registers: Vec<u8> =
+        (b'!'..=b'~').flat_map(|letter| [0xa1, letter, 0x00, 0xc0, 0x01, 0x00, 0x00]).collect();
+    let author = [&b"\x92\xc4\x10"[..], &[7; 16], b"\x01"].concat();
+    let parts = 6 * registers.len() as u16 / 7;
+    let parts = [&[0xdc][..], &parts.to_be_bytes()].concat();
+    let state = [&b"\x94"[..], &author, b"\xc0\xc0", &parts, &registers].concat();
+    let state = [&b"\x96\x00\xa1m\x01\x91\x01\xc3"[..], &state].concat();
+    let wanted = [&b"\x94\x01\xa1c\x92\x01\xc4\x10"[..], &[7; 16], b"\xc4\x10", &[7; 16]].concat();
+    let subscribe = [&[0x83][..], &text("type"), &text("subscribe"), &text("channels")].concat();
+    vec![
+        ("states of small registers", states(&[&[0xdc, 8, 0][..], &state.repeat(2048)].concat())),
+        ("channels that are filled", states(&many(b"\x92\x05\x01"))),
+        ("evictions", states(&many(b"\x93\x01\xa1m\x01"))),
+        ("channels not wanted", message("unsubscribe", "channels", &many(b"\x01"))),
+        ("channels wanted", [subscribe, many(&wanted), text("more"), vec![0xc2]].concat()),
+    ]
 }
 
 fn array(count: usize) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! What a stretch of the log does to records.
 
 use bytes::Bytes;
-use syncro_core::{Scribe, Stamp, StoreError};
+use syncro_core::{Mark, Record, RecordKey, StoreError};
 
 use crate::encoding::record::{self, Gathered, Numbers};
 use crate::encoding::{Out, key};
@@ -32,19 +32,19 @@ struct Change {
 }
 
 impl Changes {
-    /// Adds what a scribe makes of its record.
+    /// Adds what a scribe of a record, with its mark, makes of one of which nothing else is known.
     pub(crate) fn push(
         &mut self,
-        scribe: Scribe,
-        stamp: Stamp,
+        record_key: &RecordKey,
+        mark: Mark,
+        record: &Record,
         numbers: &mut impl Numbers,
     ) -> Result<(), StoreError> {
         let key = self.memory.0.len();
-        let is_shown = scribe.mark.is_shown();
-        let (record_key, record) = scribe.into_record(stamp);
-        key::write_record(&record_key, &mut self.memory);
+        let is_shown = mark.is_shown();
+        key::write_record(record_key, &mut self.memory);
         let content = self.memory.0.len();
-        record::write(&record, numbers, &mut self.memory, &mut self.gathered)?;
+        record::write(record, numbers, &mut self.memory, &mut self.gathered)?;
         self.changes.push(Change { order: 0, key, content, end: self.memory.0.len(), is_shown });
         Ok(())
     }
@@ -93,7 +93,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use syncro_core::{Author, Epoch, Mark, Name, NodeId, Record, RecordId, RecordKey, Time};
+    use syncro_core::{Author, Epoch, Name, NodeId, RecordId, Stamp, Time};
 
     use super::*;
     use crate::encoding::record::Words;
@@ -142,9 +142,9 @@ mod tests {
             for (time, record_key) in (1..).zip(keys) {
                 let stamp = Stamp { time: Time::from_bits(time), author: AUTHOR };
                 let bytes = key::record(&record_key);
-                let scribe = Scribe { key: record_key, mark: Mark::Create, fields: Vec::new() };
-                expected.entry(bytes).or_default().merge(&scribe.clone().into_record(stamp).1);
-                changes.push(scribe, stamp, &mut Nobody).unwrap();
+                let record = Record::new(Some(stamp), None, Vec::new());
+                expected.entry(bytes).or_default().merge(&record);
+                changes.push(&record_key, Mark::Create, &record, &mut Nobody).unwrap();
             }
             let sorted = changes.sorted();
             let played = sorted.records().map(|(key, changes)| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use syncro_core::{Author, Name, OwnRow, Point, Scribe, StoreError, Transaction, View};
+use syncro_core::{Author, Name, OwnRow, Point, StoreError, Transaction, View};
 
 use crate::backend::{Backend, Table};
 use crate::changes::Changes;
@@ -92,9 +92,9 @@ impl Played {
                     return Err(lost());
                 }
                 if offset == played.end {
-                    let (transaction, scribes) = Transaction::logged(bytes).map_err(|_| lost())?;
+                    let transaction = Transaction::trusted(bytes).map_err(|_| lost())?;
                     staging.played(transaction.stamp(), offset, page.first())?;
-                    played.transaction(&transaction, scribes, staging)?;
+                    played.transaction(&transaction, staging)?.ok_or_else(lost)?;
                 }
             }
             if played.end == before {
@@ -104,19 +104,20 @@ impl Played {
         Ok(played)
     }
 
+    /// Takes a transaction; `None` for one that cannot be read.
     fn transaction(
         &mut self,
         transaction: &Transaction,
-        scribes: Vec<Scribe>,
         staging: &mut Staging<'_>,
-    ) -> Result<(), StoreError> {
-        let stamp = transaction.stamp();
+    ) -> Result<Option<()>, StoreError> {
         self.bytes += transaction.bytes().len();
         self.end += transaction.len();
-        for scribe in scribes {
-            self.changes.push(scribe, stamp, staging)?;
+        for scribe in transaction.each() {
+            let record = scribe.and_then(|it| Ok((it.key(), it.mark(), it.to_record()?)));
+            let Ok((key, mark, record)) = record else { return Ok(None) };
+            self.changes.push(&key, mark, &record, staging)?;
         }
-        Ok(())
+        Ok(Some(()))
     }
 }
 

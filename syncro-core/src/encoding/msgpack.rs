@@ -225,6 +225,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn uint(&mut self) -> Result<u64, Malformed> {
+        if let [int @ 0x00..=0x7f, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*int));
+        }
         match self.head()? {
             Head::Int(int) => {
                 u64::try_from(int).map_err(|_| Malformed::Expected("an unsigned integer"))
@@ -241,10 +245,24 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
+        if let Some(text) = self.short_text() {
+            return text;
+        }
         match self.head()? {
             Head::Text(text) => Ok(text),
             _ => Err(Malformed::Expected("text")),
         }
+    }
+
+    /// Reads what comes next if it is a text of less than 32 bytes, as nearly all names are.
+    #[inline]
+    pub(crate) fn short_text(&mut self) -> Option<Result<&'a str, Malformed>> {
+        let [tag @ 0xa0..=0xbf, after @ ..] = self.rest else { return None };
+        let Some((text, rest)) = after.split_at_checked(usize::from(tag & 0x1f)) else {
+            return Some(Err(Malformed::Truncated));
+        };
+        self.rest = rest;
+        Some(std::str::from_utf8(text).map_err(|_| Malformed::Utf8))
     }
 
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
@@ -259,6 +277,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn array(&mut self) -> Result<usize, Malformed> {
+        if let [tag @ 0x90..=0x9f, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(usize::from(tag & 0x0f));
+        }
         match self.head()? {
             Head::Array(length) => Ok(length),
             _ => Err(Malformed::Expected("an array")),
@@ -284,7 +306,14 @@ impl<'a> Reader<'a> {
     /// Passes over one value nested at most `depth_max` deep, checks it and returns its bytes.
     pub(crate) fn value(&mut self, depth_max: usize) -> Result<&'a [u8], Malformed> {
         let start = self.rest;
-        if let Head::Array(_) | Head::Map(_) = self.head()? {
+        // What most values are takes no more than this.
+        if let [0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff, rest @ ..] = start {
+            self.rest = rest;
+            return Ok(&start[..1]);
+        }
+        if let Some(text) = self.short_text() {
+            text?;
+        } else if let Head::Array(_) | Head::Map(_) = self.head()? {
             self.rest = start;
             return self.nested(depth_max);
         }
@@ -303,6 +332,7 @@ impl<'a> Reader<'a> {
                 0xa0..=0xbf => {
                     self.take(1 + usize::from(tag & 0x1f))?;
                 }
+                0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => self.rest = &self.rest[1..],
                 _ => match self.head()? {
                     Head::Array(length) => left = left.saturating_add(length as u64),
                     Head::Map(length) => left = left.saturating_add(2 * length as u64),
@@ -387,7 +417,18 @@ impl<'a> Reader<'a> {
     }
 
     fn unsigned(&mut self, width: usize) -> Result<u64, Malformed> {
-        Ok(self.take(width)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+        Ok(match width {
+            1 => u64::from(self.take(1)?[0]),
+            2 => u64::from(u16::from_be_bytes(self.take_of()?)),
+            4 => u64::from(u32::from_be_bytes(self.take_of()?)),
+            _ => u64::from_be_bytes(self.take_of()?),
+        })
+    }
+
+    fn take_of<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {

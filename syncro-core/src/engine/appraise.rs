@@ -48,7 +48,7 @@ impl Own {
         // Without a time that is left it cannot be recorded, which is told then.
         let Some(time) = self.clock.next(now.wall_ms, newest) else { return Ok(Ok(())) };
         let stamp = Stamp { time, author };
-        let trials = trials(&self.intake(), stamp, &scribes, view)?;
+        let trials = trials(&self.intake(), stamp, scribes, view)?;
         let (session, peer) = (SessionId(0), author.node);
         let bearer = Bearer { session, peer, principal, is_view: false };
         Ok(judge.judge(now, stamp, &trials, bearer))

@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use super::{Changed, Event, Following, Index, Rows, SessionId};
 use crate::digest::{Digest, Point};
+use crate::encoding::Malformed;
 use crate::id::RecordKey;
 use crate::quarantine::{self, Parked};
 use crate::record::Record;
-use crate::scribe::{Scribe, Transaction};
+use crate::scribe::{Playable, Transaction};
 use crate::stamp::Stamp;
 use crate::store::{Entry, Held, StoreError, View};
 use crate::touched::Touched;
@@ -97,13 +98,12 @@ impl Intake {
     pub(crate) fn take(
         &mut self,
         transaction: &Transaction,
-        scribes: Vec<Scribe>,
         session: SessionId,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
         match self.find(transaction, view)? {
             Found::Held(held) => Ok(held),
-            Found::New { collides } => self.take_new(transaction, scribes, collides, session, view),
+            Found::New { collides } => self.take_new(transaction, collides, session, view),
         }
     }
 
@@ -111,7 +111,6 @@ impl Intake {
     pub(crate) fn take_new(
         &mut self,
         transaction: &Transaction,
-        scribes: Vec<Scribe>,
         collides: bool,
         session: SessionId,
         view: &impl View,
@@ -125,7 +124,7 @@ impl Intake {
             self.events.push(Event::Collision { stamp });
         }
         self.places.insert((stamp, transaction.bytes().clone()), self.entries.len());
-        self.append(transaction.clone(), scribes, Some(session), |key| view.record(key))
+        self.append_read(transaction.clone(), Some(session), view)
     }
 
     /// Looks for a transaction of a peer.
@@ -186,28 +185,42 @@ impl Intake {
         Ok(Taken::Parked)
     }
 
-    /// Appends a transaction that is new, and plays it. `read` is asked, in their order, for the records that
-    /// nothing taken before has touched.
-    pub(crate) fn append(
+    /// Appends a transaction that is new, and plays what is in it.
+    pub(crate) fn append_read(
         &mut self,
         transaction: Transaction,
-        scribes: Vec<Scribe>,
+        session: Option<SessionId>,
+        view: &impl View,
+    ) -> Result<Taken, StoreError> {
+        let whole = transaction.clone();
+        let scribes = whole.each().map(|scribe| scribe.map_err(corrupt));
+        self.append(transaction, scribes, session, |key| view.record(key))
+    }
+
+    /// Appends a transaction that is new, and plays its scribes. `read` is asked, in their order, for the records that
+    /// nothing taken before has touched.
+    pub(crate) fn append<S: Playable>(
+        &mut self,
+        transaction: Transaction,
+        scribes: impl IntoIterator<Item = Result<S, StoreError>>,
         session: Option<SessionId>,
         mut read: impl FnMut(&RecordKey) -> Result<Option<Arc<Record>>, StoreError>,
     ) -> Result<Taken, StoreError> {
         let start = self.end;
         let end = start.then(transaction.len(), transaction.bytes());
         let stamp = transaction.stamp();
-        self.records.reserve(scribes.len());
-        reserve(&mut self.events, scribes.len());
+        let count = transaction.len() as usize;
+        self.records.reserve(count);
+        reserve(&mut self.events, count);
         for (offset, scribe) in (start.offset..).zip(scribes) {
-            let mark = scribe.mark;
-            let known = self.records.get_mut(&scribe.key);
+            let scribe = scribe?;
+            let (key, mark) = (scribe.key(), scribe.mark());
+            let known = self.records.get_mut(&key);
             let before = match &known {
                 Some(known) => Some((*known).clone()),
-                None => read(&scribe.key)?,
+                None => read(&key)?,
             };
-            let (key, after) = scribe.play(before.as_deref(), stamp);
+            let after = scribe.play(before.as_deref(), stamp).map_err(corrupt)?;
             self.states_bytes += after.held_bytes();
             let after = Arc::new(after);
             match known {
@@ -230,6 +243,11 @@ impl Intake {
         self.entries.push(Entry { offset: start.offset, transaction, digest: end.digest });
         Ok(Taken::New { offset: start.offset, digest: end.digest })
     }
+}
+
+/// What is checked before it is taken can be read.
+fn corrupt(error: Malformed) -> StoreError {
+    StoreError::Corrupt { what: format!("a transaction that was checked: {error}") }
 }
 
 /// Makes room for some more, and at first for no others: most steps take one transaction of one scribe.

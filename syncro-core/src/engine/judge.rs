@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::followed::scribes;
 use super::intake::Found;
 use super::{Intake, Own, SessionId, Taken, repair};
 use crate::channel::{MODELS, Templates};
@@ -186,13 +187,15 @@ impl Judge {
 pub(super) fn trials(
     intake: &Intake,
     stamp: Stamp,
-    scribes: &[Scribe],
+    scribes: Vec<Scribe>,
     view: &impl View,
 ) -> Result<Vec<Trial>, StoreError> {
-    let trials = scribes.iter().map(|scribe| {
-        let before = intake.record(&scribe.key, view)?;
-        let (_, after) = scribe.clone().play(before.as_deref(), stamp);
-        Ok(Trial { scribe: scribe.clone(), before, after: Arc::new(after) })
+    let trials = scribes.into_iter().map(|scribe| {
+        let (key, part) = scribe.clone().into_record(stamp);
+        let before = intake.record(&key, view)?;
+        let mut after = before.as_deref().cloned().unwrap_or_default();
+        after.merge(&part);
+        Ok(Trial { scribe, before, after: Arc::new(after) })
     });
     trials.collect()
 }
@@ -213,7 +216,6 @@ impl Own {
         now: Now,
         intake: &mut Intake,
         transaction: &Transaction,
-        scribes: Vec<Scribe>,
         bearer: Bearer<'_>,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
@@ -226,9 +228,9 @@ impl Own {
             return Ok(Taken::Forged);
         }
         if stamp.author.node == self.author().node {
-            return intake.take_new(transaction, scribes, collides, bearer.session, view);
+            return intake.take_new(transaction, collides, bearer.session, view);
         }
-        let trials = trials(intake, stamp, &scribes, view)?;
+        let trials = trials(intake, stamp, scribes(transaction)?, view)?;
         // What changes nothing needs no leave, and nobody needs it: it was refused before, or comes too late.
         if trials.iter().all(Trial::is_idle) {
             return Ok(Taken::Aside { bytes: 0 });
@@ -238,7 +240,7 @@ impl Own {
             None => Ok(()),
         };
         match judged {
-            Ok(()) => intake.take_new(transaction, scribes, collides, bearer.session, view),
+            Ok(()) => intake.take_new(transaction, collides, bearer.session, view),
             Err(refusal) if refusal.code == Refusal::FAILED => {
                 let parked = Parked {
                     transaction: transaction.bytes().clone(),
@@ -278,11 +280,10 @@ impl Own {
         &mut self,
         intake: &mut Intake,
         transaction: &Transaction,
-        scribes: &[Scribe],
         refusal: Refusal,
         view: &impl View,
     ) -> Result<(), StoreError> {
-        let trials = trials(intake, transaction.stamp(), scribes, view)?;
+        let trials = trials(intake, transaction.stamp(), scribes(transaction)?, view)?;
         let told = self.clock();
         self.refuse(intake, transaction, refusal, (&trials, Undo::All), told, view)?;
         Ok(())
@@ -333,7 +334,7 @@ impl Own {
         {
             let transaction = Transaction::new(stamp, &scribes);
             bytes += transaction.bytes().len();
-            intake.append(transaction, scribes, None, |key| view.record(key))?;
+            intake.append_read(transaction, None, view)?;
         }
         Ok(Taken::Aside { bytes })
     }

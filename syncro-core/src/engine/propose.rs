@@ -55,7 +55,9 @@ impl Own {
         let mut intake = self.intake();
         // At most one scribe per record, so each is as it was read.
         let mut befores = records.into_iter();
-        intake.append(transaction, scribes, None, |_| Ok(befores.next().flatten()))?;
+        intake.append(transaction, scribes.into_iter().map(Ok), None, |_| {
+            Ok(befores.next().flatten())
+        })?;
         for (key, after) in intake.records.iter() {
             let bytes = after.bytes();
             // What a merge has made too large may still shrink.

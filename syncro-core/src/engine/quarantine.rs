@@ -22,15 +22,15 @@ impl Own {
         effects: &mut Effects,
     ) -> Result<(), Error> {
         let parked = self.parked(id, view)?;
-        let (transaction, scribes) = Transaction::decode(parked.transaction.clone())
+        let transaction = Transaction::decode(parked.transaction.clone())
             .map_err(|error| UsageError::Unplayable { reason: error.to_string() })?;
         let mut intake = self.intake();
         let taken = match &parked.principal {
-            None => intake.take(&transaction, scribes, PAST, view)?,
+            None => intake.take(&transaction, PAST, view)?,
             Some(principal) => {
                 let (peer, is_view) = (parked.bearer, false);
                 let bearer = Bearer { session: PAST, peer, principal, is_view };
-                self.take_judged(now, &mut intake, &transaction, scribes, bearer, view)?
+                self.take_judged(now, &mut intake, &transaction, bearer, view)?
             }
         };
         if taken == Taken::Parked {
@@ -55,11 +55,11 @@ impl Own {
     ) -> Result<(), Error> {
         let parked = self.parked(id, view)?;
         let mut intake = self.intake();
-        if let Ok((transaction, scribes)) = Transaction::decode(parked.transaction.clone())
+        if let Ok(transaction) = Transaction::decode(parked.transaction.clone())
             && parked.principal.is_some()
         {
             let refusal = Refusal::new(Refusal::FAILED, reason);
-            self.refuse_parked(&mut intake, &transaction, &scribes, refusal, view)?;
+            self.refuse_parked(&mut intake, &transaction, refusal, view)?;
         }
         self.release(id, intake, view, effects)
     }

@@ -439,8 +439,7 @@ impl Own {
             // That a step fails after this costs a time and nothing else.
             self.clock.issued(time, now.wall_ms);
             let transaction = Transaction::local(Stamp { time, author: self.author() }, shown);
-            let scribes = scribes(&transaction)?;
-            intake.append(transaction, scribes, session, |key| view.record(key))?;
+            intake.append_read(transaction, session, view)?;
         }
         Ok(())
     }

@@ -233,7 +233,7 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
     let mut author = None;
     for item in &scribes.items {
         match item {
-            Item::Transaction(transaction, _) => {
+            Item::Transaction(transaction) => {
                 transaction.write(writer, author);
                 author = Some(transaction.stamp().author);
             }
@@ -258,7 +258,9 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
 fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     let mut reader = parts.get("transactions")?;
     let count = reader.array()?;
-    let mut items = Vec::new();
+    // What it claims to hold costs nothing until it is there.
+    let items_max = ECHO_RUNS_MAX + reader.rest().len() / TRANSACTION_BYTES_MIN;
+    let mut items = Vec::with_capacity(count.min(items_max));
     let (mut echoes, mut scribes, mut bytes) = (0, 0, 0);
     let mut author = None;
     for _ in 0..count {
@@ -270,9 +272,9 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
                     return Err(Malformed::Limit("the number of echoes"));
                 }
             }
-            Item::Transaction(transaction, changes) => {
+            Item::Transaction(transaction) => {
                 author = Some(transaction.stamp().author);
-                scribes += changes.len();
+                scribes += transaction.len();
                 bytes += transaction.bytes().len();
             }
             Item::Unread(unread) => {
@@ -280,7 +282,7 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
                 bytes += unread.bytes.len();
             }
         }
-        if scribes > MESSAGE_SCRIBES_MAX || bytes > MESSAGE_TRANSACTIONS_BYTES_MAX {
+        if scribes > MESSAGE_SCRIBES_MAX as u64 || bytes > MESSAGE_TRANSACTIONS_BYTES_MAX {
             return Err(Malformed::Limit("the scribes of a message"));
         }
         items.push(item);
@@ -292,6 +294,9 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
         items,
     })
 }
+
+/// Bytes of the least transaction in a message: without its author, and of one scribe.
+const TRANSACTION_BYTES_MIN: usize = 9;
 
 /// Reads an item of a message; `author` wrote the transaction before it.
 fn read_item(whole: &[u8], author: Option<Author>) -> Result<Item, Malformed> {
@@ -319,7 +324,7 @@ fn read_item(whole: &[u8], author: Option<Author>) -> Result<Item, Malformed> {
 /// Reads a transaction, in memory of its own: what is kept of a message may be a small part of it.
 fn read_transaction(bytes: Bytes) -> Result<Item, Malformed> {
     match Transaction::decode(bytes.clone()) {
-        Ok((transaction, changes)) => Ok(Item::Transaction(transaction, changes)),
+        Ok(transaction) => Ok(Item::Transaction(transaction)),
         // Another version may know more kinds than this one, and bear more.
         Err(error @ Malformed::Limit(_)) => unread(bytes, error).map(Item::Unread).ok_or(error),
         Err(error) => Err(error),

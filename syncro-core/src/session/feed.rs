@@ -12,7 +12,7 @@ use crate::digest::{Digest, Point};
 use crate::engine::{Effects, Index, Own, Rows};
 use crate::id::{NodeId, RecordKey};
 use crate::limits::{BATCH_BYTES, LIVE_BYTES, SUBSCRIPTIONS_MAX};
-use crate::message::{Message, States, Told, Wanted};
+use crate::message::{Items, Message, States, Told, Wanted};
 use crate::principal::Principal;
 use crate::state;
 use crate::store::{StoreError, View};
@@ -273,6 +273,7 @@ impl Feed {
             bytes_max = BATCH_BYTES;
             self.covers = covers.or(self.covers);
             self.has_said_end = is_end;
+            let items = Items::new(&items);
             let message = Message::States(States { items, covers, is_end });
             self.sent += outbox.send(&message, effects) as u64;
         }

@@ -10,7 +10,7 @@ use crate::engine::key_bytes;
 use crate::engine::{Effects, Event, Own, Place, SessionId, Showing, Subscription, view_events};
 use crate::id::RecordKey;
 use crate::limits::MESSAGE_STATES_BYTES_MAX;
-use crate::message::{Message, States, Told, Wanted};
+use crate::message::{Items, Message, States, Told, Wanted};
 use crate::record::Record;
 use crate::stamp::Now;
 use crate::store::{StoreError, View};
@@ -105,15 +105,15 @@ impl Progress {
     /// Takes what a source shows.
     fn take<V: View>(
         &mut self,
-        items: Vec<Told>,
+        items: &Items,
         numbers: &BTreeMap<u64, Digest>,
         showing: &mut Showing<'_, V>,
         news: &mut Vec<News>,
     ) -> Result<(), Fault> {
         let channel = |number: &u64| numbers.get(number).copied();
         let mut bytes = 0;
-        for told in items {
-            match told {
+        for told in items.iter() {
+            match told? {
                 Told::State { key, numbers: said, is_whole, record: piece } => {
                     bytes += piece.held_bytes();
                     if bytes > MESSAGE_STATES_BYTES_MAX {
@@ -295,16 +295,10 @@ impl Open {
         let Some(mut showing) = own.showing(&mut intake, view) else {
             return Err(Fault::peer(CloseReason::Unexpected));
         };
-        let mut states = states;
-        progress.take(
-            std::mem::take(&mut states.items),
-            &follow.numbers,
-            &mut showing,
-            &mut news,
-        )?;
+        progress.take(&states.items, &follow.numbers, &mut showing, &mut news)?;
         #[cfg(all(feature = "planted", debug_assertions))]
         let states = match crate::planted::is_planted(crate::planted::Planted::SettledByAcks) {
-            true => States { covers: self.push.receipt(), items: Vec::new(), ..states },
+            true => States { covers: self.push.receipt(), ..states },
             false => states,
         };
         if let Some(covers) = states.covers {

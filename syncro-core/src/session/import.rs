@@ -173,7 +173,7 @@ impl Open {
         let may_skip = self.pull.is_of_view();
         for (place, item) in scribes.items.iter().enumerate() {
             point = match item {
-                Item::Transaction(transaction, _) => {
+                Item::Transaction(transaction) => {
                     point.then(transaction.len(), transaction.bytes())
                 }
                 Item::Unread(unread) => point.then(unread.scribes, &unread.bytes),
@@ -213,7 +213,7 @@ impl Open {
 fn is_missing(items: &[Item], view: &impl View) -> Result<bool, StoreError> {
     for item in items {
         let is_here = match item {
-            Item::Transaction(transaction, _) => {
+            Item::Transaction(transaction) => {
                 matches!(view.held(transaction)?, Held::Same { .. })
             }
             Item::Unread(_) => false,

@@ -386,7 +386,7 @@ impl Push {
             {
                 continue;
             }
-            items.push(Item::Transaction(transaction, Vec::new()));
+            items.push(Item::Transaction(transaction));
         }
         let digest = match digest {
             Some(digest) => digest,

@@ -7,7 +7,7 @@ use crate::engine::{Bearer, Intake, Own, SessionId, Taken};
 use crate::limits::{ECHO_RUN_BYTES, ECHO_WORK_MAX, MESSAGE_STATES_BYTES_MAX, REPAIR_RATIO_MAX};
 use crate::message::{Item, Unread};
 use crate::quarantine::Parked;
-use crate::scribe::{Scribe, Transaction};
+use crate::scribe::Transaction;
 use crate::stamp::{Author, Now};
 use crate::store::View;
 
@@ -101,7 +101,7 @@ impl Open {
         for item in items {
             let is_skip = matches!(item, Item::Skip { .. });
             match item {
-                Item::Transaction(transaction, scribes) => {
+                Item::Transaction(transaction) => {
                     #[cfg(all(feature = "planted", debug_assertions))]
                     if left == 1
                         && !reading.runs.is_empty()
@@ -110,7 +110,7 @@ impl Open {
                         reading.point = reading.point.then(transaction.len(), transaction.bytes());
                         break;
                     }
-                    self.read_transaction(now, reading, transaction, scribes, session, own, view)?;
+                    self.read_transaction(now, reading, transaction, session, own, view)?;
                 }
                 Item::Unread(unread) => {
                     self.read_unread(now, reading, unread, session, own, view)?;
@@ -142,16 +142,11 @@ impl Open {
         Ok(())
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call site; a struct would only name it twice"
-    )]
     fn read_transaction(
         &self,
         now: Now,
         reading: &mut Reading,
         transaction: Transaction,
-        scribes: Vec<Scribe>,
         session: SessionId,
         own: &mut Own,
         view: &impl View,
@@ -165,8 +160,8 @@ impl Open {
         // Two logs that are the same up to here, and go on in the same way, are hashed once.
         let is_same = theirs == intake.end;
         let taken = match self.bearer(session) {
-            None => intake.take(&transaction, scribes, session, view)?,
-            Some(bearer) => own.take_judged(now, intake, &transaction, scribes, bearer, view)?,
+            None => intake.take(&transaction, session, view)?,
+            Some(bearer) => own.take_judged(now, intake, &transaction, bearer, view)?,
         };
         *point = match taken {
             Taken::New { .. } if is_same => intake.end,

@@ -334,9 +334,7 @@ mod raw {
 
     fn tx(time: u64, node: NodeId, epoch: u64, scribes: Json) -> Transaction {
         let item = json!([{"$int": time.to_string()}, wire::bytes(node.as_bytes()), {"$int": epoch.to_string()}, scribes]);
-        Transaction::decode(from_json(&serde_json::to_vec(&item).unwrap()).unwrap().into())
-            .unwrap()
-            .0
+        Transaction::decode(from_json(&serde_json::to_vec(&item).unwrap()).unwrap().into()).unwrap()
     }
 
     fn says(

@@ -520,7 +520,7 @@ fn a_stranger_that_writes_in_this_nodes_name_makes_it_begin_an_epoch() {
     let mut item = wire::item(stranger.world.nodes[A].log.transactions().next().unwrap());
     item[3][0][3][1] = json!(2);
     let bytes: Bytes = syncro_core::from_json(&wire::frame(&item)).unwrap().into();
-    let (forged, _) = Transaction::decode(bytes).unwrap();
+    let forged = Transaction::decode(bytes).unwrap();
     let to = after(Point::START, &[forged]);
     stranger.says(&wire::scribes(Point::START, to, vec![item]));
     assert_eq!(stranger.closed(), None);
@@ -618,7 +618,7 @@ fn of_one_stamp(count: usize) -> Vec<Transaction> {
         bytes.extend([0x01, 0x91, 0x94, 0xa1, b'm', 0xce]);
         bytes.extend((0x1_0000 + id as u32).to_be_bytes());
         bytes.extend([0x01, 0x90]);
-        Transaction::decode(bytes.into()).unwrap().0
+        Transaction::decode(bytes.into()).unwrap()
     };
     (0..count).map(with_id).collect()
 }

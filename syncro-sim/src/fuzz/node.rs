@@ -90,7 +90,7 @@ impl Node {
         let contents = self.contents();
         contents.assert_follows_from_log(self.engine.end());
         for (offset, bytes, stamp, digest) in &contents.log {
-            let (transaction, _) = Transaction::decode(bytes.clone()).unwrap();
+            let transaction = Transaction::decode(bytes.clone()).unwrap();
             let held = self.store.held(&transaction).unwrap();
             let known = Held::Same { offset: *offset, digest: *digest };
             assert_eq!(held, known, "{stamp:?} is not found");
@@ -172,11 +172,11 @@ impl Contents {
         let mut at = Point::START;
         let mut played = Vec::new();
         for (offset, bytes, stamp, digest) in &self.log {
-            let (read, scribes) = Transaction::decode(bytes.clone()).unwrap();
+            let read = Transaction::decode(bytes.clone()).unwrap();
             assert_eq!((at.offset, read.stamp()), (*offset, *stamp));
             at = at.then(read.len(), bytes);
             assert_eq!(at.digest, *digest);
-            played.push((*stamp, scribes));
+            played.push((*stamp, read.scribes().unwrap()));
         }
         assert_eq!(at, end, "the log ends where the engine says");
         assert_eq!(self.own.as_ref().map(|own| own.end), Some(end));

@@ -107,7 +107,7 @@ impl Talk {
             ITEM => {
                 let bytes = Bytes::copy_from_slice(piece);
                 self.items.push(match Transaction::decode(bytes.clone()) {
-                    Ok((transaction, _)) => Item::Transaction(transaction),
+                    Ok(transaction) => Item::Transaction(transaction),
                     Err(_) => Item::Odd(bytes),
                 });
             }

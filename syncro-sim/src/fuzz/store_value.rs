@@ -111,7 +111,7 @@ fn seal(table: Table, key: &[u8], content: &[u8]) -> Vec<u8> {
 fn read(store: &LogStore) -> Result<(), StoreError> {
     let contents = Contents::read(store)?;
     for (offset, bytes, ..) in &contents.log {
-        let _ = Transaction::decode(bytes.clone()).map(|(transaction, _)| store.held(&transaction));
+        let _ = Transaction::decode(bytes.clone()).map(|transaction| store.held(&transaction));
         let _ = store.digest_at(*offset);
     }
     for record in contents.records.values() {

@@ -167,7 +167,7 @@ fn golden_bytes_of_rows() {
 #[test]
 fn golden_bytes_of_pages() {
     let bytes = Bytes::from_static(GOLD_TRANSACTION);
-    let (transaction, _) = Transaction::decode(bytes).unwrap();
+    let transaction = Transaction::decode(bytes).unwrap();
     let digest = Digest([9; 16]).then(transaction.bytes());
     let mut page = page::OpenPage::begin(point(7, 9));
     page.push(&Entry { offset: 7, transaction: transaction.clone(), digest });

@@ -302,9 +302,7 @@ impl Repair {
 /// The transactions of a page; `None` where one of them is damaged.
 pub(crate) fn whole(page: &Page) -> Option<Vec<Transaction>> {
     let transactions = page.transactions()?;
-    transactions
-        .map(|it| it.and_then(|(_, bytes)| Some(Transaction::logged(bytes).ok()?.0)))
-        .collect()
+    transactions.map(|it| it.and_then(|(_, bytes)| Transaction::logged(bytes).ok())).collect()
 }
 
 /// Calls with the key of every page of the log, and the page, or why it cannot be one.

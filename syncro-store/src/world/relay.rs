@@ -22,7 +22,7 @@ pub(crate) fn transaction(author: u32, time: u8, id: u16) -> Transaction {
     bytes.push(0xcd);
     bytes.extend((id | 0x4000).to_be_bytes());
     bytes.extend([1, 0x90]);
-    Transaction::decode(bytes.into()).unwrap().0
+    Transaction::decode(bytes.into()).unwrap()
 }
 
 /// A store that takes in what others wrote.

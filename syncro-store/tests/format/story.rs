@@ -173,7 +173,7 @@ fn transaction(ms: u64, node: &str, epoch: u64, scribes: Value) -> Transaction {
         scribes,
     ];
     let bytes = Bytes::copy_from_slice(Value::Array(parts).encode().as_bytes());
-    Transaction::decode(bytes).unwrap().0
+    Transaction::decode(bytes).unwrap()
 }
 
 pub(crate) fn album() -> RecordKey {

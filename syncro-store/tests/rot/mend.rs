@@ -79,7 +79,7 @@ fn mend(path: &Path, before: &Before, met: Met, rot: Rot) -> Result<Repaired, St
         let found = store.record(key).map_err(|error| error.to_string())?;
         let written = before.contents.log.iter().find(|(_, (transaction, _))| {
             let transaction = Transaction::decode(transaction.clone().into()).ok();
-            transaction.map(|(it, _)| it.stamp()) == record.created()
+            transaction.map(|it| it.stamp()) == record.created()
         });
         // What was not written behind is in the log alone.
         let is_told = written.is_some_and(|(offset, _)| is_lost(offset));

@@ -111,11 +111,10 @@ impl Desk {
             panic!("one transaction of one proposal: {entries:?}");
         };
         let transaction = entry.transaction.clone();
-        let (decoded, scribes) =
-            Transaction::decode(Bytes::copy_from_slice(transaction.bytes())).unwrap();
+        let decoded = Transaction::decode(Bytes::copy_from_slice(transaction.bytes())).unwrap();
         assert_eq!(decoded, transaction);
         // What was played here is what the peer reads.
-        for scribe in scribes {
+        for scribe in decoded.scribes().unwrap() {
             let (key, change) = scribe.into_record(transaction.stamp());
             let mut again = Record::clone(&self.records.0[&key]);
             again.merge(&change);

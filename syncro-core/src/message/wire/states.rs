@@ -7,7 +7,8 @@ use crate::channel::{Channel, Sum};
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::id::RecordKey;
 use crate::limits::{CHANNELS_MAX, MESSAGE_ITEMS_MAX, STATE_PIECE_BYTES, VALUE_BYTES_MAX};
-use crate::message::{Message, States, Told, Wanted};
+use crate::message::{Items, Message, States, Told, Wanted};
+use crate::record::Record;
 use crate::state;
 
 pub(super) fn write_subscribe(writer: &mut Writer, channels: &[Wanted], has_more: bool) {
@@ -58,7 +59,11 @@ pub(super) fn write_unsubscribe(writer: &mut Writer, numbers: &[u64]) {
 
 pub(super) fn read_unsubscribe(parts: &Parts<'_>) -> Result<Message, Malformed> {
     let mut reader = parts.get("channels")?;
-    let numbers = (0..count(&mut reader)?).map(|_| reader.uint()).collect::<Result<_, _>>()?;
+    let count = count(&mut reader)?;
+    let mut numbers = Vec::with_capacity(count.min(reader.rest().len()));
+    for _ in 0..count {
+        numbers.push(reader.uint()?);
+    }
     Ok(Message::Unsubscribe { numbers })
 }
 
@@ -77,8 +82,8 @@ const WITHHELD: u64 = 6;
 pub(super) fn write_states(writer: &mut Writer, states: &States) {
     head(writer, "states", 3);
     writer.text("items");
-    writer.array(states.items.len());
-    states.items.iter().for_each(|told| write_told(writer, told));
+    writer.array(states.items.count);
+    writer.encoded(&states.items.bytes);
     writer.text("covers");
     match states.covers {
         Some(covers) => writer.uint(covers),
@@ -87,6 +92,30 @@ pub(super) fn write_states(writer: &mut Writer, states: &States) {
     writer.text("end");
     writer.bool(states.is_end);
 }
+
+impl Items {
+    /// Encodes what is told.
+    pub(crate) fn new(told: &[Told]) -> Self {
+        let mut writer = Writer::default();
+        told.iter().for_each(|told| write_told(&mut writer, told));
+        Self { count: told.len(), bytes: writer.0.into() }
+    }
+
+    /// What is told, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<Told, Malformed>> {
+        let mut reader = Reader::new(&self.bytes);
+        let read = |state: &mut Reader<'_>| state::read(state, &Bytes::copy_from_slice);
+        (0..self.count).map(move |_| read_told(&mut reader, read))
+    }
+}
+
+impl PartialEq for Items {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Items {}
 
 fn write_told(writer: &mut Writer, told: &Told) {
     let mut begin = |parts, code| {
@@ -137,9 +166,10 @@ fn write_told(writer: &mut Writer, told: &Told) {
 
 pub(super) fn read_states(parts: &Parts<'_>) -> Result<States, Malformed> {
     let mut reader = parts.get("items")?;
-    let mut items = Vec::new();
-    for _ in 0..count(&mut reader)? {
-        items.push(read_told(&mut reader)?);
+    let count = count(&mut reader)?;
+    let items = Items { count, bytes: Bytes::copy_from_slice(reader.rest()) };
+    for _ in 0..count {
+        read_told(&mut reader, |state| state::check(state).map(|()| Record::default()))?;
     }
     let covers = match parts.get("covers")?.head()? {
         Head::Nil => None,
@@ -149,7 +179,10 @@ pub(super) fn read_states(parts: &Parts<'_>) -> Result<States, Malformed> {
     Ok(States { items, covers, is_end })
 }
 
-fn read_told(reader: &mut Reader<'_>) -> Result<Told, Malformed> {
+fn read_told(
+    reader: &mut Reader<'_>,
+    read_state: impl FnOnce(&mut Reader<'_>) -> Result<Record, Malformed>,
+) -> Result<Told, Malformed> {
     let parts = reader.array()?;
     Ok(match (reader.uint()?, parts) {
         (STATE, 6) => {
@@ -164,8 +197,7 @@ fn read_told(reader: &mut Reader<'_>) -> Result<Told, Malformed> {
             if whole.len() > STATE_BYTES_MAX {
                 return Err(Malformed::Limit("a state"));
             }
-            let mut state = Reader::new(whole);
-            let record = state::read(&mut state, &Bytes::copy_from_slice)?;
+            let record = read_state(&mut Reader::new(whole))?;
             Told::State { key, numbers, is_whole, record }
         }
         (EVICT, 3) => Told::Evict { key: RecordKey::read(reader)? },

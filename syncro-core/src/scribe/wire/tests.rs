@@ -7,7 +7,9 @@ use uuid::Uuid;
 use super::*;
 use crate::arbitrary::{golden, hex, hostile, longest_form, name, transaction};
 use crate::encoding::{from_json, to_json};
-use crate::id::RecordId;
+use crate::id::{NodeId, RecordId};
+use crate::record::Path;
+use crate::stamp::Epoch;
 use crate::value::Value;
 
 /// The author and time of the goldens, in MessagePack and JSON.
@@ -120,10 +122,17 @@ fn of(scribes: &[&str]) -> Bytes {
     golden(&notation).into()
 }
 
+/// Decodes a transaction and what is in it.
+fn decode(bytes: Bytes) -> Result<(Transaction, Vec<Scribe>), Malformed> {
+    let transaction = Transaction::decode(bytes)?;
+    let scribes = transaction.scribes()?;
+    Ok((transaction, scribes))
+}
+
 /// Decodes a transaction of the scribes given in JSON.
 fn decode_json(scribes: &str) -> Result<(Transaction, Vec<Scribe>), Malformed> {
     let bytes = from_json(format!("[{STAMP_JSON},[{scribes}]]").as_bytes()).unwrap();
-    Transaction::decode(bytes.into())
+    decode(bytes.into())
 }
 
 #[test]
@@ -133,7 +142,7 @@ fn every_sort_of_scribe_has_the_bytes_it_always_had() {
         let transaction = Transaction::new(stamp(), std::slice::from_ref(&scribe));
         assert_eq!(hex(transaction.bytes()), hex(&expected), "{json}");
 
-        let (decoded, scribes) = Transaction::decode(expected.clone()).unwrap();
+        let (decoded, scribes) = decode(expected.clone()).unwrap();
         assert_eq!((decoded.stamp(), decoded.len()), (stamp(), 1));
         assert_eq!(scribes, [scribe], "{json}");
         assert_eq!(decoded.bytes(), &expected, "{json}");
@@ -149,10 +158,10 @@ fn scribes_keep_their_order_and_each_fills_an_offset() {
     let all = goldens();
     let (created, notation, _) = &all[7];
     let (updated, before, _) = &all[0];
-    let (transaction, scribes) = Transaction::decode(of(&[notation, before])).unwrap();
+    let (transaction, scribes) = decode(of(&[notation, before])).unwrap();
     assert_eq!(scribes, [created.clone(), updated.clone()]);
     assert_eq!(transaction.len(), 2);
-    assert_ne!(transaction, Transaction::decode(of(&[before, notation])).unwrap().0);
+    assert_ne!(transaction, decode(of(&[before, notation])).unwrap().0);
 }
 
 #[test]
@@ -160,11 +169,11 @@ fn every_truncation_and_extension_of_a_scribe_is_refused() {
     for (_, notation, json) in goldens() {
         let bytes = of(&[notation]);
         for end in 0..bytes.len() {
-            let read = Transaction::decode(bytes.slice(..end));
+            let read = decode(bytes.slice(..end));
             assert_eq!(read, Err(Malformed::Truncated), "{json} cut at {end}");
         }
         let longer = [&bytes[..], &[0xc0]].concat();
-        assert_eq!(Transaction::decode(longer.into()), Err(Malformed::Trailing));
+        assert_eq!(decode(longer.into()), Err(Malformed::Trailing));
     }
 }
 
@@ -176,7 +185,7 @@ fn every_change_of_one_byte_is_refused_or_read_in_canonical_form() {
             for byte in 0..=0xff {
                 let mut changed = bytes.to_vec();
                 changed[place] = byte;
-                let Ok((read, scribes)) = Transaction::decode(changed.clone().into()) else {
+                let Ok((read, scribes)) = decode(changed.clone().into()) else {
                     continue;
                 };
                 let written = Transaction::new(read.stamp(), &scribes);
@@ -189,7 +198,7 @@ fn every_change_of_one_byte_is_refused_or_read_in_canonical_form() {
 proptest! {
     #[test]
     fn a_transaction_is_decoded_to_itself(transaction in transaction()) {
-        let (decoded, scribes) = Transaction::decode(transaction.bytes().clone()).unwrap();
+        let (decoded, scribes) = decode(transaction.bytes().clone()).unwrap();
         prop_assert_eq!(decoded.stamp(), transaction.stamp());
         prop_assert_eq!(decoded.len(), scribes.len() as u64);
         prop_assert_eq!(&Transaction::new(decoded.stamp(), &scribes), &transaction);
@@ -198,7 +207,7 @@ proptest! {
 
     #[test]
     fn every_other_form_of_a_transaction_has_the_one_canonical_form(transaction in transaction()) {
-        let (decoded, scribes) = Transaction::decode(longest_form(transaction.bytes()).into()).unwrap();
+        let (decoded, scribes) = decode(longest_form(transaction.bytes()).into()).unwrap();
         prop_assert_eq!(scribes, transaction.scribes().unwrap());
         prop_assert_eq!(decoded.bytes(), transaction.bytes());
     }
@@ -213,8 +222,8 @@ proptest! {
     fn hostile_bytes_are_refused_or_canonical_once_read(bytes in hostile(
         transaction().prop_map(|transaction| longest_form(transaction.bytes()))
     )) {
-        if let Ok((read, scribes)) = Transaction::decode(bytes.into()) {
-            let (again, scribes_again) = Transaction::decode(read.bytes().clone()).unwrap();
+        if let Ok((read, scribes)) = decode(bytes.into()) {
+            let (again, scribes_again) = decode(read.bytes().clone()).unwrap();
             prop_assert_eq!(scribes_again, scribes);
             prop_assert_eq!(again.bytes(), read.bytes(), "decoding is idempotent");
         }
@@ -309,7 +318,7 @@ fn a_path_has_the_parts_of_its_kind() {
 fn an_unknown_part_of_a_transaction_is_refused() {
     assert!(decode_json(r#"["m",1,0,["a",1],0]"#).is_err());
     let five = format!(r#"[{STAMP_JSON},[["m",1,1,[]]],0]"#);
-    assert!(Transaction::decode(from_json(five.as_bytes()).unwrap().into()).is_err());
+    assert!(decode(from_json(five.as_bytes()).unwrap().into()).is_err());
 }
 
 mod limits;

@@ -230,13 +230,13 @@ impl World {
         if self.ledger.local.contains_key(transaction) {
             return Ok(true);
         }
-        let (transaction, scribes) = Transaction::decode(transaction.clone()).map_err(|error| {
-            Law::Origin.broken(format!("what somebody wrote cannot be read: {error}"))
-        })?;
+        let unread =
+            |error| Law::Origin.broken(format!("what somebody wrote cannot be read: {error}"));
+        let transaction = Transaction::decode(transaction.clone()).map_err(unread)?;
         if self.has_refused(node, &transaction)? {
             return Ok(true);
         }
-        for scribe in scribes {
+        for scribe in transaction.scribes().map_err(unread)? {
             let (key, part) = scribe.into_record(transaction.stamp());
             if !self.shows(node, &key, &part)? {
                 return Ok(false);

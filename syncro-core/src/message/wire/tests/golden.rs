@@ -3,11 +3,11 @@
 use uuid::Uuid;
 
 use super::super::*;
-use crate::arbitrary::{golden, hex, item, name};
+use crate::arbitrary::{golden, hex, name};
 use crate::call::CallFailure;
 use crate::channel::{Channel, Sum};
 use crate::id::{RecordId, RecordKey};
-use crate::message::{Call, States, Told, Topics, Wanted, Word};
+use crate::message::{Call, Items, States, Told, Topics, Wanted, Word};
 use crate::record::{Path, Record, Register};
 use crate::scribe::{Mark, Scribe};
 use crate::stamp::{Author, Stamp};
@@ -117,9 +117,9 @@ pub(super) fn goldens() -> Vec<Golden> {
                 to: point(7, 0xff),
                 end: 70_000,
                 items: vec![
-                    item(updates()),
+                    Item::Transaction(updates()),
                     Item::Echo { offset: 1000, scribes: 2 },
-                    item(lives()),
+                    Item::Transaction(lives()),
                 ],
             }),
             "85 a4'type' a7'scribes'
@@ -175,7 +175,7 @@ pub(super) fn goldens() -> Vec<Golden> {
         ),
         (
             "states",
-            Message::States(States { items: told(), covers: Some(300), is_end: true }),
+            Message::States(States { items: Items::new(&told()), covers: Some(300), is_end: true }),
             "84 a4'type' a6'states' a5'items' 97
                 93 03 01 92 07 ONES
                 96 00 a4'todo' 05 92 01 02 c3

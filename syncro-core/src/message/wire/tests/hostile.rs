@@ -197,7 +197,7 @@ fn a_transaction_without_an_author_has_that_of_the_one_before() {
             .replace("NODE", r#"{"$bytes":"AAECAwQFBgcICQoLDA0ODw=="}"#);
         let Message::Scribes(scribes) = decode(json)? else { panic!("no scribes") };
         let stamps = scribes.items.iter().filter_map(|item| match item {
-            Item::Transaction(transaction, _) => {
+            Item::Transaction(transaction) => {
                 let stamp = transaction.stamp();
                 Some((stamp.time.bits(), stamp.author.epoch.0))
             }
