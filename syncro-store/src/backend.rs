@@ -41,7 +41,7 @@ pub const KEY_BYTES_MAX: usize = 1024;
 
 /// The longest value in bytes: 64 MiB.
 ///
-/// The largest values above are log pages and records. A page is about 8 KiB unless one
+/// The largest values above are log pages and records. A page is at most about 8 KiB unless one
 /// transaction is larger, and a transaction never exceeds a frame. A database keeps a value in one
 /// piece, in memory and in the file, and rounds its room up to a power of two: a larger value would
 /// hurt everything beside it.

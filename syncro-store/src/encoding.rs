@@ -4,6 +4,7 @@
 //! neither a flipped bit nor a value under another's key is ever taken for data.
 
 pub(crate) mod key;
+pub(crate) mod pack;
 pub(crate) mod page;
 pub(crate) mod record;
 pub(crate) mod row;
@@ -14,7 +15,7 @@ use syncro_core::{Encoded, StoreError};
 use crate::backend::{Batch, Table};
 
 /// The version of everything in this module, stated once per store.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Puts the checksum before a value.
 pub(crate) fn seal(table: Table, key: &[u8], content: &[u8]) -> Bytes {

@@ -163,11 +163,11 @@ impl Layers<'_> {
         if offset >= open.first() {
             return Ok((!open.is_empty()).then(|| open.to_page()));
         }
-        let Some((key, content)) = self.floor(Table::Log, &key::page(offset))? else {
-            return Ok(None);
-        };
-        let first = key::page_offset(&key).ok_or_else(|| damaged(Table::Log, &key))?;
-        Ok(Some(Page::new(first, content)))
+        let at = key::page(offset);
+        match self.sealed_floor(Table::Log, &at)? {
+            Some((key, sealed)) => self.state.last_page.page(&key, &sealed).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The last row whose key is not after `at`.
@@ -176,12 +176,16 @@ impl Layers<'_> {
         table: Table,
         at: &[u8],
     ) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        let found = self.with(table, |layers| overlay::floor(self.backend, layers, table, at))?;
-        let Some((key, sealed)) = found else {
+        let Some((key, sealed)) = self.sealed_floor(table, at)? else {
             return Ok(None);
         };
         let content = unseal(table, &key, &sealed)?;
         Ok(Some((key, content)))
+    }
+
+    /// The last row whose key is not after `at`, under its checksum.
+    fn sealed_floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        self.with(table, |layers| overlay::floor(self.backend, layers, table, at))
     }
 }
 

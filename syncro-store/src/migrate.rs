@@ -13,8 +13,14 @@ use crate::encoding::row::Format;
 use crate::encoding::{FORMAT_VERSION, damaged, key, put, row, unseal};
 use crate::rows;
 
-/// What this program can open. There has been one format so far.
-pub(crate) const CHAIN: Chain = Chain { newest: FORMAT_VERSION, steps: &[], slice_bytes: 1 << 20 };
+/// What this program can open.
+pub(crate) const CHAIN: Chain =
+    Chain { newest: FORMAT_VERSION, steps: &[pages_may_be_packed], slice_bytes: 1 << 20 };
+
+/// From version 1, whose pages are not packed. A page that is not is read as well, and stays as it is.
+fn pages_may_be_packed(_: Table, _: &Bytes, _: &Bytes, _: &mut Batch) -> Option<()> {
+    Some(())
+}
 
 /// The versions that can be opened, and how the older ones become the newest.
 #[derive(Clone, Copy, Debug)]

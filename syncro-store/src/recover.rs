@@ -147,8 +147,6 @@ fn last_page(backend: &dyn Backend, end: Point) -> Result<OpenPage, StoreError> 
         }
         return Err(StoreError::Corrupt { what: "the log is gone, but not the rest".to_owned() });
     };
-    let content = unseal(Table::Log, &key, &sealed)?;
-    let first = key::page_offset(&key).ok_or_else(|| damaged(Table::Log, &key))?;
-    let page = OpenPage::resume(&Page::new(first, content));
+    let page = OpenPage::resume(&Page::unseal(&key, &sealed)?);
     page.filter(|page| page.end() == end).ok_or_else(|| damaged(Table::Log, &key))
 }

@@ -82,7 +82,7 @@ struct Leaf {
 
 impl Leaf {
     fn of(key: &[u8], content: Bytes) -> Option<Self> {
-        let page = Page::new(key::page_offset(key)?, content);
+        let page = Page::read(key::page_offset(key)?, content)?;
         whole(&page)?;
         let (begins, end) = page.ends()?;
         Some(Self { first: page.first(), before: begins.digest, end })

@@ -13,6 +13,7 @@ use crate::checkpoint::{Checkpoint, Turns};
 use crate::dictionary::Dictionary;
 use crate::encoding::page::OpenPage;
 use crate::encoding::{key, seal};
+use crate::last_page::LastPage;
 use crate::last_record::LastRecord;
 use crate::layers::Layers;
 use crate::noted::Noted;
@@ -70,7 +71,7 @@ pub(crate) struct State {
     pub(crate) open_page: OpenPage,
     pub(crate) next_name: u32,
     pub(crate) next_author: u32,
-    /// These six remember what was looked up.
+    /// These seven remember what was looked up.
     pub(crate) names: Dictionary<Name>,
     pub(crate) authors: Dictionary<Author>,
     pub(crate) stamps: Stamps,
@@ -79,6 +80,7 @@ pub(crate) struct State {
     pub(crate) last_digest: Mutex<Option<(u64, Point)>>,
     /// The transactions of the stamp that was last asked for, where there are many.
     pub(crate) alike: Mutex<Option<Alike>>,
+    pub(crate) last_page: LastPage,
     pub(crate) last_record: LastRecord,
     pub(crate) recent: Recent,
     pub(crate) noted: Noted,
@@ -243,6 +245,7 @@ impl State {
             stamps: Stamps::default(),
             last_digest: Mutex::default(),
             alike: Mutex::default(),
+            last_page: LastPage::default(),
             last_record: LastRecord::default(),
             recent: Recent::default(),
             noted: Noted::default(),
@@ -285,13 +288,11 @@ impl State {
 
     /// Appends to the log.
     pub(crate) fn append(&mut self, entry: &Entry) {
-        let bytes = entry.transaction.bytes().len();
-        self.log_bytes += bytes;
-        if self.open_page.is_full_for(bytes) {
+        self.log_bytes += entry.transaction.bytes().len();
+        while !self.open_page.push(entry) {
             self.put_open_page();
             self.open_page = OpenPage::begin(self.open_page.end());
         }
-        self.open_page.push(entry);
     }
 
     /// Puts the page at the end of the log as it is now.
@@ -300,7 +301,7 @@ impl State {
             return;
         }
         let key = key::page(self.open_page.first());
-        let sealed = seal(Table::Log, &key, self.open_page.content());
+        let sealed = seal(Table::Log, &key, self.open_page.stored());
         self.put(Table::Log, Bytes::copy_from_slice(&key), Some(Value::Sealed(sealed)));
     }
 

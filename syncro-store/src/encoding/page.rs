@@ -1,24 +1,55 @@
 //! Pages of the log: many small transactions in one value.
 
 use bytes::Bytes;
-use syncro_core::{Digest, Entry, Point, Transaction};
+use syncro_core::{Digest, Entry, Point, StoreError, Transaction};
 
-use super::{In, Out};
+use super::pack::{self, Packer, UNPACKED_MAX};
+use super::{In, Out, damaged, key, unseal};
+use crate::backend::Table;
 
 /// Bytes at which a page is full. A larger transaction has a page of its own.
 pub(crate) const PAGE_BYTES: usize = 8 << 10;
 
+/// Bytes at which a page is full, packed: with its key, its checksum and 12 bytes of redb's own it fills a leaf of
+/// 4 KiB, the least that redb has.
+const PACKED_BYTES: usize = 4096 - (8 + 4 + 12);
+
 /// A piece of the log: `digest before 16`, then per transaction the number of its scribes, its length and
 /// its bytes. The offset of the first scribe is the page's key.
+///
+/// In the store it is packed, unless it has more than a MiB or is of an older version: what follows the digest is
+/// then zero, which is no number of scribes, and the [packed](pack) rest.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
     first: u64,
     content: Bytes,
 }
 
+/// What the packed rest of a page begins with.
+const PACKED: u8 = 0;
+
+const DIGEST_BYTES: usize = 16;
+
 impl Page {
-    pub(crate) fn new(first: u64, content: Bytes) -> Self {
-        Self { first, content }
+    /// The page that was put under a key, with its checksum.
+    pub(crate) fn unseal(key: &[u8], sealed: &Bytes) -> Result<Self, StoreError> {
+        let stored = unseal(Table::Log, key, sealed)?;
+        let page = key::page_offset(key).and_then(|first| Self::read(first, stored));
+        page.ok_or_else(|| damaged(Table::Log, key))
+    }
+
+    /// The page that is stored from an offset on; `None` where it is damaged.
+    pub(crate) fn read(first: u64, stored: Bytes) -> Option<Self> {
+        let mut input = In::new(&stored);
+        let digest = input.fixed::<DIGEST_BYTES>()?;
+        if stored.get(DIGEST_BYTES) != Some(&PACKED) {
+            return Some(Self { first, content: stored });
+        }
+        input.byte()?;
+        let mut content = Vec::with_capacity(2 * stored.len());
+        content.extend_from_slice(&digest);
+        pack::unpack(input, &mut content)?;
+        Some(Self { first, content: content.into() })
     }
 
     /// The offset of the first scribe.
@@ -58,7 +89,7 @@ impl Page {
             let (offset, bytes) = walk.step()?;
             cut.push_bytes(walk.at().offset - offset, &bytes, walk.at());
         }
-        Some((cut.end, cut.out.0.into()))
+        Some((cut.end, Bytes::copy_from_slice(cut.stored())))
     }
 
     /// Where in the log it begins, and where it ends; `None` where it is damaged.
@@ -74,7 +105,7 @@ impl Page {
     /// The transactions, each with its offset, without digests. `None` stands for damage, and is the last.
     pub(crate) fn transactions(&self) -> Option<impl Iterator<Item = Option<(u64, Bytes)>>> {
         let mut rest = In::new(&self.content);
-        rest.fixed::<16>()?;
+        rest.fixed::<DIGEST_BYTES>()?;
         let mut next = Some(self.first);
         Some(std::iter::from_fn(move || {
             let offset = next.take()?;
@@ -132,37 +163,67 @@ impl Walk<'_> {
 pub(crate) struct OpenPage {
     first: u64,
     end: Point,
-    out: Out,
+    content: Out,
+    packer: Packer,
 }
 
 impl OpenPage {
     /// Begins a page at a place in the log.
     pub(crate) fn begin(at: Point) -> Self {
-        let mut out = Out::default();
-        out.fixed(&at.digest.0);
-        Self { first: at.offset, end: at, out }
+        let mut content = Out(Vec::with_capacity(PAGE_BYTES));
+        content.fixed(&at.digest.0);
+        let packer = Packer::after(&[&at.digest.0, [PACKED].as_slice()].concat());
+        Self { first: at.offset, end: at, content, packer }
     }
 
     /// Goes on with the last page of a store; `None` where it is damaged.
     pub(crate) fn resume(page: &Page) -> Option<Self> {
-        let (_, end) = page.ends()?;
-        Some(Self { first: page.first, end, out: Out(page.content.to_vec()) })
+        let mut walk = page.walk()?;
+        let mut open = Self::begin(walk.at());
+        while !walk.is_over() {
+            let (offset, bytes) = walk.step()?;
+            open.push_bytes(walk.at().offset - offset, &bytes, walk.at());
+        }
+        Some(open)
     }
 
-    /// Whether a transaction of so many bytes belongs on the next page.
-    pub(crate) fn is_full_for(&self, bytes: usize) -> bool {
-        !self.is_empty() && self.out.0.len() + bytes > PAGE_BYTES
+    /// Appends a transaction, unless it belongs on the next page. Returns whether it did.
+    #[must_use]
+    pub(crate) fn push(&mut self, entry: &Entry) -> bool {
+        self.try_push(entry.transaction.len(), entry.transaction.bytes(), entry.end())
     }
 
-    pub(crate) fn push(&mut self, entry: &Entry) {
-        self.push_bytes(entry.transaction.len(), entry.transaction.bytes(), entry.end());
+    /// Appends an encoded transaction of so many scribes, after which the log ends at a point, unless it belongs on
+    /// the next page. Returns whether it did.
+    #[must_use]
+    pub(crate) fn try_push(&mut self, scribes: u64, bytes: &[u8], end: Point) -> bool {
+        let before = (self.content.0.len(), self.packer.packed().len(), self.end);
+        let is_first = self.is_empty();
+        if !is_first && before.0 + bytes.len() > PAGE_BYTES {
+            return false;
+        }
+        self.push_bytes(scribes, bytes, end);
+        if !is_first && self.packer.packed().len() > PACKED_BYTES {
+            self.content.0.truncate(before.0);
+            self.packer.truncate(before.1);
+            self.end = before.2;
+            return false;
+        }
+        true
     }
 
-    /// Appends an encoded transaction of so many scribes, after which the log ends at a point.
-    pub(crate) fn push_bytes(&mut self, scribes: u64, bytes: &[u8], end: Point) {
-        self.out.varint(scribes);
-        self.out.bytes(bytes);
+    fn push_bytes(&mut self, scribes: u64, bytes: &[u8], end: Point) {
+        let from = self.content.0.len();
+        self.content.varint(scribes);
+        self.content.bytes(bytes);
         self.end = end;
+        if self.is_packed() {
+            self.packer.pack(&self.content.0, from);
+        }
+    }
+
+    fn is_packed(&self) -> bool {
+        self.content.0.len() <= UNPACKED_MAX
     }
 
     /// The offset of the first scribe.
@@ -175,8 +236,9 @@ impl OpenPage {
         self.end
     }
 
-    pub(crate) fn content(&self) -> &[u8] {
-        &self.out.0
+    /// What is put into the store.
+    pub(crate) fn stored(&self) -> &[u8] {
+        if self.is_packed() { self.packer.packed() } else { &self.content.0 }
     }
 
     /// Whether nothing was pushed.
@@ -185,6 +247,9 @@ impl OpenPage {
     }
 
     pub(crate) fn to_page(&self) -> Page {
-        Page::new(self.first, Bytes::copy_from_slice(&self.out.0))
+        Page { first: self.first, content: Bytes::copy_from_slice(&self.content.0) }
     }
 }
+
+#[cfg(test)]
+mod tests;

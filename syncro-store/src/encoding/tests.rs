@@ -170,13 +170,19 @@ fn golden_bytes_of_pages() {
     let transaction = Transaction::decode(bytes).unwrap();
     let digest = Digest([9; 16]).then(transaction.bytes());
     let mut page = page::OpenPage::begin(point(7, 9));
-    page.push(&Entry { offset: 7, transaction: transaction.clone(), digest });
-    let expected =
-        format!("{}01{:02x}{}", hex(&[9; 16]), GOLD_TRANSACTION.len(), hex(GOLD_TRANSACTION));
-    assert_eq!(hex(page.content()), expected);
-    let read = page.to_page();
-    let entry = read.walk().unwrap().entry().unwrap();
-    assert_eq!((entry.offset, entry.transaction, entry.digest), (7, transaction, digest));
+    assert!(page.push(&Entry { offset: 7, transaction: transaction.clone(), digest }));
+    let length = GOLD_TRANSACTION.len() as u8;
+    let plain = [&[9; 16], [1, length].as_slice(), GOLD_TRANSACTION].concat();
+    // Nothing in it repeats: a piece of new bytes.
+    let piece = [0, 0xf0, 2 + length - 15];
+    let expected = [&[9; 16], piece.as_slice(), &plain[16..]].concat();
+    assert_eq!(hex(page.stored()), hex(&expected));
+    let [plain, packed] = [plain, expected].map(|it| page::Page::read(7, it.into()).unwrap());
+    for read in [plain, packed, page.to_page()] {
+        let entry = read.walk().unwrap().entry().unwrap();
+        let expected = (7, transaction.clone(), digest);
+        assert_eq!((entry.offset, entry.transaction, entry.digest), expected);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! There is no older format yet, so these pretend that there was one.
+//! The one older format differs in its pages alone, so these pretend that there was another.
 
 use std::sync::Arc;
 
@@ -12,8 +12,11 @@ use crate::recover;
 use crate::state::Bounds;
 use crate::world::{World, contents, todo};
 
-/// From a format 0 with the same rows, every byte of which is the other way round. Twice is once too often.
-const TURNED: Chain = Chain { newest: 1, steps: &[turn], slice_bytes: 60 };
+/// The version that is pretended.
+const OLD: u32 = FORMAT_VERSION - 1;
+
+/// From a format with the same rows, every byte of which is the other way round. Twice is once too often.
+const TURNED: Chain = Chain { newest: FORMAT_VERSION, steps: &[turn], slice_bytes: 60 };
 
 fn turn(table: Table, key: &Bytes, content: &Bytes, batch: &mut Batch) -> Option<()> {
     put(batch, table, key, &turned(content));
@@ -24,8 +27,8 @@ fn turned(content: &[u8]) -> Vec<u8> {
     content.iter().map(|byte| !byte).collect()
 }
 
-/// From a format 0 that knew nothing but the log: everything else is made anew.
-const LOG_ALONE: Chain = Chain { newest: 1, steps: &[forget], slice_bytes: 60 };
+/// From a format that knew nothing but the log: everything else is made anew.
+const LOG_ALONE: Chain = Chain { newest: FORMAT_VERSION, steps: &[forget], slice_bytes: 60 };
 
 fn forget(table: Table, key: &Bytes, _: &Bytes, batch: &mut Batch) -> Option<()> {
     let is_mark = table == Table::Rows && key.as_ref() == key::MARK;
@@ -64,7 +67,7 @@ fn aged(disk: &MemoryDisk) -> MemoryDisk {
         let content = unseal(table, &key, &sealed).unwrap();
         put(&mut batch, table, &key, &turned(&content));
     }
-    put(&mut batch, Table::Rows, key::FORMAT, &0_u32.to_be_bytes());
+    put(&mut batch, Table::Rows, key::FORMAT, &OLD.to_be_bytes());
     old.open().unwrap().write(&batch, Durability::Durable).unwrap();
     old
 }
@@ -107,7 +110,7 @@ fn an_older_store_is_opened_as_what_it_was() {
 #[test]
 fn what_follows_from_the_log_may_be_left_to_the_opening() {
     let (disk, expected) = filled();
-    write(&disk, |batch| put(batch, Table::Rows, key::FORMAT, &0_u32.to_be_bytes()));
+    write(&disk, |batch| put(batch, Table::Rows, key::FORMAT, &OLD.to_be_bytes()));
     let store = open(&disk, &LOG_ALONE).unwrap();
     assert_eq!(contents(&store), expected);
     store.syncer().checkpoint().unwrap();
@@ -150,25 +153,27 @@ fn a_program_of_the_older_version_refuses_what_is_half_done() {
     old.fail_write(3, Fault::Once(StoreError::Full));
     run(&old, &TURNED).unwrap_err();
     assert!(version(&old).reached.is_some());
-    let older = Chain { newest: 0, steps: &[], slice_bytes: 60 };
+    let older = Chain { newest: OLD, steps: &[], slice_bytes: 60 };
     let refused = run(&old, &older).unwrap_err();
-    assert!(matches!(refused, StoreError::Version { found: 1, oldest: 0, newest: 0 }), "{refused}");
+    let expected =
+        matches!(refused, StoreError::Version { found: FORMAT_VERSION, oldest: OLD, newest: OLD });
+    assert!(expected, "{refused}");
 }
 
 #[test]
 fn steps_follow_each_other_up_to_the_newest_version() {
     let (disk, _) = filled();
     let old = aged(&disk);
-    let two = Chain { newest: 2, steps: &[turn, turn], slice_bytes: 60 };
+    let two = Chain { newest: OLD + 2, steps: &[turn, turn], slice_bytes: 60 };
     // Cut off in the first step, and in the second.
     for nth in [4, 60] {
         old.fail_write(nth, Fault::Once(StoreError::Full));
         run(&old, &two).unwrap_err();
     }
-    assert_eq!(version(&old).version, 2);
+    assert_eq!(version(&old).version, OLD + 2);
     run(&old, &two).unwrap();
-    assert_eq!(version(&old), Format::of(2));
-    write(&old, |batch| put(batch, Table::Rows, key::FORMAT, &0_u32.to_be_bytes()));
+    assert_eq!(version(&old), Format::of(OLD + 2));
+    write(&old, |batch| put(batch, Table::Rows, key::FORMAT, &OLD.to_be_bytes()));
     assert!(rows_of(&old) == rows_of(&aged(&disk)), "turned twice is as it was");
 }
 
@@ -185,8 +190,8 @@ fn a_version_that_no_step_leads_from_is_refused_with_what_to_do_and_left_alone()
         opened
     };
     assert_eq!(
-        refused(2, &CHAIN),
-        "the store has format version 2, and this program opens none above 1: a newer program wrote it, so \
+        refused(3, &CHAIN),
+        "the store has format version 3, and this program opens none above 2: a newer program wrote it, so \
          upgrade this one"
     );
     assert_eq!(

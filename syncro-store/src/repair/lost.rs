@@ -53,7 +53,7 @@ impl Places<'_> {
         let mut end = 0;
         self.each_remaining(|table, key, content| match table {
             Table::Log if !self.is_in_log(key, &content) => {
-                let page = key::page_offset(key).map(|at| Page::new(at, content));
+                let page = key::page_offset(key).and_then(|at| Page::read(at, content));
                 for transaction in page.and_then(|page| whole(&page)).unwrap_or_default() {
                     found.insert(transaction.bytes().clone(), transaction);
                 }

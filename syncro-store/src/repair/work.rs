@@ -14,7 +14,7 @@ use super::lost::{Lost, Places};
 use crate::backend::{Backend, Batch, Durability, Remains, Table};
 use crate::encoding::page::{OpenPage, Page};
 use crate::encoding::row::Format;
-use crate::encoding::{FORMAT_VERSION, damaged, key, put, row, unseal};
+use crate::encoding::{FORMAT_VERSION, key, put, row, unseal};
 use crate::migrate::{Chain, Damaged};
 use crate::recover;
 use crate::rows;
@@ -219,18 +219,17 @@ impl Repair {
         if !self.is_new(transaction) {
             return;
         }
-        let bytes = transaction.bytes();
-        if self.page.is_full_for(bytes.len()) {
+        let (scribes, bytes) = (transaction.len(), transaction.bytes());
+        let end = self.page.end().then(scribes, bytes);
+        while !self.page.try_push(scribes, bytes, end) {
             self.put_page(batch);
             self.page = OpenPage::begin(self.page.end());
         }
-        let end = self.page.end().then(transaction.len(), bytes);
-        self.page.push_bytes(transaction.len(), bytes, end);
     }
 
     fn put_page(&self, batch: &mut Batch) {
         if !self.page.is_empty() {
-            put(batch, Table::Log, &key::page(self.page.first()), self.page.content());
+            put(batch, Table::Log, &key::page(self.page.first()), self.page.stored());
         }
     }
 
@@ -312,9 +311,7 @@ pub(crate) fn each_page(
 ) -> Result<(), StoreError> {
     for rows in every(backend, Table::Log, &[], None) {
         for (key, sealed) in &rows? {
-            let first = key::page_offset(key).ok_or_else(|| damaged(Table::Log, key));
-            let content = unseal(Table::Log, key, sealed);
-            visit(key, first.and_then(|first| Ok(Page::new(first, content?))))?;
+            visit(key, Page::unseal(key, sealed))?;
         }
     }
     Ok(())

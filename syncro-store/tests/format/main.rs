@@ -1,9 +1,10 @@
-//! Stores of version 1 as files in the tree: whatever is built later opens them, and finds in them what was
+//! Stores of each version as files in the tree: whatever is built later opens them, and finds in them what was
 //! written.
 //!
-//! `version-1.rows` has every row of a store with something of everything, cut off by a crash before the last of
-//! it was written behind; `version-1.redb` is the same as a file of redb. `version-1-pieces.rows` has a record of
-//! more than 4 MiB. They were written by the stories in `story.rs`, which this does again:
+//! `version-2.rows` has every row of a store with something of everything, cut off by a crash before the last of
+//! it was written behind; `version-2.redb` is the same as a file of redb. `version-2-pieces.rows` has a record of
+//! more than 4 MiB. They were written by the stories in `story.rs`, as those of version 1 were; this writes the
+//! newest again:
 //!
 //! ```text
 //! cargo test -p syncro-store --test format -- --ignored
@@ -23,67 +24,94 @@ mod story;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use syncro_core::{
     Digest, Epoch, Fields, Held, Name, NodeId, OwnRow, Point, RecordKey, Rung, Stamp, Time, Value,
     View,
 };
-use syncro_store::{Backend, LogStore, Memory};
+use syncro_store::{Backend, FORMAT_VERSION, LogStore, Memory};
 
 use crate::dump::Dump;
 use crate::pair::Side;
 use crate::story::{LAPTOP, PHONE, SERVER, Story};
 
-const ROWS: &str = "version-1.rows";
-const PIECES: &str = "version-1-pieces.rows";
-#[cfg(feature = "redb")]
-const REDB: &str = "version-1.redb";
+const VERSIONS: RangeInclusive<u32> = 1..=FORMAT_VERSION;
 
 #[test]
-fn rows_of_version_1_say_what_was_written() {
-    let memory = filled(ROWS, Memory::new());
-    says_what_was_written(&LogStore::open(memory).unwrap());
+fn rows_say_what_was_written() {
+    for version in VERSIONS {
+        let memory = filled(&rows(version), Memory::new());
+        says_what_was_written(&LogStore::open(memory).unwrap());
+    }
 }
 
 #[cfg(feature = "redb")]
 #[test]
-fn a_file_of_version_1_says_what_was_written_and_goes_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.redb");
-    fs::copy(file(REDB), &path).unwrap();
-    let open = || syncro_store::Redb::open(&path).unwrap();
-    assert_eq!(Dump::of(&open()), Dump::read(&file(ROWS)));
-    let store = LogStore::open(open()).unwrap();
-    says_what_was_written(&store);
-    drop(store);
-    goes_on(open);
+fn a_file_says_what_was_written_and_goes_on() {
+    for version in VERSIONS {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        fs::copy(file(&redb(version)), &path).unwrap();
+        let open = || syncro_store::Redb::open(&path).unwrap();
+        assert_eq!(Dump::of(&open()), Dump::read(&file(&rows(version))));
+        let store = LogStore::open(open()).unwrap();
+        says_what_was_written(&store);
+        drop(store);
+        goes_on(open);
+    }
 }
 
 #[cfg(feature = "redb")]
 #[test]
-fn rows_of_version_1_go_on_in_a_new_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.redb");
-    let open = || syncro_store::Redb::open(&path).unwrap();
-    drop(filled(ROWS, open()));
-    goes_on(open);
+fn rows_go_on_in_a_new_file() {
+    for version in VERSIONS {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        let open = || syncro_store::Redb::open(&path).unwrap();
+        drop(filled(&rows(version), open()));
+        goes_on(open);
+    }
 }
 
 #[cfg(feature = "sled")]
 #[test]
-fn rows_of_version_1_go_on_in_sled() {
+fn rows_go_on_in_sled() {
+    for version in VERSIONS {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.sled");
+        let open = || syncro_store::Sled::open(&path).unwrap();
+        drop(filled(&rows(version), open()));
+        says_what_was_written(&LogStore::open(open()).unwrap());
+        goes_on(open);
+    }
+}
+
+/// A file of version 1 whose database opens no more is made a new one of what is in its pages.
+#[cfg(feature = "redb")]
+#[test]
+fn a_file_of_version_1_is_salvaged() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.sled");
-    let open = || syncro_store::Sled::open(&path).unwrap();
-    drop(filled(ROWS, open()));
-    says_what_was_written(&LogStore::open(open()).unwrap());
-    goes_on(open);
+    let path = directory.path().join("store.redb");
+    let mut bytes = fs::read(file(&redb(1))).unwrap();
+    bytes[..320].fill(0);
+    fs::write(&path, bytes).unwrap();
+    let damaged = syncro_store::Redb::builder().open_damaged(&path).unwrap();
+    let (store, repaired) = LogStore::builder().repair(damaged, None).unwrap();
+    assert_eq!(repaired.lost, []);
+    log_is_there(&store);
+    records_are_there(&store);
+    assert!(store.reader().verify(|_, _| ()).unwrap().is_sound());
 }
 
 #[test]
-fn a_record_in_pieces_of_version_1_is_whole() {
-    let store = LogStore::open(filled(PIECES, Memory::new())).unwrap();
+fn a_record_in_pieces_is_whole() {
+    VERSIONS.for_each(a_record_of_a_version_is_whole);
+}
+
+fn a_record_of_a_version_is_whole(version: u32) {
+    let store = LogStore::open(filled(&pieces(version), Memory::new())).unwrap();
     let record = store.record(&story::album()).unwrap().unwrap();
     let fields = Fields::of(&record).to_values();
     let expected = (0..story::PICTURES).map(|picture| {
@@ -99,23 +127,37 @@ fn a_record_in_pieces_of_version_1_is_whole() {
 /// What is written is part of the format as well: an older program of this version has to read it.
 #[test]
 fn the_stories_are_written_today_as_they_were() {
-    assert_eq!(Dump::of(&Story::everything()), Dump::read(&file(ROWS)));
-    assert_eq!(Dump::of(&Story::pieces()), Dump::read(&file(PIECES)));
+    assert_eq!(Dump::of(&Story::everything()), Dump::read(&file(&rows(FORMAT_VERSION))));
+    assert_eq!(Dump::of(&Story::pieces()), Dump::read(&file(&pieces(FORMAT_VERSION))));
 }
 
 #[test]
 #[ignore = "writes the files that the other tests read"]
 fn write_the_files() {
-    let rows = Dump::of(&Story::everything());
-    rows.write(&file(ROWS));
-    Dump::of(&Story::pieces()).write(&file(PIECES));
+    let story = Dump::of(&Story::everything());
+    story.write(&file(&rows(FORMAT_VERSION)));
+    Dump::of(&Story::pieces()).write(&file(&pieces(FORMAT_VERSION)));
     #[cfg(feature = "redb")]
     {
-        let _ = fs::remove_file(file(REDB));
-        let redb = syncro_store::Redb::open(file(REDB)).unwrap();
-        rows.fill(&redb);
+        let file = file(&redb(FORMAT_VERSION));
+        let _ = fs::remove_file(&file);
+        let redb = syncro_store::Redb::open(&file).unwrap();
+        story.fill(&redb);
         redb.compact().unwrap();
     }
+}
+
+fn rows(version: u32) -> String {
+    format!("version-{version}.rows")
+}
+
+fn pieces(version: u32) -> String {
+    format!("version-{version}-pieces.rows")
+}
+
+#[cfg(feature = "redb")]
+fn redb(version: u32) -> String {
+    format!("version-{version}.redb")
 }
 
 fn file(name: &str) -> PathBuf {
