@@ -7,8 +7,9 @@ mod snapshot;
 mod storage;
 
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ::redb::{
@@ -29,6 +30,10 @@ use storage::Storage;
 /// redb takes 1 GiB by default, which an application that embeds us could not explain. Half of the
 /// cache may hold buffered writes, so this is also room for some 32 MiB of them.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The length of files that are compacted when they are closed: for less it is not worth it, and for more it would
+/// take seconds.
+const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=256 << 20;
 
 /// A store in one file, kept by [redb](https://docs.rs/redb).
 ///
@@ -66,6 +71,8 @@ pub struct Redb {
     /// Held by the one write that runs. Says what failed, once a write has or damage was met.
     latched: Mutex<Option<String>>,
     builder: RedbBuilder,
+    /// Bytes written since it was opened or compacted.
+    written: AtomicU64,
     /// The file, if there is one.
     path: Option<PathBuf>,
     place: Place,
@@ -228,8 +235,21 @@ impl Opened {
     }
 }
 
+impl Redb {
+    /// Whether much of the file was written lately. redb doubles a file that is full, and uses its end first: what is
+    /// free in between it gives back only when it is compacted, which takes about as long as it took to write.
+    fn is_worth_compacting(&self) -> bool {
+        let length = self.opened().storage.len().unwrap_or_default();
+        COMPACTED_BYTES.contains(&length) && self.written.load(Ordering::Relaxed) >= length / 4
+    }
+}
+
 impl Drop for Redb {
     fn drop(&mut self) {
+        if self.is_worth_compacting() {
+            // It is as good as it was without.
+            let _ = self.compact();
+        }
         let mut opened = self.opened_alone();
         if opened.is_handed_on {
             return;
@@ -274,6 +294,7 @@ impl Backend for Redb {
             if batch.is_empty() && durability == Durability::Buffered {
                 return Ok(());
             }
+            self.written.fetch_add(batch.bytes() as u64, Ordering::Relaxed);
             self.place.guard(|| self.commit(batch, durability))
         })
     }
@@ -291,6 +312,7 @@ impl Backend for Redb {
     }
 
     fn compact(&self) -> Result<(), StoreError> {
+        self.written.store(0, Ordering::Relaxed);
         self.write_unless_latched(|| {
             self.alone(|database| {
                 while database.compact()? {}
@@ -408,6 +430,7 @@ impl RedbBuilder {
             opened: RwLock::new(opened),
             latched: Mutex::new(None),
             builder: self,
+            written: AtomicU64::new(0),
             path: path.and_then(|path| open::followed(path).ok()),
             place,
         }

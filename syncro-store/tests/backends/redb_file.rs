@@ -34,6 +34,38 @@ fn an_empty_file_becomes_a_store() {
     Redb::open(&path).unwrap();
 }
 
+/// Rows of 8 MB that come in no order, written anew once, and a few more.
+#[test]
+fn a_file_of_which_much_was_written_is_closed_without_what_is_free() {
+    let (_directory, path) = fresh();
+    let put = |store: &Redb, rows: std::ops::Range<u64>, byte: u8| {
+        let mut batch = Batch::new();
+        for row in rows {
+            let key = row.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+            batch.put(Table::Records, key.to_vec(), vec![byte; 400]);
+        }
+        store.write(&batch, Durability::Durable).unwrap();
+    };
+    let length = || fs::metadata(&path).unwrap().len();
+    let store = Redb::open(&path).unwrap();
+    for (from, byte) in (0..20_000).step_by(1_000).flat_map(|from| [(from, 1), (from, 2)]) {
+        put(&store, from..from + 1_000, byte);
+    }
+    let open = length();
+    drop(store);
+    let closed = length();
+    assert!(closed < open, "{open} bytes, and {closed} when it was closed");
+    let store = Redb::open(&path).unwrap();
+    assert_eq!(store.scan(Table::Records, &[], None, usize::MAX).unwrap().len(), 20_000);
+    store.compact().unwrap();
+    assert!(closed <= length() + 100_000, "{closed} bytes, and {} compacted", length());
+    // A little takes no more time than it is worth.
+    put(&store, 20_000..20_010, 3);
+    let open = length();
+    drop(store);
+    assert!(length() > closed + 1_000_000, "{open} bytes, and {}", length());
+}
+
 #[test]
 fn another_programs_database_is_refused_and_left_alone() {
     let (_directory, path) = fresh();
