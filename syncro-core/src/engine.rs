@@ -79,6 +79,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`UsageError::WrongNode`] when the store belongs to a node other than the configured one;
+    /// [`UsageError::ViewLimits`] for a view with permissions;
     /// [`StoreError`](crate::StoreError) when it cannot be read.
     pub fn open(now: Now, config: Config, view: &impl View) -> Result<(Self, Effects), Error> {
         let (own, commit) = Own::open(now, config, view)?;

@@ -186,6 +186,11 @@ pub enum UsageError {
     /// A view's store was opened as a whole replica's, which it is not.
     #[error("this store is a view's: open it as one, or begin a whole replica in a new one")]
     IsAView,
+    /// A node was to be a view and to limit its peers.
+    #[error(
+        "a view limits nobody: leave the rules to the source that it follows, or open a whole replica"
+    )]
+    ViewLimits,
     /// A node that is no view was to subscribe to a channel.
     #[error("only a view subscribes to channels: build the node as one, in a new store")]
     NoView,

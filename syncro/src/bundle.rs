@@ -64,12 +64,15 @@ pub enum BundleError {
     },
     /// Something of the peer's log is missing before it. Nothing was taken in.
     #[error(
-        "something that {peer} exported before this bundle is missing here: import its earlier bundles first; where \
-         there are none, let {peer} import what `Node::request_for` writes, and export once more; or connect the two"
+        "something that {who} exported before this bundle is missing here: import its earlier bundles first; where \
+         there are none, let {who} import what `Node::request_for` writes, and export once more; or connect the two",
+        who = who(peer, name.as_ref())
     )]
     Gap {
         /// Who made it.
         peer: NodeId,
+        /// The name that it gives itself.
+        name: Option<Name>,
     },
     /// Its maker is not let in, or does too much that it may not. What came before that is taken in.
     #[error("the bundle is refused: {reason}")]
@@ -82,6 +85,11 @@ pub enum BundleError {
     /// The node's store was repaired meanwhile.
     #[error("the node's store was repaired meanwhile: begin anew")]
     Repaired,
+}
+
+/// A peer by its name, if it has one.
+fn who(peer: &NodeId, name: Option<&Name>) -> String {
+    name.map_or_else(|| peer.to_string(), |name| format!("{name} ({peer})"))
 }
 
 /// Writes frames, and counts their bytes.
@@ -183,7 +191,7 @@ impl Import<'_> {
                 Some(Step::Done { peer, name, has_gap: false }) => {
                     Ok(Some(Imported { peer, name, scribes: self.scribes }))
                 }
-                Some(Step::Done { peer, .. }) => Err(BundleError::Gap { peer }.into()),
+                Some(Step::Done { peer, name, .. }) => Err(BundleError::Gap { peer, name }.into()),
                 Some(Step::Closed { reason, detail }) => Err(self.ended(reason, detail)),
             };
         }

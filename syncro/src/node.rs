@@ -437,6 +437,8 @@ impl Node {
         for session in &sessions {
             rows.entry(session.peer).or_default();
         }
+        // Who imports a bundle of its own has met itself.
+        rows.remove(&self.id());
         let status = rows.into_iter().map(|(node, mut row)| {
             if self.core.reader.digest_at(row.held.offset)? != Some(row.held.digest) {
                 row.held = Point::START;

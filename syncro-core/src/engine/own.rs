@@ -72,6 +72,9 @@ impl Own {
         config: Config,
         view: &impl View,
     ) -> Result<(Self, Commit), Error> {
+        if config.view && config.permissions.is_some() {
+            return Err(UsageError::ViewLimits.into());
+        }
         let row = view.own()?;
         let entropy = Digest::EMPTY.then(&config.seed);
         let node = match (config.node, &row) {

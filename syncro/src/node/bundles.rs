@@ -96,7 +96,7 @@ impl Node {
     /// # let mut stick = Vec::new();
     /// # desk.export_for(cabin.id(), &mut stick)?;
     /// # let cabin = Node::in_memory("cabin")?;
-    /// if let Err(Error::Bundle(BundleError::Gap { peer })) = cabin.import(&stick[..]) {
+    /// if let Err(Error::Bundle(BundleError::Gap { peer, .. })) = cabin.import(&stick[..]) {
     ///     let mut request = Vec::new();
     ///     cabin.request_for(peer, &mut request)?;
     ///     desk.import(&request[..])?;

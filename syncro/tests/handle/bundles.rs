@@ -100,9 +100,10 @@ fn a_request_closes_a_gap() {
     let late = export(&desk, &new);
     let error = new.import(&late[..]).unwrap_err();
     assert!(
-        matches!(error, Error::Bundle(BundleError::Gap { peer }) if peer == desk.id()),
+        matches!(error, Error::Bundle(BundleError::Gap { peer, .. }) if peer == desk.id()),
         "{error}"
     );
+    assert!(error.to_string().contains(&format!("that desk ({}) exported", desk.id())), "{error}");
     assert_eq!(new.end().offset, 0, "nothing of it was taken");
     let imported = desk.import(&request(&new, &desk)[..]).unwrap();
     assert_eq!((imported.peer, imported.scribes), (new.id(), 0));
@@ -202,6 +203,14 @@ fn limits_hold_for_bundles_as_for_sessions() {
     // Nobody has said that she may see everything.
     let export = server.export_for(eve.id(), io::sink()).unwrap_err();
     assert!(matches!(export, Error::Usage(UsageError::MayNotSee { .. })), "{export}");
+}
+
+#[test]
+fn whoever_imports_what_it_has_exported_has_no_peer_more() {
+    let (desk, cabin) = (node("desk"), node("cabin"));
+    desk.create(&todo("1")).unwrap();
+    assert_eq!(desk.import(&export(&desk, &cabin)[..]).unwrap().scribes, 0);
+    assert_eq!(desk.peers().unwrap(), []);
 }
 
 #[test]
@@ -350,7 +359,7 @@ async fn a_gap_of_a_view_shows_it_nothing() {
     server.create(&todo("hidden as well")).unwrap();
     view.create(&todo("2")).unwrap();
     let error = server.import(&export(&view, &server)[..]).unwrap_err();
-    let Error::Bundle(BundleError::Gap { peer }) = error else { panic!("{error}") };
+    let Error::Bundle(BundleError::Gap { peer, .. }) = error else { panic!("{error}") };
     let refused = server.request_for(peer, io::sink()).unwrap_err();
     assert!(matches!(refused, Error::Usage(UsageError::MayNotSee { .. })), "{refused}");
     // A session closes it.

@@ -135,6 +135,9 @@ async fn a_whole_replica_and_a_view_are_told_apart() {
     drop(Node::builder().name("view").open_on(disk.open().unwrap()).unwrap());
     let opened = Node::builder().name("view").view().open_on(disk.open().unwrap());
     assert!(matches!(opened, Err(Error::Usage(UsageError::NotAView))));
+    let limiting = Node::builder().name("view").view().rules(rules());
+    let opened = limiting.open_on(syncro::Memory::new());
+    assert!(matches!(opened, Err(Error::Usage(UsageError::ViewLimits))));
     // An open node has no channels to show.
     let (open, ann) = (node("open"), view(&MemoryDisk::new(), ""));
     let mut notices = ann.notices();
