@@ -46,14 +46,14 @@ pub const PATHS: [Hot; 5] = [
         name: "propose",
         what: "a local update, up to memory",
         is_once: true,
-        ceiling: 14_400,
+        ceiling: 15_400,
         make: propose,
     },
     Hot {
         name: "receive",
         what: "a live change received, up to memory",
         is_once: true,
-        ceiling: 31_500,
+        ceiling: 34_500,
         make: receive,
     },
     Hot {

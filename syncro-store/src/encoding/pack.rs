@@ -17,6 +17,9 @@ pub(crate) const UNPACKED_MAX: usize = 1 << 20;
 /// Bytes from before that are worth a piece, which takes 2 or 3 of its own, and time to be read.
 const COPIED_MIN: usize = 6;
 
+/// New bytes after which every second place is looked at, then every third, and so on.
+const PATIENCE: usize = 2;
+
 /// Bytes for which there is room at first: what most pages have.
 const PACKED_BYTES: usize = 4 << 10;
 
@@ -58,17 +61,17 @@ impl Packer {
         let (mut at, mut new) = (from, from);
         while let Some(start) = start_at(whole, at) {
             let place = &mut self.places[hash(start)];
-            let before = *place as usize;
             // A whole that is packed has at most a MiB.
-            *place = at as u32;
+            let before = std::mem::replace(place, at as u32) as usize;
             if before >= at || start_at(whole, before) != Some(start) {
-                at += 1;
+                // Where nothing was found for a while, as in an id, little will be.
+                at += 1 + (at - new) / PATIENCE;
                 continue;
             }
+            let behind = alike_behind(&whole[new..at], &whole[..before]);
             let alike = alike(&whole[at + COPIED_MIN..], &whole[before + COPIED_MIN..]);
-            let length = COPIED_MIN + alike;
-            self.piece(&whole[new..at], length, at - before);
-            at += length;
+            self.piece(&whole[new..at - behind], behind + COPIED_MIN + alike, at - before);
+            at += COPIED_MIN + alike;
             new = at;
         }
         if new < whole.len() {
@@ -99,6 +102,11 @@ fn alike(one: &[u8], other: &[u8]) -> usize {
     let eights = 8 * eights.take_while(|(one, other)| one == other).count();
     let rest = one[eights..].iter().zip(&other[eights..]);
     eights + rest.take_while(|(one, other)| one == other).count()
+}
+
+/// How many bytes two end with alike.
+fn alike_behind(one: &[u8], other: &[u8]) -> usize {
+    one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count()
 }
 
 /// The bytes at a place by which others like them are found.
