@@ -172,7 +172,7 @@ pub(crate) fn point() -> impl Strategy<Value = Point> {
 /// A message of each type.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
     let items = prop_oneof![
-        transaction().prop_map(Item::Transaction),
+        transaction().prop_map(Item::from),
         (any::<u64>(), any::<u64>()).prop_map(|(offset, scribes)| Item::Echo { offset, scribes }),
         (any::<u64>(), any::<[u8; 16]>())
             .prop_map(|(scribes, digest)| Item::Skip { scribes, digest: Digest(digest) }),

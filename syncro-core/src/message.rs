@@ -10,6 +10,7 @@ use crate::call::CallFailure;
 use crate::channel::{Channel, Sum};
 use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
+use crate::encoding::Malformed;
 use crate::id::{Name, NodeId, RecordKey};
 use crate::record::Record;
 use crate::scribe::Transaction;
@@ -257,20 +258,21 @@ pub(crate) enum Told {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    Transaction(Transaction),
+    /// Beside the memory of the others, which are small, as a message may be full of those.
+    Transaction(Box<Transaction>),
     /// A transaction of which this version cannot read what it changes.
-    Unread(Unread),
+    Unread(Box<Unread>),
     /// The transactions that the receiver has in its own log at `offset`, `scribes` scribes of them: they
     /// came from there in this session, or the sender saw that both have them.
-    Echo {
-        offset: u64,
-        scribes: u64,
-    },
+    Echo { offset: u64, scribes: u64 },
     /// Transactions that only say what the sender, a view, was shown: so many scribes, and the sender's digest after them.
-    Skip {
-        scribes: u64,
-        digest: Digest,
-    },
+    Skip { scribes: u64, digest: Digest },
+}
+
+impl From<Transaction> for Item {
+    fn from(transaction: Transaction) -> Self {
+        Self::Transaction(Box::new(transaction))
+    }
 }
 
 /// A transaction that is one by its shape, and holds what this version does not know or bears.
@@ -278,9 +280,15 @@ pub(crate) enum Item {
 pub(crate) struct Unread {
     /// The canonical encoding.
     pub(crate) bytes: Bytes,
-    pub(crate) author: Author,
     /// The offsets that it fills in a log.
     pub(crate) scribes: u64,
-    /// What is wrong with it.
-    pub(crate) reason: String,
+    /// What of it this version does not know, or bear.
+    pub(crate) reason: &'static str,
+}
+
+impl Unread {
+    /// Who wrote it.
+    pub(crate) fn author(&self) -> Result<Author, Malformed> {
+        Ok(Transaction::read_stamp(&self.bytes)?.author)
+    }
 }

@@ -186,6 +186,15 @@ fn floods() -> Vec<(&'static str, Vec<u8>)> {
         ("rungs", message("sync", "ladder", &many(&point))),
         ("echoes", message("scribes", "transactions", &many(b"\x92\x00\x01"))),
         ("items that are none", message("scribes", "transactions", &many(b"\xc0"))),
+        (
+            "a few of those",
+            message("scribes", "transactions", &[&b"\xdc\x10\x00"[..], &[0xc0; 4096]].concat()),
+        ),
+        (
+            "a few of those, in JSON",
+            format!(r#"{{"type":"scribes","transactions":[{}]}}"#, vec!["0"; 4096].join(","))
+                .into_bytes(),
+        ),
         ("elements, in JSON", json("0")),
         ("empty arrays, in JSON", json("[]")),
         ("empty objects, in JSON", json("{}")),
@@ -257,8 +266,23 @@ fn crumbs() -> Vec<(&'static str, Vec<u8>)> {
     // With its author, each has thirty.
     let count = MESSAGE_TRANSACTIONS_BYTES_MAX / 30;
     let others = (1..count).map(|_| b"\x92\x01\x91\x94\xa1m\x01\x01\x90".to_vec());
-    let least: Vec<Vec<u8>> = [first].into_iter().chain(others).collect();
-    crumbs.chain([("transactions", of_transactions(&least))]).collect()
+    let least: Vec<Vec<u8>> = [first.clone()].into_iter().chain(others).collect();
+    crumbs.chain([("transactions", of_transactions(&least))]).chain(small(&first)).collect()
+}
+
+/// Messages in which nothing is large enough to hide what is beside it: items that this version cannot read, and echoes, as
+/// many as there may be, and fewer.
+fn small(first: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let after_first = |count: usize, item: &[u8]| {
+        let items = [first.to_vec()].into_iter().chain(vec![item.to_vec(); count]);
+        of_transactions(&items.collect::<Vec<_>>())
+    };
+    let mut all = vec![("4,096 echoes", of_transactions(&vec![b"\x92\x00\x01".to_vec(); 4096]))];
+    for count in [500, 1000, 20_000, 35_000] {
+        all.push(("unknown marks", after_first(count, b"\x92\x01\x91\x94\xa1m\x01\x09\x90")));
+        all.push(("empty names", after_first(count, b"\x92\x01\x91\x94\xa0\xc0\xc0\xc0")));
+    }
+    all
 }
 
 /// The least things that a view asks for and is told: as many as a message may have.

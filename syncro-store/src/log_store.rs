@@ -132,7 +132,9 @@ impl Syncer {
     /// fail with [`StoreError::Closed`]. What was not synced is lost.
     pub fn close(&self) {
         let _turn = self.shared.turns.for_sync();
-        self.shared.write().backend = None;
+        let backend = self.shared.write().backend.take();
+        // It may have much to tidy up, for which nobody who reads should wait.
+        drop(backend);
     }
 }
 

@@ -92,7 +92,7 @@ impl Played {
                     return Err(lost());
                 }
                 if offset == played.end {
-                    let transaction = Transaction::trusted(bytes).map_err(|_| lost())?;
+                    let transaction = Transaction::logged(bytes).map_err(|_| lost())?;
                     staging.played(transaction.stamp(), offset, page.first())?;
                     played.transaction(&transaction, staging)?.ok_or_else(lost)?;
                 }

@@ -89,8 +89,7 @@ impl Work {
         if !matches!(head, Head::Text(_)) {
             return Err(Malformed::Expected("text"));
         }
-        let start = u32::try_from(self.out.0.len()).map_err(|_| Malformed::Limit("a value"))?;
-        self.keys.push(start);
+        self.keys.push(place(&self.out.0)?);
         Ok(())
     }
 
@@ -101,7 +100,7 @@ impl Work {
         let key = |start: u32| Reader::new(&out[start as usize..]).text().unwrap_or_default();
         let is_sorted = keys.is_sorted_by(|one, other| key(*one) < key(*other));
         if !is_sorted {
-            let ends = keys.iter().skip(1).copied().chain([out.len() as u32]);
+            let ends = keys.iter().skip(1).copied().chain([place(out)?]);
             let mut entries: Vec<(u32, u32)> = keys.iter().copied().zip(ends).collect();
             entries.sort_unstable_by(|(one, _), (other, _)| key(*one).cmp(key(*other)));
             if entries.windows(2).any(|pair| key(pair[0].0) == key(pair[1].0)) {
@@ -117,6 +116,11 @@ impl Work {
         self.keys.truncate(map.keys);
         Ok(())
     }
+}
+
+/// The end of what is written, in few bytes: there may be many keys.
+fn place(out: &[u8]) -> Result<u32, Malformed> {
+    u32::try_from(out.len()).map_err(|_| Malformed::Limit("a value"))
 }
 
 #[cfg(test)]

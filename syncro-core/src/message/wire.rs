@@ -239,7 +239,7 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
             }
             Item::Unread(unread) => {
                 writer.encoded(&unread.bytes);
-                author = Some(unread.author);
+                author = unread.author().ok();
             }
             Item::Echo { offset, scribes } => {
                 writer.array(2);
@@ -258,9 +258,8 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
 fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     let mut reader = parts.get("transactions")?;
     let count = reader.array()?;
-    // What it claims to hold costs nothing until it is there.
-    let items_max = ECHO_RUNS_MAX + reader.rest().len() / TRANSACTION_BYTES_MIN;
-    let mut items = Vec::with_capacity(count.min(items_max));
+    // What is no item costs no more than what is one.
+    let mut items = Vec::with_capacity(count.min(reader.rest().len() / ITEM_BYTES_MIN));
     let (mut echoes, mut scribes, mut bytes) = (0, 0, 0);
     let mut author = None;
     for _ in 0..count {
@@ -278,7 +277,7 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
                 bytes += transaction.bytes().len();
             }
             Item::Unread(unread) => {
-                author = Some(unread.author);
+                author = Some(unread.author()?);
                 bytes += unread.bytes.len();
             }
         }
@@ -295,8 +294,8 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     })
 }
 
-/// Bytes of the least transaction in a message: without its author, and of one scribe.
-const TRANSACTION_BYTES_MIN: usize = 9;
+/// Bytes of the least item, which is an echo.
+const ITEM_BYTES_MIN: usize = 3;
 
 /// Reads an item of a message; `author` wrote the transaction before it.
 fn read_item(whole: &[u8], author: Option<Author>) -> Result<Item, Malformed> {
@@ -323,18 +322,21 @@ fn read_item(whole: &[u8], author: Option<Author>) -> Result<Item, Malformed> {
 
 /// Reads a transaction, in memory of its own: what is kept of a message may be a small part of it.
 fn read_transaction(bytes: Bytes) -> Result<Item, Malformed> {
-    match Transaction::decode(bytes.clone()) {
-        Ok(transaction) => Ok(Item::Transaction(transaction)),
+    match Transaction::form(&bytes) {
+        Ok(form) => Ok(form.of(bytes).into()),
         // Another version may know more kinds than this one, and bear more.
-        Err(error @ Malformed::Limit(_)) => unread(bytes, error).map(Item::Unread).ok_or(error),
+        Err(error @ Malformed::Limit(reason)) => match unread(bytes, reason) {
+            Some(unread) => Ok(Item::Unread(Box::new(unread))),
+            None => Err(error),
+        },
         Err(error) => Err(error),
     }
 }
 
 /// Takes what has the shape of a transaction, and is canonical: of what it does not know this version could not make
 /// it so.
-fn unread(bytes: Bytes, error: Malformed) -> Option<Unread> {
-    let author = Transaction::read_stamp(&bytes).ok()?.author;
+fn unread(bytes: Bytes, reason: &'static str) -> Option<Unread> {
+    Transaction::read_stamp(&bytes).ok()?;
     let mut reader = Reader::new(&bytes);
     let (_, is_canonical) = reader.value_and_form(MESSAGE_DEPTH_MAX).ok()?;
     reader.finish().ok()?;
@@ -344,8 +346,7 @@ fn unread(bytes: Bytes, error: Malformed) -> Option<Unread> {
         parts.skip().ok()?;
     }
     let scribes = parts.array().ok()? as u64;
-    let reason = format!("this version cannot play it: {error}");
-    (is_canonical && scribes > 0).then_some(Unread { bytes, author, scribes, reason })
+    (is_canonical && scribes > 0).then_some(Unread { bytes, scribes, reason })
 }
 
 fn write_point(writer: &mut Writer, point: Point) {

@@ -180,6 +180,10 @@ pub(super) fn scribes(
     (1..=*scribes).map(move |number| {
         let start = start(&mut reader, *is_local)?;
         let input = reader.rest();
+        // What it claims to hold costs nothing until it is there.
+        if start.fields > input.len() / 2 {
+            return Err(Malformed::Truncated);
+        }
         // What comes after the last one nobody reads.
         let skipped = if number == *scribes { 0 } else { 2 * start.fields };
         for _ in 0..skipped {
@@ -291,7 +295,9 @@ pub(super) fn in_order(whole: &[u8]) -> Result<Vec<u8>, Malformed> {
         for (path, _) in &fields {
             read_path(&mut at(whole, *path), stamp.author)?;
         }
-        let path = |field: &(u32, u32)| read_path(&mut at(whole, field.0), stamp.author).ok();
+        let path = |(path, value): &(u32, u32)| {
+            known_path(&whole[*path as usize..*value as usize], stamp.author).ok()
+        };
         fields.sort_unstable_by(|one, other| path(one).cmp(&path(other)));
         if fields.windows(2).any(|pair| path(&pair[0]) == path(&pair[1])) {
             return Err(Malformed::Expected("one value per path"));
@@ -350,6 +356,21 @@ fn read_path<'a>(reader: &mut Reader<'a>, own: Author) -> Result<PathRef<'a>, Ma
         }
         _ => Err(Malformed::Expected("a path of the length of its kind")),
     }
+}
+
+/// A path that was read before, without a walk over the member that it may end with.
+fn known_path(path: &[u8], own: Author) -> Result<PathRef<'_>, Malformed> {
+    let mut reader = Reader::new(path);
+    let is_member = matches!(reader.head()?, Head::Array(3)) && {
+        reader.skip()?;
+        reader.skip()?;
+        matches!(reader.head()?, Head::Array(1))
+    };
+    if !is_member {
+        return read_path(&mut Reader::new(path), own);
+    }
+    let mut field = Reader::new(&path[1..]);
+    Ok(PathRef::new(field.text()?, Some(ElementRef::Member(reader.rest()))))
 }
 
 fn name(text: &str) -> Result<&str, Malformed> {

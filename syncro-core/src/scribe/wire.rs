@@ -56,21 +56,28 @@ impl Transaction {
     ///
     /// [`Malformed`] for bytes that no node would have written.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        Ok(Self::form(&bytes)?.of(bytes))
+    }
+
+    /// Checks a transaction, and brings it into canonical form if it is in another.
+    pub(crate) fn form(bytes: &[u8]) -> Result<Form, Malformed> {
         if bytes.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
-        let mut reader = Reader::new(&bytes);
+        let mut reader = Reader::new(bytes);
         match Self::check(&mut reader) {
             // What is over a limit in a longer form may be within it.
             Ok(_) | Err(Malformed::Limit(_)) if !reader.is_canonical() => {}
-            begun => return Ok(begun?.of(bytes)),
+            begun => return Ok(Form { begun: begun?, other: None }),
         }
-        let canonical = canonical(&mut Reader::new(&bytes), MESSAGE_DEPTH_MAX)?;
-        let bytes = read::in_order(&canonical)?;
+        let canonical = canonical(&mut Reader::new(bytes), MESSAGE_DEPTH_MAX)?;
+        let mut bytes = read::in_order(&canonical)?;
         if bytes.len() > TRANSACTION_BYTES_MAX {
             return Err(Malformed::Limit("a transaction"));
         }
-        Ok(Self::check(&mut Reader::new(&bytes))?.of(bytes.into()))
+        bytes.shrink_to_fit();
+        let begun = Self::check(&mut Reader::new(&bytes))?;
+        Ok(Form { begun, other: Some(bytes.into()) })
     }
 
     fn check(reader: &mut Reader<'_>) -> Result<Begun, Malformed> {
@@ -108,7 +115,10 @@ impl Transaction {
         let mut reader = Reader::new(&bytes);
         let begun = Begun::read(&mut reader)?;
         if !begun.is_local {
-            return Self::decode(bytes);
+            return match Self::form(&bytes)? {
+                Form { begun, other: None } => Ok(begun.of(bytes)),
+                Form { .. } => Err(Malformed::Expected("canonical form")),
+            };
         }
         read::check(&mut reader, &begun)?;
         if reader.head()? != Head::Bool(true) {
@@ -141,6 +151,8 @@ impl Transaction {
     ///
     /// [`Malformed`] for one that is out of a log in spite of its checksums.
     pub fn scribes(&self) -> Result<Vec<Scribe>, Malformed> {
+        // Whoever asks for all of them wants to know.
+        Self::logged(self.bytes.clone())?;
         self.each().map(|scribe| scribe?.to_scribe()).collect()
     }
 
@@ -174,6 +186,20 @@ impl Transaction {
         let bytes = [&head.0[..], scribes].concat().into();
         scratch::give_back(head.0);
         bytes
+    }
+}
+
+/// A transaction that was checked.
+pub(crate) struct Form {
+    begun: Begun,
+    /// Its canonical form, where it came in another.
+    other: Option<Bytes>,
+}
+
+impl Form {
+    /// The transaction of the bytes that were checked.
+    pub(crate) fn of(self, bytes: Bytes) -> Transaction {
+        self.begun.of(self.other.unwrap_or(bytes))
     }
 }
 

@@ -386,7 +386,7 @@ impl Push {
             {
                 continue;
             }
-            items.push(Item::Transaction(transaction));
+            items.push(transaction.into());
         }
         let digest = match digest {
             Some(digest) => digest,

@@ -3,6 +3,7 @@
 use super::{Fault, Open, no_entry};
 use crate::close::CloseReason;
 use crate::digest::Point;
+use crate::encoding::Malformed;
 use crate::engine::{Bearer, Intake, Own, SessionId, Taken};
 use crate::limits::{ECHO_RUN_BYTES, ECHO_WORK_MAX, MESSAGE_STATES_BYTES_MAX, REPAIR_RATIO_MAX};
 use crate::message::{Item, Unread};
@@ -110,10 +111,10 @@ impl Open {
                         reading.point = reading.point.then(transaction.len(), transaction.bytes());
                         break;
                     }
-                    self.read_transaction(now, reading, transaction, session, own, view)?;
+                    self.read_transaction(now, reading, *transaction, session, own, view)?;
                 }
                 Item::Unread(unread) => {
-                    self.read_unread(now, reading, unread, session, own, view)?;
+                    self.read_unread(now, reading, *unread, session, own, view)?;
                 }
                 Item::Echo { offset, scribes } => {
                     if scribes == 0 || !self.push.has_sent(offset, scribes) {
@@ -193,8 +194,9 @@ impl Open {
             return Ok(());
         }
         let bearer = self.bearer(session);
-        if bearer.is_some_and(|bearer| !own.may_bring(bearer, unread.author)) {
-            reading.forged = Some(unread.author);
+        let author = unread.author()?;
+        if bearer.is_some_and(|bearer| !own.may_bring(bearer, author)) {
+            reading.forged = Some(author);
             return Ok(());
         }
         reading.parked += unread.bytes.len();
@@ -203,7 +205,7 @@ impl Open {
             bearer: self.peer,
             principal: self.principal.as_deref().cloned(),
             since_ms: now.wall_ms,
-            reason: unread.reason,
+            reason: format!("this version cannot play it: {}", Malformed::Limit(unread.reason)),
         };
         reading.intake.park(parked, view)?;
         reading.bound();

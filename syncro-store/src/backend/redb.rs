@@ -31,9 +31,9 @@ use storage::Storage;
 /// cache may hold buffered writes, so this is also room for some 32 MiB of them.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// The length of files that are compacted when they are closed: for less it is not worth it, and for more it would
-/// take seconds.
-const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=256 << 20;
+/// The length of files that are compacted when they are closed: for less it is not worth it, and more would take longer
+/// than a second or two.
+const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=80 << 20;
 
 /// A store in one file, kept by [redb](https://docs.rs/redb).
 ///
@@ -246,7 +246,8 @@ impl Redb {
 
 impl Drop for Redb {
     fn drop(&mut self) {
-        if self.is_worth_compacting() {
+        // Whoever panics has no time for it.
+        if !std::thread::panicking() && self.is_worth_compacting() {
             // It is as good as it was without.
             let _ = self.compact();
         }

@@ -1,4 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use bytes::Bytes;
 use syncro_core::{
@@ -409,4 +411,62 @@ fn snapshots_that_are_gone_leave_nothing_behind_on_a_store_that_is_only_read() {
     let reader = world.store.reader();
     (0..10_000).for_each(|_| drop(reader.snapshot()));
     assert!(world.store.shared.snapshots_known() < 100);
+}
+
+/// A backend that is given up only when somebody says so.
+struct Lingering {
+    memory: Memory,
+    begun: mpsc::Sender<()>,
+    end: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        let _ = self.begun.send(());
+        // If nobody does, the test has failed.
+        let _ = self.end.get_mut().unwrap().recv_timeout(Duration::from_secs(10));
+    }
+}
+
+impl Backend for Lingering {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.memory.get(table, key)
+    }
+    fn scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.memory.scan(table, start, end, limit)
+    }
+    fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        self.memory.floor(table, at)
+    }
+    fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        self.memory.write(batch, durability)
+    }
+    fn check(&self) -> Result<(), StoreError> {
+        self.memory.check()
+    }
+    fn compact(&self) -> Result<(), StoreError> {
+        self.memory.compact()
+    }
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.memory.reopen()
+    }
+}
+
+#[test]
+fn nobody_who_reads_waits_until_a_backend_that_is_given_up_has_tidied_up() {
+    let ((begun, has_begun), (finish, end)) = (mpsc::channel(), mpsc::channel());
+    let store =
+        LogStore::open(Lingering { memory: Memory::new(), begun, end: Mutex::new(end) }).unwrap();
+    let syncer = store.syncer();
+    let closing = std::thread::spawn(move || syncer.close());
+    has_begun.recv().unwrap();
+    assert!(matches!(store.models(), Err(StoreError::Closed)));
+    finish.send(()).expect("it is still being given up");
+    closing.join().unwrap();
 }

@@ -230,6 +230,25 @@ proptest! {
     }
 }
 
+/// Whatever its checksums say: [`Transaction::trusted`] has not looked at it.
+#[test]
+fn what_no_log_has_taken_in_is_noticed_when_it_is_read() {
+    let path = "a1'a' 01";
+    for (scribe, wrong) in [
+        ("94 a1'm' 01 00 dd 7ffffffe", "more fields than there are bytes"),
+        (&format!("94 a1'm' 01 00 94 {path} {path}"), "a path twice"),
+        (&format!("94 a1'm' 01 00 94 a1'b' 01 {path}"), "paths out of order"),
+        (&format!("94 a1'm' 01 00 92 {path} c0"), "something behind it"),
+        ("94 a1'm' 01 00 92 92 a1'n' 01 a1'x'", "a counter that is none"),
+        ("94 a1'm' 01 00 92 a1'a' cc01", "an integer that is too long"),
+    ] {
+        let transaction = Transaction::trusted(of(&[scribe])).unwrap();
+        assert!(transaction.scribes().is_err(), "{wrong}");
+        // It may be a record, but never more than there is.
+        transaction.each().for_each(|it| drop(it.and_then(|it| it.to_record())));
+    }
+}
+
 #[test]
 fn paths_out_of_order_are_brought_into_order() {
     let tidy = r#"["m",1,0,["a",1,["a",0,"k"],2,["a",0,["k"]],true,["a",1],3,"b",4]]"#;

@@ -117,9 +117,9 @@ pub(super) fn goldens() -> Vec<Golden> {
                 to: point(7, 0xff),
                 end: 70_000,
                 items: vec![
-                    Item::Transaction(updates()),
+                    Item::from(updates()),
                     Item::Echo { offset: 1000, scribes: 2 },
-                    Item::Transaction(lives()),
+                    Item::from(lives()),
                 ],
             }),
             "85 a4'type' a7'scribes'

@@ -284,8 +284,8 @@ fn the_largest_batch_fits_a_frame_in_json_whatever_the_values_are() {
         let point = Point { offset: u64::MAX, digest: Digest([0xff; 16]) };
         let echo = Item::Echo { offset: u64::MAX, scribes: 16 };
         let mut items = vec![echo; ECHO_RUNS_MAX];
-        items.push(Item::Transaction(transaction(BATCH_BYTES - 1, value)));
-        items.push(Item::Transaction(transaction(TRANSACTION_BYTES_MAX, value)));
+        items.push(Item::from(transaction(BATCH_BYTES - 1, value)));
+        items.push(Item::from(transaction(TRANSACTION_BYTES_MAX, value)));
         let message = Message::Scribes(Scribes { from: point, to: point, end: u64::MAX, items });
         let frame = message.encode(Encoding::Json);
         assert!(frame.len() <= FRAME_BYTES_MAX, "{} bytes", frame.len());
@@ -303,7 +303,7 @@ fn least_scribes(count: usize) -> Message {
     };
     let scribes: Vec<Scribe> = (0..count).map(least).collect();
     let transactions = scribes.chunks(TRANSACTION_SCRIBES_MAX);
-    let items = transactions.map(|part| Item::Transaction(Transaction::new(stamp, part)));
+    let items = transactions.map(|part| Item::from(Transaction::new(stamp, part)));
     Message::Scribes(Scribes {
         from: Point::START,
         to: Point::START,
@@ -327,8 +327,8 @@ fn a_message_has_as_many_scribes_as_an_honest_sender_puts_in_and_no_more() {
 #[test]
 fn a_message_has_one_batch_of_transactions_and_one_more_and_nothing_beyond() {
     let value = |bytes| Value::Bytes(vec![1; bytes]);
-    let items = [2 * BATCH_BYTES, TRANSACTION_BYTES_MAX]
-        .map(|bytes| Item::Transaction(transaction(bytes, value)));
+    let items =
+        [2 * BATCH_BYTES, TRANSACTION_BYTES_MAX].map(|bytes| Item::from(transaction(bytes, value)));
     let message = Message::Scribes(Scribes {
         from: Point::START,
         to: Point::START,
@@ -362,7 +362,7 @@ fn a_decoded_message_keeps_nothing_of_its_frame() {
     let (message, _) = Message::decode(&frame).unwrap();
     assert!(frame.is_unique());
     let Message::Scribes(scribes) = message else { panic!("{message:?}") };
-    assert!(scribes.items == [Item::Transaction(transaction)]);
+    assert!(scribes.items == [Item::from(transaction)]);
 }
 
 #[test]
@@ -383,7 +383,7 @@ fn a_set_member_of_the_greatest_depth_travels_in_json_too() {
             from: Point::START,
             to: Point::START,
             end: 0,
-            items: vec![Item::Transaction(Transaction::new(stamp, &[scribe]))],
+            items: vec![Item::from(Transaction::new(stamp, &[scribe]))],
         });
         for encoding in [Encoding::MessagePack, Encoding::Json] {
             let read = Message::decode(&message.encode(encoding));
