@@ -54,6 +54,8 @@ pub(crate) struct Intruder {
     incoming: Stream,
     /// Bytes that wait for somebody who reads none.
     queued: usize,
+    /// Whether it says why it goes: that may be anything.
+    has_said_bye: bool,
     /// Why its session has ended.
     closed: Option<CloseReason>,
     /// When its node last had a message of it.
@@ -110,6 +112,7 @@ impl World {
             abuse,
             incoming: Stream::new(),
             queued: 0,
+            has_said_bye: false,
             closed: None,
             heard_ms,
         });
@@ -122,6 +125,11 @@ impl World {
             self.intrude(session, &wire::frame(&wire::hello(own)))?;
         }
         for frame in self.offences(abuse) {
+            let says_bye = frame.windows(3).any(|it| it == b"bye");
+            let mut intruders = self.intruders.iter_mut();
+            if let Some(it) = intruders.find(|it| it.session == session && says_bye) {
+                it.has_said_bye = true;
+            }
             self.intrude(session, &frame)?;
         }
         if let Some(bytes) = beginning(abuse) {
@@ -274,6 +282,7 @@ impl World {
         it.closed = Some(reason);
         let reasons = it.abuse.reasons(&self.nodes[node].part);
         let is_fair = match reason {
+            _ if it.has_said_bye => true,
             CloseReason::Silent | CloseReason::HandshakeTimeout => reasons.is_empty(),
             CloseReason::Other(_) | CloseReason::Lost | CloseReason::Store => false,
             _ => reasons.contains(&reason) || matches!(it.abuse, Abuse::Replay(_)),
