@@ -60,7 +60,7 @@ pub const PATHS: [Hot; 5] = [
         name: "commit",
         what: "a commit applied, a hundred of them synced",
         is_once: true,
-        ceiling: 4_000,
+        ceiling: 6_000,
         make: commit,
     },
 ];
