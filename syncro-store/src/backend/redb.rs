@@ -31,9 +31,9 @@ use storage::Storage;
 /// cache may hold buffered writes, so this is also room for some 32 MiB of them.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// The length of files that are compacted when they are closed: for less it is not worth it, and more would take longer
-/// than a second or two.
-const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=80 << 20;
+/// The length of files that are compacted when they are closed: for less it is not worth it, and more would take
+/// seconds. A file that has just doubled is not half full.
+const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=160 << 20;
 
 /// A store in one file, kept by [redb](https://docs.rs/redb).
 ///
