@@ -217,15 +217,8 @@ fn register(
     };
     let stamp = stamp(reader, authors)?;
     let value = value(reader, VALUE_BYTES_MAX, keep)?;
-    match &path.element {
-        Some(Element::Author(_)) if value.as_i64().is_none() => {
-            Err(Malformed::Expected("a total in the range of a 64-bit integer"))
-        }
-        Some(Element::Member(_)) if value != Encoded::TRUE && !value.is_nil() => {
-            Err(Malformed::Expected("true or nil for a set member"))
-        }
-        _ => Ok(Register { path, stamp, value }),
-    }
+    path.as_ref().check_value(value.as_bytes())?;
+    Ok(Register { path, stamp, value })
 }
 
 fn value(

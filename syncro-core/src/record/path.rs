@@ -151,7 +151,7 @@ impl<'a> PathRef<'a> {
         Self { field, element: Some(ElementRef::Author(author)), kind: Kind::Counter }
     }
 
-    /// The path. A long member shares the memory of the whole that it is a piece of, if that is given.
+    /// The path. A long member shares the memory of the whole that it is a piece of.
     pub(crate) fn to_path(self, whole: &Bytes) -> Path {
         let element = self.element.map(|element| match element {
             ElementRef::Entry(key) => Element::Entry(key.into()),

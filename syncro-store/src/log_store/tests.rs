@@ -244,14 +244,15 @@ fn a_closed_store_says_so() {
     assert!(matches!(world.store.apply(&commit), Err(StoreError::Closed)));
 }
 
-/// A backend whose tables can be made unreadable.
-#[derive(Debug)]
-struct Unreadable {
+/// A backend whose tables can be made unreadable, and that has something to drop.
+#[derive(Default)]
+struct Double<T> {
     memory: Memory,
     is_broken: Arc<AtomicBool>,
+    _dropped: T,
 }
 
-impl Backend for Unreadable {
+impl<T: Send + Sync + 'static> Backend for Double<T> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         if table == Table::Names && self.is_broken.load(Ordering::Relaxed) {
             return Err(StoreError::Corrupt { what: "a name".to_owned() });
@@ -281,7 +282,7 @@ impl Backend for Unreadable {
 #[test]
 fn a_commit_that_cannot_be_applied_leaves_no_trace() {
     let is_broken = Arc::new(AtomicBool::new(false));
-    let backend = Unreadable { memory: Memory::new(), is_broken: is_broken.clone() };
+    let backend = Double { is_broken: is_broken.clone(), ..Double::<()>::default() };
     let mut store = LogStore::open(backend).unwrap();
     let (mut engine, effects) = Engine::open(Now::default(), Config::default(), &store).unwrap();
     store.apply(&effects.commit.unwrap()).unwrap();
@@ -413,9 +414,8 @@ fn snapshots_that_are_gone_leave_nothing_behind_on_a_store_that_is_only_read() {
     assert!(world.store.shared.snapshots_known() < 100);
 }
 
-/// A backend that is given up only when somebody says so.
+/// What is given up only when somebody says so.
 struct Lingering {
-    memory: Memory,
     begun: mpsc::Sender<()>,
     end: Mutex<mpsc::Receiver<()>>,
 }
@@ -428,41 +428,12 @@ impl Drop for Lingering {
     }
 }
 
-impl Backend for Lingering {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.memory.get(table, key)
-    }
-    fn scan(
-        &self,
-        table: Table,
-        start: &[u8],
-        end: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.memory.scan(table, start, end, limit)
-    }
-    fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        self.memory.floor(table, at)
-    }
-    fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
-        self.memory.write(batch, durability)
-    }
-    fn check(&self) -> Result<(), StoreError> {
-        self.memory.check()
-    }
-    fn compact(&self) -> Result<(), StoreError> {
-        self.memory.compact()
-    }
-    fn reopen(&self) -> Result<(), StoreError> {
-        self.memory.reopen()
-    }
-}
-
 #[test]
 fn nobody_who_reads_waits_until_a_backend_that_is_given_up_has_tidied_up() {
     let ((begun, has_begun), (finish, end)) = (mpsc::channel(), mpsc::channel());
-    let store =
-        LogStore::open(Lingering { memory: Memory::new(), begun, end: Mutex::new(end) }).unwrap();
+    let _dropped = Lingering { begun, end: Mutex::new(end) };
+    let (memory, is_broken) = (Memory::new(), Arc::default());
+    let store = LogStore::open(Double { memory, is_broken, _dropped }).unwrap();
     let syncer = store.syncer();
     let closing = std::thread::spawn(move || syncer.close());
     has_begun.recv().unwrap();
