@@ -31,9 +31,7 @@ impl Core {
     pub(crate) fn flush(&self) -> Result<Point, Error> {
         let (applied, end) = {
             let state = self.state();
-            if let Some(stop) = &state.stopped {
-                return Err(stop.clone().into());
-            }
+            state.check_running()?;
             (state.applied, state.engine.end())
         };
         self.make_durable(applied)?;
