@@ -14,6 +14,9 @@ pub use blocks::BlockDisk;
 /// Pages of a database that are kept in memory: few, so that they are read again.
 const CACHE_BYTES: usize = 256 << 10;
 
+/// Bytes of its journal that are used: few, so that they are written to the database again and again.
+const JOURNAL_BYTES: usize = 64 << 10;
+
 /// A disk of a node. Clones are the same disk.
 #[derive(Clone, Debug)]
 pub enum Disk {
@@ -38,7 +41,7 @@ impl Disk {
         match self {
             Self::Batches(disk) => builder.open(disk.open()?),
             Self::Blocks(disk) => {
-                let redb = Redb::builder().cache_bytes(CACHE_BYTES);
+                let redb = Redb::builder().cache_bytes(CACHE_BYTES).journal_bytes(JOURNAL_BYTES);
                 builder.open(redb.with_backend(disk.clone())?)
             }
         }

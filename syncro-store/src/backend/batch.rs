@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,7 +26,7 @@ use super::{KEY_BYTES_MAX, Table, VALUE_BYTES_MAX};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    changes: BTreeMap<(Table, Bytes), Option<Bytes>>,
+    tables: [BTreeMap<Bytes, Option<Bytes>>; Table::ALL.len()],
     bytes: usize,
 }
 
@@ -51,12 +50,12 @@ impl Batch {
 
     /// Tells whether the batch changes nothing.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.tables.iter().all(BTreeMap::is_empty)
     }
 
     /// Returns the number of keys that the batch changes.
     pub fn len(&self) -> usize {
-        self.changes.len()
+        self.tables.iter().map(BTreeMap::len).sum()
     }
 
     /// Returns the bytes in the keys and values of the batch, for deciding when it is big enough.
@@ -66,16 +65,26 @@ impl Batch {
 
     /// Goes through the changes by table and key: the new value, or `None` for a delete.
     pub fn iter(&self) -> impl Iterator<Item = (Table, &Bytes, Option<&Bytes>)> {
-        self.changes.iter().map(|((table, key), value)| (*table, key, value.as_ref()))
+        let tables = Table::ALL.into_iter();
+        tables.flat_map(|table| self.iter_table(table).map(move |(key, value)| (table, key, value)))
     }
 
     /// Goes through the changes of one table by key: the new value, or `None` for a delete.
     pub fn iter_table(&self, table: Table) -> impl Iterator<Item = (&Bytes, Option<&Bytes>)> {
-        let first = Bound::Included((table, Bytes::new()));
-        self.changes
-            .range((first, Bound::Unbounded))
-            .take_while(move |((at, _), _)| *at == table)
-            .map(|((_, key), value)| (key, value.as_ref()))
+        self.table(table).iter().map(|(key, value)| (key, value.as_ref()))
+    }
+
+    /// The changes of one table.
+    pub(crate) fn table(&self, table: Table) -> &BTreeMap<Bytes, Option<Bytes>> {
+        &self.tables[usize::from(table.code())]
+    }
+
+    /// Does what another batch does, after this one.
+    #[cfg(feature = "redb")]
+    pub(crate) fn append(&mut self, later: &Self) {
+        for (table, key, value) in later.iter() {
+            self.change(table, key.clone(), value.cloned());
+        }
     }
 
     /// Refuses a batch that breaks promise B9, as a backend has to before it writes any of it.
@@ -104,7 +113,7 @@ impl Batch {
     fn change(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
         let key_bytes = key.len();
         let value_bytes = value.as_ref().map_or(0, Bytes::len);
-        let replaced = self.changes.insert((table, key), value);
+        let replaced = self.tables[usize::from(table.code())].insert(key, value);
         self.bytes += match replaced {
             None => key_bytes + value_bytes,
             Some(_) => value_bytes,

@@ -1,11 +1,15 @@
 //! The file backend: one redb database.
 
 mod blame;
+mod builder;
+mod journal;
 mod open;
+mod pending;
 mod salvage;
 mod snapshot;
 mod storage;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Bound, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -21,21 +25,23 @@ use syncro_core::StoreError;
 
 use super::place::Place;
 use super::{Backend, Batch, Durability, Remains, Save, Table};
+pub use builder::RedbBuilder;
+use journal::Journal;
+use open::Found;
 pub(crate) use open::sync_directory_of;
+use pending::Shown;
 use snapshot::Snapshot;
 use storage::Storage;
-
-/// The page cache of a [`Redb`] in bytes, unless its builder says otherwise.
-///
-/// redb takes 1 GiB by default, which an application that embeds us could not explain. Half of the
-/// cache may hold buffered writes, so this is also room for some 32 MiB of them.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The length of files that are compacted when they are closed: for less it is not worth it, and more would take
 /// seconds. A file that has just doubled is not half full.
 const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=160 << 20;
 
 /// A store in one file, kept by [redb](https://docs.rs/redb).
+///
+/// The database begins 1 MiB into the file. Before it there is a journal, to which small durable writes are appended:
+/// they go to the database together, when it is full, when something larger is written, and at the end. A file that
+/// begins with its database, as redb itself makes it, is taken as it is and goes without.
 ///
 /// A durable write costs one flush of the file. After a crash, opening reads the whole file once to
 /// find which pages are in use; after a clean close it does not.
@@ -64,12 +70,14 @@ const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=160 << 20;
 /// # }
 /// ```
 pub struct Redb {
-    /// The state that reads see, opened by the first read after a write.
+    /// The state that reads see, opened by the first read after a commit.
     snapshot: Mutex<Option<Arc<Snapshot>>>,
+    /// What is in the journal and not in the database yet: to be read with a snapshot, and changed with it.
+    pending: RwLock<Batch>,
     /// Written only by what must be alone with the file.
     opened: RwLock<Opened>,
-    /// Held by the one write that runs. Says what failed, once a write has or damage was met.
-    latched: Mutex<Option<String>>,
+    /// Held by the one write that runs.
+    writer: Mutex<Writer>,
     builder: RedbBuilder,
     /// Bytes written since it was opened or compacted.
     written: AtomicU64,
@@ -78,19 +86,23 @@ pub struct Redb {
     place: Place,
 }
 
+/// What a write needs.
+#[derive(Default)]
+struct Writer {
+    /// What failed, once a write has or damage was met.
+    latched: Option<String>,
+    /// None for a file that goes without.
+    journal: Option<Journal>,
+}
+
 /// A database, and what it is kept on.
 struct Opened {
     /// None where it could not be opened, or not again. The storage is locked all the same.
     database: Option<Database>,
+    /// The whole file.
     storage: Storage,
     /// Whether somebody else has the storage now, with its locks.
     is_handed_on: bool,
-}
-
-impl From<(Storage, Option<Database>)> for Opened {
-    fn from((storage, database): (Storage, Option<Database>)) -> Self {
-        Self { database, storage, is_handed_on: false }
-    }
 }
 
 impl Redb {
@@ -122,18 +134,21 @@ impl Redb {
 
     /// Starts from the defaults, to change some of them.
     pub fn builder() -> RedbBuilder {
-        RedbBuilder { cache_bytes: CACHE_BYTES }
+        RedbBuilder::default()
     }
 
     fn read<T>(
         &self,
-        look_up: impl FnOnce(&Snapshot) -> Result<T, RedbError>,
+        look_up: impl FnOnce(&Shown<'_>) -> Result<T, RedbError>,
     ) -> Result<T, StoreError> {
-        let found = self.place.guard(|| look_up(&*self.snapshot(&self.opened())?));
+        let found = self.place.guard(|| {
+            let (opened, pending) = (self.opened(), self.pending());
+            look_up(&Shown { snapshot: &*self.snapshot(&opened)?, pending: &pending })
+        });
         found.inspect_err(|error| {
-            // Writing to a damaged tree only spreads the damage.
-            if matches!(error, StoreError::Corrupt { .. }) {
-                lock(&self.latched).get_or_insert_with(|| cause(error));
+            // Writing to a damaged tree only spreads the damage, and redb takes nothing more after a read that failed.
+            if matches!(error, StoreError::Corrupt { .. } | StoreError::Io(_)) {
+                lock(&self.writer).latched.get_or_insert_with(|| cause(error));
             }
         })
     }
@@ -170,33 +185,74 @@ impl Redb {
         *lock(&self.snapshot) = None;
     }
 
-    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), RedbError> {
+    fn pending(&self) -> RwLockReadGuard<'_, Batch> {
+        // It is changed by what does not fail.
+        self.pending.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pending_alone(&self) -> RwLockWriteGuard<'_, Batch> {
+        self.pending.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what is pending, and then a batch, as one commit.
+    fn commit(
+        &self,
+        journal: &mut Option<Journal>,
+        batch: &Batch,
+        durability: Durability,
+    ) -> Result<(), RedbError> {
         let opened = self.opened();
+        let mut whole = Cow::Borrowed(batch);
+        let pending = self.pending();
+        if !pending.is_empty() {
+            // Whoever reads meanwhile must not see all of it below a part of it.
+            self.snapshot(&opened)?;
+            let mut both = pending.clone();
+            both.append(batch);
+            whole = Cow::Owned(both);
+        }
+        let generation = journal.as_ref().and_then(|journal| journal.next_generation(&pending));
+        drop(pending);
         let mut transaction = opened.database()?.begin_write()?;
         transaction.set_durability(match durability {
             Durability::Buffered => RedbDurability::None,
             Durability::Durable => RedbDurability::Immediate,
         })?;
         for table in Table::ALL {
-            write_table(&transaction, batch, table)?;
+            write_table(&transaction, &whole, table)?;
+        }
+        if let Some(generation) = generation {
+            journal::put_generation(&transaction, generation)?;
         }
         transaction.commit()?;
+        let mut pending = self.pending_alone();
+        *pending = Batch::new();
+        self.forget_snapshot();
+        if let Some(journal) = journal {
+            journal.committed(generation, durability == Durability::Durable);
+        }
         Ok(())
+    }
+
+    /// Brings the database up to the journal.
+    fn catch_up(&self, journal: &mut Option<Journal>) -> Result<(), StoreError> {
+        if self.pending().is_empty() {
+            return Ok(());
+        }
+        self.place.guard(|| self.commit(journal, &Batch::new(), Durability::Durable))
     }
 
     /// Runs what writes, unless something has failed; nothing is written after it has.
     fn write_unless_latched(
         &self,
-        write: impl FnOnce() -> Result<(), StoreError>,
+        write: impl FnOnce(&mut Option<Journal>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut latched = lock(&self.latched);
-        if let Some(cause) = &*latched {
+        let mut writer = lock(&self.writer);
+        if let Some(cause) = &writer.latched {
             let cause = cause.clone();
             return Err(StoreError::Latched { cause });
         }
-        let written = write();
-        self.forget_snapshot();
-        written.inspect_err(|error| *latched = Some(cause(error)))
+        write(&mut writer.journal).inspect_err(|error| writer.latched = Some(cause(error)))
     }
 
     /// Runs what must be alone with the file: nobody reads or writes meanwhile.
@@ -211,13 +267,22 @@ impl Redb {
     }
 
     /// Closes the database, and opens what is then on the storage.
-    fn open_anew(&self) -> Result<(), StoreError> {
+    fn open_anew(&self, writer: &mut Writer) -> Result<(), StoreError> {
         let mut opened = self.opened_alone();
         // Nobody else may write in between, which is long where there is no room to open it.
         opened.close_locked(&self.place);
-        opened.database = Some(self.builder.open_on(opened.storage.clone(), &self.place)?);
-        opened.storage.let_go_of_locks();
+        let found = self.builder.open_on(&opened.storage, &self.place)?;
+        self.go_on_with(found, &mut opened, writer);
         Ok(())
+    }
+
+    /// Puts what was found on the storage in the place of what was open.
+    fn go_on_with(&self, found: Found, opened: &mut Opened, writer: &mut Writer) {
+        let Found { database, journal, pending } = found;
+        opened.database = Some(database);
+        opened.storage.let_go_of_locks();
+        writer.journal = journal;
+        *self.pending_alone() = pending;
     }
 }
 
@@ -246,10 +311,12 @@ impl Redb {
 
 impl Drop for Redb {
     fn drop(&mut self) {
-        // Whoever panics has no time for it.
-        if !std::thread::panicking() && self.is_worth_compacting() {
-            // It is as good as it was without.
-            let _ = self.compact();
+        // Whoever panics has no time for it, and it is as good as it was without.
+        if !std::thread::panicking() {
+            let _ = self.write_unless_latched(|journal| self.catch_up(journal));
+            if self.is_worth_compacting() {
+                let _ = self.compact();
+            }
         }
         let mut opened = self.opened_alone();
         if opened.is_handed_on {
@@ -272,7 +339,7 @@ impl fmt::Debug for Redb {
 
 impl Backend for Redb {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.read(|snapshot| snapshot.get(table, key))
+        self.read(|shown| shown.get(table, key))
     }
 
     fn scan(
@@ -282,26 +349,35 @@ impl Backend for Redb {
         end: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.read(|snapshot| snapshot.scan(table, start, end, limit))
+        self.read(|shown| shown.scan(table, start, end, limit))
     }
 
     fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        self.read(|snapshot| snapshot.floor(table, at))
+        self.read(|shown| shown.floor(table, at))
     }
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         batch.check_limits()?;
-        self.write_unless_latched(|| {
-            if batch.is_empty() && durability == Durability::Buffered {
+        self.write_unless_latched(|journal| {
+            let is_durable = journal.as_ref().is_some_and(Journal::is_level);
+            if batch.is_empty() && (durability == Durability::Buffered || is_durable) {
                 return Ok(());
             }
             self.written.fetch_add(batch.bytes() as u64, Ordering::Relaxed);
-            self.place.guard(|| self.commit(batch, durability))
+            if durability == Durability::Durable
+                && let Some(journal) = journal
+                && self.place.guard(|| journal.append(batch).map_err(RedbError::from))?
+            {
+                self.pending_alone().append(batch);
+                return Ok(());
+            }
+            self.place.guard(|| self.commit(journal, batch, durability))
         })
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        self.write_unless_latched(|| {
+        self.write_unless_latched(|journal| {
+            self.catch_up(journal)?;
             let is_sound = self.alone(|database| Ok(database.check_integrity()?))?;
             // redb has put itself in order, at the price of what was on the damaged pages.
             if is_sound {
@@ -314,7 +390,8 @@ impl Backend for Redb {
 
     fn compact(&self) -> Result<(), StoreError> {
         self.written.store(0, Ordering::Relaxed);
-        self.write_unless_latched(|| {
+        self.write_unless_latched(|journal| {
+            self.catch_up(journal)?;
             self.alone(|database| {
                 while database.compact()? {}
                 Ok(())
@@ -323,128 +400,32 @@ impl Backend for Redb {
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
-        let mut latched = lock(&self.latched);
-        let opened = self.open_anew();
-        *latched = opened.as_ref().err().map(cause);
+        let mut writer = lock(&self.writer);
+        let opened = self.open_anew(&mut writer);
+        writer.latched = opened.as_ref().err().map(cause);
         opened
     }
 
     fn remains(&self) -> Option<Box<dyn Remains>> {
-        Some(Box::new(salvage::Leaves(self.opened().storage.clone())))
+        Some(Box::new(salvage::Left(self.opened().storage.clone())))
     }
 
     fn salvage(&self, save: &mut Save<'_>) -> Result<Option<PathBuf>, StoreError> {
         let Some(path) = &self.path else {
             return Ok(None);
         };
-        let mut latched = lock(&self.latched);
+        let mut writer = lock(&self.writer);
         let mut opened = self.opened_alone();
         opened.close_locked(&self.place);
         let salvaged = self.builder.salvage(path, &mut opened, save, &self.place);
-        *latched = salvaged.as_ref().err().map(cause);
-        salvaged.map(Some)
+        writer.latched = salvaged.as_ref().err().map(cause);
+        let (kept, found) = salvaged?;
+        self.go_on_with(found, &mut opened, &mut writer);
+        Ok(Some(kept))
     }
 
     fn room(&self) -> Option<u64> {
         super::place::room_beside(self.path.as_deref()?)
-    }
-}
-
-/// Opens a [`Redb`] with other settings than the default ones.
-///
-/// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let path = directory.path().join("store.redb");
-/// use syncro_store::Redb;
-///
-/// let store = Redb::builder().cache_bytes(8 * 1024 * 1024).open(path)?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct RedbBuilder {
-    cache_bytes: usize,
-}
-
-impl RedbBuilder {
-    /// Sets how much memory the page cache may take, in bytes. Half of it may hold buffered writes.
-    pub fn cache_bytes(mut self, bytes: usize) -> Self {
-        self.cache_bytes = bytes;
-        self
-    }
-
-    /// Opens the store in a file, creating it where there is none.
-    ///
-    /// # Errors
-    ///
-    /// As [`Redb::open`].
-    pub fn open(self, path: impl AsRef<Path>) -> Result<Redb, StoreError> {
-        let path = path.as_ref();
-        let place = Place::new(path.display().to_string(), SORT);
-        let (storage, database) = open::open_file(&self, path, &place)?;
-        Ok(self.redb((storage, Some(database?)).into(), Some(path), place))
-    }
-
-    /// Opens the store in a file that is there, even if the database in it is damaged and cannot be opened:
-    /// to be repaired by [`LogStoreBuilder::repair`](crate::LogStoreBuilder::repair). Until then nothing can be
-    /// read or written.
-    ///
-    /// # Errors
-    ///
-    /// As [`Redb::open`], but for damage, and for a file that is not there.
-    pub fn open_damaged(self, path: impl AsRef<Path>) -> Result<Redb, StoreError> {
-        let path = path.as_ref();
-        let place = Place::new(path.display().to_string(), SORT);
-        if let Err(error) = std::fs::metadata(path) {
-            return Err(place.blame_io(&error));
-        }
-        let (storage, database) = open::open_file(&self, path, &place)?;
-        let (database, damage) = match database {
-            Err(StoreError::Corrupt { what } | StoreError::NotAStore { what }) => {
-                (None, Some(what))
-            }
-            Err(error @ StoreError::Io(_)) => (None, Some(error.to_string())),
-            database => (Some(database?), None),
-        };
-        let redb = self.redb((storage, database).into(), Some(path), place);
-        *lock(&redb.latched) = damage;
-        Ok(redb)
-    }
-
-    /// Opens the store on a storage of the caller's own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Redb::with_backend`].
-    pub fn with_backend(self, storage: impl StorageBackend) -> Result<Redb, StoreError> {
-        let place = Place::new("the given storage".to_owned(), SORT);
-        let storage = Storage::new(storage);
-        let database = Some(self.open_on(storage.clone(), &place)?);
-        Ok(self.redb((storage, database).into(), None, place))
-    }
-
-    fn redb(self, opened: Opened, path: Option<&Path>, place: Place) -> Redb {
-        Redb {
-            snapshot: Mutex::new(None),
-            opened: RwLock::new(opened),
-            latched: Mutex::new(None),
-            builder: self,
-            written: AtomicU64::new(0),
-            path: path.and_then(|path| open::followed(path).ok()),
-            place,
-        }
-    }
-
-    /// Opens or creates the database on a storage, and makes sure that it is a store.
-    fn open_on(&self, storage: Storage, place: &Place) -> Result<Database, StoreError> {
-        let opened = place.guard(|| {
-            let mut builder = Database::builder();
-            builder.set_cache_size(self.cache_bytes);
-            builder.create_with_backend(storage).map_err(RedbError::from)
-        });
-        open::adopt(opened?, place)
     }
 }
 

@@ -110,7 +110,9 @@ fn a_file_that_was_cut_short_is_damaged() {
     store.write(&batch, Durability::Durable).unwrap();
     drop(store);
     let whole = fs::read(&path).unwrap();
-    for length in [9, 100, 320, 4_096, 8_192, whole.len() / 2, whole.len() - 1] {
+    let middle = DATABASE_AT + (whole.len() - DATABASE_AT) / 2;
+    let within = [9, 100, 320, 4_096, 8_192].map(|it| DATABASE_AT + it);
+    for length in [9, 100, 4_096, DATABASE_AT, middle, whole.len() - 1].into_iter().chain(within) {
         fs::write(&path, &whole[..length]).unwrap();
         refused(&path);
     }
@@ -198,10 +200,10 @@ fn io(path: &Path) -> String {
     }
 }
 
-/// Bends the header, so that redb takes the file for no database, and salvages it with nothing in it.
+/// Bends the header, so that redb takes it for no database, and salvages it with nothing in it.
 fn salvaged(path: &Path) -> PathBuf {
     let mut content = fs::read(path).unwrap();
-    content[0] ^= 1;
+    content[DATABASE_AT] ^= 1;
     fs::write(path, content).unwrap();
     let redb = Redb::builder().open_damaged(path).unwrap();
     assert!(matches!(redb.get(Table::Rows, b"key"), Err(StoreError::Latched { .. })));
@@ -209,6 +211,9 @@ fn salvaged(path: &Path) -> PathBuf {
     assert!(redb.get(Table::Rows, b"key").unwrap().is_some());
     kept.unwrap().unwrap()
 }
+
+/// Where the database of a file begins.
+const DATABASE_AT: usize = 1 << 20;
 
 fn put(key: &'static str) -> Batch {
     let mut batch = Batch::new();

@@ -20,6 +20,7 @@ use crate::proof::{Mark, Past, Recovered, Subject};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) cache_bytes: usize,
+    pub(crate) journal_bytes: usize,
     pub(crate) overlay_bytes: usize,
 }
 
@@ -42,13 +43,19 @@ pub(crate) struct Node {
 
 impl Settings {
     /// What little an application may give a store.
-    pub(crate) const SMALL: Self = Self { cache_bytes: 256 << 10, overlay_bytes: 32 << 20 };
+    pub(crate) const SMALL: Self =
+        Self { cache_bytes: 256 << 10, journal_bytes: usize::MAX, overlay_bytes: 32 << 20 };
 
-    /// So little that everything happens at once: pages leave the cache, and checkpoints begin.
-    pub(crate) const TINY: Self = Self { cache_bytes: 64 << 10, overlay_bytes: 24 << 10 };
+    /// The same without a journal.
+    pub(crate) const BARE: Self = Self { journal_bytes: 0, ..Self::SMALL };
+
+    /// So little that everything happens at once: pages leave the cache, the journal is full, and checkpoints begin.
+    pub(crate) const TINY: Self =
+        Self { cache_bytes: 64 << 10, journal_bytes: 16 << 10, overlay_bytes: 24 << 10 };
 
     pub(crate) fn backend(self, disk: &Disk) -> Result<Redb, StoreError> {
-        Redb::builder().cache_bytes(self.cache_bytes).with_backend(disk.clone())
+        let builder = Redb::builder().cache_bytes(self.cache_bytes);
+        builder.journal_bytes(self.journal_bytes).with_backend(disk.clone())
     }
 
     pub(crate) fn open(self, disk: &Disk) -> Result<(LogStore, Shared), StoreError> {

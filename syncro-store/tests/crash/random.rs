@@ -17,6 +17,7 @@ pub(crate) fn crash_at_random(seed: u64, question: &Question) -> Tally {
     let mut random = numbers(seed);
     let settings = Settings {
         cache_bytes: 32 << (10 + random() % 4),
+        journal_bytes: [0, 8, 40, 1024][random() as usize % 4] << 10,
         overlay_bytes: 8 << (10 + random() % 8),
     };
     let mut node = Node::new(settings, Disk::default());

@@ -18,10 +18,11 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(&mut Node) -> Result<(), Error>,
 }
 
-pub(crate) const SCENARIOS: [Scenario; 12] = [
+pub(crate) const SCENARIOS: [Scenario; 13] = [
     scenario("first-open", Settings::SMALL, 1, first_open),
     scenario("single-writes", Settings::SMALL, 1, single_writes),
     scenario("groups", Settings::SMALL, 1, groups),
+    scenario("groups-without-a-journal", Settings::BARE, 1, groups),
     scenario("large-transactions", Settings::SMALL, 16, large_transactions),
     scenario("record-in-pieces", Settings::SMALL, 48, record_in_pieces),
     scenario("growth", Settings::TINY, 8, growth),

@@ -10,14 +10,24 @@ use ::redb::{
 };
 use syncro_core::StoreError;
 
+use super::journal::{DATABASE_AT, Journal, MAGIC};
 use super::snapshot::Snapshot;
 use super::storage::Storage;
 use super::{RedbBuilder, definition};
-use crate::backend::Table;
 use crate::backend::place::Place;
+use crate::backend::{Batch, Table};
+
+/// What is on a storage.
+pub(super) struct Found {
+    pub(super) database: Database,
+    /// None for a file that begins with its database.
+    pub(super) journal: Option<Journal>,
+    /// What is in the journal, and not in the database.
+    pub(super) pending: Batch,
+}
 
 /// What becomes of a database that is opened.
-type Tried = Result<Database, StoreError>;
+type Tried = Result<Found, StoreError>;
 
 /// Opens or creates the database in a file, and makes sure that it is a store. The file of one that is
 /// damaged stays locked as long as its storage lives.
@@ -41,17 +51,17 @@ pub(super) fn open_file(
         Storage::of_file(file).map_err(RedbError::from)
     })?;
     storage.keep_locks();
-    let database = match builder.open_on(storage.clone(), place) {
+    let found = match builder.open_on(&storage, place) {
         Err(StoreError::NotAStore { .. }) if reset_if_half_made(&storage) => {
-            builder.open_on(storage.clone(), place)
+            builder.open_on(&storage, place)
         }
-        database => database,
+        found => found,
     };
-    if database.is_ok() {
+    if found.is_ok() {
         storage.let_go_of_locks();
         sync_directory_of(path).map_err(|error| place.blame_io(&error))?;
     }
-    Ok((storage, database))
+    Ok((storage, found))
 }
 
 /// The file that a path names: a program may go elsewhere, and its relative paths with it, and a link may be set to
@@ -126,12 +136,10 @@ fn create_tables(database: &Database) -> Result<(), RedbError> {
 
 /// How much of a file redb's header takes.
 const HEADER_BYTES: usize = 320;
-/// What every redb file starts with, once its creation is complete.
-const MAGIC_BYTES: usize = 9;
 /// More than redb gives to a new file.
 const NEW_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Empties a file in which redb's creation of a database was cut off, and says whether it did.
+/// Empties a file in which the creation of a database was cut off, and says whether it did.
 ///
 /// redb sizes the file, writes a header without its magic number, and the magic number last. A
 /// machine that lost power in between would be refused its store for ever, for a file with nothing
@@ -154,7 +162,10 @@ fn is_half_made(storage: &Storage) -> io::Result<bool> {
     }
     let mut content = vec![0; length as usize];
     storage.read(0, &mut content)?;
-    let in_header = |at: usize| (MAGIC_BYTES..HEADER_BYTES).contains(&at);
+    let in_header = |at: usize| {
+        let at = at.checked_sub(DATABASE_AT as usize).unwrap_or(at);
+        (MAGIC.len()..HEADER_BYTES).contains(&at)
+    };
     let mut bytes = content.iter().enumerate();
     Ok(bytes.all(|(at, byte)| *byte == 0 || in_header(at)))
 }

@@ -20,9 +20,9 @@ use ::redb::StorageBackend;
 use bytes::Bytes;
 use syncro_core::StoreError;
 
-use super::open::sync_directory_of;
+use super::open::{Found, sync_directory_of};
 use super::storage::Storage;
-use super::{Opened, RedbBuilder};
+use super::{Opened, RedbBuilder, journal};
 use crate::backend::partial::Partial;
 use crate::backend::place::Place;
 use crate::backend::{
@@ -53,7 +53,7 @@ impl RedbBuilder {
         opened: &mut Opened,
         save: &mut Save<'_>,
         place: &Place,
-    ) -> Result<PathBuf, StoreError> {
+    ) -> Result<(PathBuf, Found), StoreError> {
         let (beside, storage) = self.save(path, save)?;
         let kept = keep(path).map_err(|error| place.blame_io(&error))?;
         if let Err(error) = fs::rename(&beside.0, path) {
@@ -64,9 +64,8 @@ impl RedbBuilder {
         let damaged = std::mem::replace(&mut opened.storage, storage);
         let _ = damaged.close();
         sync_directory_of(path).map_err(|error| place.blame_io(&error))?;
-        opened.database = Some(self.open_on(opened.storage.clone(), place)?);
-        opened.storage.let_go_of_locks();
-        Ok(kept)
+        let found = self.open_on(&opened.storage, place)?;
+        Ok((kept, found))
     }
 
     /// Fills a new file beside another one, and returns what it is kept on, locked.
@@ -127,11 +126,18 @@ fn named_after(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// The leaves of a storage.
-pub(super) struct Leaves(pub(super) Storage);
+/// What a file has left: the leaves in it, and the entries of its journal.
+pub(super) struct Left(pub(super) Storage);
 
-impl Remains for Leaves {
+impl Remains for Left {
     fn each(&self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        for entry in journal::remains(&self.0) {
+            for (_, key, value) in entry.iter() {
+                if let Some(value) = value {
+                    visit(key.clone(), value.clone())?;
+                }
+            }
+        }
         let length = self.0.len()?;
         let mut head = [0; HEAD_BYTES];
         let (mut at, mut budget) = (0, length.saturating_mul(READ_TIMES));
@@ -249,7 +255,7 @@ mod tests {
 
     fn found(storage: impl StorageBackend) -> usize {
         let mut found = 0;
-        Leaves(Storage::new(storage))
+        Left(Storage::new(storage))
             .each(&mut |key, value| {
                 found += usize::from(key.starts_with(b"key") && value.len() == 900);
                 Ok(true)
@@ -287,7 +293,7 @@ mod tests {
         page[8..12].copy_from_slice(&(32_u32 << 20).to_le_bytes());
         let content = page.repeat(16 << 10);
         let (length, mut read) = (content.len(), 0);
-        Leaves(Storage::new(BadSector(content, u64::MAX)))
+        Left(Storage::new(BadSector(content, u64::MAX)))
             .each(&mut |key, value| {
                 read += key.len() + value.len();
                 Ok(false)

@@ -54,10 +54,10 @@ impl Snapshot {
     pub(super) fn floor(
         &self,
         table: Table,
-        at: &[u8],
+        up_to: Bound<&[u8]>,
     ) -> Result<Option<(Bytes, Bytes)>, RedbError> {
-        let mut up_to = self.entries(table).0.range::<&[u8]>(..=at)?;
-        let entry = up_to.next_back().transpose()?;
+        let mut below = self.entries(table).0.range::<&[u8]>((Bound::Unbounded, up_to))?;
+        let entry = below.next_back().transpose()?;
         Ok(entry.as_ref().map(copy))
     }
 

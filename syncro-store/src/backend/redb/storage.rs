@@ -8,9 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, DatabaseError, StorageBackend};
 
-/// A storage on which one database after the other can be opened, and nobody else's in between.
+/// A storage on which one database after the other can be opened, and nobody else's in between; or what is on it from
+/// some place on.
 #[derive(Clone, Debug)]
-pub(super) struct Storage(Arc<Kept>);
+pub(super) struct Storage {
+    kept: Arc<Kept>,
+    first: u64,
+}
 
 #[derive(Debug)]
 struct Kept {
@@ -27,7 +31,13 @@ struct Locks {
 
 impl Storage {
     pub(super) fn new(storage: impl StorageBackend) -> Self {
-        Self(Arc::new(Kept { storage: Box::new(storage), locks: Mutex::default() }))
+        let kept = Kept { storage: Box::new(storage), locks: Mutex::default() };
+        Self { kept: Arc::new(kept), first: 0 }
+    }
+
+    /// What is on it from a place on, as a storage.
+    pub(super) fn from(&self, first: u64) -> Self {
+        Self { kept: self.kept.clone(), first: self.first + first }
     }
 
     pub(super) fn of_file(file: File) -> Result<Self, DatabaseError> {
@@ -46,7 +56,7 @@ impl Storage {
 
     fn locks(&self) -> MutexGuard<'_, Locks> {
         // A list is whole between any two operations.
-        self.0.locks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks a range, unless it is held already.
@@ -60,7 +70,7 @@ impl Storage {
         if self.locks().held.contains(&range) {
             return Ok(held);
         }
-        let locked = lock(&*self.0.storage)?;
+        let locked = lock(&*self.kept.storage)?;
         if is_locked(&locked) {
             self.locks().held.push(range);
         }
@@ -70,25 +80,25 @@ impl Storage {
 
 impl StorageBackend for Storage {
     fn len(&self) -> io::Result<u64> {
-        self.0.storage.len()
+        Ok(self.kept.storage.len()?.saturating_sub(self.first))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.storage.read(offset, out)
+        self.kept.storage.read(self.first.saturating_add(offset), out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.storage.set_len(len)
+        self.kept.storage.set_len(self.first.saturating_add(len))
     }
 
     /// What a failed flush leaves on the disk nobody knows, whatever it says that it lacked.
     fn sync_data(&self) -> io::Result<()> {
-        let synced = self.0.storage.sync_data();
+        let synced = self.kept.storage.sync_data();
         synced.map_err(|error| io::Error::other(format!("the file could not be flushed: {error}")))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.storage.write(offset, data)
+        self.kept.storage.write(self.first.saturating_add(offset), data)
     }
 
     fn close(&self) -> io::Result<()> {
@@ -98,7 +108,7 @@ impl StorageBackend for Storage {
         }
         locks.held.clear();
         drop(locks);
-        self.0.storage.close()
+        self.kept.storage.close()
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
@@ -128,11 +138,11 @@ impl StorageBackend for Storage {
         }
         locks.held.retain(|held| *held != (start, end));
         drop(locks);
-        self.0.storage.unlock_range(start, end)
+        self.kept.storage.unlock_range(start, end)
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.0.storage.query_lock_range(start, end)
+        self.kept.storage.query_lock_range(start, end)
     }
 }
 

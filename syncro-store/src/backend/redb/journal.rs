@@ -1,0 +1,336 @@
+//! Batches that are durable before the database has them.
+//!
+//! A commit of redb writes some six pages here and there, and a header. So a file of ours has a journal before
+//! its database, to which a durable batch is appended, with one flush and nothing else; many of them go to the
+//! database as one commit, later.
+//!
+//! ```text
+//! file    = title, journal, database
+//! title   = `TITLE`, and 0 up to 4 KiB: written when the database is complete
+//! journal = entries, up to 1 MiB from the beginning of the file
+//! entry   = blocks, which together have: length of the changes 4, CRC-32 of generation and changes 4, changes; 0 up to the end
+//! block   = generation 8, number of the block in its entry 4, a piece of the entry 4084
+//! change  = table 1, length of the key 2, key, length of the value 4, or 0xffffffff for a delete, value
+//! ```
+//!
+//! Numbers are little-endian. An entry counts if it is of the generation that stands in the database, and follows another
+//! one or is the first. The commit that brings them to the database begins the next generation: what lies in the
+//! journal from before means nothing then. No block of an entry is written again before that commit is
+//! durable.
+
+use std::io;
+
+use ::redb::{
+    Database, Error as RedbError, ReadableDatabase, StorageBackend, TableDefinition, TableError,
+    WriteTransaction,
+};
+use bytes::{Buf, Bytes};
+
+use super::storage::Storage;
+use crate::backend::{Batch, Table};
+
+/// Where the database begins.
+pub(super) const DATABASE_AT: u64 = 1 << 20;
+
+/// What a file begins with.
+pub(super) const TITLE: &[u8] = b"syncro: journal, and a redb database from 1048576 on\n";
+
+/// What a database begins with, once its creation is complete.
+pub(super) const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+
+const BLOCK_BYTES: usize = 4096;
+
+/// What a block begins with.
+const HEAD_BYTES: usize = 12;
+
+/// What an entry begins with.
+const SUM_BYTES: usize = 8;
+
+/// Says that a key is gone.
+const DELETED: u32 = u32::MAX;
+
+/// The largest batch that goes to the journal, in bytes. To write more of them twice would cost more than a commit.
+const BATCH_BYTES_MAX: usize = DATABASE_AT as usize / 4;
+
+/// Bytes for which room is made the first time. A flush takes longer where the file system has to give room.
+const PREPARED_BYTES: u64 = 32 << 10;
+
+/// The journal of an open file.
+#[derive(Debug)]
+pub(super) struct Journal {
+    storage: Storage,
+    /// Where it is full.
+    end: u64,
+    /// What stands in the database, unless nothing does.
+    generation: Option<u64>,
+    /// Where the next entry begins.
+    at: u64,
+    /// Up to where the file system has given room.
+    prepared: u64,
+    /// Whether the database has committed something that is not durable. Nothing may become so before it.
+    is_behind: bool,
+}
+
+impl Journal {
+    /// Reads the journal of a file, to be used up to so many bytes. Returns what the database does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`RedbError::Corrupted`] where something is damaged that was durable.
+    pub(super) fn open(
+        storage: &Storage,
+        bytes: usize,
+        database: &Database,
+    ) -> Result<(Self, Batch), RedbError> {
+        let end = DATABASE_AT.min(bytes.saturating_add(BLOCK_BYTES) as u64);
+        let generation = generation(database)?;
+        let (pending, at) = match generation {
+            Some(generation) => entries(storage, generation)?,
+            None => (Batch::new(), BLOCK_BYTES),
+        };
+        let at = at as u64;
+        let prepared = at;
+        let storage = storage.clone();
+        Ok((Self { storage, end, generation, at, prepared, is_behind: false }, pending))
+    }
+
+    /// Whether nothing was committed to the database that is not durable.
+    pub(super) fn is_level(&self) -> bool {
+        !self.is_behind
+    }
+
+    /// Appends a batch, and flushes the file. Returns whether there was a place for it.
+    pub(super) fn append(&mut self, batch: &Batch) -> io::Result<bool> {
+        let Some(generation) = self.generation.filter(|_| !self.is_behind) else {
+            return Ok(false);
+        };
+        if batch.bytes() > BATCH_BYTES_MAX || self.at + batch.bytes() as u64 > self.end {
+            return Ok(false);
+        }
+        let mut bytes = encode(batch, generation);
+        let end = self.at + bytes.len() as u64;
+        if end > self.end {
+            return Ok(false);
+        }
+        if end > self.prepared {
+            let step = self.prepared.clamp(PREPARED_BYTES, DATABASE_AT / 4);
+            let prepared = (end + step).min(DATABASE_AT);
+            bytes.resize((prepared - self.at) as usize, 0);
+            self.storage.write(self.at, &bytes)?;
+            self.prepared = prepared;
+        } else {
+            self.storage.write(self.at, &bytes)?;
+        }
+        self.storage.sync_data()?;
+        self.at = end;
+        Ok(true)
+    }
+
+    /// The generation that a commit has to put into the database, if it has to.
+    pub(super) fn next_generation(&self, pending: &Batch) -> Option<u64> {
+        let is_due = self.generation.is_none() || !pending.is_empty();
+        is_due.then(|| self.generation.map_or(1, |generation| generation.wrapping_add(1)))
+    }
+
+    /// The database has committed everything, with another generation or not.
+    pub(super) fn committed(&mut self, generation: Option<u64>, is_durable: bool) {
+        self.generation = generation.or(self.generation);
+        self.is_behind = !is_durable;
+        if is_durable {
+            self.at = BLOCK_BYTES as u64;
+        }
+    }
+}
+
+/// The blocks of an entry.
+fn encode(batch: &Batch, generation: u64) -> Vec<u8> {
+    let mut entry = Vec::with_capacity(SUM_BYTES + batch.bytes() + batch.len() * 7);
+    entry.extend_from_slice(&[0; SUM_BYTES]);
+    for (table, key, value) in batch.iter() {
+        entry.push(table.code());
+        entry.extend_from_slice(&(key.len() as u16).to_le_bytes());
+        entry.extend_from_slice(key);
+        let length = value.map_or(DELETED, |value| value.len() as u32);
+        entry.extend_from_slice(&length.to_le_bytes());
+        entry.extend_from_slice(value.map_or(&[], |value| value));
+    }
+    let changes = &entry[SUM_BYTES..];
+    let (length, checksum) = (changes.len() as u32, checksum(generation, changes));
+    entry[..4].copy_from_slice(&length.to_le_bytes());
+    entry[4..SUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
+
+    let pieces = entry.chunks(BLOCK_BYTES - HEAD_BYTES);
+    let mut blocks = Vec::with_capacity(pieces.len() * BLOCK_BYTES);
+    for (number, piece) in (0_u32..).zip(pieces) {
+        blocks.extend_from_slice(&generation.to_le_bytes());
+        blocks.extend_from_slice(&number.to_le_bytes());
+        blocks.extend_from_slice(piece);
+    }
+    blocks.resize(blocks.len().next_multiple_of(BLOCK_BYTES), 0);
+    blocks
+}
+
+fn checksum(generation: u64, changes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&generation.to_le_bytes());
+    hasher.update(changes);
+    hasher.finalize()
+}
+
+/// What the entries of a generation do, one after the other, and where they end.
+fn entries(storage: &Storage, generation: u64) -> Result<(Batch, usize), RedbError> {
+    let region = region(storage)?;
+    let (mut found, mut at) = (Batch::new(), BLOCK_BYTES);
+    while let Some((of, batch, end)) = entry(&region, at)
+        && of == generation
+    {
+        found.append(&batch);
+        at = end;
+    }
+    // A crash cuts off the last one, of which nobody was told that it is durable.
+    let mut rest = (at + BLOCK_BYTES..region.len()).step_by(BLOCK_BYTES);
+    if rest
+        .any(|at| block(&region, at).is_some_and(|(of, number, _)| (of, number) == (generation, 0)))
+    {
+        return Err(RedbError::Corrupted("a part of its journal is damaged".to_owned()));
+    }
+    Ok((found, at))
+}
+
+/// Every entry that can be read, of whatever generation.
+pub(super) fn remains(storage: &Storage) -> Vec<Batch> {
+    let mut region = vec![0; DATABASE_AT as usize];
+    for (nth, block) in region.chunks_exact_mut(BLOCK_BYTES).enumerate() {
+        // What cannot be read has nothing left.
+        if storage.read((nth * BLOCK_BYTES) as u64, block).is_err() {
+            block.fill(0);
+        }
+    }
+    let blocks = (BLOCK_BYTES..region.len()).step_by(BLOCK_BYTES);
+    blocks.filter_map(|at| entry(&region, at)).map(|(_, batch, _)| batch).collect()
+}
+
+/// Where the database of a file begins, which may not be there yet.
+///
+/// # Errors
+///
+/// Of kind `UnexpectedEof` for a file that ends before its database does begin.
+pub(super) fn place_of_database(storage: &Storage) -> io::Result<u64> {
+    let length = storage.len()?;
+    if length == 0 {
+        storage.set_len(DATABASE_AT)?;
+        return Ok(DATABASE_AT);
+    }
+    if begins_with(storage, 0, MAGIC) {
+        return Ok(0);
+    }
+    let has_title = begins_with(storage, 0, TITLE);
+    if has_title && length <= DATABASE_AT {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    // What is neither here nor there is said by redb.
+    Ok(if has_title || begins_with(storage, DATABASE_AT, MAGIC) { DATABASE_AT } else { 0 })
+}
+
+/// Gives a file its title, whose database is complete.
+pub(super) fn put_title(storage: &Storage) -> io::Result<()> {
+    if begins_with(storage, 0, TITLE) { Ok(()) } else { storage.write(0, TITLE) }
+}
+
+/// Whether something is at a place, as far as the file goes. What cannot be read is said by redb, which locks it first.
+fn begins_with(storage: &Storage, at: u64, bytes: &[u8]) -> bool {
+    let length = storage.len().unwrap_or_default().saturating_sub(at);
+    let mut found = vec![0; bytes.len().min(length as usize)];
+    storage
+        .read(at, &mut found)
+        .is_ok_and(|()| found.len() >= MAGIC.len() && bytes.starts_with(&found))
+}
+
+/// Where the generation stands, once as it is and once inverted.
+const GENERATION: TableDefinition<'static, &[u8], (u64, u64)> = TableDefinition::new("journal");
+const GENERATION_KEY: &[u8] = b"generation";
+
+pub(super) fn put_generation(
+    transaction: &WriteTransaction,
+    generation: u64,
+) -> Result<(), RedbError> {
+    transaction.open_table(GENERATION)?.insert(GENERATION_KEY, (generation, !generation))?;
+    Ok(())
+}
+
+fn generation(database: &Database) -> Result<Option<u64>, RedbError> {
+    let table = match database.begin_read()?.open_table(GENERATION) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        table => table?,
+    };
+    let found = table.get(GENERATION_KEY)?.map(|found| found.value());
+    if found.is_some_and(|(generation, inverted)| generation != !inverted) {
+        return Err(RedbError::Corrupted("the generation of its journal is damaged".to_owned()));
+    }
+    Ok(found.map(|(generation, _)| generation))
+}
+
+/// What is before the database.
+fn region(storage: &Storage) -> io::Result<Vec<u8>> {
+    let mut region = vec![0; storage.len()?.min(DATABASE_AT) as usize];
+    storage.read(0, &mut region)?;
+    Ok(region)
+}
+
+/// The generation of a block, its number, and its piece of an entry.
+fn block(region: &[u8], at: usize) -> Option<(u64, u32, &[u8])> {
+    let mut block = region.get(at..at + BLOCK_BYTES)?;
+    let generation = block.try_get_u64_le().ok()?;
+    let number = block.try_get_u32_le().ok()?;
+    Some((generation, number, block))
+}
+
+/// The entry that begins at a place, if it is whole: its generation, what it does, and where it ends.
+fn entry(region: &[u8], mut at: usize) -> Option<(u64, Batch, usize)> {
+    let (generation, 0, mut first) = block(region, at)? else { return None };
+    let length = first.try_get_u32_le().ok()? as usize;
+    let sum = first.try_get_u32_le().ok()?;
+    let mut changes = first.get(..length.min(first.len()))?.to_vec();
+    at += BLOCK_BYTES;
+    for expected in 1.. {
+        if changes.len() == length {
+            break;
+        }
+        let (of, number, piece) = block(region, at)?;
+        if (of, number) != (generation, expected) {
+            return None;
+        }
+        changes.extend_from_slice(&piece[..piece.len().min(length - changes.len())]);
+        at += BLOCK_BYTES;
+    }
+    if sum != checksum(generation, &changes) {
+        return None;
+    }
+    Some((generation, decode(changes.into())?, at))
+}
+
+fn decode(mut changes: Bytes) -> Option<Batch> {
+    let mut batch = Batch::new();
+    while changes.has_remaining() {
+        let code = changes.get_u8();
+        let table = Table::ALL.into_iter().find(|table| table.code() == code)?;
+        let key = piece(&mut changes, |it| it.try_get_u16_le().ok().map(u32::from))?;
+        match changes.chunk().get(..4)? {
+            [0xff, 0xff, 0xff, 0xff] => {
+                changes.advance(4);
+                batch.delete(table, key);
+            }
+            _ => batch.put(table, key, piece(&mut changes, |it| it.try_get_u32_le().ok())?),
+        }
+    }
+    Some(batch)
+}
+
+/// Takes as many bytes as are said before them.
+fn piece(bytes: &mut Bytes, length: impl FnOnce(&mut Bytes) -> Option<u32>) -> Option<Bytes> {
+    let length = length(bytes)? as usize;
+    (length <= bytes.len()).then(|| bytes.split_to(length))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::backend::{Backend, Durability, Redb};
+
+/// A file in memory. Clones are the same file.
+#[derive(Clone, Debug, Default)]
+struct File(Arc<Mutex<Vec<u8>>>);
+
+impl File {
+    fn of(content: &[u8]) -> Self {
+        Self(Arc::new(Mutex::new(content.to_vec())))
+    }
+
+    fn content(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl StorageBackend for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().len() as u64)
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let content = self.0.lock().unwrap();
+        let found = content.get(offset as usize..).and_then(|rest| rest.get(..out.len()));
+        out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.lock().unwrap().resize(len as usize, 0);
+        Ok(())
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.lock().unwrap()[offset as usize..][..data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+fn put(key: u8, bytes: usize) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(Table::Log, vec![key], vec![key; bytes]);
+    batch
+}
+
+fn durable(redb: &Redb, batch: &Batch) {
+    redb.write(batch, Durability::Durable).unwrap();
+}
+
+/// A file with a generation and some entries, of one, two, three and so many blocks, as a kill leaves it.
+fn killed(entries: u8) -> Vec<u8> {
+    let file = File::default();
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    durable(&redb, &put(0, 1));
+    (1..=entries).for_each(|key| durable(&redb, &put(key, usize::from(key) * 4000)));
+    file.content()
+}
+
+/// The keys that a file has, which are all that were put, up to one.
+fn found(content: &[u8]) -> Result<u8, syncro_core::StoreError> {
+    let redb = Redb::with_backend(File::of(content))?;
+    let rows = redb.scan(Table::Log, &[], None, usize::MAX)?;
+    assert!(rows.iter().enumerate().all(|(nth, (key, _))| key[..] == [nth as u8]));
+    Ok(rows.len() as u8 - 1)
+}
+
+/// The block that an entry of [`killed`] begins with, and the one after its last.
+fn blocks(key: u8) -> std::ops::Range<usize> {
+    let start: usize = (1..key).map(usize::from).sum();
+    start + 1..start + 1 + usize::from(key)
+}
+
+/// What is written is found by later programs.
+#[test]
+fn the_bytes_of_an_entry_stay_as_they_are() {
+    let mut batch = Batch::new();
+    batch.put(Table::Rows, "colour", "green");
+    batch.delete(Table::Stamps, "shape");
+    let blocks = encode(&batch, 7);
+    assert_eq!(blocks.len(), BLOCK_BYTES);
+    let entry = [
+        &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0, 0, 0, 0xce, 0xb9, 0xee, 0xd1][..],
+        &[0, 6, 0],
+        b"colour",
+        &[5, 0, 0, 0],
+        b"green",
+        &[4, 5, 0],
+        b"shape",
+        &[255; 4],
+    ];
+    assert_eq!(blocks[..entry.concat().len()], entry.concat());
+    assert!(blocks[entry.concat().len()..].iter().all(|byte| *byte == 0));
+}
+
+/// Entries that are durable are in the file of a process that was killed, and one that is torn is not.
+#[test]
+fn a_torn_entry_is_left_out() {
+    let whole = killed(4);
+    assert_eq!(found(&whole).unwrap(), 4);
+    for block in blocks(4) {
+        let mut torn = whole.clone();
+        torn[block * BLOCK_BYTES..][..BLOCK_BYTES].fill(0);
+        assert_eq!(found(&torn).unwrap(), 3, "{block}");
+        torn[block * BLOCK_BYTES..][..BLOCK_BYTES].fill(0xee);
+        assert_eq!(found(&torn).unwrap(), 3, "{block}");
+    }
+}
+
+/// To take it for the end would lose what comes after it, which was acknowledged.
+#[test]
+fn a_damaged_entry_before_others_is_an_error() {
+    let whole = killed(4);
+    for block in blocks(1).start..blocks(4).start {
+        for at in [0, 8, 12, 16, 100] {
+            let mut damaged = whole.clone();
+            damaged[block * BLOCK_BYTES + at] ^= 1;
+            let error = found(&damaged).unwrap_err();
+            assert!(matches!(error, syncro_core::StoreError::Corrupt { .. }), "{block}: {error}");
+        }
+    }
+}
+
+/// After a torn entry others are written over its beginning, and what is left of it comes after them.
+#[test]
+fn what_a_torn_entry_has_left_is_no_entry() {
+    let mut file = killed(4);
+    let first = blocks(4).start * BLOCK_BYTES;
+    file[first..][..BLOCK_BYTES].copy_from_slice(&encode(&put(4, 1), 1));
+    assert_eq!(found(&file).unwrap(), 4);
+}
+
+/// What a peer sent may look like a journal, wherever it lies.
+#[test]
+fn what_is_in_a_value_is_no_entry() {
+    let mut forged = put(9, 1);
+    forged.put(Table::Rows, "own", "somebody else");
+    // So much of it that wherever a block begins there is one.
+    let forgery = encode(&forged, 1)[..64].repeat(3 * BLOCK_BYTES / 64);
+    for shift in 0..64 {
+        let file = File::default();
+        let redb = Redb::with_backend(file.clone()).unwrap();
+        durable(&redb, &put(0, 1));
+        let mut batch = Batch::new();
+        batch.put(Table::Log, vec![1], [&vec![0; shift], &forgery[..]].concat());
+        durable(&redb, &batch);
+        let content = file.content();
+        // A later entry of one block, as if the first one had been torn.
+        let mut torn = content.clone();
+        let other = encode(&put(1, 1), 1);
+        torn[BLOCK_BYTES..][..BLOCK_BYTES].copy_from_slice(&other);
+        for content in [content, torn] {
+            assert_eq!(found(&content).unwrap(), 1);
+            let left = remains(&Storage::new(File::of(&content)));
+            assert_eq!(left.len(), 1);
+        }
+    }
+}
+
+/// What the database has taken over is not done again: it may have changed since.
+#[test]
+fn entries_of_before_a_commit_mean_nothing_after_it() {
+    let file = File::default();
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    durable(&redb, &put(0, 1));
+    durable(&redb, &put(1, 1));
+    let journal = file.content()[..DATABASE_AT as usize].to_vec();
+    let mut batch = put(1, 2 * BATCH_BYTES_MAX);
+    batch.put(Table::Log, vec![2], "later");
+    durable(&redb, &batch);
+    let content = file.content();
+    assert_eq!(content[..DATABASE_AT as usize], journal);
+    assert_eq!(found(&content).unwrap(), 2);
+    let redb = Redb::with_backend(File::of(&content)).unwrap();
+    let value = redb.get(Table::Log, &[1]).unwrap().unwrap();
+    assert_eq!(value.len(), 2 * BATCH_BYTES_MAX);
+}
+
+/// The next durable batch would have come back without them.
+#[test]
+fn after_a_buffered_batch_the_next_durable_one_is_a_commit() {
+    let file = File::default();
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    durable(&redb, &put(0, 1));
+    durable(&redb, &put(1, 1));
+    redb.write(&put(2, 1), Durability::Buffered).unwrap();
+    durable(&redb, &put(3, 1));
+    assert_eq!(found(&file.content()).unwrap(), 3);
+    let journal = |file: &File| file.content()[..DATABASE_AT as usize].to_vec();
+    let before = journal(&file);
+    durable(&redb, &put(4, 1));
+    assert_ne!(journal(&file), before);
+    assert_eq!(found(&file.content()).unwrap(), 4);
+}
+
+/// It is for what is small: large batches would be written twice.
+#[test]
+fn a_file_that_begins_with_its_database_goes_without() {
+    let file = File::default();
+    let database = ::redb::Database::builder().create_with_backend(file.clone()).unwrap();
+    drop(database);
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    (0..3).for_each(|key| durable(&redb, &put(key, 1)));
+    let content = file.content();
+    assert!(content.starts_with(MAGIC));
+    assert_eq!(found(&content).unwrap(), 2);
+}
