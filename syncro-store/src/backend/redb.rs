@@ -43,8 +43,8 @@ const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=160 << 20;
 /// they go to the database together, when it is full, when something larger is written, and at the end. A file that
 /// begins with its database, as redb itself makes it, is taken as it is and goes without.
 ///
-/// A durable write costs one flush of the file. After a crash, opening reads the whole file once to
-/// find which pages are in use; after a clean close it does not.
+/// A durable write costs one flush of the file. Opening reads the journal and some pages, after a crash as well; of a file
+/// without a journal it reads everything then, to find which pages are in use.
 ///
 /// redb trusts the pages of a file that was closed cleanly, and panics over some damage in them.
 /// Such a panic is caught and becomes [`StoreError::Corrupt`], unless the program is built with
@@ -218,6 +218,9 @@ impl Redb {
             Durability::Buffered => RedbDurability::None,
             Durability::Durable => RedbDurability::Immediate,
         })?;
+        // Opening after a crash then reads no more than the journal, for a second flush; a file without one has no
+        // commits but these.
+        transaction.set_quick_repair(journal.is_some() && durability == Durability::Durable);
         for table in Table::ALL {
             write_table(&transaction, &whole, table)?;
         }

@@ -126,7 +126,8 @@ fn table_names(database: &Database) -> Result<Vec<String>, RedbError> {
 }
 
 fn create_tables(database: &Database) -> Result<(), RedbError> {
-    let transaction = database.begin_write()?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
     for table in Table::ALL {
         transaction.open_table(definition(table))?;
     }

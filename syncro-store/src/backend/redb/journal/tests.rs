@@ -195,6 +195,27 @@ fn after_a_buffered_batch_the_next_durable_one_is_a_commit() {
     assert_eq!(found(&file.content()).unwrap(), 4);
 }
 
+/// A file of a GiB took seconds to open after each crash, since redb read all of it.
+#[test]
+fn what_a_crash_has_left_needs_no_repair() {
+    let file = File::default();
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    let open = |content: &[u8]| {
+        let storage = Storage::new(File::of(content)).from(DATABASE_AT);
+        let mut builder = Database::builder();
+        builder.set_repair_callback(::redb::RepairSession::abort).create_with_backend(storage)
+    };
+    open(&file.content()).unwrap();
+    for (key, bytes) in (0..).zip([1, 1, 2 * BATCH_BYTES_MAX, 1]) {
+        durable(&redb, &put(key, bytes));
+        open(&file.content()).unwrap();
+    }
+    redb.write(&put(4, 1), Durability::Buffered).unwrap();
+    open(&file.content()).unwrap();
+    durable(&redb, &put(5, 1));
+    open(&file.content()).unwrap();
+}
+
 /// It is for what is small: large batches would be written twice.
 #[test]
 fn a_file_that_begins_with_its_database_goes_without() {
