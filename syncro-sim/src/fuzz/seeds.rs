@@ -55,18 +55,24 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     let raw = |bytes: &[u8]| [&[store_file::RAW], bytes].concat();
     let flip = |page: u16, place: u16| {
         let [[a, b], [c, d]] = [page, place].map(u16::to_be_bytes);
-        vec![0, 0, a, b, c, d, 3]
+        move |file| vec![file, 0, a, b, c, d, 3]
     };
+    // The database begins at page 256, behind the journal.
     vec![
         ("sound", vec![0]),
         ("empty", raw(&[])),
         ("text", raw(b"this is no database")),
         ("zeros", raw(&[0; 512])),
-        ("header-flipped", flip(0, 9)),
-        ("first-page-flipped", flip(1, 100)),
-        ("later-page-flipped", flip(9, 2000)),
-        ("pages-swapped", vec![0, 1, 0, 3, 0, 8]),
-        ("piece-written", vec![0, 2, 0, 5, 0, 40, 0, 4, 255, 255, 0, 1]),
+        ("title-flipped", flip(0, 9)(0)),
+        ("header-flipped", flip(256, 9)(0)),
+        ("first-page-flipped", flip(257, 100)(0)),
+        ("later-page-flipped", flip(265, 2000)(0)),
+        ("pages-swapped", vec![0, 1, 1, 3, 1, 8]),
+        ("piece-written", vec![0, 2, 1, 5, 0, 40, 0, 4, 255, 255, 0, 1]),
+        ("killed", vec![store_file::KILLED]),
+        ("entry-flipped", flip(1, 30)(store_file::KILLED)),
+        ("entries-swapped", vec![store_file::KILLED, 1, 0, 1, 0, 2]),
+        ("length-written", vec![store_file::KILLED, 2, 0, 1, 0, 12, 0, 4, 255, 255, 255, 255]),
     ]
 }
 

@@ -17,6 +17,9 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Says that the rest of the input is the file.
 pub(crate) const RAW: u8 = 255;
 
+/// Says that the process was killed, and its journal is in use.
+pub(crate) const KILLED: u8 = 254;
+
 /// Opens the file, and reads all of it: damage gives errors, and no panic gets through. Nothing is written by
 /// us: inside a write, redb meets some damage by ending the process, which nobody can catch.
 pub fn store_file(input: &[u8]) {
@@ -36,10 +39,11 @@ pub fn store_file(input: &[u8]) {
 
 /// A sound file with bits flipped and pages swapped; or the input as it is, if its first byte says so.
 fn file(input: &mut Bits<'_>) -> BlockDisk {
-    if input.byte() == RAW {
-        return BlockDisk::holding(Image::holding(input.0));
-    }
-    let mut bytes = SOUND.with(Vec::clone);
+    let mut bytes = match input.byte() {
+        RAW => return BlockDisk::holding(Image::holding(input.0)),
+        KILLED => SOUND.with(|sound| sound.killed.clone()),
+        _ => SOUND.with(|sound| sound.closed.clone()),
+    };
     let pages = bytes.len() / PAGE_BYTES;
     while !input.is_over() {
         let (what, at) = (input.byte(), usize::from(input.short()));
@@ -69,19 +73,25 @@ fn file(input: &mut Bits<'_>) -> BlockDisk {
 }
 
 thread_local! {
-    static SOUND: Vec<u8> = sound();
+    static SOUND: Sound = sound();
 }
 
-/// The file of a small store that was closed.
-fn sound() -> Vec<u8> {
+/// The files of a small store that was closed, and of one whose process was killed.
+struct Sound {
+    closed: Vec<u8>,
+    killed: Vec<u8>,
+}
+
+fn sound() -> Sound {
     let file = BlockDisk::default();
     let redb = Redb::builder().cache_bytes(256 << 10).with_backend(file.clone()).unwrap();
     let mut batch = Batch::new();
     for (table, key, sealed) in rows() {
         batch.put(table, key, sealed);
+        redb.write(&batch, Durability::Durable).unwrap();
     }
-    redb.write(&batch, Durability::Durable).unwrap();
+    let killed = file.content().to_vec();
     redb.compact().unwrap();
     drop(redb);
-    file.content().to_vec()
+    Sound { closed: file.content().to_vec(), killed }
 }
