@@ -175,7 +175,8 @@ fn overwriting_the_same_rows_does_not_grow_the_file() {
         store.get(Table::Rows, &[7]).unwrap();
         sizes.push(fs::metadata(&path).unwrap().len());
     }
-    assert_eq!(sizes[100], sizes[299]);
+    // redb may give the end of the file back, and take it again.
+    assert!(sizes[100..].iter().max() <= sizes[..100].iter().max(), "{sizes:?}");
 }
 
 fn fresh() -> (TempDir, PathBuf) {

@@ -216,9 +216,9 @@ pub(super) fn remains(storage: &Storage) -> Vec<Batch> {
 ///
 /// Of kind `UnexpectedEof` for a file that ends before its database does begin.
 pub(super) fn place_of_database(storage: &Storage) -> io::Result<u64> {
+    // Nobody has locked it yet, so nothing is written here.
     let length = storage.len()?;
     if length == 0 {
-        storage.set_len(DATABASE_AT)?;
         return Ok(DATABASE_AT);
     }
     if begins_with(storage, 0, MAGIC) {
