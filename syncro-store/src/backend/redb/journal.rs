@@ -69,6 +69,8 @@ pub(super) struct Journal {
     prepared: u64,
     /// Whether the database has committed something that is not durable. Nothing may become so before it.
     is_behind: bool,
+    /// Whether the file was flushed since it was opened: whoever wrote last may have been killed before.
+    is_flushed: bool,
 }
 
 impl Journal {
@@ -89,14 +91,21 @@ impl Journal {
             None => (Batch::new(), BLOCK_BYTES),
         };
         let at = at as u64;
-        let prepared = at;
-        let storage = storage.clone();
-        Ok((Self { storage, end, generation, at, prepared, is_behind: false }, pending))
+        let journal = Self {
+            storage: storage.clone(),
+            end,
+            generation,
+            at,
+            prepared: at,
+            is_behind: false,
+            is_flushed: false,
+        };
+        Ok((journal, pending))
     }
 
-    /// Whether nothing was committed to the database that is not durable.
+    /// Whether everything that was written is durable.
     pub(super) fn is_level(&self) -> bool {
-        !self.is_behind
+        self.is_flushed && !self.is_behind
     }
 
     /// Appends a batch, and flushes the file. Returns whether there was a place for it.
@@ -122,6 +131,7 @@ impl Journal {
             self.storage.write(self.at, &bytes)?;
         }
         self.storage.sync_data()?;
+        self.is_flushed = true;
         self.at = end;
         Ok(true)
     }
@@ -137,6 +147,7 @@ impl Journal {
         self.generation = generation.or(self.generation);
         self.is_behind = !is_durable;
         if is_durable {
+            self.is_flushed = true;
             self.at = BLOCK_BYTES as u64;
         }
     }

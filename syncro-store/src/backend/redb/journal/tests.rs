@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -5,11 +6,11 @@ use crate::backend::{Backend, Durability, Redb};
 
 /// A file in memory. Clones are the same file.
 #[derive(Clone, Debug, Default)]
-struct File(Arc<Mutex<Vec<u8>>>);
+struct File(Arc<Mutex<Vec<u8>>>, Arc<AtomicBool>);
 
 impl File {
     fn of(content: &[u8]) -> Self {
-        Self(Arc::new(Mutex::new(content.to_vec())))
+        Self(Arc::new(Mutex::new(content.to_vec())), Arc::default())
     }
 
     fn content(&self) -> Vec<u8> {
@@ -32,6 +33,7 @@ impl StorageBackend for File {
         Ok(())
     }
     fn sync_data(&self) -> io::Result<()> {
+        self.1.store(true, Ordering::Relaxed);
         Ok(())
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -157,6 +159,19 @@ fn what_is_in_a_value_is_no_entry() {
             assert_eq!(left.len(), 1);
         }
     }
+}
+
+/// A process was killed between an append and its flush, and the next one said of what it found that it is durable.
+#[test]
+fn what_another_process_has_left_is_flushed_before_it_is_called_durable() {
+    let file = File::of(&killed(2));
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    for is_flushed in [true, false] {
+        file.1.store(false, Ordering::Relaxed);
+        durable(&redb, &Batch::new());
+        assert_eq!(file.1.load(Ordering::Relaxed), is_flushed);
+    }
+    assert_eq!(found(&file.content()).unwrap(), 2);
 }
 
 /// What the database has taken over is not done again: it may have changed since.
