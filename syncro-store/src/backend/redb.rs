@@ -40,7 +40,7 @@ const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=160 << 20;
 /// A store in one file, kept by [redb](https://docs.rs/redb).
 ///
 /// The database begins 1 MiB into the file. Before it there is a journal, to which small durable writes are appended:
-/// they go to the database together, when it is full, when something larger is written, and at the end. A file that
+/// they go to the database together, when it is full, when something larger or a buffered batch is written, and at the end. A file that
 /// begins with its database, as redb itself makes it, is taken as it is and goes without.
 ///
 /// A durable write costs one flush of the file. Opening reads the journal and some pages, after a crash as well; of a file
@@ -70,10 +70,8 @@ const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=160 << 20;
 /// # }
 /// ```
 pub struct Redb {
-    /// The state that reads see, opened by the first read after a commit.
-    snapshot: Mutex<Option<Arc<Snapshot>>>,
-    /// What is in the journal and not in the database yet: to be read with a snapshot, and changed with it.
-    pending: RwLock<Batch>,
+    /// What reads see.
+    latest: Mutex<Latest>,
     /// Written only by what must be alone with the file.
     opened: RwLock<Opened>,
     /// Held by the one write that runs.
@@ -84,6 +82,14 @@ pub struct Redb {
     /// The file, if there is one.
     path: Option<PathBuf>,
     place: Place,
+}
+
+/// A state of the database, and what is to be done to it.
+struct Latest {
+    /// Opened by the first read after a commit.
+    snapshot: Option<Arc<Snapshot>>,
+    /// What is in the journal, and not in the database.
+    pending: Arc<Batch>,
 }
 
 /// What a write needs.
@@ -139,11 +145,11 @@ impl Redb {
 
     fn read<T>(
         &self,
-        look_up: impl FnOnce(&Shown<'_>) -> Result<T, RedbError>,
+        look_up: impl FnOnce(&Shown) -> Result<T, RedbError>,
     ) -> Result<T, StoreError> {
         let found = self.place.guard(|| {
-            let (opened, pending) = (self.opened(), self.pending());
-            look_up(&Shown { snapshot: &*self.snapshot(&opened)?, pending: &pending })
+            let opened = self.opened();
+            look_up(&self.shown(&opened)?)
         });
         found.inspect_err(|error| {
             // Writing to a damaged tree only spreads the damage, and redb takes nothing more after a read that failed.
@@ -153,18 +159,23 @@ impl Redb {
         })
     }
 
-    /// Returns the current state, opening it if a write has let go of the last one.
+    /// Returns the current state, opening it if a commit has let go of the last one.
     ///
-    /// It is opened under the lock: opened outside, it could be put back after a write let go of it
-    /// and hide that write for ever.
-    fn snapshot(&self, opened: &Opened) -> Result<Arc<Snapshot>, RedbError> {
-        let mut current = lock(&self.snapshot);
-        if let Some(snapshot) = &*current {
-            return Ok(Arc::clone(snapshot));
-        }
-        let snapshot = Arc::new(Snapshot::open(opened.database()?)?);
-        *current = Some(Arc::clone(&snapshot));
-        Ok(snapshot)
+    /// It is opened under the lock: opened outside, it could be put back after a commit let go of it
+    /// and hide that commit for ever.
+    fn shown(&self, opened: &Opened) -> Result<Shown, RedbError> {
+        let mut latest = lock(&self.latest);
+        let snapshot = match &latest.snapshot {
+            Some(snapshot) => Arc::clone(snapshot),
+            None => Arc::new(Snapshot::open(opened.database()?)?),
+        };
+        latest.snapshot = Some(Arc::clone(&snapshot));
+        Ok(Shown { snapshot, pending: Arc::clone(&latest.pending) })
+    }
+
+    /// What is in the journal, and not in the database.
+    fn pending(&self) -> Arc<Batch> {
+        Arc::clone(&lock(&self.latest).pending)
     }
 
     // redb leaves its own state safe to meet again, see `Place::guard`.
@@ -175,23 +186,14 @@ impl Redb {
     /// Waits until nobody reads.
     fn opened_alone(&self) -> RwLockWriteGuard<'_, Opened> {
         let opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        self.forget_snapshot();
+        lock(&self.latest).snapshot = None;
         opened
     }
 
     /// Lets go of the state that reads see: it is out of date, and an open one pins the pages that
     /// later commits would reuse, so that the file grows.
-    fn forget_snapshot(&self) {
-        *lock(&self.snapshot) = None;
-    }
-
-    fn pending(&self) -> RwLockReadGuard<'_, Batch> {
-        // It is changed by what does not fail.
-        self.pending.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn pending_alone(&self) -> RwLockWriteGuard<'_, Batch> {
-        self.pending.write().unwrap_or_else(PoisonError::into_inner)
+    fn show_anew(&self, pending: Batch) {
+        *lock(&self.latest) = Latest { snapshot: None, pending: Arc::new(pending) };
     }
 
     /// Writes what is pending, and then a batch, as one commit.
@@ -206,13 +208,12 @@ impl Redb {
         let pending = self.pending();
         if !pending.is_empty() {
             // Whoever reads meanwhile must not see all of it below a part of it.
-            self.snapshot(&opened)?;
-            let mut both = pending.clone();
+            self.shown(&opened)?;
+            let mut both = Batch::clone(&pending);
             both.append(batch);
             whole = Cow::Owned(both);
         }
-        let generation = journal.as_ref().and_then(|journal| journal.next_generation(&pending));
-        drop(pending);
+        let generation = journal.as_ref().map(Journal::next_generation);
         let mut transaction = opened.database()?.begin_write()?;
         transaction.set_durability(match durability {
             Durability::Buffered => RedbDurability::None,
@@ -228,11 +229,9 @@ impl Redb {
             journal::put_generation(&transaction, generation)?;
         }
         transaction.commit()?;
-        let mut pending = self.pending_alone();
-        *pending = Batch::new();
-        self.forget_snapshot();
+        self.show_anew(Batch::new());
         if let Some(journal) = journal {
-            journal.committed(generation, durability == Durability::Durable);
+            journal.committed(durability);
         }
         Ok(())
     }
@@ -285,7 +284,7 @@ impl Redb {
         opened.database = Some(database);
         opened.storage.let_go_of_locks();
         writer.journal = journal;
-        *self.pending_alone() = pending;
+        self.show_anew(pending);
     }
 }
 
@@ -362,7 +361,7 @@ impl Backend for Redb {
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         batch.check_limits()?;
         self.write_unless_latched(|journal| {
-            let is_durable = journal.as_ref().is_some_and(Journal::is_level);
+            let is_durable = journal.as_ref().is_some_and(Journal::is_all_durable);
             if batch.is_empty() && (durability == Durability::Buffered || is_durable) {
                 return Ok(());
             }
@@ -371,7 +370,7 @@ impl Backend for Redb {
                 && let Some(journal) = journal
                 && self.place.guard(|| journal.append(batch).map_err(RedbError::from))?
             {
-                self.pending_alone().append(batch);
+                Arc::make_mut(&mut lock(&self.latest).pending).append(batch);
                 return Ok(());
             }
             self.place.guard(|| self.commit(journal, batch, durability))
@@ -428,7 +427,9 @@ impl Backend for Redb {
     }
 
     fn room(&self) -> Option<u64> {
-        super::place::room_beside(self.path.as_deref()?)
+        // What is in the journal is to be written to the database, too, which copies what it changes.
+        let room = super::place::room_beside(self.path.as_deref()?)?;
+        Some(room.saturating_sub(2 * self.pending().bytes() as u64))
     }
 }
 

@@ -120,6 +120,17 @@ fn a_file_that_was_cut_short_is_damaged() {
     Redb::open(&path).unwrap();
 }
 
+/// Two who had come to repair a file that was cut short could both write to it.
+#[test]
+fn a_file_that_was_cut_short_is_locked_by_whoever_opens_it_damaged() {
+    let (_directory, path) = fresh();
+    drop(Redb::open(&path).unwrap());
+    fs::File::options().write(true).open(&path).unwrap().set_len(100_000).unwrap();
+    let _first = Redb::builder().open_damaged(&path).unwrap();
+    let second = Redb::builder().open_damaged(&path);
+    assert!(matches!(second, Err(StoreError::Locked { .. })), "{second:?}");
+}
+
 #[test]
 fn a_path_that_cannot_hold_a_file_is_explained() {
     let (directory, path) = fresh();

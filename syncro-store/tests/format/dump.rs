@@ -16,12 +16,16 @@ impl Dump {
         Self(rows.map(|(table, (key, value))| (table, key.to_vec(), value.to_vec())).collect())
     }
 
-    pub(crate) fn fill(&self, backend: &impl Backend) {
+    pub(crate) fn batch(&self) -> Batch {
         let mut batch = Batch::new();
         for (table, key, value) in &self.0 {
             batch.put(*table, key.clone(), value.clone());
         }
-        backend.write(&batch, Durability::Durable).unwrap();
+        batch
+    }
+
+    pub(crate) fn fill(&self, backend: &impl Backend) {
+        backend.write(&self.batch(), Durability::Durable).unwrap();
     }
 
     pub(crate) fn read(path: &Path) -> Self {

@@ -2,7 +2,8 @@
 //! written.
 //!
 //! `version-2.rows` has every row of a store with something of everything, cut off by a crash before the last of
-//! it was written behind; `version-2.redb` is the same as a file of redb. `version-2-pieces.rows` has a record of
+//! it was written behind; `version-2.redb` is the same as a file of redb, written before there was a journal, and `version-2-journal.redb` as what a killed
+//! process leaves: all of it is in the journal. `version-2-pieces.rows` has a record of
 //! more than 4 MiB. They were written by the stories in `story.rs`, as those of version 1 were; this writes the
 //! newest again:
 //!
@@ -50,10 +51,11 @@ fn rows_say_what_was_written() {
 #[cfg(feature = "redb")]
 #[test]
 fn a_file_says_what_was_written_and_goes_on() {
-    for version in VERSIONS {
+    let files = VERSIONS.map(|version| (version, redb(version)));
+    for (version, name) in files.chain([(2, "version-2-journal.redb".to_owned())]) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.redb");
-        fs::copy(file(&redb(version)), &path).unwrap();
+        fs::copy(file(&name), &path).unwrap();
         let open = || syncro_store::Redb::open(&path).unwrap();
         assert_eq!(Dump::of(&open()), Dump::read(&file(&rows(version))));
         let store = LogStore::open(open()).unwrap();
@@ -139,11 +141,18 @@ fn write_the_files() {
     Dump::of(&Story::pieces()).write(&file(&pieces(FORMAT_VERSION)));
     #[cfg(feature = "redb")]
     {
-        let file = file(&redb(FORMAT_VERSION));
-        let _ = fs::remove_file(&file);
-        let redb = syncro_store::Redb::open(&file).unwrap();
-        story.fill(&redb);
+        use syncro_store::{Batch, Durability, Redb, Table};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        let redb = Redb::open(&path).unwrap();
+        let mut batch = Batch::new();
+        batch.put(Table::Rows, "gone", "soon");
+        redb.write(&batch, Durability::Durable).unwrap();
         redb.compact().unwrap();
+        let mut batch = story.batch();
+        batch.delete(Table::Rows, "gone");
+        redb.write(&batch, Durability::Durable).unwrap();
+        fs::copy(path, file(&format!("version-{FORMAT_VERSION}-journal.redb"))).unwrap();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use ::redb::{Database, Error as RedbError, StorageBackend};
 use syncro_core::StoreError;
@@ -10,7 +10,7 @@ use syncro_core::StoreError;
 use super::journal::{self, Journal};
 use super::open::{self, Found};
 use super::storage::Storage;
-use super::{Opened, Redb, SORT, Writer};
+use super::{Latest, Opened, Redb, SORT, Writer};
 use crate::backend::Batch;
 use crate::backend::place::Place;
 
@@ -52,8 +52,8 @@ impl RedbBuilder {
         self
     }
 
-    /// Sets how much of the journal is used, in bytes: 0 is none, and each durable write is a commit of the database.
-    /// Default, and most: nearly 1 MiB.
+    /// Sets how much of the journal is used, in bytes. Default, and most: nearly 1 MiB. With 0 each durable write is a
+    /// commit of the database, which flushes twice.
     pub fn journal_bytes(mut self, bytes: usize) -> Self {
         self.journal_bytes = bytes;
         self
@@ -118,8 +118,7 @@ impl RedbBuilder {
             Err(cause) => (None, None, Batch::new(), Some(cause)),
         };
         Redb {
-            snapshot: Mutex::new(None),
-            pending: RwLock::new(pending),
+            latest: Mutex::new(Latest { snapshot: None, pending: Arc::new(pending) }),
             opened: RwLock::new(Opened { database, storage, is_handed_on: false }),
             writer: Mutex::new(Writer { latched, journal }),
             builder: self,
@@ -131,14 +130,14 @@ impl RedbBuilder {
 
     /// Opens or creates the database on a storage, makes sure that it is a store, and reads its journal.
     pub(super) fn open_on(&self, storage: &Storage, place: &Place) -> Result<Found, StoreError> {
-        let first = place.guard(|| journal::place_of_database(storage).map_err(RedbError::from))?;
+        let part = storage.of_database();
         let opened = place.guard(|| {
             let mut builder = Database::builder();
             builder.set_cache_size(self.cache_bytes);
-            builder.create_with_backend(storage.from(first)).map_err(RedbError::from)
+            builder.create_with_backend(part.clone()).map_err(RedbError::from)
         });
         let database = open::adopt(opened?, place)?;
-        if first == 0 {
+        if part.first()? == 0 {
             return Ok(Found { database, journal: None, pending: Batch::new() });
         }
         let open_journal = || {

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Numbers are little-endian. An entry counts if it is of the generation that stands in the database, and follows another
-//! one or is the first. The commit that brings them to the database begins the next generation: what lies in the
-//! journal from before means nothing then. No block of an entry is written again before that commit is
+//! one or is the first. Each commit of the database begins the next generation, and takes over what is in the journal:
+//! what lies there from before means nothing then. No block of an entry is written again before that commit is
 //! durable.
 
 use std::io;
@@ -27,7 +27,7 @@ use ::redb::{
 use bytes::{Buf, Bytes};
 
 use super::storage::Storage;
-use crate::backend::{Batch, Table};
+use crate::backend::{Batch, Durability, Table};
 
 /// Where the database begins.
 pub(super) const DATABASE_AT: u64 = 1 << 20;
@@ -46,6 +46,9 @@ const HEAD_BYTES: usize = 12;
 /// What an entry begins with.
 const SUM_BYTES: usize = 8;
 
+/// The generation of a database before its first commit. No entry is of it.
+const NONE: u64 = 0;
+
 /// Says that a key is gone.
 const DELETED: u32 = u32::MAX;
 
@@ -61,8 +64,8 @@ pub(super) struct Journal {
     storage: Storage,
     /// Where it is full.
     end: u64,
-    /// What stands in the database, unless nothing does.
-    generation: Option<u64>,
+    /// What stands in the database.
+    generation: u64,
     /// Where the next entry begins.
     at: u64,
     /// Up to where the file system has given room.
@@ -86,67 +89,67 @@ impl Journal {
     ) -> Result<(Self, Batch), RedbError> {
         let end = DATABASE_AT.min(bytes.saturating_add(BLOCK_BYTES) as u64);
         let generation = generation(database)?;
-        let (pending, at) = match generation {
-            Some(generation) => entries(storage, generation)?,
-            None => (Batch::new(), BLOCK_BYTES),
-        };
-        let at = at as u64;
-        let journal = Self {
-            storage: storage.clone(),
-            end,
-            generation,
-            at,
-            prepared: at,
-            is_behind: false,
-            is_flushed: false,
-        };
-        Ok((journal, pending))
+        let pending = entries(storage, generation)?;
+        // Whether what another process has left there is durable nobody knows, and a flush need not tell: what is there
+        // goes to the database first.
+        let at = if pending.is_empty() { BLOCK_BYTES as u64 } else { end };
+        let storage = storage.clone();
+        let (prepared, is_behind, is_flushed) = (at, false, false);
+        Ok((Self { storage, end, generation, at, prepared, is_behind, is_flushed }, pending))
     }
 
     /// Whether everything that was written is durable.
-    pub(super) fn is_level(&self) -> bool {
+    pub(super) fn is_all_durable(&self) -> bool {
         self.is_flushed && !self.is_behind
     }
 
     /// Appends a batch, and flushes the file. Returns whether there was a place for it.
     pub(super) fn append(&mut self, batch: &Batch) -> io::Result<bool> {
-        let Some(generation) = self.generation.filter(|_| !self.is_behind) else {
-            return Ok(false);
-        };
-        if batch.bytes() > BATCH_BYTES_MAX || self.at + batch.bytes() as u64 > self.end {
-            return Ok(false);
-        }
-        let mut bytes = encode(batch, generation);
-        let end = self.at + bytes.len() as u64;
-        if end > self.end {
+        let room = self.end.saturating_sub(self.at);
+        let is_in_use = self.generation != NONE && !self.is_behind;
+        if !is_in_use || room == 0 || batch.bytes() > BATCH_BYTES_MAX.min(room as usize) {
             return Ok(false);
         }
-        if end > self.prepared {
-            let step = self.prepared.clamp(PREPARED_BYTES, DATABASE_AT / 4);
-            let prepared = (end + step).min(DATABASE_AT);
-            bytes.resize((prepared - self.at) as usize, 0);
-            self.storage.write(self.at, &bytes)?;
-            self.prepared = prepared;
-        } else {
-            self.storage.write(self.at, &bytes)?;
+        if !batch.is_empty() {
+            let bytes = encode(batch, self.generation);
+            if bytes.len() as u64 > room {
+                return Ok(false);
+            }
+            self.write(&bytes)?;
+            self.at += bytes.len() as u64;
         }
         self.storage.sync_data()?;
         self.is_flushed = true;
-        self.at = end;
         Ok(true)
     }
 
-    /// The generation that a commit has to put into the database, if it has to.
-    pub(super) fn next_generation(&self, pending: &Batch) -> Option<u64> {
-        let is_due = self.generation.is_none() || !pending.is_empty();
-        is_due.then(|| self.generation.map_or(1, |generation| generation.wrapping_add(1)))
+    /// Writes what comes next. Where the file system has to give room for it, it gives some for what comes then.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let end = self.at + bytes.len() as u64;
+        if end > self.prepared {
+            let step = self.prepared.clamp(PREPARED_BYTES, DATABASE_AT / 4);
+            let prepared = (end + step).min(DATABASE_AT);
+            let mut padded = bytes.to_vec();
+            padded.resize((prepared - self.at) as usize, 0);
+            if self.storage.write(self.at, &padded).is_ok() {
+                self.prepared = prepared;
+                return Ok(());
+            }
+        }
+        self.storage.write(self.at, bytes)
     }
 
-    /// The database has committed everything, with another generation or not.
-    pub(super) fn committed(&mut self, generation: Option<u64>, is_durable: bool) {
-        self.generation = generation.or(self.generation);
-        self.is_behind = !is_durable;
-        if is_durable {
+    /// The generation that the next commit puts into the database. Each has another one, so that no entry ever follows
+    /// what it was not written after.
+    pub(super) fn next_generation(&self) -> u64 {
+        self.generation.checked_add(1).unwrap_or(NONE + 1)
+    }
+
+    /// The database has committed everything, with the next generation.
+    pub(super) fn committed(&mut self, durability: Durability) {
+        self.generation = self.next_generation();
+        self.is_behind = durability == Durability::Buffered;
+        if !self.is_behind {
             self.is_flushed = true;
             self.at = BLOCK_BYTES as u64;
         }
@@ -188,24 +191,32 @@ fn checksum(generation: u64, changes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// What the entries of a generation do, one after the other, and where they end.
-fn entries(storage: &Storage, generation: u64) -> Result<(Batch, usize), RedbError> {
+/// What the entries of a generation do, one after the other.
+fn entries(storage: &Storage, generation: u64) -> Result<Batch, RedbError> {
+    let damaged = |what: &str| Err(RedbError::Corrupted(what.to_owned()));
     let region = region(storage)?;
-    let (mut found, mut at) = (Batch::new(), BLOCK_BYTES);
-    while let Some((of, batch, end)) = entry(&region, at)
+    let (mut found, mut end) = (Batch::new(), BLOCK_BYTES);
+    while generation != NONE
+        && let Some((of, batch, next)) = entry(&region, end)
         && of == generation
     {
         found.append(&batch);
-        at = end;
+        end = next;
     }
-    // A crash cuts off the last one, of which nobody was told that it is durable.
-    let mut rest = (at + BLOCK_BYTES..region.len()).step_by(BLOCK_BYTES);
-    if rest
-        .any(|at| block(&region, at).is_some_and(|(of, number, _)| (of, number) == (generation, 0)))
-    {
-        return Err(RedbError::Corrupted("a part of its journal is damaged".to_owned()));
+    for at in (BLOCK_BYTES..region.len()).step_by(BLOCK_BYTES) {
+        match block(&region, at) {
+            // A crash cuts off the last one, of which nobody was told that it is durable.
+            Some((of, 0, _)) if of == generation && generation != NONE && at > end => {
+                return damaged("a part of its journal is damaged");
+            }
+            // A generation is durable in the database before any entry is of it.
+            Some((of, 0, _)) if of > generation && entry(&region, at).is_some() => {
+                return damaged("it has lost its last commit");
+            }
+            _ => {}
+        }
     }
-    Ok((found, at))
+    Ok(found)
 }
 
 /// Every entry that can be read, of whatever generation.
@@ -227,7 +238,6 @@ pub(super) fn remains(storage: &Storage) -> Vec<Batch> {
 ///
 /// Of kind `UnexpectedEof` for a file that ends before its database does begin.
 pub(super) fn place_of_database(storage: &Storage) -> io::Result<u64> {
-    // Nobody has locked it yet, so nothing is written here.
     let length = storage.len()?;
     if length == 0 {
         return Ok(DATABASE_AT);
@@ -245,7 +255,7 @@ pub(super) fn place_of_database(storage: &Storage) -> io::Result<u64> {
 
 /// Gives a file its title, whose database is complete.
 pub(super) fn put_title(storage: &Storage) -> io::Result<()> {
-    if begins_with(storage, 0, TITLE) { Ok(()) } else { storage.write(0, TITLE) }
+    if begins_with(storage, 0, &[0; TITLE.len()]) { storage.write(0, TITLE) } else { Ok(()) }
 }
 
 /// Whether something is at a place, as far as the file goes. What cannot be read is said by redb, which locks it first.
@@ -269,16 +279,16 @@ pub(super) fn put_generation(
     Ok(())
 }
 
-fn generation(database: &Database) -> Result<Option<u64>, RedbError> {
+fn generation(database: &Database) -> Result<u64, RedbError> {
     let table = match database.begin_read()?.open_table(GENERATION) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(TableError::TableDoesNotExist(_)) => return Ok(NONE),
         table => table?,
     };
-    let found = table.get(GENERATION_KEY)?.map(|found| found.value());
-    if found.is_some_and(|(generation, inverted)| generation != !inverted) {
-        return Err(RedbError::Corrupted("the generation of its journal is damaged".to_owned()));
+    match table.get(GENERATION_KEY)?.map(|found| found.value()) {
+        None => Ok(NONE),
+        Some((generation, inverted)) if generation == !inverted => Ok(generation),
+        Some(_) => Err(RedbError::Corrupted("the generation of its journal is damaged".to_owned())),
     }
-    Ok(found.map(|(generation, _)| generation))
 }
 
 /// What is before the database.

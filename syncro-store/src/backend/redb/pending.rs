@@ -1,23 +1,25 @@
 //! Reading through what is in the journal and not in the database yet.
 
-use std::collections::BTreeMap;
+use std::iter;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use ::redb::Error as RedbError;
 use bytes::Bytes;
 
 use super::snapshot::Snapshot;
 use crate::backend::{Batch, Table};
+use crate::rows::after;
 
 /// A state of the database, and what is to be done to it.
-pub(super) struct Shown<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) pending: &'a Batch,
+pub(super) struct Shown {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) pending: Arc<Batch>,
 }
 
 type Pair = (Bytes, Bytes);
 
-impl Shown<'_> {
+impl Shown {
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, RedbError> {
         match self.pending.table(table).get(key) {
             Some(value) => Ok(value.clone()),
@@ -36,35 +38,58 @@ impl Shown<'_> {
             return Ok(Vec::new());
         }
         let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
-        let changes = self.pending.table(table).range::<[u8], _>(bounds);
-        let gone = changes.clone().filter(|(_, value)| value.is_none()).count();
-        let found = self.snapshot.scan(table, start, end, limit.saturating_add(gone))?;
-        if changes.clone().next().is_none() {
-            return Ok(found);
+        let mut changes = self.pending.table(table).range::<[u8], _>(bounds).peekable();
+        if changes.peek().is_none() {
+            return self.snapshot.scan(table, start, end, limit);
         }
-        let mut rows: BTreeMap<Bytes, Bytes> = found.into_iter().collect();
-        for (key, value) in changes {
-            match value {
-                Some(value) => rows.insert(key.clone(), value.clone()),
-                None => rows.remove(key),
-            };
+        let (mut found, mut start) = (Vec::new(), start.to_vec());
+        while found.len() < limit {
+            // Some of them may be gone.
+            let asked = (limit - found.len()).max(SCANNED_MIN);
+            let base = self.snapshot.scan(table, &start, end, asked)?;
+            let last = base.last().filter(|_| base.len() == asked).map(|(key, _)| key.clone());
+            for (key, value) in base {
+                let before = iter::from_fn(|| changes.next_if(|(at, _)| **at < key));
+                found.extend(before.filter_map(row));
+                match changes.next_if(|(at, _)| **at == key) {
+                    Some(change) => found.extend(row(change)),
+                    None => found.push((key, value)),
+                }
+            }
+            match last {
+                Some(last) => start = after(&last),
+                None => {
+                    let room = limit.saturating_sub(found.len());
+                    found.extend(changes.by_ref().filter_map(row).take(room));
+                    break;
+                }
+            }
         }
-        Ok(rows.into_iter().take(limit).collect())
+        found.truncate(limit);
+        Ok(found)
     }
 
     pub(super) fn floor(&self, table: Table, at: &[u8]) -> Result<Option<Pair>, RedbError> {
-        let changes = self.pending.table(table);
-        let mut up_to = Bound::Included(Bytes::copy_from_slice(at));
-        loop {
-            let below = (Bound::Unbounded, up_to.as_ref().map(|key| &key[..]));
-            let base = self.snapshot.floor(table, below.1)?;
-            let change = changes.range::<[u8], _>(below).next_back();
-            match (base, change) {
-                (Some(base), Some((key, _))) if base.0 > *key => return Ok(Some(base)),
-                (base, None) => return Ok(base),
-                (_, Some((key, Some(value)))) => return Ok(Some((key.clone(), value.clone()))),
-                (_, Some((key, None))) => up_to = Bound::Excluded(key.clone()),
+        let mut base = self.snapshot.floor(table, Bound::Included(at))?;
+        let up_to = (Bound::Unbounded, Bound::Included(at));
+        for (key, value) in self.pending.table(table).range::<[u8], _>(up_to).rev() {
+            match &base {
+                Some((found, _)) if found > key => break,
+                _ if value.is_some() => return Ok(row((key, value))),
+                Some((found, _)) if found == key => {
+                    base = self.snapshot.floor(table, Bound::Excluded(key))?;
+                }
+                _ => {}
             }
         }
+        Ok(base)
     }
+}
+
+/// Pairs that are read at once, at least.
+const SCANNED_MIN: usize = 32;
+
+/// What is there after a change.
+fn row((key, value): (&Bytes, &Option<Bytes>)) -> Option<Pair> {
+    Some((key.clone(), value.clone()?))
 }

@@ -3,17 +3,19 @@
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, DatabaseError, StorageBackend};
 
-/// A storage on which one database after the other can be opened, and nobody else's in between; or what is on it from
-/// some place on.
+use super::journal::place_of_database;
+
+/// A storage on which one database after the other can be opened, and nobody else's in between: all of it, or the part
+/// that the database has.
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
     kept: Arc<Kept>,
-    first: u64,
+    database_at: Option<Arc<OnceLock<u64>>>,
 }
 
 #[derive(Debug)]
@@ -32,12 +34,29 @@ struct Locks {
 impl Storage {
     pub(super) fn new(storage: impl StorageBackend) -> Self {
         let kept = Kept { storage: Box::new(storage), locks: Mutex::default() };
-        Self { kept: Arc::new(kept), first: 0 }
+        Self { kept: Arc::new(kept), database_at: None }
     }
 
-    /// What is on it from a place on, as a storage.
-    pub(super) fn from(&self, first: u64) -> Self {
-        Self { kept: self.kept.clone(), first: self.first + first }
+    /// The part that the database has. Where that begins is looked at when something is to be read or written: by
+    /// then redb has locked it.
+    pub(super) fn of_database(&self) -> Self {
+        Self { kept: self.kept.clone(), database_at: Some(Arc::default()) }
+    }
+
+    /// Where it begins on the whole storage.
+    pub(super) fn first(&self) -> io::Result<u64> {
+        let Some(database_at) = &self.database_at else { return Ok(0) };
+        if let Some(first) = database_at.get() {
+            return Ok(*first);
+        }
+        let whole = Self { kept: self.kept.clone(), database_at: None };
+        let first = place_of_database(&whole)?;
+        Ok(*database_at.get_or_init(|| first))
+    }
+
+    /// A place of it on the whole storage.
+    fn place(&self, offset: u64) -> io::Result<u64> {
+        Ok(self.first()?.saturating_add(offset))
     }
 
     pub(super) fn of_file(file: File) -> Result<Self, DatabaseError> {
@@ -80,15 +99,15 @@ impl Storage {
 
 impl StorageBackend for Storage {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.kept.storage.len()?.saturating_sub(self.first))
+        Ok(self.kept.storage.len()?.saturating_sub(self.first()?))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.kept.storage.read(self.first.saturating_add(offset), out)
+        self.kept.storage.read(self.place(offset)?, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.kept.storage.set_len(self.first.saturating_add(len))
+        self.kept.storage.set_len(self.place(len)?)
     }
 
     /// What a failed flush leaves on the disk nobody knows, whatever it says that it lacked.
@@ -98,7 +117,7 @@ impl StorageBackend for Storage {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.kept.storage.write(self.first.saturating_add(offset), data)
+        self.kept.storage.write(self.place(offset)?, data)
     }
 
     fn close(&self) -> io::Result<()> {

@@ -174,6 +174,43 @@ fn what_another_process_has_left_is_flushed_before_it_is_called_durable() {
     assert_eq!(found(&file.content()).unwrap(), 2);
 }
 
+/// Entries of nothing took places, and the next commit began no generation: what was left of them looked like entries
+/// that had been acknowledged.
+#[test]
+fn a_torn_entry_after_processes_that_wrote_nothing_is_left_out() {
+    let mut content = killed(1);
+    for _ in 0..2 {
+        let file = File::of(&content);
+        durable(&Redb::with_backend(file.clone()).unwrap(), &Batch::new());
+        content = file.content();
+    }
+    let file = File::of(&content);
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    durable(&redb, &put(2, 2 * BATCH_BYTES_MAX));
+    let before = file.content();
+    durable(&redb, &put(3, 3000));
+    let mut torn = file.content();
+    torn[BLOCK_BYTES + 512..][..BLOCK_BYTES]
+        .copy_from_slice(&before[BLOCK_BYTES + 512..][..BLOCK_BYTES]);
+    assert_eq!(found(&torn).unwrap(), 2);
+}
+
+/// redb showed the commit before the last one, over a bit of its header, and what was in the journal followed a
+/// commit that was gone.
+#[test]
+fn entries_never_follow_what_they_were_not_written_after() {
+    let file = File::default();
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    durable(&redb, &put(0, 1));
+    durable(&redb, &put(1, 2 * BATCH_BYTES_MAX));
+    durable(&redb, &put(2, 1));
+    let mut content = file.content();
+    // Which of its two commits is the last one.
+    content[DATABASE_AT as usize + 9] ^= 1;
+    let error = found(&content).unwrap_err();
+    assert!(matches!(error, syncro_core::StoreError::Corrupt { .. }), "{error}");
+}
+
 /// What the database has taken over is not done again: it may have changed since.
 #[test]
 fn entries_of_before_a_commit_mean_nothing_after_it() {
@@ -216,7 +253,7 @@ fn what_a_crash_has_left_needs_no_repair() {
     let file = File::default();
     let redb = Redb::with_backend(file.clone()).unwrap();
     let open = |content: &[u8]| {
-        let storage = Storage::new(File::of(content)).from(DATABASE_AT);
+        let storage = Storage::new(File::of(content)).of_database();
         let mut builder = Database::builder();
         builder.set_repair_callback(::redb::RepairSession::abort).create_with_backend(storage)
     };
@@ -229,6 +266,46 @@ fn what_a_crash_has_left_needs_no_repair() {
     open(&file.content()).unwrap();
     durable(&redb, &put(5, 1));
     open(&file.content()).unwrap();
+}
+
+/// Whoever came second looked at an empty file, and laid out another one over that of the first.
+#[test]
+fn what_a_file_is_is_looked_at_when_it_is_locked() {
+    let directory = tempfile::tempdir().unwrap();
+    for has_journal in [true, false] {
+        let path = directory.path().join(format!("store-{has_journal}"));
+        let options = || {
+            let mut options = std::fs::File::options();
+            options.read(true).write(true).create(true).truncate(false).open(&path)
+        };
+        let second = Storage::of_file(options().unwrap()).unwrap();
+        assert_eq!(second.len().unwrap(), 0);
+        if !has_journal {
+            drop(::redb::Database::create(&path).unwrap());
+        }
+        let first = Redb::open(&path).unwrap();
+        durable(&first, &put(0, 1));
+        let open = || {
+            let database = Database::builder().create_with_backend(second.of_database());
+            database.map(drop)
+        };
+        assert!(open().is_err());
+        drop(first);
+        open().unwrap();
+        assert_eq!(found(&std::fs::read(&path).unwrap()).unwrap(), 0);
+    }
+}
+
+/// Nobody could write while somebody read, nor read after that.
+#[test]
+fn whoever_reads_for_long_holds_nobody_up() {
+    let redb = Redb::with_backend(File::default()).unwrap();
+    (0..2).for_each(|key| durable(&redb, &put(key, 1)));
+    let shown = redb.shown(&redb.opened()).unwrap();
+    durable(&redb, &put(2, 1));
+    assert!(redb.get(Table::Log, &[2]).unwrap().is_some());
+    assert!(shown.get(Table::Log, &[2]).unwrap().is_none());
+    assert!(shown.get(Table::Log, &[1]).unwrap().is_some());
 }
 
 /// It is for what is small: large batches would be written twice.
