@@ -16,7 +16,7 @@ use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::ladder::Ladder;
 use crate::record::Record;
 use crate::scribe::{Scribe, Transaction};
-use crate::stamp::{Epoch, Time};
+use crate::stamp::{Epoch, Stamp, Time};
 
 /// A transaction at its place in a node's log.
 #[derive(Clone, Debug)]
@@ -180,6 +180,13 @@ pub trait View {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
+
+    /// Whether the log is known to have nothing of an author at the time of a stamp or later: then nothing of that stamp
+    /// is [held](Self::held). `false` where it would take a look at the log to tell.
+    fn is_latest(&self, stamp: Stamp) -> Result<bool, StoreError> {
+        let _ = stamp;
+        Ok(false)
+    }
 
     /// Whether a transaction is in the log: the same stamp and the same content.
     fn held(&self, transaction: &Transaction) -> Result<Held, StoreError>;

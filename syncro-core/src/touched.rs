@@ -73,7 +73,8 @@ impl<T> Touched<T> {
         if self.all.len() > FEW {
             let Self { all, index, seed } = self;
             let Index { places, secret } = index.get_or_insert_with(|| Index {
-                places: HashTable::new(),
+                // Whoever has made room for some will add as many.
+                places: HashTable::with_capacity(all.capacity()),
                 secret: Secret::new(*seed),
             });
             let hash = |place: &u32| secret.hash(&all[*place as usize].0);

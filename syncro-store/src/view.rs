@@ -290,6 +290,11 @@ impl View for Look<'_> {
         Ok(Some(walk.at().digest))
     }
 
+    fn is_latest(&self, stamp: Stamp) -> Result<bool, StoreError> {
+        let author = self.state.authors.number(&stamp.author, &self.rows()?)?;
+        Ok(author.is_none_or(|author| self.state.stamps.is_new(author, stamp.time)))
+    }
+
     fn held(&self, transaction: &Transaction) -> Result<Held, StoreError> {
         let (stamp, end, bytes) = (transaction.stamp(), self.end().offset, transaction.bytes());
         let mut alike = self.state.alike.lock().unwrap_or_else(PoisonError::into_inner);
@@ -362,6 +367,9 @@ macro_rules! view_through {
             }
             fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
                 self.look().digest_at(offset)
+            }
+            fn is_latest(&self, stamp: Stamp) -> Result<bool, StoreError> {
+                self.look().is_latest(stamp)
             }
             fn held(&self, transaction: &Transaction) -> Result<Held, StoreError> {
                 self.look().held(transaction)

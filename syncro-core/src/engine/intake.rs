@@ -12,7 +12,7 @@ use crate::id::RecordKey;
 use crate::quarantine::{self, Parked};
 use crate::record::Record;
 use crate::scribe::{Playable, Transaction};
-use crate::stamp::Stamp;
+use crate::stamp::{Author, Stamp, Time};
 use crate::store::{Entry, Held, StoreError, View};
 use crate::touched::Touched;
 
@@ -36,8 +36,10 @@ pub(crate) struct Intake {
     pub(crate) index: Option<Index>,
     /// What a view has after it, where that changes.
     pub(crate) following: Option<Following>,
-    /// Places of the entries above that came from a peer, by stamp and content: a message may be full of transactions
-    /// of one stamp.
+    /// The latest time at which an author wrote what a peer has brought, of authors of whom the log has nothing so late.
+    latest: BTreeMap<Author, Time>,
+    /// Places of the first of the entries above, by stamp and content: a message may be full of transactions of one
+    /// stamp.
     places: BTreeMap<(Stamp, Bytes), usize>,
 }
 
@@ -88,8 +90,16 @@ impl Intake {
             touched: BTreeSet::new(),
             index: None,
             following: None,
+            latest: BTreeMap::new(),
             places: BTreeMap::new(),
         }
+    }
+
+    /// Makes room for so many transactions, most of which change one record.
+    pub(crate) fn reserve(&mut self, transactions: usize) {
+        self.entries.reserve_exact(transactions);
+        self.events.reserve_exact(transactions);
+        self.records.reserve(transactions);
     }
 
     /// Takes a transaction from a peer, unless it is held already.
@@ -123,17 +133,28 @@ impl Intake {
         if collides {
             self.events.push(Event::Collision { stamp });
         }
-        self.places.insert((stamp, transaction.bytes().clone()), self.entries.len());
         self.append_read(transaction.clone(), Some(session), view)
     }
 
     /// Looks for a transaction of a peer.
     pub(crate) fn find(
-        &self,
+        &mut self,
         transaction: &Transaction,
         view: &impl View,
     ) -> Result<Found, StoreError> {
         let stamp = transaction.stamp();
+        // An author's transactions come in the order of their times, nearly always: then each is new if the first is.
+        let is_latest = match self.latest.get(&stamp.author) {
+            Some(latest) => stamp.time > *latest,
+            None => view.is_latest(stamp)?,
+        };
+        if is_latest {
+            self.latest.insert(stamp.author, stamp.time);
+            return Ok(Found::New { collides: false });
+        }
+        for (place, Entry { transaction, .. }) in self.entries.iter().enumerate().skip(self.places.len()) {
+            self.places.insert((transaction.stamp(), transaction.bytes().clone()), place);
+        }
         if let Some(known) = self.places.get(&(stamp, transaction.bytes().clone())) {
             let Entry { offset, digest, .. } = self.entries[*known];
             return Ok(Found::Held(Taken::Held { offset, digest }));
@@ -145,7 +166,7 @@ impl Intake {
         })
     }
 
-    /// Whether a transaction of this stamp was taken.
+    /// Whether a transaction of this stamp was taken, of those whose places are known.
     fn has_stamp(&self, stamp: Stamp) -> bool {
         let mut of_stamp = self.places.range((stamp, Bytes::new())..);
         of_stamp.next().is_some_and(|((next, _), _)| *next == stamp)

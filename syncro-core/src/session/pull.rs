@@ -301,7 +301,10 @@ impl Open {
                 effects.events.extend(own.note_fork(entry.transaction.bytes()));
             }
         }
-        effects.events.append(&mut intake.events);
+        match effects.events.is_empty() {
+            true => effects.events = std::mem::take(&mut intake.events),
+            false => effects.events.append(&mut intake.events),
+        }
         let node = own.author().node;
         let verdicts = effects.events.iter().filter_map(|event| Verdict::of_event(event, node));
         let refused: Vec<_> = verdicts.map(Event::Refused).collect();

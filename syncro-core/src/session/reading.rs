@@ -99,6 +99,10 @@ impl Open {
     ) -> Result<(), Fault> {
         #[cfg(all(feature = "planted", debug_assertions))]
         let mut left = items.len();
+        let is_transaction = |item: &&Item| matches!(item, Item::Transaction(_));
+        let transactions = items.iter().filter(is_transaction).count();
+        reading.runs.reserve_exact(transactions);
+        reading.intake.reserve(transactions);
         for item in items {
             let is_skip = matches!(item, Item::Skip { .. });
             match item {

@@ -51,6 +51,7 @@ pub fn every_view_shows_a_commit_at_once<P: Place>() {
             for entry in &commit.entries {
                 let held = Held::Same { offset: entry.offset, digest: entry.digest };
                 assert_eq!(reader.held(&entry.transaction).unwrap(), held);
+                assert!(!reader.is_latest(entry.transaction.stamp()).unwrap());
             }
         }
     }
