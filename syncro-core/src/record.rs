@@ -62,6 +62,15 @@ impl Record {
             });
             registers.dedup_by(|later, kept| later.path == kept.path);
         }
+        Self::in_order(created, destroyed, registers)
+    }
+
+    /// Like [`new`](Self::new), of registers in path order, one per path.
+    pub(crate) fn in_order(
+        created: Option<Stamp>,
+        destroyed: Option<Stamp>,
+        registers: Vec<Register>,
+    ) -> Self {
         let mut record = Self { created, destroyed, registers };
         record.normalise();
         record

@@ -1,10 +1,12 @@
 //! Scribes and transactions: what is recorded, logged and exchanged.
 
+mod block;
 mod read;
 mod wire;
 
 use bytes::Bytes;
 
+pub(crate) use self::block::Block;
 pub use self::read::ScribeRef;
 use crate::encoding::Malformed;
 use crate::id::{Name, RecordKey};

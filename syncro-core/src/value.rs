@@ -105,6 +105,11 @@ impl Encoded {
         Self::new(value, |value| whole.slice_ref(value))
     }
 
+    /// Takes what is known to be one canonical value, into memory of its own.
+    pub(crate) fn copied(value: &[u8]) -> Self {
+        Self::new(value, Bytes::copy_from_slice)
+    }
+
     /// Returns the encoded bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 use syncro_core::{Author, Stamp, StoreError, Time, Transaction};
 
 use crate::backend::Table;
@@ -20,8 +21,8 @@ const KNOWN_MAX: usize = 16_384;
 /// The ends of authors, so that to append takes no look at the log.
 #[derive(Debug, Default)]
 pub(crate) struct Stamps {
-    /// By the author's number; `None` for one who has written nothing.
-    ends: HashMap<u32, Option<End>>,
+    /// By the author's number, which is given here; `None` for one who has written nothing.
+    ends: HashMap<u32, Option<End>, FixedState>,
 }
 
 /// The last of an author's transactions that came in order.

@@ -144,16 +144,17 @@ impl View for Look<'_> {
         let rows = self.rows()?;
         key::with_record(key, |at| {
             let last = &self.state.last_record;
-            match rows.overlaid(Table::Records, at) {
+            let overlaid = rows.overlaid(Table::Records, at);
+            match &overlaid {
                 Some(None) => return Ok(None),
-                Some(Some(Value::Record { record, .. })) => return Ok(Some(record)),
-                _ if self.past.is_some() => return rows.record(at),
+                Some(Some(Value::Record { record, .. })) => return Ok(Some(record.clone())),
+                _ if self.past.is_some() => return rows.record_under(at, overlaid),
                 _ => {}
             }
             if let Some(known) = last.get(key) {
                 return Ok(known);
             }
-            let record = rows.record(at)?;
+            let record = rows.record_under(at, overlaid)?;
             last.set(key, &record);
             Ok(record)
         })

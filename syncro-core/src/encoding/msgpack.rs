@@ -229,6 +229,15 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             return Ok(u64::from(*int));
         }
+        // Times and epochs, nearly all of them.
+        if let [0xcf, rest @ ..] = self.rest
+            && let Some((int, rest)) = rest.split_first_chunk()
+        {
+            let int = u64::from_be_bytes(*int);
+            self.canonical &= int > u64::from(u32::MAX);
+            self.rest = rest;
+            return Ok(int);
+        }
         match self.head()? {
             Head::Int(int) => {
                 u64::try_from(int).map_err(|_| Malformed::Expected("an unsigned integer"))
@@ -266,6 +275,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        if let [0xc4, length, rest @ ..] = self.rest
+            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*length))
+        {
+            self.rest = rest;
+            return Ok(bytes);
+        }
         match self.head()? {
             Head::Bytes(bytes) => Ok(bytes),
             _ => Err(Malformed::Expected("bytes")),

@@ -11,7 +11,7 @@ use crate::encoding::Malformed;
 use crate::id::RecordKey;
 use crate::quarantine::{self, Parked};
 use crate::record::Record;
-use crate::scribe::{Playable, Transaction};
+use crate::scribe::{Block, Playable, Transaction};
 use crate::stamp::{Author, Stamp, Time};
 use crate::store::{Entry, Held, StoreError, View};
 use crate::touched::Touched;
@@ -98,8 +98,23 @@ impl Intake {
     /// Makes room for so many transactions, most of which change one record.
     pub(crate) fn reserve(&mut self, transactions: usize) {
         self.entries.reserve_exact(transactions);
-        self.events.reserve_exact(transactions);
+        // One more says how far it is.
+        self.events.reserve_exact(transactions + 1);
         self.records.reserve(transactions);
+    }
+
+    /// Lets what was taken keep nothing alive of the message but itself: the rest may be far more.
+    pub(crate) fn settle(&mut self) {
+        let transactions = self.entries.iter().map(|entry| &entry.transaction);
+        let short = transactions.filter(|it| it.is_short());
+        let mut left = short.map(|it| it.bytes().len()).sum();
+        let mut block = Block::default();
+        for Entry { transaction, .. } in &mut self.entries {
+            if transaction.is_short() {
+                left -= transaction.bytes().len();
+                *transaction = transaction.kept_in(&mut block, left);
+            }
+        }
     }
 
     /// Takes a transaction from a peer, unless it is held already.

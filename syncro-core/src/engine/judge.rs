@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::followed::scribes;
 use super::intake::Found;
 use super::{Intake, Own, SessionId, Taken, repair};
@@ -243,7 +245,8 @@ impl Own {
             Ok(()) => intake.take_new(transaction, collides, bearer.session, view),
             Err(refusal) if refusal.code == Refusal::FAILED => {
                 let parked = Parked {
-                    transaction: transaction.bytes().clone(),
+                    // It outlives what it came with.
+                    transaction: Bytes::copy_from_slice(transaction.bytes()),
                     bearer: bearer.peer,
                     principal: Some(bearer.principal.clone()),
                     since_ms: now.wall_ms,

@@ -17,7 +17,7 @@ use crate::limits::{
     CREDENTIALS_BYTES_MAX, ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX,
     MESSAGE_SCRIBES_MAX, MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, REASON_CHARS_MAX,
 };
-use crate::scribe::Transaction;
+use crate::scribe::{Block, Transaction};
 use crate::stamp::{Author, Epoch, Time};
 
 /// Keys that a message may have, known and unknown, and texts in a list of a `hello`.
@@ -98,7 +98,11 @@ impl Message {
 
     fn read(input: &[u8]) -> Result<Self, Malformed> {
         let parts = Parts::read(input)?;
-        Ok(match parts.get("type")?.text()? {
+        let name = parts.get("type")?.text()?;
+        if name != "scribes" {
+            parts.check_rest()?;
+        }
+        Ok(match name {
             "bundle" => Self::Bundle(Bundle {
                 peer: NodeId::from_bytes(parts.get("peer")?.bytes_of()?),
                 start: read_point(&mut parts.get("start")?)?,
@@ -231,6 +235,11 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
     writer.text("transactions");
     writer.array(scribes.items.len());
     let mut author = None;
+    let transactions = scribes.items.iter().map(|item| match item {
+        Item::Transaction(transaction) => transaction.bytes().len(),
+        _ => 0,
+    });
+    writer.0.reserve(transactions.sum());
     for item in &scribes.items {
         match item {
             Item::Transaction(transaction) => {
@@ -261,9 +270,12 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     // What is no item costs no more than what is one.
     let mut items = Vec::with_capacity(count.min(reader.rest().len() / ITEM_BYTES_MIN));
     let (mut echoes, mut scribes, mut bytes) = (0, 0, 0);
-    let mut author = None;
-    for _ in 0..count {
-        let item = read_item(reader.skip()?, author)?;
+    let (mut author, mut block) = (None, Block::default());
+    for left in (0..count).rev() {
+        let item = match Transaction::next(&mut reader, author, left, &mut block) {
+            Some(transaction) => transaction.into(),
+            None => read_item(reader.skip()?, author)?,
+        };
         match &item {
             Item::Echo { .. } | Item::Skip { .. } => {
                 echoes += 1;
@@ -286,6 +298,7 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
         }
         items.push(item);
     }
+    reader.finish()?;
     Ok(Scribes {
         from: read_point(&mut parts.get("from")?)?,
         to: read_point(&mut parts.get("to")?)?,
@@ -361,7 +374,11 @@ fn read_point(reader: &mut Reader<'_>) -> Result<Point, Malformed> {
 }
 
 /// The values of a message by key, each still encoded.
-struct Parts<'a>(Vec<(&'a str, &'a [u8])>);
+struct Parts<'a> {
+    parts: Vec<(&'a str, &'a [u8])>,
+    /// Whether the last of them was not looked at: it is nearly all of a message, and is checked when it is read.
+    is_open: bool,
+}
 
 impl<'a> Parts<'a> {
     fn read(input: &'a [u8]) -> Result<Self, Malformed> {
@@ -370,25 +387,37 @@ impl<'a> Parts<'a> {
         if count > KEYS_MAX {
             return Err(Malformed::Limit("the keys of a message"));
         }
-        let mut parts: Vec<(&str, &[u8])> = Vec::new();
-        for _ in 0..count {
+        let mut parts: Vec<(&str, &[u8])> = Vec::with_capacity(count);
+        for left in (0..count).rev() {
             let key = reader.text()?;
             if parts.iter().any(|(known, _)| *known == key) {
                 return Err(Malformed::DuplicateKey);
             }
             // Nearly all of a message: what is in it is checked, once, when it is read.
             let value = match key {
+                "transactions" if left == 0 => {
+                    parts.push((key, reader.rest()));
+                    return Ok(Self { parts, is_open: true });
+                }
                 "transactions" | "items" => reader.skip()?,
                 _ => reader.value(MESSAGE_DEPTH_MAX - 1)?,
             };
             parts.push((key, value));
         }
         reader.finish()?;
-        Ok(Self(parts))
+        Ok(Self { parts, is_open: false })
+    }
+
+    /// Checks that the last value is one, where nobody reads it.
+    fn check_rest(&self) -> Result<(), Malformed> {
+        let Some((_, rest)) = self.parts.last().filter(|_| self.is_open) else { return Ok(()) };
+        let mut reader = Reader::new(rest);
+        reader.skip()?;
+        reader.finish()
     }
 
     fn find(&self, key: &str) -> Option<Reader<'a>> {
-        self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| Reader::new(value))
+        self.parts.iter().find(|(known, _)| *known == key).map(|(_, value)| Reader::new(value))
     }
 
     fn get(&self, key: &'static str) -> Result<Reader<'a>, Malformed> {

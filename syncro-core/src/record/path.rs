@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::encoding::msgpack::{Head, Malformed, Reader};
 use crate::id::Name;
 use crate::stamp::Author;
@@ -151,11 +149,11 @@ impl<'a> PathRef<'a> {
         Self { field, element: Some(ElementRef::Author(author)), kind: Kind::Counter }
     }
 
-    /// The path. A long member shares the memory of the whole that it is a piece of.
-    pub(crate) fn to_path(self, whole: &Bytes) -> Path {
+    /// The path; `keep` makes a value of a set's member.
+    pub(crate) fn to_path(self, keep: impl FnOnce(&[u8]) -> Encoded) -> Path {
         let element = self.element.map(|element| match element {
             ElementRef::Entry(key) => Element::Entry(key.into()),
-            ElementRef::Member(member) => Element::Member(Encoded::trusted(member, whole)),
+            ElementRef::Member(member) => Element::Member(keep(member)),
             ElementRef::Author(author) => Element::Author(author),
         });
         Path { field: Name::trusted(self.field), element, kind: self.kind }

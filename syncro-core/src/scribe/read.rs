@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::block::SHARED_BYTES_MAX;
 use super::wire::{write_field, write_head};
 use super::{Mark, Playable, Scribe, Transaction, marks};
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
@@ -9,7 +10,7 @@ use crate::id::{KeyRef, NodeId, RecordKey};
 use crate::limits::{
     MEMBER_BYTES_MAX, NAME_BYTES_MAX, TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
 };
-use crate::record::{ElementRef, FEW_REGISTERS, Kind, PathRef, Record, Register};
+use crate::record::{ElementRef, FEW_REGISTERS, Kind, Path, PathRef, Record, Register};
 use crate::stamp::{Author, Epoch, Stamp, Time};
 use crate::state;
 use crate::value::Encoded;
@@ -52,7 +53,7 @@ impl<'a> ScribeRef<'a> {
         let mut fields = Vec::with_capacity(self.start.fields);
         for field in self.fields() {
             let (path, value) = field?;
-            fields.push((path.to_path(self.whole), Encoded::trusted(value, self.whole)));
+            fields.push((self.path(path), self.value(value)));
         }
         Ok(Scribe { key: self.key(), mark: self.mark(), fields })
     }
@@ -69,11 +70,24 @@ impl<'a> ScribeRef<'a> {
         let mut registers = Vec::with_capacity(self.start.fields);
         for field in self.fields() {
             let (path, value) = field?;
-            let (path, value) = (path.to_path(self.whole), Encoded::trusted(value, self.whole));
+            let (path, value) = (self.path(path), self.value(value));
             registers.push(Register { path, stamp: self.stamp, value });
         }
         let (created, destroyed) = marks(self.mark(), self.stamp);
-        Ok(Record::new(created, destroyed, registers))
+        Ok(Record::in_order(created, destroyed, registers))
+    }
+
+    fn path(&self, path: PathRef<'_>) -> Path {
+        path.to_path(|member| self.value(member))
+    }
+
+    /// A value. A long one shares the memory of a long transaction, and not that of a short one, which may be shared with
+    /// others.
+    fn value(&self, value: &[u8]) -> Encoded {
+        match self.whole.len() > SHARED_BYTES_MAX {
+            true => Encoded::trusted(value, self.whole),
+            false => Encoded::copied(value),
+        }
     }
 
     /// The state in a scribe that takes the place of all that was known.
@@ -115,8 +129,8 @@ impl Playable for ScribeRef<'_> {
         }
         for field in self.fields() {
             let (path, value) = field?;
-            let value = Encoded::trusted(value, self.whole);
-            after.join(path, self.stamp, value, || path.to_path(self.whole));
+            let value = self.value(value);
+            after.join(path, self.stamp, value, || self.path(path));
         }
         let (created, destroyed) = marks(self.mark(), self.stamp);
         after.join_marks(created, destroyed);
@@ -126,10 +140,10 @@ impl Playable for ScribeRef<'_> {
 
 /// What a transaction says before its scribes.
 pub(super) struct Begun {
-    stamp: Stamp,
+    pub(super) stamp: Stamp,
     /// How many scribes follow, and where.
-    scribes: usize,
-    body: usize,
+    pub(super) scribes: usize,
+    pub(super) body: usize,
     pub(super) is_local: bool,
 }
 
@@ -138,6 +152,30 @@ impl Begun {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let whole = reader.rest().len();
         let (stamp, is_local) = head(reader)?;
+        Self::scribes(reader, whole, stamp, is_local)
+    }
+
+    /// Reads from the beginning of a transaction in a message: where it leaves out its author, `before` is that.
+    pub(super) fn next(
+        reader: &mut Reader<'_>,
+        before: Option<Author>,
+    ) -> Result<Self, Malformed> {
+        let (whole, Some(author)) = (reader.rest(), before) else { return Self::read(reader) };
+        if reader.array()? != 2 {
+            *reader = Reader::new(whole);
+            return Self::read(reader);
+        }
+        let stamp = Stamp { time: time(reader)?, author };
+        Self::scribes(reader, whole.len(), stamp, false)
+    }
+
+    /// Reads how many scribes there are in what had so many bytes.
+    fn scribes(
+        reader: &mut Reader<'_>,
+        whole: usize,
+        stamp: Stamp,
+        is_local: bool,
+    ) -> Result<Self, Malformed> {
         let scribes = match reader.array()? {
             0 => return Err(Malformed::Expected("a scribe")),
             count if count > TRANSACTION_SCRIBES_MAX => {
@@ -162,13 +200,17 @@ pub(super) fn head(reader: &mut Reader<'_>) -> Result<(Stamp, bool), Malformed> 
         5 => true,
         _ => return Err(Malformed::Expected("a transaction of four parts")),
     };
-    let time = Time::from_bits(reader.uint()?);
-    if time >= Time::END {
-        return Err(Malformed::Limit("a stamp"));
-    }
+    let time = time(reader)?;
     let node = NodeId::from_bytes(reader.bytes_of()?);
     let author = Author { node, epoch: Epoch(reader.uint()?) };
     Ok((Stamp { time, author }, is_local))
+}
+
+fn time(reader: &mut Reader<'_>) -> Result<Time, Malformed> {
+    match Time::from_bits(reader.uint()?) {
+        time if time < Time::END => Ok(time),
+        _ => Err(Malformed::Limit("a stamp")),
+    }
 }
 
 /// Reads the scribes of a transaction that was checked.

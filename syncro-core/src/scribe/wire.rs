@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::block::SHARED_BYTES_MAX;
 use super::read::{self, Begun};
-use super::{Mark, Scribe, ScribeRef, Transaction};
+use super::{Block, Mark, Scribe, ScribeRef, Transaction};
 use crate::encoding::canonical::canonical;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
@@ -168,21 +169,60 @@ impl Transaction {
     /// Writes it into a message: `[time, [scribe, ...]]` where the transaction before it in the message, whose author
     /// is given, has the same author.
     pub(crate) fn write(&self, writer: &mut Writer, before: Option<Author>) {
-        let mut reader = Reader::new(&self.bytes);
-        if before == Some(self.stamp.author) && read::head(&mut reader).is_ok() {
+        if before == Some(self.stamp.author) {
             writer.array(2);
             writer.uint(self.stamp.time.bits());
-            writer.encoded(reader.rest());
+            writer.array(self.scribes as usize);
+            writer.encoded(self.bytes.get(self.body as usize..).unwrap_or_default());
         } else {
             writer.encoded(&self.bytes);
         }
+    }
+
+    /// Takes the transaction that comes next in a message, whose transaction before it is by `before`, if it is in
+    /// canonical form and within all limits, as nearly all are: it is checked where it lies. What comes after it in the
+    /// message has so many transactions at most.
+    pub(crate) fn next(
+        reader: &mut Reader<'_>,
+        before: Option<Author>,
+        left: usize,
+        block: &mut Block,
+    ) -> Option<Self> {
+        let (whole, mut ahead) = (reader.rest(), Reader::new(reader.rest()));
+        let begun = Begun::next(&mut ahead, before).ok()?;
+        let first = whole.get(begun.body..)?;
+        read::check(&mut ahead, &begun).ok()?;
+        let rest = ahead.rest();
+        let scribes = first.get(..first.len() - rest.len())?;
+        if !ahead.is_canonical() || scribes.len() > TRANSACTION_BYTES_MAX - HEAD_BYTES_MAX {
+            return None;
+        }
+        let mut head = Writer(scratch::take());
+        write_head(&mut head, begun.stamp);
+        head.array(begun.scribes);
+        // What claims to follow costs nothing until it is there.
+        let left = left.min(rest.len() / SHORTEST_BYTES);
+        let bytes = block.keep(&head.0, scribes, rest.len() + left * HEAD_BYTES_MAX);
+        let begun = Begun { body: head.0.len(), ..begun };
+        scratch::give_back(head.0);
+        *reader = ahead;
+        Some(begun.of(bytes))
+    }
+
+    /// Whether it may share memory with others.
+    pub(crate) fn is_short(&self) -> bool {
+        self.bytes.len() <= SHARED_BYTES_MAX
+    }
+
+    /// The transaction in memory that it shares with those that are kept after it, of so many bytes at most.
+    pub(crate) fn kept_in(&self, block: &mut Block, left_bytes: usize) -> Self {
+        Self { bytes: block.keep(&self.bytes, &[], left_bytes), ..*self }
     }
 
     /// The encoding of a transaction that was written without its author.
     pub(crate) fn with_author(time: u64, author: Author, scribes: &[u8]) -> Bytes {
         let mut head = Writer(scratch::take());
         write_head(&mut head, Stamp { time: Time::from_bits(time), author });
-        // Not a byte more than it takes: many may be small.
         let bytes = [&head.0[..], scribes].concat().into();
         scratch::give_back(head.0);
         bytes
@@ -202,6 +242,12 @@ impl Form {
         self.begun.of(self.other.unwrap_or(bytes))
     }
 }
+
+/// Bytes before the first scribe at most: an array of four, time, node, epoch, and an array of scribes.
+const HEAD_BYTES_MAX: usize = 1 + 9 + 18 + 9 + 5;
+
+/// Bytes of the shortest transaction in a message: `[1, [["m", 1, 1, []]]]`.
+const SHORTEST_BYTES: usize = 9;
 
 pub(super) fn write_head(writer: &mut Writer, stamp: Stamp) {
     writer.array(4);

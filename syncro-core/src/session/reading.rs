@@ -144,6 +144,10 @@ impl Open {
                 left -= 1;
             }
         }
+        let is_new = |(taken, ..): &(Taken, _, _)| matches!(taken, Taken::New { .. });
+        if reading.runs.len() < transactions || !reading.runs.iter().all(is_new) {
+            reading.intake.settle();
+        }
         Ok(())
     }
 
