@@ -259,6 +259,16 @@ pub struct RecordKey {
 }
 
 impl RecordKey {
+    /// The key, borrowed.
+    pub fn as_ref(&self) -> KeyRef<'_> {
+        let id = match &self.id {
+            RecordId::Int(int) => IdRef::Int(*int),
+            RecordId::Uuid(uuid) => IdRef::Uuid(*uuid),
+            RecordId::Text(text) => IdRef::Text(text.as_str()),
+        };
+        KeyRef { model: self.model.as_str(), id }
+    }
+
     /// Appends canonical bytes of the key, which tell ids of different sorts apart, for digests over
     /// stores.
     pub fn write_state(&self, out: &mut Vec<u8>) {
@@ -283,18 +293,23 @@ impl RecordKey {
     }
 }
 
-/// A record's key in encoded input, in the order of [`RecordKey`]s.
+/// A [`RecordKey`] in encoded input, in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KeyRef<'a> {
-    model: &'a str,
-    id: IdRef<'a>,
+pub struct KeyRef<'a> {
+    /// The model.
+    pub model: &'a str,
+    /// The id within the model.
+    pub id: IdRef<'a>,
 }
 
-/// Like [`RecordId`].
+/// A [`RecordId`] in encoded input, in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum IdRef<'a> {
+pub enum IdRef<'a> {
+    /// An integer.
     Int(i64),
+    /// A UUID.
     Uuid(Uuid),
+    /// Text.
     Text(&'a str),
 }
 

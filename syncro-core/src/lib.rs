@@ -46,7 +46,7 @@ pub use engine::{
 };
 pub use error::{DataError, Error, UsageError};
 pub use fields::{Field, Fields};
-pub use id::{ModelId, Name, NodeId, RecordId, RecordKey};
+pub use id::{IdRef, KeyRef, ModelId, Name, NodeId, RecordId, RecordKey};
 pub use ladder::{Ladder, Rung};
 #[doc(hidden)]
 pub use message::is_message;
@@ -55,7 +55,7 @@ pub use model::{FieldsReader, FieldsWriter, ScribeModel};
 pub use principal::{Access, Attempt, Claim, Pattern, Permissions, Principal, Refusal, Trial};
 pub use proposal::{Edit, Proposal};
 pub use quarantine::Parked;
-pub use record::{Element, Kind, Path, Record, Register};
+pub use record::{Element, ElementRef, Kind, Path, PathRef, Record, Register};
 pub use scribe::{Mark, Scribe, ScribeRef, Transaction};
 pub use signal::Signal;
 pub use stamp::{Author, Epoch, Now, Stamp, Time};

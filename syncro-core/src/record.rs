@@ -2,8 +2,7 @@
 
 mod path;
 
-pub use path::{Element, Kind, Path};
-pub(crate) use path::{ElementRef, PathRef};
+pub use path::{Element, ElementRef, Kind, Path, PathRef};
 
 use crate::encoding::msgpack::Writer;
 use crate::stamp::{Author, Stamp, Time};

@@ -1,7 +1,7 @@
 //! What a stretch of the log does to records.
 
 use bytes::Bytes;
-use syncro_core::{Mark, Record, RecordKey, StoreError};
+use syncro_core::{Mark, Record, RecordKey, ScribeRef, StoreError};
 
 use crate::encoding::record::{self, Gathered, Numbers};
 use crate::encoding::{Out, key};
@@ -22,8 +22,6 @@ pub(crate) struct Changes {
 /// Where a change is.
 #[derive(Clone, Copy, Debug)]
 struct Change {
-    /// What decides nearly every comparison: what follows in the key after what all keys begin with.
-    order: u64,
     key: usize,
     content: usize,
     end: usize,
@@ -42,26 +40,46 @@ impl Changes {
     ) -> Result<(), StoreError> {
         let key = self.memory.0.len();
         let is_shown = mark.is_shown();
-        key::write_record(record_key, &mut self.memory);
+        key::write_record(record_key.as_ref(), &mut self.memory);
         let content = self.memory.0.len();
         record::write(record, numbers, &mut self.memory, &mut self.gathered)?;
-        self.changes.push(Change { order: 0, key, content, end: self.memory.0.len(), is_shown });
+        self.changes.push(Change { key, content, end: self.memory.0.len(), is_shown });
         Ok(())
+    }
+
+    /// Adds a scribe of a transaction in the log; `None` where it cannot be read.
+    pub(crate) fn push_scribe(
+        &mut self,
+        scribe: &ScribeRef<'_>,
+        numbers: &mut impl Numbers,
+    ) -> Result<Option<()>, StoreError> {
+        if scribe.mark().is_shown() {
+            let Ok(record) = scribe.to_record() else { return Ok(None) };
+            return self.push(&scribe.key(), scribe.mark(), &record, numbers).map(Some);
+        }
+        let key = self.memory.0.len();
+        key::write_record(scribe.key_ref(), &mut self.memory);
+        let content = self.memory.0.len();
+        let Self { memory, gathered, .. } = self;
+        let written = record::write_scribe(scribe, numbers, memory, gathered)?;
+        self.changes.push(Change { key, content, end: self.memory.0.len(), is_shown: false });
+        Ok(written)
     }
 
     /// Sorts the changes by their records.
     pub(crate) fn sorted(self) -> SortedChanges {
-        let Self { memory, mut changes, .. } = self;
+        let Self { memory, changes, .. } = self;
         let memory = Bytes::from(memory.0);
         let key = |change: &Change| &memory[change.key..change.content];
         let shared = shared_prefix(changes.iter().map(key));
-        for change in &mut changes {
-            change.order = leading(&key(change)[shared..]);
+        // What follows in a key after what all begin with decides nearly every comparison, without a look at the rest.
+        let leading = changes.iter().map(|change| leading(&key(change)[shared..]));
+        let mut order: Vec<(u64, u32)> = leading.zip(0..).collect();
+        order.sort_unstable();
+        for alike in order.chunk_by_mut(|(one, _), (other, _)| one == other) {
+            alike.sort_by_key(|(_, place)| key(&changes[*place as usize]));
         }
-        changes.sort_unstable_by(|one, other| {
-            let keys = one.order.cmp(&other.order).then_with(|| key(one).cmp(key(other)));
-            keys.then(one.key.cmp(&other.key))
-        });
+        let changes = order.iter().map(|(_, place)| changes[*place as usize]).collect();
         SortedChanges { memory, changes }
     }
 }
@@ -104,7 +122,7 @@ mod tests {
     const AUTHOR: Author = Author { node: NodeId::from_bytes([7; 16]), epoch: Epoch(7) };
 
     impl Numbers for Nobody {
-        fn name(&mut self, _: &Name) -> Result<u32, StoreError> {
+        fn name(&mut self, _: &str) -> Result<u32, StoreError> {
             unreachable!()
         }
         fn author(&mut self, _: Author) -> Result<u32, StoreError> {

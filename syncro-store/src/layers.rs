@@ -284,12 +284,13 @@ struct Numbered<'a, L> {
 }
 
 impl<L: Lexicon> Numbers for Numbered<'_, L> {
-    fn name(&mut self, name: &Name) -> Result<u32, StoreError> {
+    fn name(&mut self, name: &str) -> Result<u32, StoreError> {
         if let Some(number) = self.names.find(name) {
             return Ok(number);
         }
-        let number = self.lexicon.look(|rows| rows.number_of_name(name))?;
-        self.names.remember(name, number);
+        let name = Name::new(name).map_err(|_| damaged(Table::Names, name.as_bytes()))?;
+        let number = self.lexicon.look(|rows| rows.number_of_name(&name))?;
+        self.names.remember(&name, number);
         Ok(number)
     }
 

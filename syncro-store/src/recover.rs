@@ -92,7 +92,7 @@ impl Played {
                     return Err(lost());
                 }
                 if offset == played.end {
-                    let transaction = Transaction::logged(bytes).map_err(|_| lost())?;
+                    let transaction = Transaction::trusted(bytes).map_err(|_| lost())?;
                     staging.played(transaction.stamp(), offset, page.first())?;
                     played.transaction(&transaction, staging)?.ok_or_else(lost)?;
                 }
@@ -113,9 +113,10 @@ impl Played {
         self.bytes += transaction.bytes().len();
         self.end += transaction.len();
         for scribe in transaction.each() {
-            let record = scribe.and_then(|it| Ok((it.key(), it.mark(), it.to_record()?)));
-            let Ok((key, mark, record)) = record else { return Ok(None) };
-            self.changes.push(&key, mark, &record, staging)?;
+            let Ok(scribe) = scribe else { return Ok(None) };
+            if self.changes.push_scribe(&scribe, staging)?.is_none() {
+                return Ok(None);
+            }
         }
         Ok(Some(()))
     }

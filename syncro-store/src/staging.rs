@@ -1,5 +1,6 @@
 //! Turning commits into rows.
 
+use std::borrow::Borrow;
 use std::sync::{Arc, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -254,20 +255,21 @@ impl<'a> Staging<'a> {
 }
 
 impl Numbers for Staging<'_> {
-    fn name(&mut self, name: &Name) -> Result<u32, StoreError> {
+    fn name(&mut self, name: &str) -> Result<u32, StoreError> {
         if let Some(number) = self.state.recent.names.find(name) {
             return Ok(number);
         }
-        let number = match self.state.names.number(name, &self.state.now()?)? {
+        let name = Name::new(name).map_err(|_| damaged(Table::Names, name.as_bytes()))?;
+        let number = match self.state.names.number(&name, &self.state.now()?)? {
             Some(number) => number,
             None => {
                 let number = self.next_name;
                 self.next_name += 1;
-                self.put_word(self.state.names.assign(name, number));
+                self.put_word(self.state.names.assign(&name, number));
                 number
             }
         };
-        self.state.recent.names.remember(name, number);
+        self.state.recent.names.remember(&name, number);
         Ok(number)
     }
 
@@ -327,8 +329,11 @@ impl<W> Default for RecentWords<W> {
 }
 
 impl<W: Word> RecentWords<W> {
-    pub(crate) fn find(&mut self, word: &W) -> Option<u32> {
-        let is_it = |(known, _): &(W, u32)| known == word;
+    pub(crate) fn find<Q: Eq + ?Sized>(&mut self, word: &Q) -> Option<u32>
+    where
+        W: Borrow<Q>,
+    {
+        let is_it = |(known, _): &(W, u32)| known.borrow() == word;
         let place = match self.known.get(self.next) {
             Some(next) if is_it(next) => self.next,
             _ => self.known.iter().position(is_it)?,

@@ -167,7 +167,9 @@ impl Intake {
             self.latest.insert(stamp.author, stamp.time);
             return Ok(Found::New { collides: false });
         }
-        for (place, Entry { transaction, .. }) in self.entries.iter().enumerate().skip(self.places.len()) {
+        for (place, Entry { transaction, .. }) in
+            self.entries.iter().enumerate().skip(self.places.len())
+        {
             self.places.insert((transaction.stamp(), transaction.bytes().clone()), place);
         }
         if let Some(known) = self.places.get(&(stamp, transaction.bytes().clone())) {

@@ -80,7 +80,8 @@ impl Path {
         Self { field, element: Some(Element::Author(author)), kind: Kind::Counter }
     }
 
-    pub(crate) fn as_ref(&self) -> PathRef<'_> {
+    /// The path, borrowed.
+    pub fn as_ref(&self) -> PathRef<'_> {
         let element = self.element.as_ref().map(|element| match element {
             Element::Entry(key) => ElementRef::Entry(key),
             Element::Member(member) => ElementRef::Member(member.as_bytes()),
@@ -122,19 +123,25 @@ impl fmt::Display for Path {
     }
 }
 
-/// A path in encoded input, in the order of [`Path`]s. A set's member is in canonical form.
+/// A [`Path`] in encoded input, in the same order. A set's member is in canonical form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PathRef<'a> {
-    pub(crate) field: &'a str,
-    pub(crate) element: Option<ElementRef<'a>>,
-    pub(crate) kind: Kind,
+pub struct PathRef<'a> {
+    /// The field.
+    pub field: &'a str,
+    /// The part of the field, or `None` for the field as a whole.
+    pub element: Option<ElementRef<'a>>,
+    /// How the register merges.
+    pub kind: Kind,
 }
 
-/// Like [`Element`].
+/// An [`Element`] in encoded input, in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ElementRef<'a> {
+pub enum ElementRef<'a> {
+    /// The entry of a map, by its key.
     Entry(&'a str),
+    /// The member of a set, encoded.
     Member(&'a [u8]),
+    /// The part of a counter that one author raised.
     Author(Author),
 }
 

@@ -39,9 +39,19 @@ impl<'a> ScribeRef<'a> {
         self.start.key.to_key()
     }
 
+    /// The record's key where it lies.
+    pub fn key_ref(&self) -> KeyRef<'a> {
+        self.start.key
+    }
+
     /// What happened to its life.
     pub fn mark(&self) -> Mark {
         self.start.mark
+    }
+
+    /// When and by whom its transaction was written.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// The scribe with memory of its own, but that long values share that of the transaction.
@@ -101,8 +111,14 @@ impl<'a> ScribeRef<'a> {
         }
     }
 
-    /// The paths, in order, and the values written.
-    fn fields(&self) -> impl Iterator<Item = Result<(PathRef<'a>, &'a [u8]), Malformed>> {
+    /// The paths, in order, and the values written, where they lie.
+    ///
+    /// # Errors
+    ///
+    /// Like [`to_scribe`](Self::to_scribe).
+    pub fn fields(
+        &self,
+    ) -> impl ExactSizeIterator<Item = Result<(PathRef<'a>, &'a [u8]), Malformed>> + use<'a> {
         let mut reader = Reader::new(self.input);
         let author = self.stamp.author;
         (0..self.start.fields).map(move |_| Ok((read_path(&mut reader, author)?, reader.skip()?)))
@@ -156,10 +172,7 @@ impl Begun {
     }
 
     /// Reads from the beginning of a transaction in a message: where it leaves out its author, `before` is that.
-    pub(super) fn next(
-        reader: &mut Reader<'_>,
-        before: Option<Author>,
-    ) -> Result<Self, Malformed> {
+    pub(super) fn next(reader: &mut Reader<'_>, before: Option<Author>) -> Result<Self, Malformed> {
         let (whole, Some(author)) = (reader.rest(), before) else { return Self::read(reader) };
         if reader.array()? != 2 {
             *reader = Reader::new(whole);

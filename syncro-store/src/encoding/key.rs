@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use syncro_core::{Epoch, Name, NodeId, RecordId, RecordKey, Time};
+use syncro_core::{Epoch, IdRef, KeyRef, Name, NodeId, RecordId, RecordKey, Time};
 use uuid::Uuid;
 
 use super::Out;
@@ -26,7 +26,7 @@ pub(crate) fn record(key: &RecordKey) -> Vec<u8> {
         RecordId::Text(text) => text.as_str().len(),
     };
     let mut out = Out(Vec::with_capacity(2 + key.model.as_str().len() + id_bytes));
-    write_record(key, &mut out);
+    write_record(key.as_ref(), &mut out);
     out.0
 }
 
@@ -39,28 +39,28 @@ thread_local! {
 pub(crate) fn with_record<T>(key: &RecordKey, look: impl FnOnce(&[u8]) -> T) -> T {
     let mut out = Out(KEPT.take());
     out.0.clear();
-    write_record(key, &mut out);
+    write_record(key.as_ref(), &mut out);
     let found = look(&out.0);
     KEPT.set(out.0);
     found
 }
 
 /// Appends the key of a record.
-pub(crate) fn write_record(key: &RecordKey, out: &mut Out) {
-    write_model(&key.model, out);
-    match &key.id {
-        RecordId::Int(int) => {
+pub(crate) fn write_record(key: KeyRef<'_>, out: &mut Out) {
+    write_model(key.model, out);
+    match key.id {
+        IdRef::Int(int) => {
             out.byte(1);
             // The sign bit flipped, so that bytes order as numbers do.
-            out.fixed(&((*int as u64) ^ (1 << 63)).to_be_bytes());
+            out.fixed(&((int as u64) ^ (1 << 63)).to_be_bytes());
         }
-        RecordId::Uuid(uuid) => {
+        IdRef::Uuid(uuid) => {
             out.byte(2);
             out.fixed(uuid.as_bytes());
         }
-        RecordId::Text(text) => {
+        IdRef::Text(text) => {
             out.byte(3);
-            out.fixed(text.as_str().as_bytes());
+            out.fixed(text.as_bytes());
         }
     }
 }
@@ -86,12 +86,12 @@ pub(crate) fn piece_record(piece: &[u8]) -> Option<&[u8]> {
 /// What the keys of a model's records begin with.
 pub(crate) fn model(model: &Name) -> Vec<u8> {
     let mut out = Out::default();
-    write_model(model, &mut out);
+    write_model(model.as_str(), &mut out);
     out.0
 }
 
-fn write_model(model: &Name, out: &mut Out) {
-    let name = model.as_str().as_bytes();
+fn write_model(model: &str, out: &mut Out) {
+    let name = model.as_bytes();
     // Names have at most 255 bytes.
     out.byte(name.len() as u8);
     out.fixed(name);

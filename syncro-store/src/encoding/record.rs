@@ -7,13 +7,16 @@
 //! another moment, in which a number had another meaning, do not go together.
 
 use bytes::Bytes;
-use syncro_core::{Author, Element, Kind, Name, Path, Record, Register, Stamp, StoreError, Time};
+use syncro_core::{
+    Author, Element, ElementRef, Kind, Name, Path, PathRef, Record, Register, ScribeRef, Stamp,
+    StoreError, Time,
+};
 
 use super::{In, Out, key};
 
 /// Turns names and authors into numbers, for writing.
 pub(crate) trait Numbers {
-    fn name(&mut self, name: &Name) -> Result<u32, StoreError>;
+    fn name(&mut self, name: &str) -> Result<u32, StoreError>;
     fn author(&mut self, author: Author) -> Result<u32, StoreError>;
 }
 
@@ -67,29 +70,69 @@ pub(crate) fn write(
         out.varint(mark.map_or(0, |stamp| 1 + index(stamp)));
     }
     out.varint(record.registers().len() as u64);
-    for register in record.registers() {
-        said.name(&register.path.field);
-        out.varint(u64::from(numbers.name(&register.path.field)?));
-        match &register.path.element {
-            None => out.byte(WHOLE),
-            Some(Element::Entry(key)) => {
-                out.byte(ENTRY);
-                out.bytes(key.as_bytes());
-            }
-            Some(Element::Member(member)) => {
-                out.byte(MEMBER);
-                out.bytes(member.as_bytes());
-            }
-            Some(Element::Author(author)) => {
-                out.byte(COUNTER);
-                said.author(*author);
-                out.varint(u64::from(numbers.author(*author)?));
-            }
-        }
-        out.varint(index(register.stamp));
-        out.bytes(register.value.as_bytes());
+    for Register { path, stamp, value } in record.registers() {
+        write_register(path.as_ref(), index(*stamp), value.as_bytes(), numbers, out, said)?;
     }
     out.fixed(&said.sum());
+    Ok(())
+}
+
+/// Appends what a scribe of a transaction makes of a record of which nothing else is known, as if it had been made and
+/// [written](write). `None` where it cannot be read.
+pub(crate) fn write_scribe(
+    scribe: &ScribeRef<'_>,
+    numbers: &mut impl Numbers,
+    out: &mut Out,
+    gathered: &mut Gathered,
+) -> Result<Option<()>, StoreError> {
+    let Gathered { said, .. } = gathered;
+    said.0.clear();
+    let Stamp { time, author } = scribe.stamp();
+    out.varint(1);
+    said.author(author);
+    out.varint(u64::from(numbers.author(author)?));
+    out.fixed(&time.bits().to_be_bytes());
+    for is_marked in [scribe.mark().creates(), scribe.mark().destroys()] {
+        out.varint(u64::from(is_marked));
+    }
+    let fields = scribe.fields();
+    out.varint(fields.len() as u64);
+    for field in fields {
+        let Ok((path, value)) = field else { return Ok(None) };
+        write_register(path, 0, value, numbers, out, said)?;
+    }
+    out.fixed(&said.sum());
+    Ok(Some(()))
+}
+
+fn write_register(
+    path: PathRef<'_>,
+    stamp: u64,
+    value: &[u8],
+    numbers: &mut impl Numbers,
+    out: &mut Out,
+    said: &mut Said,
+) -> Result<(), StoreError> {
+    said.name(path.field);
+    out.varint(u64::from(numbers.name(path.field)?));
+    match path.element {
+        None => out.byte(WHOLE),
+        Some(ElementRef::Entry(key)) => {
+            out.byte(ENTRY);
+            out.bytes(key.as_bytes());
+        }
+        Some(ElementRef::Member(member)) => {
+            out.byte(MEMBER);
+            out.bytes(member);
+        }
+        Some(ElementRef::Author(author)) => {
+            out.byte(COUNTER);
+            said.author(author);
+            out.varint(u64::from(numbers.author(author)?));
+        }
+    }
+    out.varint(stamp);
+    out.bytes(value);
     Ok(())
 }
 
@@ -105,7 +148,7 @@ pub(crate) fn number_words(record: &Record, numbers: &mut impl Numbers) -> Resul
             last = Some(stamp.author);
             numbers.author(stamp.author)?;
         }
-        numbers.name(&path.field)?;
+        numbers.name(path.field.as_str())?;
         if let Some(Element::Author(author)) = path.element {
             numbers.author(author)?;
         }
@@ -118,8 +161,8 @@ pub(crate) fn number_words(record: &Record, numbers: &mut impl Numbers) -> Resul
 struct Said(Vec<u8>);
 
 impl Said {
-    fn name(&mut self, name: &Name) {
-        let name = name.as_str().as_bytes();
+    fn name(&mut self, name: &str) {
+        let name = name.as_bytes();
         self.0.extend_from_slice(name);
         // So that no two lists of words are alike.
         self.0.push(name.len() as u8);
@@ -192,7 +235,7 @@ fn read_register(
     let Some(field) = words.name(name)? else {
         return Ok(None);
     };
-    said.name(&field);
+    said.name(field.as_str());
     let element = match shape {
         WHOLE => None,
         ENTRY => match input.bytes().map(std::str::from_utf8) {

@@ -47,8 +47,8 @@ impl Numbered {
 }
 
 impl Numbers for Numbered {
-    fn name(&mut self, name: &Name) -> Result<u32, StoreError> {
-        Ok(self.names.iter().position(|known| known == name).unwrap() as u32)
+    fn name(&mut self, name: &str) -> Result<u32, StoreError> {
+        Ok(self.names.iter().position(|known| known.as_str() == name).unwrap() as u32)
     }
     fn author(&mut self, author: Author) -> Result<u32, StoreError> {
         Ok(self.authors.iter().position(|known| *known == author).unwrap() as u32)
