@@ -44,6 +44,12 @@ impl Secret {
     }
 }
 
+/// A record that was not found, and its hash where that was needed for looking.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missing {
+    hash: Option<u64>,
+}
+
 /// Records among which it is quicker to look for one than to keep an index: most steps touch one.
 const FEW: usize = 8;
 
@@ -59,30 +65,54 @@ impl<T> Touched<T> {
     }
 
     pub(crate) fn get(&self, key: &RecordKey) -> Option<&T> {
-        self.place(key).map(|place| &self.all[place].1)
+        self.find(key).ok().map(|place| &self.all[place].1)
     }
 
     pub(crate) fn get_mut(&mut self, key: &RecordKey) -> Option<&mut T> {
-        self.place(key).map(|place| &mut self.all[place].1)
+        self.find(key).ok().map(|place| self.at(place))
+    }
+
+    /// Looks for a record that is to be changed or added.
+    pub(crate) fn find(&self, key: &RecordKey) -> Result<usize, Missing> {
+        let Some(Index { places, secret }) = &self.index else {
+            let place = self.all.iter().position(|(known, _)| known == key);
+            return place.ok_or(Missing { hash: None });
+        };
+        let hash = secret.hash(key);
+        let place = places.find(hash, |place| self.all[*place as usize].0 == *key);
+        place.map(|place| *place as usize).ok_or(Missing { hash: Some(hash) })
+    }
+
+    /// What is known of a record that was found.
+    pub(crate) fn at(&mut self, place: usize) -> &mut T {
+        &mut self.all[place].1
+    }
+
+    /// Adds a record that was not found, and nothing since.
+    pub(crate) fn add(&mut self, Missing { hash }: Missing, key: RecordKey, value: T) {
+        self.reserve(1);
+        self.all.push((key, value));
+        let Self { all, index, seed } = self;
+        if all.len() <= FEW {
+            return;
+        }
+        let index = index.get_or_insert_with(|| Index {
+            // Whoever has made room for some will add as many.
+            places: HashTable::with_capacity(all.capacity()),
+            secret: Secret::new(*seed),
+        });
+        let Index { places, secret } = index;
+        let hash_at = |place: &u32| secret.hash(&all[*place as usize].0);
+        // A step touches far fewer than there are numbers.
+        for place in places.len() as u32..all.len() as u32 {
+            places.insert_unique(hash.unwrap_or_else(|| hash_at(&place)), place, hash_at);
+        }
     }
 
     /// Adds a record that was not touched before.
     pub(crate) fn push(&mut self, key: RecordKey, value: T) {
-        self.reserve(1);
-        self.all.push((key, value));
-        if self.all.len() > FEW {
-            let Self { all, index, seed } = self;
-            let Index { places, secret } = index.get_or_insert_with(|| Index {
-                // Whoever has made room for some will add as many.
-                places: HashTable::with_capacity(all.capacity()),
-                secret: Secret::new(*seed),
-            });
-            let hash = |place: &u32| secret.hash(&all[*place as usize].0);
-            // A step touches far fewer than there are numbers.
-            for place in places.len() as u32..all.len() as u32 {
-                places.insert_unique(hash(&place), place, hash);
-            }
-        }
+        let missing = self.find(&key).err().unwrap_or(Missing { hash: None });
+        self.add(missing, key, value);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &(RecordKey, T)> {
@@ -91,15 +121,6 @@ impl<T> Touched<T> {
 
     pub(crate) fn into_vec(self) -> Vec<(RecordKey, T)> {
         self.all
-    }
-
-    fn place(&self, key: &RecordKey) -> Option<usize> {
-        let Some(Index { places, secret }) = &self.index else {
-            return self.all.iter().position(|(known, _)| known == key);
-        };
-        let is_it = |place: &u32| self.all[*place as usize].0 == *key;
-        let place = places.find(secret.hash(key), is_it)?;
-        Some(*place as usize)
     }
 }
 

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use syncro_core::{Author, Epoch, Name, NodeId, StoreError};
 
 use crate::backend::{Backend, Table};
@@ -54,13 +55,14 @@ pub(crate) struct Dictionary<W> {
 
 #[derive(Debug)]
 struct Cache<W> {
-    numbers: HashMap<W, u32>,
+    /// Hashed with a seed of this process: words come from peers.
+    numbers: HashMap<W, u32, RandomState>,
     words: BTreeMap<u32, W>,
 }
 
 impl<W: Word> Dictionary<W> {
     pub(crate) fn new() -> Self {
-        let cache = Cache { numbers: HashMap::new(), words: BTreeMap::new() };
+        let cache = Cache { numbers: HashMap::default(), words: BTreeMap::new() };
         Self { cache: Mutex::new(cache) }
     }
 

@@ -45,13 +45,26 @@ static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hashed<'a> {
     key: &'a [u8],
-    hash: u64,
+    hash: u32,
 }
 
 impl<'a> Hashed<'a> {
     pub(crate) fn new(key: &'a [u8]) -> Self {
-        Self { key, hash: HASHER.hash_one(key) }
+        Self { key, hash: HASHER.hash_one(key) as u32 }
     }
+}
+
+/// A row's place in a table of hashes. It has the hash with it: the key lies elsewhere in memory, and is not looked at when
+/// the table grows, nor for another that is near.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: u32,
+    hash: u32,
+}
+
+/// A hash as tables take it, that look at its lowest bits and its highest.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 /// Values by table and key; `None` where the key is gone.
@@ -145,7 +158,7 @@ struct Sheet<V> {
     /// In the order in which they were first put.
     rows: Vec<(Bytes, Option<V>)>,
     /// Where each of them is.
-    places: HashTable<u32>,
+    places: HashTable<Place>,
     /// The order of the first of them.
     order: Mutex<Arc<Order>>,
 }
@@ -178,22 +191,23 @@ impl<V: Clone> Clone for Sheet<V> {
 
 impl<V> Sheet<V> {
     fn get(&self, key: Hashed<'_>) -> Option<&Option<V>> {
-        let place = self.places.find(key.hash, |place| self.key(*place) == key.key)?;
-        Some(&self.rows[*place as usize].1)
+        let is_it = |place: &Place| place.hash == key.hash && self.key(place.at) == key.key;
+        let place = self.places.find(spread(key.hash), is_it)?;
+        Some(&self.rows[place.at as usize].1)
     }
 
     fn insert(&mut self, key: Bytes, value: Option<V>) -> Option<Option<V>> {
         let Self { rows, places, .. } = self;
-        let hash = |place: &u32| Hashed::new(&rows[*place as usize].0).hash;
-        let is_it = |place: &u32| rows[*place as usize].0 == key;
-        match places.entry(Hashed::new(&key).hash, is_it, hash) {
+        let Hashed { hash, .. } = Hashed::new(&key);
+        let is_it = |place: &Place| place.hash == hash && rows[place.at as usize].0 == key;
+        match places.entry(spread(hash), is_it, |place| spread(place.hash)) {
             Entry::Occupied(known) => {
-                let place = *known.get() as usize;
+                let place = known.get().at as usize;
                 Some(std::mem::replace(&mut rows[place].1, value))
             }
             Entry::Vacant(vacant) => {
                 // Long before there are so many, memory is full.
-                vacant.insert(rows.len() as u32);
+                vacant.insert(Place { at: rows.len() as u32, hash });
                 rows.push((key, value));
                 None
             }

@@ -328,11 +328,28 @@ impl<'a> Reader<'a> {
         }
         if let Some(text) = self.short_text() {
             text?;
-        } else if let Head::Array(_) | Head::Map(_) = self.head()? {
-            self.rest = start;
-            return self.nested(depth_max);
+        } else {
+            let is_nested = match self.head()? {
+                Head::Array(length) => !self.scalars(length)?,
+                Head::Map(_) => true,
+                _ => false,
+            };
+            if is_nested {
+                self.rest = start;
+                return self.nested(depth_max);
+            }
         }
         Ok(&start[..start.len() - self.rest.len()])
+    }
+
+    /// Passes over so many values, unless there are arrays or maps among them. Returns whether there are none.
+    fn scalars(&mut self, count: usize) -> Result<bool, Malformed> {
+        for _ in 0..count {
+            if let Head::Array(_) | Head::Map(_) = self.head()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Passes over one value and returns its bytes. What is in it, and how deep, is for whoever reads those.

@@ -253,17 +253,17 @@ impl Intake {
         for (offset, scribe) in (start.offset..).zip(scribes) {
             let scribe = scribe?;
             let (key, mark) = (scribe.key(), scribe.mark());
-            let known = self.records.get_mut(&key);
-            let before = match &known {
-                Some(known) => Some((*known).clone()),
-                None => read(&key)?,
+            let found = self.records.find(&key);
+            let before = match found {
+                Ok(place) => Some(self.records.at(place).clone()),
+                Err(_) => read(&key)?,
             };
             let after = scribe.play(before.as_deref(), stamp).map_err(corrupt)?;
             self.states_bytes += after.held_bytes();
             let after = Arc::new(after);
-            match known {
-                Some(known) => *known = after.clone(),
-                None => self.records.push(key.clone(), after.clone()),
+            match found {
+                Ok(place) => *self.records.at(place) = after.clone(),
+                Err(missing) => self.records.add(missing, key.clone(), after.clone()),
             }
             self.events.push(Event::Changed(Changed {
                 offset,

@@ -47,7 +47,7 @@ pub(crate) fn write(
 ) -> Result<(), StoreError> {
     let Gathered { stamps, said } = gathered;
     stamps.clear();
-    said.0.clear();
+    said.words.clear();
     let marks = record.created().into_iter().chain(record.destroyed());
     for stamp in marks.chain(record.registers().iter().map(|register| register.stamp)) {
         // What one transaction wrote lies together.
@@ -86,7 +86,7 @@ pub(crate) fn write_scribe(
     gathered: &mut Gathered,
 ) -> Result<Option<()>, StoreError> {
     let Gathered { said, .. } = gathered;
-    said.0.clear();
+    said.words.clear();
     let Stamp { time, author } = scribe.stamp();
     out.varint(1);
     said.author(author);
@@ -105,6 +105,7 @@ pub(crate) fn write_scribe(
     Ok(Some(()))
 }
 
+#[inline]
 fn write_register(
     path: PathRef<'_>,
     stamp: u64,
@@ -158,23 +159,36 @@ pub(crate) fn number_words(record: &Record, numbers: &mut impl Numbers) -> Resul
 
 /// The words of a record.
 #[derive(Debug, Default)]
-struct Said(Vec<u8>);
+struct Said {
+    words: Vec<u8>,
+    /// Those that were summed up last, and their sum: nearly all records of a model have the same.
+    known: Vec<u8>,
+    sum: [u8; 4],
+}
 
 impl Said {
     fn name(&mut self, name: &str) {
         let name = name.as_bytes();
-        self.0.extend_from_slice(name);
+        self.words.extend_from_slice(name);
         // So that no two lists of words are alike.
-        self.0.push(name.len() as u8);
+        self.words.push(name.len() as u8);
     }
 
     fn author(&mut self, author: Author) {
-        self.0.extend_from_slice(&key::author(author.node, author.epoch));
+        self.words.extend_from_slice(&key::author(author.node, author.epoch));
     }
 
-    fn sum(&self) -> [u8; 4] {
-        crc32fast::hash(&self.0).to_be_bytes()
+    fn sum(&mut self) -> [u8; 4] {
+        if self.words != self.known || self.known.is_empty() {
+            self.sum = sum(&self.words);
+            self.known.clone_from(&self.words);
+        }
+        self.sum
     }
+}
+
+fn sum(words: &[u8]) -> [u8; 4] {
+    crc32fast::hash(words).to_be_bytes()
 }
 
 /// Bytes of words for which there is room at first: what most records have.
@@ -190,8 +204,8 @@ pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>
     let Some(count) = input.varint() else {
         return Ok(None);
     };
-    let (mut stamps, mut said) =
-        (Vec::with_capacity(FEW_STAMPS), Said(Vec::with_capacity(FEW_WORDS_BYTES)));
+    let mut stamps = Vec::with_capacity(FEW_STAMPS);
+    let mut said = Said { words: Vec::with_capacity(FEW_WORDS_BYTES), ..Said::default() };
     for _ in 0..count {
         let (Some(author), Some(time)) = (number(&mut input), input.fixed()) else {
             return Ok(None);
@@ -219,7 +233,7 @@ pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>
             None => return Ok(None),
         }
     }
-    let is_whole = input.fixed() == Some(said.sum()) && input.is_empty();
+    let is_whole = input.fixed() == Some(sum(&said.words)) && input.is_empty();
     Ok(is_whole.then(|| Record::new(created, destroyed, registers)))
 }
 
