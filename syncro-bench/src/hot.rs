@@ -39,7 +39,7 @@ pub const PATHS: [Hot; 5] = [
         name: "decode",
         what: "a transaction decoded, hashed and read",
         is_once: false,
-        ceiling: 8_000,
+        ceiling: 7_650,
         make: decode,
     },
     Hot {
@@ -53,7 +53,7 @@ pub const PATHS: [Hot; 5] = [
         name: "receive",
         what: "a live change received, up to memory",
         is_once: true,
-        ceiling: 34_500,
+        ceiling: 30_300,
         make: receive,
     },
     Hot {

@@ -2,9 +2,9 @@
 //! asks for a new format version.
 
 use syncro_core::{
-    Author, Digest, Element, Entry, Epoch, Kind, Ladder, Name, NodeId, OwnRow, Path, PeerRow,
-    Point, Record, RecordId, RecordKey, Register, Rung, Stamp, StoreError, Time, Transaction,
-    Value,
+    Author, Digest, Element, Entry, Epoch, Kind, Ladder, Mark, Name, NodeId, OwnRow, Path, PeerRow,
+    Point, Record, RecordId, RecordKey, Register, Rung, Scribe, Stamp, StoreError, Time,
+    Transaction, Value,
 };
 use uuid::Uuid;
 
@@ -105,6 +105,28 @@ fn record_of_every_shape(numbered: &Numbered) -> Record {
         value,
     });
     Record::new(Some(stamp(0x1000, first)), Some(stamp(0x800, first)), registers.to_vec())
+}
+
+#[test]
+fn a_scribe_is_written_as_the_record_that_it_makes() {
+    let mut numbered = Numbered::new();
+    let registers = record_of_every_shape(&numbered).registers().to_vec();
+    let mut fields: Vec<(Path, Encoded)> =
+        registers.into_iter().map(|register| (register.path, register.value)).collect();
+    let own = Path::counter(name("votes"), numbered.authors[0]);
+    fields.push((own, Value::Int(300).encode()));
+    fields.sort();
+    let mut gathered = record::Gathered::default();
+    for mark in [Mark::Create, Mark::Update, Mark::Replace, Mark::Destroy] {
+        let fields = if mark == Mark::Destroy { Vec::new() } else { fields.clone() };
+        let key = RecordKey { model: name("m"), id: RecordId::Int(1) };
+        let stamp = Stamp { time: Time::from_ms(0x1000), author: numbered.authors[0] };
+        let transaction = Transaction::packed(stamp, &[Scribe { key, mark, fields }]).remove(0);
+        let scribe = transaction.each().next().unwrap().unwrap();
+        let mut out = Out::default();
+        record::write_scribe(&scribe, &mut numbered, &mut out, &mut gathered).unwrap().unwrap();
+        assert_eq!(out.0, written(&scribe.to_record().unwrap(), &mut numbered), "{mark:?}");
+    }
 }
 
 #[test]
