@@ -33,6 +33,9 @@ struct Start<'a> {
     fields: usize,
 }
 
+/// Bytes of a field at least, a path and a value: what is in a log may be damaged, and say that there are more.
+const FIELD_BYTES_MIN: usize = 3;
+
 impl<'a> ScribeRef<'a> {
     /// The record.
     pub fn key(&self) -> RecordKey {
@@ -60,7 +63,8 @@ impl<'a> ScribeRef<'a> {
     ///
     /// [`Malformed`] for what is out of a log in spite of its checksums, and so it is with the other methods.
     pub fn to_scribe(&self) -> Result<Scribe, Malformed> {
-        let mut fields = Vec::with_capacity(self.start.fields);
+        let mut fields =
+            Vec::with_capacity(self.start.fields.min(self.input.len() / FIELD_BYTES_MIN));
         for field in self.fields() {
             let (path, value) = field?;
             fields.push((self.path(path), self.value(value)));
@@ -77,7 +81,8 @@ impl<'a> ScribeRef<'a> {
         if self.mark().is_shown() {
             return self.state();
         }
-        let mut registers = Vec::with_capacity(self.start.fields);
+        let mut registers =
+            Vec::with_capacity(self.start.fields.min(self.input.len() / FIELD_BYTES_MIN));
         for field in self.fields() {
             let (path, value) = field?;
             let (path, value) = (self.path(path), self.value(value));
