@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::DataError;
 use crate::id::{Name, abridged};
 use crate::proposal::Edit;
-use crate::record::{Element, Record, Register};
+use crate::record::{Element, Record, RegisterRef, Registers};
 use crate::value::{Encoded, Value};
 
 /// One field, in the shape that its registers give it.
@@ -40,7 +40,9 @@ impl Fields {
     /// the shape of the youngest register shows.
     pub fn of(record: &Record) -> Self {
         let shown = shown(record).into_iter();
-        Self(shown.map(|run| (run[0].path.field.clone(), field_of(run))).collect())
+        Self(
+            shown.filter_map(|run| Some((run.get(0)?.path.field.clone(), field_of(run)))).collect(),
+        )
     }
 
     /// The field of a name.
@@ -192,19 +194,28 @@ impl Fields {
 }
 
 /// The registers of a record that show, field by field: for each the registers of one shape, at least one.
-pub(crate) fn shown(record: &Record) -> Vec<&[Register]> {
+pub(crate) fn shown(record: &Record) -> Vec<Registers<'_>> {
     let registers = record.registers();
-    let mut shown: Vec<&[Register]> = Vec::with_capacity(registers.len());
+    let mut shown: Vec<Registers<'_>> = Vec::with_capacity(registers.len());
     if !record.is_alive() {
         return shown;
     }
-    let mut newest = None;
-    for run in
-        registers.chunk_by(|a, b| a.path.field == b.path.field && a.path.has_shape_of(&b.path))
-    {
-        let stamp = run.iter().map(|register| register.stamp).max();
+    let (mut start, mut newest) = (0, None);
+    while let Some(first) = registers.get(start) {
+        let is_alike = |it: &RegisterRef<'_>| {
+            it.path.field == first.path.field && it.path.has_shape_of(first.path)
+        };
+        let alike = registers.iter().skip(start).take_while(is_alike);
+        let (count, stamp) = alike.fold((0, None), |(count, newest), register| {
+            (count + 1, newest.max(Some(register.stamp)))
+        });
+        let run = registers.slice(start..start + count);
+        start += count;
         // Shapes of one field are neighbours.
-        match shown.last_mut().filter(|known| known[0].path.field == run[0].path.field) {
+        let is_beside = |known: &Registers<'_>| {
+            known.get(0).is_some_and(|known| known.path.field == first.path.field)
+        };
+        match shown.last_mut().filter(|known| is_beside(known)) {
             Some(_) if newest >= stamp => continue,
             Some(known) => *known = run,
             None => shown.push(run),
@@ -215,10 +226,10 @@ pub(crate) fn shown(record: &Record) -> Vec<&[Register]> {
 }
 
 /// The field of registers that share name and shape.
-fn field_of(run: &[Register]) -> Field {
+fn field_of(run: Registers<'_>) -> Field {
     let present = run.iter().filter(|register| !register.value.is_nil());
-    match run.first().and_then(|first| first.path.element.as_ref()) {
-        None => Field::Value(run.first().map_or(Encoded::NIL, |register| register.value.clone())),
+    match run.get(0).and_then(|first| first.path.element.as_ref()) {
+        None => Field::Value(run.get(0).map_or(Encoded::NIL, |register| register.value.clone())),
         Some(Element::Entry(_)) => Field::Map(
             present
                 .filter_map(|register| match &register.path.element {

@@ -55,7 +55,10 @@ pub use model::{FieldsReader, FieldsWriter, ScribeModel};
 pub use principal::{Access, Attempt, Claim, Pattern, Permissions, Principal, Refusal, Trial};
 pub use proposal::{Edit, Proposal};
 pub use quarantine::Parked;
-pub use record::{Element, ElementRef, Kind, Path, PathRef, Record, Register};
+pub use record::{
+    Element, ElementRef, Kind, Path, PathRef, Record, Register, RegisterRef, Registers,
+    RegistersIter,
+};
 pub use scribe::{Mark, Scribe, ScribeRef, Transaction};
 pub use signal::Signal;
 pub use stamp::{Author, Epoch, Now, Stamp, Time};

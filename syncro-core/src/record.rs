@@ -1,9 +1,15 @@
 //! Records: join-semilattices, with one way to change them.
 
 mod path;
+mod registers;
+mod shape;
 
 pub use path::{Element, ElementRef, Kind, Path, PathRef};
+pub use registers::{RegisterRef, Registers, RegistersIter};
 
+use std::fmt;
+
+use self::shape::{Shape, Shaping};
 use crate::encoding::msgpack::Writer;
 use crate::stamp::{Author, Stamp, Time};
 use crate::value::Encoded;
@@ -19,9 +25,16 @@ pub struct Register {
     pub value: Encoded,
 }
 
-impl Register {
-    /// Joins another register of the same path: the greater stamp wins. Equal stamps of different values
-    /// come of a forked machine: the greater bytes win.
+/// What is in a register, whose path the [shape](Shape) of its record has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cell {
+    stamp: Stamp,
+    value: Encoded,
+}
+
+impl Cell {
+    /// Joins another one of the same path: the greater stamp wins. Equal stamps of different values come of a forked
+    /// machine: the greater bytes win.
     fn merge(&mut self, stamp: Stamp, value: Encoded) {
         #[cfg(all(feature = "planted", debug_assertions))]
         if stamp == self.stamp && crate::planted::is_planted(crate::planted::Planted::TieByArrival)
@@ -40,12 +53,13 @@ impl Register {
 /// scribes, in whatever order and however often, hold equal records.
 ///
 /// Source: Shapiro et al., "Conflict-free Replicated Data Types", 2011.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Record {
     created: Option<Stamp>,
     destroyed: Option<Stamp>,
-    /// In path order, one per path, none older than `destroyed`.
-    registers: Vec<Register>,
+    /// Where its registers are, and what is in each; none is older than `destroyed`.
+    shape: Shape,
+    cells: Vec<Cell>,
 }
 
 impl Record {
@@ -61,18 +75,11 @@ impl Record {
             });
             registers.dedup_by(|later, kept| later.path == kept.path);
         }
-        Self::in_order(created, destroyed, registers)
-    }
-
-    /// Like [`new`](Self::new), of registers in path order, one per path.
-    pub(crate) fn in_order(
-        created: Option<Stamp>,
-        destroyed: Option<Stamp>,
-        registers: Vec<Register>,
-    ) -> Self {
-        let mut record = Self { created, destroyed, registers };
-        record.normalise();
-        record
+        let mut written = Written::new(registers.len());
+        for Register { path, stamp, value } in registers {
+            written.push(path.as_ref(), stamp, value, || path.clone());
+        }
+        written.into_record(created, destroyed)
     }
 
     /// The stamp of the greatest create, unless a greater destroy followed.
@@ -86,85 +93,83 @@ impl Record {
     }
 
     /// The registers in path order. While the record is not alive they are hidden.
-    pub fn registers(&self) -> &[Register] {
-        &self.registers
+    pub fn registers(&self) -> Registers<'_> {
+        Registers::new(self.shape.paths(), &self.cells)
+    }
+
+    /// Whether both share the memory of their paths, as most records of one model do: then those are the same.
+    pub fn shares_paths_with(&self, other: &Self) -> bool {
+        std::ptr::eq(self.shape.paths(), other.shape.paths())
     }
 
     /// The register of a path.
-    pub fn register(&self, path: &Path) -> Option<&Register> {
-        self.registers.get(self.place(path.as_ref()).ok()?)
+    pub fn register(&self, path: &Path) -> Option<RegisterRef<'_>> {
+        self.registers().get(self.place(path.as_ref()).ok()?)
     }
 
     /// Where the register of a path is, or belongs.
     fn place(&self, path: PathRef<'_>) -> Result<usize, usize> {
+        let paths = self.shape.paths();
         // Among few it is quicker to compare lengths of names than to bisect.
-        if self.registers.len() <= FEW_REGISTERS
-            && let Some(place) = self.registers.iter().position(|it| it.path.as_ref() == path)
+        if paths.len() <= FEW_REGISTERS
+            && let Some(place) = paths.iter().position(|it| it.as_ref() == path)
         {
             return Ok(place);
         }
-        self.registers.binary_search_by(|register| register.path.as_ref().cmp(&path))
+        paths.binary_search_by(|it| it.as_ref().cmp(&path))
     }
 
     /// Whether the record was created, and not destroyed by a greater stamp.
     pub fn is_alive(&self) -> bool {
         #[cfg(all(feature = "planted", debug_assertions))]
         if crate::planted::is_planted(crate::planted::Planted::UpdateRevives) {
-            return self.created.is_some() || !self.registers.is_empty();
+            return self.created.is_some() || !self.cells.is_empty();
         }
         self.created.is_some()
     }
 
     /// Whether nothing is known of the record.
     pub fn is_unknown(&self) -> bool {
-        self.created.is_none() && self.destroyed.is_none() && self.registers.is_empty()
+        self.created.is_none() && self.destroyed.is_none() && self.cells.is_empty()
     }
 
     /// The greatest stamp in the record.
     pub fn newest(&self) -> Option<Stamp> {
-        let marks = self.created.into_iter().chain(self.destroyed);
-        marks.chain(self.registers.iter().map(|register| register.stamp)).max()
+        self.stamps().max()
     }
 
     /// Every stamp in the record, some more than once.
     pub(crate) fn stamps(&self) -> impl Iterator<Item = Stamp> {
         let marks = self.created.into_iter().chain(self.destroyed);
-        marks.chain(self.registers.iter().map(|register| register.stamp))
+        marks.chain(self.cells.iter().map(|cell| cell.stamp))
     }
 
     /// The time of the greatest stamp in the record.
     pub(crate) fn newest_time(&self) -> Option<Time> {
         let marks = self.created.max(self.destroyed).map(|stamp| stamp.time);
-        self.registers.iter().fold(marks, |newest, it| newest.max(Some(it.stamp.time)))
+        self.cells.iter().fold(marks, |newest, cell| newest.max(Some(cell.stamp.time)))
     }
 
     /// About the bytes that the record takes in a store: names, elements and values, and 64 for each
     /// register.
     pub fn bytes(&self) -> usize {
-        self.registers.iter().map(|register| register.path.bytes_with(&register.value)).sum()
+        self.registers().iter().map(|register| register.path.bytes_with(register.value)).sum()
     }
 
     /// About the bytes that the record takes in memory.
     pub fn held_bytes(&self) -> usize {
-        let registers = self.registers.iter().map(|register| {
-            let element = match &register.path.element {
-                None | Some(Element::Author(_)) => 0,
-                Some(Element::Entry(key)) => key.len(),
-                Some(Element::Member(member)) => member.heap_bytes(),
-            };
-            size_of::<Register>() + element + register.value.heap_bytes()
-        });
-        size_of::<Self>() + registers.sum::<usize>()
+        let cells = self.cells.iter().map(|cell| size_of::<Cell>() + cell.value.heap_bytes());
+        size_of::<Self>() + self.shape.held_bytes() + cells.sum::<usize>()
     }
 
     /// Joins what another copy knows into this one.
     pub fn merge(&mut self, other: &Self) {
-        if other.registers.len() <= FEW_REGISTERS {
-            for Register { path, stamp, value } in &other.registers {
-                self.join(path.as_ref(), *stamp, value.clone(), || path.clone());
+        if other.cells.len() <= FEW_REGISTERS {
+            for RegisterRef { path, stamp, value } in other.registers() {
+                self.join(path.as_ref(), stamp, value.clone(), || path.clone());
             }
         } else {
-            self.merge_registers(&other.registers);
+            self.merge_registers(other);
         }
         self.join_marks(other.created, other.destroyed);
     }
@@ -179,8 +184,11 @@ impl Record {
         to_path: impl FnOnce() -> Path,
     ) {
         match self.place(path) {
-            Ok(place) => self.registers[place].merge(stamp, value),
-            Err(place) => self.registers.insert(place, Register { path: to_path(), stamp, value }),
+            Ok(place) => self.cells[place].merge(stamp, value),
+            Err(place) => {
+                self.shape.paths_mut().insert(place, to_path());
+                self.cells.insert(place, Cell { stamp, value });
+            }
         }
     }
 
@@ -193,23 +201,29 @@ impl Record {
 
     /// Joins many registers in path order: one walk over both lists, since to insert them one by one
     /// would move the rest each time.
-    fn merge_registers(&mut self, theirs: &[Register]) {
-        let mut ours = std::mem::take(&mut self.registers).into_iter().peekable();
-        let joined = &mut self.registers;
-        joined.reserve(ours.len() + theirs.len());
-        for theirs in theirs {
-            while let Some(before) = ours.next_if(|ours| ours.path < theirs.path) {
-                joined.push(before);
+    fn merge_registers(&mut self, other: &Self) {
+        let ours = std::mem::take(self.shape.paths_mut()).into_iter();
+        let mut ours = ours.zip(std::mem::take(&mut self.cells)).peekable();
+        let most = ours.len() + other.cells.len();
+        let (mut paths, mut cells) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let mut push = |(path, cell)| {
+            paths.push(path);
+            cells.push(cell);
+        };
+        for RegisterRef { path, stamp, value } in other.registers() {
+            while let Some(before) = ours.next_if(|(ours, _)| ours < path) {
+                push(before);
             }
-            match ours.next_if(|ours| ours.path == theirs.path) {
-                Some(mut both) => {
-                    both.merge(theirs.stamp, theirs.value.clone());
-                    joined.push(both);
+            match ours.next_if(|(ours, _)| ours == path) {
+                Some((path, mut both)) => {
+                    both.merge(stamp, value.clone());
+                    push((path, both));
                 }
-                None => joined.push(theirs.clone()),
+                None => push((path.clone(), Cell { stamp, value: value.clone() })),
             }
         }
-        joined.extend(ours);
+        ours.for_each(push);
+        (*self.shape.paths_mut(), self.cells) = (paths, cells);
     }
 
     /// Appends the canonical bytes of the record's state, for digests over stores.
@@ -221,8 +235,8 @@ impl Record {
                 None => writer.nil(),
             }
         }
-        writer.array(self.registers.len());
-        for register in &self.registers {
+        writer.array(self.cells.len());
+        for register in self.registers() {
             writer.text(register.path.field.as_str());
             writer.uint(u64::from(register.path.kind.code()));
             match &register.path.element {
@@ -242,11 +256,66 @@ impl Record {
 
     /// A destroy erases every register older than itself, and the create mark below it.
     fn normalise(&mut self) {
-        let Some(destroyed) = self.destroyed else {
-            return;
-        };
-        self.registers.retain(|register| register.stamp >= destroyed);
-        self.created = self.created.filter(|created| *created >= destroyed);
+        if let Some(destroyed) = self.destroyed {
+            self.created = self.created.filter(|created| *created >= destroyed);
+            if self.cells.iter().any(|cell| cell.stamp < destroyed) {
+                let mut is_kept = self.cells.iter().map(|cell| cell.stamp >= destroyed);
+                self.shape.paths_mut().retain(|_| is_kept.next() == Some(true));
+                self.cells.retain(|cell| cell.stamp >= destroyed);
+            }
+        }
+        self.shape.share();
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("created", &self.created)
+            .field("destroyed", &self.destroyed)
+            .field("registers", &self.registers())
+            .finish()
+    }
+}
+
+/// Registers that come one after the other: at best in path order, one per path.
+#[derive(Debug)]
+pub(crate) struct Written {
+    shaping: Shaping,
+    cells: Vec<Cell>,
+}
+
+impl Written {
+    /// For so many registers.
+    pub(crate) fn new(count: usize) -> Self {
+        Self { shaping: Shaping::new(count), cells: Vec::with_capacity(count) }
+    }
+
+    /// Takes the next one; `to_path` is asked for its path where no record before has had it.
+    pub(crate) fn push(
+        &mut self,
+        path: PathRef<'_>,
+        stamp: Stamp,
+        value: Encoded,
+        to_path: impl FnOnce() -> Path,
+    ) {
+        self.shaping.push(path, to_path);
+        self.cells.push(Cell { stamp, value });
+    }
+
+    /// The record that has them, in normal form.
+    pub(crate) fn into_record(self, created: Option<Stamp>, destroyed: Option<Stamp>) -> Record {
+        let Self { shaping, cells } = self;
+        if !shaping.is_in_order() {
+            // Whoever makes a scribe by hand may have put them together in any.
+            let parts = shaping.into_paths().into_iter().zip(cells);
+            let registers =
+                parts.map(|(path, Cell { stamp, value })| Register { path, stamp, value });
+            return Record::new(created, destroyed, registers.collect());
+        }
+        let mut record = Record { created, destroyed, shape: shaping.into_shape(), cells };
+        record.normalise();
+        record
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) use self::block::Block;
 pub use self::read::ScribeRef;
 use crate::encoding::Malformed;
 use crate::id::{Name, RecordKey};
-use crate::record::{FEW_REGISTERS, Path, Record, Register};
+use crate::record::{FEW_REGISTERS, Path, Record, Written};
 use crate::stamp::Stamp;
 use crate::state;
 use crate::value::{Encoded, Value};
@@ -96,8 +96,11 @@ impl Scribe {
         }
         let Self { key, mark, fields } = self;
         let (created, destroyed) = marks(mark, stamp);
-        let registers = fields.into_iter().map(|(path, value)| Register { path, stamp, value });
-        (key, Record::new(created, destroyed, registers.collect()))
+        let mut written = Written::new(fields.len());
+        for (path, value) in fields {
+            written.push(path.as_ref(), stamp, value, || path.clone());
+        }
+        (key, written.into_record(created, destroyed))
     }
 }
 

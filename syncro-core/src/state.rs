@@ -11,7 +11,7 @@ use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
 use crate::id::{Name, NodeId, RecordKey};
 use crate::limits::{MEMBER_BYTES_MAX, NAME_BYTES_MAX, STATE_PIECE_BYTES, VALUE_BYTES_MAX};
-use crate::record::{Element, Kind, Path, Record, Register};
+use crate::record::{Element, Kind, Path, Record, Register, RegisterRef};
 use crate::stamp::{Author, Epoch, Stamp, Time};
 use crate::value::Encoded;
 
@@ -31,14 +31,14 @@ pub(crate) fn pieces(record: &Record) -> Vec<Record> {
     let (mut registers, mut bytes) = (Vec::new(), 0);
     let (mut created, mut destroyed) = (record.created(), record.destroyed());
     for register in record.registers() {
-        let more = register.path.bytes_with(&register.value);
+        let more = register.path.bytes_with(register.value);
         if bytes + more > STATE_PIECE_BYTES && !registers.is_empty() {
             let registers = std::mem::take(&mut registers);
             pieces.push(Record::new(created.take(), destroyed.take(), registers));
             bytes = 0;
         }
         bytes += more;
-        registers.push(register.clone());
+        registers.push(register.into());
     }
     pieces.push(Record::new(created, destroyed, registers));
     pieces
@@ -77,7 +77,7 @@ pub(crate) fn write(record: &Record, writer: &mut Writer) {
         }
     }
     writer.array(6 * record.registers().len());
-    for Register { path, stamp, value } in record.registers() {
+    for RegisterRef { path, stamp, value } in record.registers() {
         writer.text(path.field.as_str());
         writer.uint(u64::from(path.kind.code()));
         match &path.element {

@@ -105,7 +105,7 @@ pub(super) fn scribe(
     let (mut fields, raises) = change.into_parts();
     fields.iter().try_for_each(|(path, value)| check_write(path, value))?;
     fields.retain(|(path, value)| {
-        let present = before.and_then(|before| Some((before, &before.register(path)?.value)));
+        let present = before.and_then(|before| Some((before, before.register(path)?.value)));
         // Under a younger register of another shape, what is there does not show.
         let is_same = present
             .map_or(value.is_nil(), |(before, present)| present == value && shows(before, path));

@@ -7,7 +7,7 @@ use crate::fields;
 use crate::id::{Name, NodeId};
 use crate::limits::TRANSACTION_BYTES_MAX;
 use crate::principal::Trial;
-use crate::record::{Element, Kind, Path, Record, Register};
+use crate::record::{Element, Kind, Path, Record, RegisterRef};
 use crate::scribe::{Mark, Scribe};
 use crate::stamp::{Author, Epoch, Stamp, Time};
 use crate::value::Encoded;
@@ -99,7 +99,7 @@ fn adds_many(refused: &Scribe, before: &Record) -> bool {
 fn shown(before: &Record) -> Vec<(Path, Encoded)> {
     let present = fields::shown(before).into_iter().flatten();
     let present = present.filter(|register| !register.value.is_nil());
-    present.map(|Register { path, value, .. }| (path.clone(), value.clone())).collect()
+    present.map(|RegisterRef { path, value, .. }| (path.clone(), value.clone())).collect()
 }
 
 /// What a record has where the change writes, but for its author's totals.
@@ -135,7 +135,7 @@ fn settle_totals(
     };
     let said = refused.fields.iter().map(|(path, _)| path).filter(is_own);
     let said = said.filter(|path| !shows_else(path));
-    let had = shown.iter().copied().flatten().map(|register| &register.path).filter(is_own);
+    let had = shown.iter().copied().flatten().map(|register| register.path).filter(is_own);
     // What is destroyed begins again at nothing.
     let mut counters: Vec<Name> = match refused.mark.destroys() {
         true => said.chain(had).map(|path| path.field.clone()).collect(),
@@ -148,7 +148,7 @@ fn settle_totals(
         let debt = Path::counter(field, author.debtor());
         let of = |path: &Path| {
             let mut shown = shown.iter().copied().flatten();
-            let register = shown.find(|register| register.path == *path);
+            let register = shown.find(|register| register.path == path);
             register.and_then(|register| register.value.as_i64()).unwrap_or(0)
         };
         let claimed = refused.fields.iter().find(|(path, _)| *path == total);

@@ -100,6 +100,15 @@ impl Path {
         64 + self.field.as_str().len() + element + value.as_bytes().len()
     }
 
+    /// The bytes that it keeps elsewhere in memory.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match &self.element {
+            None | Some(Element::Author(_)) => 0,
+            Some(Element::Entry(key)) => key.len(),
+            Some(Element::Member(member)) => member.heap_bytes(),
+        }
+    }
+
     /// Whether both are fields as a whole, entries, members or counters.
     pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
         match (&self.element, &other.element) {

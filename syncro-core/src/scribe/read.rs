@@ -10,7 +10,7 @@ use crate::id::{KeyRef, NodeId, RecordKey};
 use crate::limits::{
     MEMBER_BYTES_MAX, NAME_BYTES_MAX, TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX,
 };
-use crate::record::{ElementRef, FEW_REGISTERS, Kind, Path, PathRef, Record, Register};
+use crate::record::{ElementRef, FEW_REGISTERS, Kind, Path, PathRef, Record, Written};
 use crate::stamp::{Author, Epoch, Stamp, Time};
 use crate::state;
 use crate::value::Encoded;
@@ -81,15 +81,14 @@ impl<'a> ScribeRef<'a> {
         if self.mark().is_shown() {
             return self.state();
         }
-        let mut registers =
-            Vec::with_capacity(self.start.fields.min(self.input.len() / FIELD_BYTES_MIN));
+        let mut written = Written::new(self.start.fields.min(self.input.len() / FIELD_BYTES_MIN));
         for field in self.fields() {
             let (path, value) = field?;
-            let (path, value) = (self.path(path), self.value(value));
-            registers.push(Register { path, stamp: self.stamp, value });
+            let value = self.value(value);
+            written.push(path, self.stamp, value, || self.path(path));
         }
         let (created, destroyed) = marks(self.mark(), self.stamp);
-        Ok(Record::in_order(created, destroyed, registers))
+        Ok(written.into_record(created, destroyed))
     }
 
     fn path(&self, path: PathRef<'_>) -> Path {

@@ -527,7 +527,7 @@ impl Town {
             for model in store.models().unwrap() {
                 for (id, record) in store.records(&model, None, 10_000).unwrap() {
                     let registers = record.registers().iter().filter(|_| record.is_alive());
-                    let registers: Vec<_> = registers.cloned().collect();
+                    let registers: Vec<_> = registers.map(syncro_core::Register::from).collect();
                     let marks = (record.created(), record.destroyed());
                     all.insert((model.clone(), id), (marks, registers));
                 }

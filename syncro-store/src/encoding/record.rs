@@ -8,8 +8,8 @@
 
 use bytes::Bytes;
 use syncro_core::{
-    Author, Element, ElementRef, Kind, Name, Path, PathRef, Record, Register, ScribeRef, Stamp,
-    StoreError, Time,
+    Author, Element, ElementRef, Kind, Name, Path, PathRef, Record, Register, RegisterRef,
+    ScribeRef, Stamp, StoreError, Time,
 };
 
 use super::{In, Out, key};
@@ -70,8 +70,8 @@ pub(crate) fn write(
         out.varint(mark.map_or(0, |stamp| 1 + index(stamp)));
     }
     out.varint(record.registers().len() as u64);
-    for Register { path, stamp, value } in record.registers() {
-        write_register(path.as_ref(), index(*stamp), value.as_bytes(), numbers, out, said)?;
+    for RegisterRef { path, stamp, value } in record.registers() {
+        write_register(path.as_ref(), index(stamp), value.as_bytes(), numbers, out, said)?;
     }
     out.fixed(&said.sum());
     Ok(())
@@ -144,7 +144,7 @@ pub(crate) fn number_words(record: &Record, numbers: &mut impl Numbers) -> Resul
         last = Some(stamp.author);
         numbers.author(stamp.author)?;
     }
-    for Register { path, stamp, .. } in record.registers() {
+    for RegisterRef { path, stamp, .. } in record.registers() {
         if last != Some(stamp.author) {
             last = Some(stamp.author);
             numbers.author(stamp.author)?;

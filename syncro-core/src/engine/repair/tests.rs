@@ -105,7 +105,7 @@ proptest! {
         for (path, value) in &next.fields {
             let register = record.register(path).unwrap();
             let is_old = trial.before.as_ref().unwrap().register(path).is_some_and(|it| it.stamp >= later);
-            prop_assert!(is_old || (register.stamp, &register.value) == (later, value));
+            prop_assert!(is_old || (register.stamp, register.value) == (later, value));
         }
         let marks = before(&trial);
         if marks.created().max(marks.destroyed()).is_none_or(|mark| mark < later) {

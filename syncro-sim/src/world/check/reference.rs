@@ -84,7 +84,7 @@ impl Known {
     /// Whether a record is this.
     fn is(&self, record: &Record) -> bool {
         let registers = record.registers().iter();
-        let registers = registers.map(|register| (&register.path, register.stamp, &register.value));
+        let registers = registers.map(|register| (register.path, register.stamp, register.value));
         let created = self.created.filter(|_| self.is_alive());
         let fields = Fields::of(record);
         let fields = fields.iter().map(|(name, field)| (name.clone(), field.clone()));

@@ -1,6 +1,6 @@
 //! A program that does not know a field leaves it as it is.
 
-use syncro_core::{Name, RecordKey, Register, View};
+use syncro_core::{Name, RecordKey, Register, RegisterRef, View};
 
 use crate::world::write::{card, card_fields, name};
 use crate::world::{Failure, Law, World, Write};
@@ -32,10 +32,10 @@ impl World {
     /// The registers of a record that the program does not know which saves it.
     pub(crate) fn unknown(&self, node: usize, saved: &Saved) -> Result<Vec<Register>, Failure> {
         let record = self.nodes[node].store.record(&saved.key)?.unwrap_or_default();
-        let is_unknown = |it: &&Register| !saved.known.contains(&it.path.field);
+        let is_unknown = |it: &RegisterRef<'_>| !saved.known.contains(&it.path.field);
         // A record that is created begins without what was there before.
         let registers = record.registers().iter().filter(|_| record.is_alive());
-        Ok(registers.filter(is_unknown).cloned().collect())
+        Ok(registers.filter(is_unknown).map(Register::from).collect())
     }
 
     pub(crate) fn check_unknown(

@@ -1,0 +1,107 @@
+//! Looking at the registers of a record.
+
+use std::fmt;
+use std::iter::Zip;
+use std::ops::Range;
+use std::slice;
+
+use super::{Cell, Path, Register};
+use crate::stamp::Stamp;
+use crate::value::Encoded;
+
+/// Registers of a record, in path order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Registers<'a> {
+    paths: &'a [Path],
+    cells: &'a [Cell],
+}
+
+/// A register, as its record has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegisterRef<'a> {
+    /// Where.
+    pub path: &'a Path,
+    /// When and by whom it was written.
+    pub stamp: Stamp,
+    /// What was written.
+    pub value: &'a Encoded,
+}
+
+impl<'a> RegisterRef<'a> {
+    fn new((path, Cell { stamp, value }): (&'a Path, &'a Cell)) -> Self {
+        Self { path, stamp: *stamp, value }
+    }
+}
+
+impl From<RegisterRef<'_>> for Register {
+    fn from(RegisterRef { path, stamp, value }: RegisterRef<'_>) -> Self {
+        Self { path: path.clone(), stamp, value: value.clone() }
+    }
+}
+
+impl<'a> Registers<'a> {
+    /// As many paths as there are cells.
+    pub(super) fn new(paths: &'a [Path], cells: &'a [Cell]) -> Self {
+        Self { paths, cells }
+    }
+
+    /// How many there are.
+    pub fn len(self) -> usize {
+        self.cells.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// The register at a place.
+    pub fn get(self, place: usize) -> Option<RegisterRef<'a>> {
+        Some(RegisterRef::new((self.paths.get(place)?, self.cells.get(place)?)))
+    }
+
+    /// Those at some places.
+    pub(crate) fn slice(self, places: Range<usize>) -> Self {
+        Self { paths: &self.paths[places.clone()], cells: &self.cells[places] }
+    }
+
+    /// One after the other.
+    pub fn iter(self) -> RegistersIter<'a> {
+        self.into_iter()
+    }
+}
+
+impl fmt::Debug for Registers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a> IntoIterator for Registers<'a> {
+    type Item = RegisterRef<'a>;
+    type IntoIter = RegistersIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        RegistersIter(self.paths.iter().zip(self.cells))
+    }
+}
+
+/// Gives one register after the other.
+#[derive(Clone, Debug)]
+pub struct RegistersIter<'a>(Zip<slice::Iter<'a, Path>, slice::Iter<'a, Cell>>);
+
+impl<'a> Iterator for RegistersIter<'a> {
+    type Item = RegisterRef<'a>;
+
+    // Other crates go over every register that is written.
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(RegisterRef::new)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for RegistersIter<'_> {}

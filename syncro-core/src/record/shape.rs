@@ -1,0 +1,147 @@
+//! What records have in common.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::{Path, PathRef};
+
+/// The paths of a record's registers, in order, each once.
+///
+/// Most records of one model have the same ones, and share them: then neither a copy of a record nor what is kept of it
+/// has paths of its own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shape(Option<Arc<Vec<Path>>>);
+
+/// Shapes of which a thread remembers that it has met them: so few that to look through them is quick.
+const KNOWN_MAX: usize = 8;
+
+/// Paths of a shape that is remembered at most.
+const PATHS_MAX: usize = 32;
+
+thread_local! {
+    static KNOWN: RefCell<Vec<Shape>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Shape {
+    /// The shape of some paths, which is remembered where other records are likely to have it.
+    fn of(paths: Vec<Path>) -> Self {
+        if paths.is_empty() {
+            return Self::default();
+        }
+        if !is_common(&paths) {
+            return Self(Some(Arc::new(paths)));
+        }
+        let known = Self::find(|it| it.paths() == paths);
+        known.unwrap_or_else(|| {
+            let shape = Self(Some(Arc::new(paths)));
+            KNOWN.with_borrow_mut(|known| {
+                known.truncate(KNOWN_MAX - 1);
+                known.insert(0, shape.clone());
+            });
+            shape
+        })
+    }
+
+    /// A shape that this thread has met.
+    fn find(is_it: impl Fn(&Self) -> bool) -> Option<Self> {
+        KNOWN.with_borrow_mut(|known| {
+            let place = known.iter().position(is_it)?;
+            // What was met last is looked at first.
+            known.swap(0, place);
+            Some(known[0].clone())
+        })
+    }
+
+    /// Lets a shape that was changed for one record be the one that others have.
+    pub(super) fn share(&mut self) {
+        // Whoever has not changed it has it from others.
+        if let Some(paths) = self.0.as_mut().and_then(Arc::get_mut)
+            && is_common(paths)
+        {
+            *self = Self::of(std::mem::take(paths));
+        }
+    }
+
+    pub(super) fn paths(&self) -> &[Path] {
+        self.0.as_ref().map_or(&[], |paths| paths)
+    }
+
+    /// The paths, to be changed for this record alone.
+    pub(super) fn paths_mut(&mut self) -> &mut Vec<Path> {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+
+    /// About the bytes of memory that no other record shares.
+    pub(super) fn held_bytes(&self) -> usize {
+        if is_common(self.paths()) {
+            return 0;
+        }
+        self.paths().iter().map(|path| size_of::<Path>() + path.heap_bytes()).sum()
+    }
+}
+
+/// The shape of paths that come one after the other, in order: as long as they are those of one that is known, nothing
+/// has to be made of them.
+#[derive(Debug, Default)]
+pub(super) struct Shaping {
+    count: usize,
+    /// How many have come, and the known shape that begins with them.
+    next: usize,
+    known: Shape,
+    /// All that have come, once there is no such shape.
+    paths: Vec<Path>,
+}
+
+impl Shaping {
+    /// For so many paths.
+    pub(super) fn new(count: usize) -> Self {
+        Self { count, ..Self::default() }
+    }
+
+    /// Takes the next path; `to_path` is asked for it where no known shape has it.
+    pub(super) fn push(&mut self, path: PathRef<'_>, to_path: impl FnOnce() -> Path) {
+        let has = |shape: &Shape, at: usize| {
+            shape.paths().get(at).is_some_and(|known| known.as_ref() == path)
+        };
+        if self.next == 0 {
+            let is_it = |it: &Shape| it.paths().len() == self.count && has(it, 0);
+            self.known = Shape::find(is_it).unwrap_or_default();
+        }
+        if self.paths.is_empty() && !has(&self.known, self.next) {
+            self.paths.reserve(self.count);
+            self.paths.extend_from_slice(&self.known.paths()[..self.next]);
+            self.known = Shape::default();
+        }
+        if self.known.paths().is_empty() {
+            self.paths.push(to_path());
+        }
+        self.next += 1;
+    }
+
+    /// Whether they are in order, each once: those of a known shape are.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.paths.is_sorted_by(|one, other| one < other)
+    }
+
+    /// All that have come, where they are not in order.
+    pub(super) fn into_paths(self) -> Vec<Path> {
+        self.paths
+    }
+
+    pub(super) fn into_shape(self) -> Shape {
+        if self.paths.is_empty() { self.known } else { Shape::of(self.paths) }
+    }
+}
+
+/// Whether other records are likely to have a shape: elements come and go.
+fn is_common(paths: &[Path]) -> bool {
+    paths.len() <= PATHS_MAX && paths.iter().all(|path| path.element.is_none())
+}
+
+impl PartialEq for Shape {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.paths(), other.paths()) || self.paths() == other.paths()
+    }
+}
+
+impl Eq for Shape {}
