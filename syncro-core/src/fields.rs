@@ -136,56 +136,68 @@ impl Fields {
         mut take: impl FnMut(Edit),
     ) -> Result<(), DataError> {
         for (name, field) in &self.0 {
-            let before = base.get(name.as_str());
-            match field {
-                Field::Value(value) => {
-                    if before != Some(field) {
-                        take(Edit::value(name.clone(), value.clone()));
-                    }
+            field.edit_from(base.get(name.as_str()), name, &mut take)?;
+        }
+        Ok(())
+    }
+}
+
+impl Field {
+    /// Calls with the edits that turn what a field was before into this.
+    pub(crate) fn edit_from(
+        &self,
+        before: Option<&Self>,
+        name: &Name,
+        take: &mut impl FnMut(Edit),
+    ) -> Result<(), DataError> {
+        match self {
+            Self::Value(value) => {
+                if before != Some(self) {
+                    take(Edit::value(name.clone(), value.clone()));
                 }
-                Field::Set(members) => {
-                    let empty = BTreeSet::new();
-                    let before = match before {
-                        Some(Field::Set(before)) => before,
-                        _ => &empty,
-                    };
-                    for member in members.difference(before) {
-                        take(Edit::add(name.clone(), member.clone())?);
-                    }
-                    for member in before.difference(members) {
-                        take(Edit::remove(name.clone(), member.clone())?);
-                    }
+            }
+            Self::Set(members) => {
+                let empty = BTreeSet::new();
+                let before = match before {
+                    Some(Self::Set(before)) => before,
+                    _ => &empty,
+                };
+                for member in members.difference(before) {
+                    take(Edit::add(name.clone(), member.clone())?);
                 }
-                Field::Map(entries) => {
-                    let empty = BTreeMap::new();
-                    let before = match before {
-                        Some(Field::Map(before)) => before,
-                        _ => &empty,
-                    };
-                    for (key, value) in entries {
-                        if before.get(key) != Some(value) {
-                            if value.is_nil() {
-                                let field = name.to_string();
-                                return Err(DataError::NilEntry { field, key: abridged(key) });
-                            }
-                            take(Edit::entry(name.clone(), key, value.clone())?);
+                for member in before.difference(members) {
+                    take(Edit::remove(name.clone(), member.clone())?);
+                }
+            }
+            Self::Map(entries) => {
+                let empty = BTreeMap::new();
+                let before = match before {
+                    Some(Self::Map(before)) => before,
+                    _ => &empty,
+                };
+                for (key, value) in entries {
+                    if before.get(key) != Some(value) {
+                        if value.is_nil() {
+                            let field = name.to_string();
+                            return Err(DataError::NilEntry { field, key: abridged(key) });
                         }
-                    }
-                    for key in before.keys().filter(|key| !entries.contains_key(*key)) {
-                        take(Edit::entry(name.clone(), key, Encoded::NIL)?);
+                        take(Edit::entry(name.clone(), key, value.clone())?);
                     }
                 }
-                Field::Counter(sum) => {
-                    let before = match before {
-                        Some(Field::Counter(before)) => *before,
-                        _ => 0,
-                    };
-                    let by = sum.checked_sub(before);
-                    let by =
-                        by.ok_or_else(|| DataError::CounterOverflow { field: name.to_string() })?;
-                    if by != 0 {
-                        take(Edit::Raise { field: name.clone(), by });
-                    }
+                for key in before.keys().filter(|key| !entries.contains_key(*key)) {
+                    take(Edit::entry(name.clone(), key, Encoded::NIL)?);
+                }
+            }
+            Self::Counter(sum) => {
+                let before = match before {
+                    Some(Self::Counter(before)) => *before,
+                    _ => 0,
+                };
+                let by = sum.checked_sub(before);
+                let by =
+                    by.ok_or_else(|| DataError::CounterOverflow { field: name.to_string() })?;
+                if by != 0 {
+                    take(Edit::Raise { field: name.clone(), by });
                 }
             }
         }
@@ -195,11 +207,46 @@ impl Fields {
 
 /// The registers of a record that show, field by field: for each the registers of one shape, at least one.
 pub(crate) fn shown(record: &Record) -> Vec<Registers<'_>> {
-    let registers = record.registers();
-    let mut shown: Vec<Registers<'_>> = Vec::with_capacity(registers.len());
-    if !record.is_alive() {
-        return shown;
+    if record.is_alive() { shown_of(record.registers()) } else { Vec::new() }
+}
+
+/// The field of a name that a record shows.
+pub(crate) fn field_shown(record: &Record, name: &str) -> Option<Field> {
+    let of_name = named(record, name);
+    match of_name.len() {
+        0 => None,
+        1 => Some(field_of(of_name)),
+        _ => shown_of(of_name).pop().map(field_of),
     }
+}
+
+/// The value that a record shows under a name, where it has nothing else.
+pub(crate) fn value_shown<'a>(record: &'a Record, name: &str) -> Option<&'a Encoded> {
+    let of_name = named(record, name);
+    let only = of_name.get(0).filter(|only| of_name.len() == 1 && only.path.element.is_none())?;
+    Some(only.value)
+}
+
+/// The registers under a name of a record that is alive.
+fn named<'a>(record: &'a Record, name: &str) -> Registers<'a> {
+    let registers = record.registers();
+    let is_it = |place: usize| {
+        registers.get(place).is_some_and(|register| register.path.field.as_str() == name)
+    };
+    let start = match registers.len() {
+        // As with fields.
+        count @ 0..=FEW_FIELDS => (0..count).find(|place| is_it(*place)).unwrap_or(count),
+        _ => registers.first_from(name),
+    };
+    let mut end = start;
+    while record.is_alive() && is_it(end) {
+        end += 1;
+    }
+    registers.slice(start..end)
+}
+
+fn shown_of(registers: Registers<'_>) -> Vec<Registers<'_>> {
+    let mut shown: Vec<Registers<'_>> = Vec::with_capacity(registers.len());
     let (mut start, mut newest) = (0, None);
     while let Some(first) = registers.get(start) {
         let is_alike = |it: &RegisterRef<'_>| {

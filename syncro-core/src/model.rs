@@ -1,14 +1,19 @@
 //! Typed records.
 
+mod sheet;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::sheet::Sheet;
 use crate::error::DataError;
-use crate::fields::{Field, Fields};
+use crate::fields::{self, Field, Fields};
 use crate::id::{ModelId, Name, RecordId};
 use crate::proposal::Edit;
+use crate::record::Record;
 use crate::value::Encoded;
 
 /// A Rust type whose instances are records.
@@ -70,48 +75,43 @@ const FEW_FIELDS: usize = 8;
 #[derive(Debug, Default)]
 pub struct FieldsWriter<'a> {
     fields: Fields,
-    /// Values that are as they are here are left out.
-    known: Option<&'a Fields>,
+    /// Has what is written in place of the fields, where it is to be compared.
+    sheet: Option<&'a mut Sheet>,
 }
 
-impl<'a> FieldsWriter<'a> {
+impl FieldsWriter<'_> {
     /// The fields of an instance.
     ///
     /// # Errors
     ///
     /// [`DataError`], naming the field that cannot be recorded.
     pub fn fields_of<M: ScribeModel>(instance: &M) -> Result<Fields, DataError> {
-        Self { fields: Fields::with_capacity(FEW_FIELDS), known: None }.taken(instance)
+        let mut writer = Self { fields: Fields::with_capacity(FEW_FIELDS), sheet: None };
+        instance.write(&mut writer)?;
+        Ok(writer.fields)
     }
 
-    /// What a closure changes in an instance that was read from some fields.
+    /// What a closure changes in an instance.
     ///
     /// # Errors
     ///
     /// [`DataError`], naming the field that cannot be recorded.
     pub fn edits_of<M: ScribeModel>(
-        known: &'a Fields,
         instance: &mut M,
         change: impl FnOnce(&mut M),
     ) -> Result<Vec<Edit>, DataError> {
-        let writer = || Self { fields: Fields::default(), known: Some(known) };
-        let mut before = writer().taken(instance)?;
+        let mut sheet = Sheet::new();
+        let note = |instance: &M, sheet: &mut Sheet| {
+            instance.write(&mut FieldsWriter { fields: Fields::default(), sheet: Some(sheet) })
+        };
+        note(instance, &mut sheet)?;
         change(instance);
-        let after = writer().taken(instance)?;
-        // Where nothing else was written before, it was what is known.
-        for (name, field) in after.iter() {
-            if let (Field::Value(_), None) = (field, before.get(name.as_str()))
-                && let Some(known @ Field::Value(_)) = known.get(name.as_str())
-            {
-                before.insert(name.clone(), known.clone());
-            }
+        sheet.compare();
+        note(instance, &mut sheet)?;
+        match sheet.take_edits() {
+            Some(edits) => Ok(edits),
+            None => Self::fields_of(instance)?.edits_from(&sheet.into_fields()?),
         }
-        after.edits_from(&before)
-    }
-
-    fn taken<M: ScribeModel>(mut self, instance: &M) -> Result<Fields, DataError> {
-        instance.write(&mut self)?;
-        Ok(self.fields)
     }
 
     /// Writes a plain value: the last writer wins.
@@ -124,13 +124,9 @@ impl<'a> FieldsWriter<'a> {
         field: &str,
         value: &T,
     ) -> Result<(), DataError> {
-        let known = match self.known.and_then(|known| known.get(field)) {
-            Some(Field::Value(known)) if self.fields.get(field).is_none() => Some(known),
-            _ => None,
-        };
-        match Encoded::unless(known, value).map_err(|reason| bad_value(field, reason))? {
-            Some(value) => self.put(field, Field::Value(value)),
-            None => Ok(()),
+        match &mut self.sheet {
+            Some(sheet) => sheet.value(field, value),
+            None => self.put(field, Field::Value(encode(field, value)?)),
         }
     }
 
@@ -176,7 +172,10 @@ impl<'a> FieldsWriter<'a> {
     }
 
     fn put(&mut self, field: &str, shape: Field) -> Result<(), DataError> {
-        self.fields.insert(Name::new(field)?, shape);
+        match &mut self.sheet {
+            Some(sheet) => sheet.field(field, shape)?,
+            None => self.fields.insert(Name::new(field)?, shape),
+        }
         Ok(())
     }
 }
@@ -194,7 +193,14 @@ fn bad_value(field: &str, reason: String) -> DataError {
 pub struct FieldsReader<'a> {
     model: &'static str,
     id: &'a RecordId,
-    fields: &'a Fields,
+    source: Source<'a>,
+}
+
+/// Where fields are read from.
+#[derive(Debug)]
+enum Source<'a> {
+    Fields(&'a Fields),
+    Record(&'a Record),
 }
 
 impl<'a> FieldsReader<'a> {
@@ -204,7 +210,23 @@ impl<'a> FieldsReader<'a> {
     ///
     /// [`DataError::Mismatch`] when the id or a field does not fit the type.
     pub fn instance<M: ScribeModel>(id: &'a RecordId, fields: &'a Fields) -> Result<M, DataError> {
-        let reader = Self { model: M::MODEL, id, fields };
+        Self::read(id, Source::Fields(fields))
+    }
+
+    /// Makes an instance of a record that is alive, of whose fields nothing else has to be known.
+    ///
+    /// # Errors
+    ///
+    /// Like [`instance`](Self::instance).
+    pub fn instance_of<M: ScribeModel>(
+        id: &'a RecordId,
+        record: &'a Record,
+    ) -> Result<M, DataError> {
+        Self::read(id, Source::Record(record))
+    }
+
+    fn read<M: ScribeModel>(id: &'a RecordId, source: Source<'a>) -> Result<M, DataError> {
+        let reader = Self { model: M::MODEL, id, source };
         let id = M::Id::from_record_id(id)
             .ok_or_else(|| reader.mismatch("id", format!("{id:?} is an id of another sort")))?;
         M::read(id, &reader)
@@ -221,10 +243,17 @@ impl<'a> FieldsReader<'a> {
              `#[scribe(default)]`"
                 .to_owned()
         };
-        match self.present(field) {
-            None => Encoded::NIL.to().map_err(none),
-            Some(Field::Value(value)) => value.to(),
-            Some(_) => Err("it is a set, map or counter".to_owned()),
+        let plain = match self.source {
+            Source::Fields(_) => None,
+            Source::Record(record) => fields::value_shown(record, field),
+        };
+        match plain {
+            Some(value) if !value.is_nil() => value.to(),
+            _ => match self.present(field).as_deref() {
+                None => Encoded::NIL.to().map_err(none),
+                Some(Field::Value(value)) => value.to(),
+                Some(_) => Err("it is a set, map or counter".to_owned()),
+            },
         }
         .map_err(|reason| self.mismatch(field, reason))
     }
@@ -251,7 +280,8 @@ impl<'a> FieldsReader<'a> {
         field: &str,
     ) -> Result<S, DataError> {
         let empty = BTreeSet::new();
-        let members = match self.present(field) {
+        let present = self.present(field);
+        let members = match present.as_deref() {
             None => &empty,
             Some(Field::Set(members)) => members,
             Some(_) => return Err(self.mismatch(field, "it is not a set".to_owned())),
@@ -270,7 +300,8 @@ impl<'a> FieldsReader<'a> {
         field: &str,
     ) -> Result<S, DataError> {
         let empty = BTreeMap::new();
-        let entries = match self.present(field) {
+        let present = self.present(field);
+        let entries = match present.as_deref() {
             None => &empty,
             Some(Field::Map(entries)) => entries,
             Some(_) => return Err(self.mismatch(field, "it is not a map".to_owned())),
@@ -285,7 +316,7 @@ impl<'a> FieldsReader<'a> {
     ///
     /// [`DataError::Mismatch`] when the field is of another kind.
     pub fn counter(&self, field: &str) -> Result<i64, DataError> {
-        match self.present(field) {
+        match self.present(field).as_deref() {
             None => Ok(0),
             Some(Field::Counter(sum)) => Ok(*sum),
             Some(_) => Err(self.mismatch(field, "it is not a counter".to_owned())),
@@ -293,8 +324,12 @@ impl<'a> FieldsReader<'a> {
     }
 
     /// The field, unless the record has nothing in it: what was emptied may have any shape.
-    fn present(&self, field: &str) -> Option<&'a Field> {
-        self.fields.get(field).filter(|field| match field {
+    fn present(&self, field: &str) -> Option<Cow<'a, Field>> {
+        let field = match self.source {
+            Source::Fields(fields) => fields.get(field).map(Cow::Borrowed),
+            Source::Record(record) => fields::field_shown(record, field).map(Cow::Owned),
+        };
+        field.filter(|field| match &**field {
             Field::Value(value) => !value.is_nil(),
             Field::Set(members) => !members.is_empty(),
             Field::Map(entries) => !entries.is_empty(),

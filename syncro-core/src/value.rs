@@ -58,20 +58,10 @@ impl Encoded {
     ///
     /// Says in words why serde or the limits refuse the value.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
-        Self::unless(None, value).map(|encoded| encoded.unwrap_or(Self::NIL))
-    }
-
-    /// Like [`of`](Self::of), unless the value is what is known.
-    pub(crate) fn unless<T: Serialize + ?Sized>(
-        known: Option<&Self>,
-        value: &T,
-    ) -> Result<Option<Self>, String> {
         let mut bytes = scratch::take();
         let written = rmp_serde::encode::write_named(&mut bytes, value);
         let encoded = match written {
-            // What is known is canonical.
-            Ok(()) if known.is_some_and(|known| known.as_bytes() == bytes) => Ok(None),
-            Ok(()) => Self::checked(&bytes).map(Some).map_err(|error| error.to_string()),
+            Ok(()) => Self::checked(&bytes).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         scratch::give_back(bytes);
@@ -80,6 +70,9 @@ impl Encoded {
 
     /// Checks one encoded value and brings it into canonical form.
     pub(crate) fn checked(bytes: &[u8]) -> Result<Self, Malformed> {
+        if is_plain(bytes) {
+            return Ok(Self::new(bytes, Bytes::copy_from_slice));
+        }
         let mut reader = Reader::new(bytes);
         let encoded = Self::read(&mut reader, Bytes::copy_from_slice)?;
         reader.finish()?;
@@ -128,13 +121,8 @@ impl Encoded {
 
     /// Whether the bytes are what they should be: one value in canonical form, within the depth.
     pub(crate) fn is_canonical(&self) -> bool {
-        // What most values are takes no walk.
-        match self.as_bytes() {
-            [0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff] => return true,
-            [tag @ 0xa0..=0xbf, text @ ..] if text.len() == usize::from(tag & 0x1f) => {
-                return std::str::from_utf8(text).is_ok();
-            }
-            _ => {}
+        if is_plain(self.as_bytes()) {
+            return true;
         }
         let mut reader = Reader::new(self.as_bytes());
         reader.value(VALUE_DEPTH_MAX).is_ok() && reader.is_canonical() && reader.finish().is_ok()
@@ -173,6 +161,19 @@ impl Encoded {
         let mut writer = Writer::default();
         writer.int(int);
         Self::new(&writer.0, Bytes::copy_from_slice)
+    }
+}
+
+/// Whether the bytes are what most values are, in canonical form: that takes no walk.
+fn is_plain(bytes: &[u8]) -> bool {
+    match bytes {
+        [0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff] => true,
+        [tag @ 0xa0..=0xbf, text @ ..] => {
+            text.len() == usize::from(tag & 0x1f) && std::str::from_utf8(text).is_ok()
+        }
+        // What needs eight bytes, such as a time.
+        [0xcf, number @ ..] => number.len() == 8 && number[..4] != [0; 4],
+        _ => false,
     }
 }
 

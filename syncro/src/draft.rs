@@ -66,9 +66,9 @@ impl Draft {
     ) -> Result<(), Error> {
         let key = key_of::<M>(id)?;
         let missing = || DataError::Missing { key: key.clone() };
-        let fields = self.get_record(&key)?.ok_or_else(missing)?;
-        let mut changed: M = FieldsReader::instance(&key.id, &fields)?;
-        let edits = FieldsWriter::edits_of(&fields, &mut changed, change);
+        let record = self.alive(&key)?.ok_or_else(missing)?;
+        let mut changed: M = FieldsReader::instance_of(&key.id, &record)?;
+        let edits = FieldsWriter::edits_of(&mut changed, change);
         let id = changed.id().to_record_id()?;
         if id != key.id {
             return Err(UsageError::IdChanged { key, id }.into());
@@ -167,5 +167,5 @@ pub(crate) fn instance<M: ScribeModel>(
     if !record.is_alive() {
         return Ok(None);
     }
-    Ok(Some(FieldsReader::instance(&key.id, &Fields::of(record))?))
+    Ok(Some(FieldsReader::instance_of(&key.id, record)?))
 }

@@ -277,7 +277,7 @@ impl Node {
         let model = Name::new(M::MODEL)?;
         let mut listed = Vec::new();
         for (id, record) in self.alive(&model)? {
-            let found = syncro_core::FieldsReader::instance(&id, &Fields::of(&record))?;
+            let found = syncro_core::FieldsReader::instance_of(&id, &record)?;
             if keep(&found) {
                 listed.push(found);
             }

@@ -2,8 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
 use super::*;
 use crate::arbitrary::name;
+use crate::record::{Path, Register};
+use crate::stamp::{Stamp, Time};
 use crate::value::Value;
 
 #[derive(Debug, PartialEq, Clone)]
@@ -127,11 +133,15 @@ fn an_id_of_another_sort_or_range_does_not_fit() {
 fn a_default_stands_in_for_what_is_missing_or_nil_and_for_nothing_else() {
     let of = |value: Value| {
         let fields = Fields::from_values(&[("f".to_owned(), value)].into()).unwrap();
-        FieldsReader { model: "m", id: &RecordId::Int(1), fields: &fields }
+        FieldsReader { model: "m", id: &RecordId::Int(1), source: Source::Fields(&fields) }
             .value_or_default::<u8>("f")
     };
-    let missing = FieldsReader { model: "m", id: &RecordId::Int(1), fields: &Fields::default() }
-        .value_or_default::<u8>("f");
+    let missing = FieldsReader {
+        model: "m",
+        id: &RecordId::Int(1),
+        source: Source::Fields(&Fields::default()),
+    }
+    .value_or_default::<u8>("f");
     assert_eq!(missing, Ok(0));
     assert_eq!(of(Value::Nil), Ok(0));
     assert_eq!(of(7.into()), Ok(7));
@@ -150,4 +160,78 @@ fn a_value_that_cannot_be_recorded_is_refused_by_the_name_of_its_field() {
     }
     let refusal = writer.counter("", 1);
     assert!(matches!(refusal, Err(DataError::NameLength { bytes: 0, .. })));
+}
+
+/// A type that writes what it likes, and some of it more than once.
+#[derive(Debug, Clone)]
+struct Odd(Vec<(&'static str, Option<u8>)>);
+
+impl ScribeModel for Odd {
+    const MODEL: &'static str = "odd";
+    type Id = i32;
+    fn id(&self) -> i32 {
+        1
+    }
+    fn write(&self, fields: &mut FieldsWriter) -> Result<(), DataError> {
+        self.0.iter().try_for_each(|(name, number)| match number {
+            Some(number) => fields.value(name, number),
+            None => fields.set(name, [name]),
+        })
+    }
+    fn read(_: i32, _: &FieldsReader<'_>) -> Result<Self, DataError> {
+        Ok(Self(Vec::new()))
+    }
+}
+
+fn odd() -> impl Strategy<Value = Odd> {
+    let name = prop::sample::select(vec!["a", "b", "c"]);
+    vec((name, option::weighted(0.8, 0..3_u8)), 0..5).prop_map(Odd)
+}
+
+proptest! {
+    #[test]
+    fn what_a_change_writes_is_the_difference_of_all_that_was_written(
+        before in odd(),
+        other in odd(),
+        numbers in vec(0..3_u8, 5),
+        is_other in any::<bool>(),
+    ) {
+        let mut after = if is_other { other } else { before.clone() };
+        let written = after.0.iter_mut().filter_map(|(_, number)| number.as_mut());
+        written.zip(numbers).for_each(|(number, to)| *number = to);
+        let fields = |odd| FieldsWriter::fields_of(odd).unwrap();
+        let expected = fields(&after).edits_from(&fields(&before)).unwrap();
+        let edits = FieldsWriter::edits_of(&mut before.clone(), |it| *it = after).unwrap();
+        let (mut edits, mut expected) = (edits, expected);
+        edits.sort_by_key(|edit| format!("{edit:?}"));
+        expected.sort_by_key(|edit| format!("{edit:?}"));
+        prop_assert_eq!(edits, expected);
+    }
+}
+
+#[test]
+fn an_instance_is_read_from_a_record_as_from_its_fields() {
+    let at = |time| Stamp { time: Time::from_bits(time), ..Stamp::PROVISIONAL };
+    let register = |path, time, value: &str| Register {
+        path,
+        stamp: at(time),
+        value: Encoded::of(value).unwrap(),
+    };
+    let tags = Path::member(name("tags"), Encoded::of("b").unwrap());
+    let mut registers = vec![
+        register(Path::field(name("title")), 1, "one"),
+        register(Path::field(name("tags")), 1, "hidden by what is younger"),
+        Register { path: tags, stamp: at(2), value: Encoded::TRUE },
+    ];
+    registers.extend(
+        (0..20)
+            .map(|n| register(Path::field(name(&format!("later {n}"))), 1, "of another version")),
+    );
+    let record = Record::new(Some(at(1)), None, registers);
+    let id = RecordId::Int(1);
+    let read = FieldsReader::instance_of::<Page>(&id, &record);
+    assert_eq!(read, FieldsReader::instance(&id, &Fields::of(&record)));
+    assert_eq!(read.unwrap().tags, ["b".to_owned()].into());
+    let gone = Record::new(Some(at(1)), Some(at(9)), Vec::new());
+    assert_eq!(FieldsReader::instance_of::<Page>(&id, &gone).unwrap().title, None);
 }

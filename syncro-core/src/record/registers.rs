@@ -65,6 +65,11 @@ impl<'a> Registers<'a> {
         Self { paths: &self.paths[places.clone()], cells: &self.cells[places] }
     }
 
+    /// The place of the first whose field has this name, or a later one.
+    pub(crate) fn first_from(self, name: &str) -> usize {
+        self.paths.partition_point(|path| path.field.as_str() < name)
+    }
+
     /// One after the other.
     pub fn iter(self) -> RegistersIter<'a> {
         self.into_iter()
