@@ -30,8 +30,9 @@ impl LastRecord {
         *self.lock() = is_small.then(|| (key.clone(), record.clone()));
     }
 
-    pub(crate) fn forget(&self) {
-        *self.lock() = None;
+    pub(crate) fn forget(&mut self) {
+        // It is whole between any two operations.
+        *self.0.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

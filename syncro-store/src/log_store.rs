@@ -243,13 +243,18 @@ impl LogStore {
 impl Store for LogStore {
     fn apply(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let bound = self.shared.bounds.overlay_bytes.saturating_mul(2);
-        match self.shared.make_room(bound, || commit.bytes()) {
-            // It is held in memory, until whoever syncs is told.
-            Ok(_) | Err(StoreError::Full) => {}
-            Err(error) => return Err(error),
+        let mut state = self.shared.write();
+        if state.behind_bytes() >= bound {
+            drop(state);
+            match self.shared.make_room(bound, || commit.bytes()) {
+                // It is held in memory, until whoever syncs is told.
+                Ok(_) | Err(StoreError::Full) => {}
+                Err(error) => return Err(error),
+            }
+            state = self.shared.write();
         }
-        self.shared.guarded(|shared| {
-            let mut staging = Staging::new(shared);
+        self.shared.guarded_in(state, |state| {
+            let mut staging = Staging::of(state);
             for entry in &commit.entries {
                 staging.transaction(entry)?;
             }

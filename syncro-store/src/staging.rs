@@ -35,7 +35,6 @@ pub(crate) type Row = (Table, Bytes, Option<Value>);
 ///
 /// It holds the lock of the state.
 pub(crate) struct Staging<'a> {
-    shared: &'a Shared,
     state: RwLockWriteGuard<'a, State>,
     /// In the order in which they are to be put.
     rows: Vec<Row>,
@@ -48,13 +47,18 @@ pub(crate) struct Staging<'a> {
 
 impl<'a> Staging<'a> {
     pub(crate) fn new(shared: &'a Shared) -> Self {
-        let mut state = shared.write();
+        Self::of(shared.write())
+    }
+
+    /// Under the lock that is held already.
+    pub(crate) fn of(mut state: RwLockWriteGuard<'a, State>) -> Self {
         let rows = std::mem::take(&mut state.recent.rows);
+        let appended = std::mem::take(&mut state.recent.appended);
         let State { next_name, next_author, has_pieces, .. } = *state;
         state.stamps.make_room();
         state.names.make_room();
         state.authors.make_room();
-        Self { shared, state, rows, appended: Vec::new(), next_name, next_author, has_pieces }
+        Self { state, rows, appended, next_name, next_author, has_pieces }
     }
 
     pub(crate) fn put(&mut self, table: Table, key: impl Into<Bytes>, content: &[u8]) {
@@ -142,9 +146,21 @@ impl<'a> Staging<'a> {
         if self.has_pieces || bytes > LARGE_BYTES {
             return self.record_at(key, record);
         }
-        record::number_words(record, self)?;
+        self.number_words(record)?;
         let record = record.clone();
         self.rows.push((Table::Records, key, Some(Value::Record { record, bytes })));
+        Ok(())
+    }
+
+    /// Sees to it that each word of a record has a number.
+    fn number_words(&mut self, record: &Arc<Record>) -> Result<(), StoreError> {
+        let last = self.state.recent.numbered.take();
+        // Most records have the names that the one before has.
+        match last.filter(|last| last.shares_paths_with(record)) {
+            Some(_) => record::number_authors(record, self)?,
+            None => record::number_words(record, self)?,
+        }
+        self.state.recent.numbered = Some(record.clone());
         Ok(())
     }
 
@@ -199,7 +215,7 @@ impl<'a> Staging<'a> {
     /// Puts the rows, appends what was committed to the log, and notes who and where the node is.
     pub(crate) fn publish(mut self, commit: Option<&Commit>) -> Result<(), StoreError> {
         self.state.backend()?;
-        let remembering = self.shared.remembering();
+        let remembering = self.state.remembering();
         if !remembering.is_empty() {
             let mut noted = Noted::default();
             commit.into_iter().for_each(|commit| noted.note(commit));
@@ -242,6 +258,9 @@ impl<'a> Staging<'a> {
         }
         rows.shrink_to(ROWS_KEPT);
         self.state.recent.rows = rows;
+        self.appended.clear();
+        self.appended.shrink_to(ROWS_KEPT);
+        self.state.recent.appended = self.appended;
         self.state.next_name = self.next_name;
         self.state.next_author = self.next_author;
         self.state.has_pieces = self.has_pieces;
@@ -297,10 +316,13 @@ pub(crate) struct Recent {
     /// Names and authors asked for lately, and their numbers.
     names: RecentWords<Name>,
     authors: RecentWords<Author>,
-    /// Memory for the record that is being written, and for rows that are to be put.
+    /// The record whose words were last seen to have numbers.
+    numbered: Option<Arc<Record>>,
+    /// Memory for the record that is being written, for rows that are to be put, and for authors.
     written: Vec<u8>,
     gathered: Gathered,
     rows: Vec<Row>,
+    appended: Vec<u32>,
 }
 
 impl Recent {

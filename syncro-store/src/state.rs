@@ -23,8 +23,6 @@ use crate::stamps::{Alike, Stamps};
 
 pub(crate) struct Shared {
     state: RwLock<State>,
-    /// The snapshots that may still live. Locked only under the lock of the state.
-    snapshots: Mutex<Vec<Weak<Past>>>,
     /// Who writes to the backend.
     pub(crate) turns: Turns,
     pub(crate) bounds: Bounds,
@@ -86,6 +84,8 @@ pub(crate) struct State {
     pub(crate) noted: Noted,
     /// Whether some record is, or was, too large for one row.
     pub(crate) has_pieces: bool,
+    /// The snapshots that may still live.
+    pub(crate) snapshots: Vec<Weak<Past>>,
 }
 
 /// What a snapshot remembers: where the log ended, and the rows that have changed since, as they were.
@@ -119,7 +119,6 @@ impl Shared {
     pub(crate) fn new(state: State, bounds: Bounds) -> Self {
         Self {
             state: RwLock::new(state),
-            snapshots: Mutex::default(),
             turns: Turns::default(),
             bounds,
             must_reopen: AtomicBool::new(false),
@@ -141,7 +140,7 @@ impl Shared {
         state.put_noted();
         let (end, generation) = (state.open_page.end(), state.generation);
         let past = Arc::new(Past { end, generation, before: Mutex::default() });
-        let mut snapshots = self.snapshots();
+        let snapshots = &mut state.snapshots;
         if snapshots.len() == snapshots.capacity() {
             snapshots.retain(|past| past.strong_count() > 0);
         }
@@ -149,23 +148,14 @@ impl Shared {
         past
     }
 
-    /// Who remembers. To be called under the lock of the state.
+    #[cfg(test)]
     pub(crate) fn remembering(&self) -> Vec<Arc<Past>> {
-        let mut snapshots = self.snapshots();
-        let living: Vec<Arc<Past>> = snapshots.iter().filter_map(Weak::upgrade).collect();
-        if living.len() < snapshots.len() {
-            *snapshots = living.iter().map(Arc::downgrade).collect();
-        }
-        living
+        self.write().remembering()
     }
 
     #[cfg(test)]
     pub(crate) fn snapshots_known(&self) -> usize {
-        self.snapshots().len()
-    }
-
-    fn snapshots(&self) -> MutexGuard<'_, Vec<Weak<Past>>> {
-        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.read().snapshots.len()
     }
 
     /// Runs a write, and stops the store when it fails or panics.
@@ -174,8 +164,26 @@ impl Shared {
         write: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let generation = self.read().writable()?;
+        self.latched(generation, || write(self))
+    }
+
+    /// Runs a change of the state like a [write](Self::guarded), with the lock that is held already.
+    pub(crate) fn guarded_in<'a, T>(
+        &'a self,
+        state: RwLockWriteGuard<'a, State>,
+        change: impl FnOnce(RwLockWriteGuard<'a, State>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let generation = state.writable()?;
+        self.latched(generation, || change(state))
+    }
+
+    fn latched<T>(
+        &self,
+        generation: u64,
+        write: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let latch = LatchOnPanic { shared: self, generation };
-        let written = write(self);
+        let written = write();
         std::mem::forget(latch);
         match &written {
             Ok(_) => {}
@@ -204,7 +212,6 @@ impl Shared {
         let mut state = self.write();
         self.must_reopen.store(must_reopen.into_inner(), Ordering::Relaxed);
         *state = State { generation: state.generation + 1, ..fresh };
-        self.snapshots().clear();
     }
 }
 
@@ -250,7 +257,17 @@ impl State {
             recent: Recent::default(),
             noted: Noted::default(),
             has_pieces: false,
+            snapshots: Vec::new(),
         }
+    }
+
+    /// Who remembers.
+    pub(crate) fn remembering(&mut self) -> Vec<Arc<Past>> {
+        let living: Vec<Arc<Past>> = self.snapshots.iter().filter_map(Weak::upgrade).collect();
+        if living.len() < self.snapshots.len() {
+            self.snapshots = living.iter().map(Arc::downgrade).collect();
+        }
+        living
     }
 
     /// The backend, if it may be touched.

@@ -16,7 +16,8 @@ pub(crate) struct Agenda {
 
 #[derive(Default)]
 struct Plan {
-    sync_at: Option<Instant>,
+    /// And how long after it was asked for that is.
+    sync_at: Option<(Instant, Duration)>,
     tick_at: Option<Instant>,
     is_behind: bool,
     is_over: bool,
@@ -32,10 +33,15 @@ pub(crate) struct Due {
 }
 
 impl Agenda {
-    pub(crate) fn sync_by(&self, at: Instant) {
+    pub(crate) fn sync_within(&self, delay: Duration) {
         let mut plan = lock(&self.plan);
-        if plan.sync_at.is_none_or(|planned| at < planned) {
-            plan.sync_at = Some(at);
+        // What was asked for before, with no more delay, comes first: that takes no look at the clock.
+        if plan.sync_at.is_some_and(|(_, planned)| planned <= delay) {
+            return;
+        }
+        let at = Instant::now() + delay;
+        if plan.sync_at.is_none_or(|(planned, _)| at < planned) {
+            plan.sync_at = Some((at, delay));
             self.changed.notify_one();
         }
     }
@@ -68,8 +74,9 @@ impl Agenda {
         }
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let sync_at = plan.sync_at.map(|(at, _)| at);
         let due = Due {
-            sync: is_due(plan.sync_at),
+            sync: is_due(sync_at),
             tick: is_due(plan.tick_at),
             behind: std::mem::take(&mut plan.is_behind),
         };
@@ -80,7 +87,7 @@ impl Agenda {
             plan.tick_at = None;
         }
         if !due.sync && !due.tick && !due.behind {
-            let next = plan.sync_at.into_iter().chain(plan.tick_at).min();
+            let next = sync_at.into_iter().chain(plan.tick_at).min();
             let pause = next.map_or(PAUSE_MAX, |at| at - now).min(PAUSE_MAX);
             drop(self.changed.wait_timeout(plan, pause));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
 use syncro_core::{
@@ -323,6 +324,9 @@ impl Raw {
 #[derive(Debug)]
 pub(crate) struct Hub {
     queues: Mutex<Queues>,
+    /// Whether there may be any. Seen by whoever [advances](Self::advance) the end that a watcher begins at, or that it
+    /// has reached: those go by the lock of that.
+    is_watched: AtomicBool,
     /// The point up to which changes were handed out.
     end: Arc<Mutex<Point>>,
 }
@@ -434,12 +438,13 @@ impl Queue {
 impl Hub {
     pub(crate) fn new(end: Point) -> Self {
         let end = Arc::new(Mutex::new(end));
-        Self { queues: Mutex::default(), end }
+        Self { queues: Mutex::default(), is_watched: AtomicBool::new(false), end }
     }
 
     /// Adds a watcher, from a point of the log or from now on.
     pub(crate) fn watch(&self, from: Option<Point>, reader: Reader) -> WatchAll {
         let mut all = lock(&self.queues);
+        self.is_watched.store(true, Ordering::Relaxed);
         let Queues { queues, flow } = &mut *all;
         if queues.len() == queues.capacity() {
             queues.retain(|queue| queue.strong_count() > 0);
@@ -464,7 +469,11 @@ impl Hub {
 
     /// Hands a change out. [`advance`](Self::advance) has been called for it.
     pub(crate) fn push(&self, changed: &Changed) {
-        lock(&self.queues).queues.retain(|queue| {
+        if !self.is_watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let queues = &mut lock(&self.queues).queues;
+        queues.retain(|queue| {
             let Some(queue) = queue.upgrade() else {
                 return false;
             };
@@ -472,6 +481,7 @@ impl Hub {
             queue.wake();
             true
         });
+        self.is_watched.store(!queues.is_empty(), Ordering::Relaxed);
     }
 
     /// Notes that everything before a point is in the log, and is handed out or about to be.

@@ -331,7 +331,7 @@ impl Core {
         if durability == Durability::Durable || is_long_unsynced {
             self.make_durable(applied).map_err(recorded)?;
         } else {
-            self.agenda.sync_by(Instant::now() + DEFERRED_MAX);
+            self.agenda.sync_within(DEFERRED_MAX);
         }
         Ok(Some(committed))
     }
@@ -377,10 +377,8 @@ impl Core {
         match commit {
             None => {}
             // Only a sync point moved: nobody waits for that.
-            Some(commit) if commit.entries.is_empty() => {
-                self.agenda.sync_by(Instant::now() + DEFERRED_MAX)
-            }
-            Some(_) => self.agenda.sync_by(Instant::now() + GATHERED_MAX),
+            Some(commit) if commit.entries.is_empty() => self.agenda.sync_within(DEFERRED_MAX),
+            Some(_) => self.agenda.sync_within(GATHERED_MAX),
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! A local transaction: checked, stamped, recorded.
 
+use std::cell::Cell;
+
 use super::{Effects, Own};
 use crate::error::{DataError, Error};
 use crate::id::RecordKey;
@@ -30,13 +32,13 @@ impl Own {
             author.epoch = self.fresh_epoch(&[&self.end().digest.0[..], &clocks].concat());
         }
         let mut newest: Option<Time> = None;
-        let (mut scribes, mut records) = (Vec::with_capacity(1), Vec::with_capacity(1));
+        // Each with the record as it is: there is at most one for each record.
+        let mut scribes = Vec::with_capacity(1);
         for (key, change) in proposal.into_changes() {
             let record = view.record(&key)?;
             newest = newest.max(record.as_ref().and_then(|record| record.newest_time()));
             if let Some(scribe) = scribe(key, change, record.as_deref(), author)? {
-                scribes.push(scribe);
-                records.push(record);
+                scribes.push((scribe, record));
             }
         }
         if scribes.is_empty() {
@@ -45,19 +47,21 @@ impl Own {
         if scribes.len() > TRANSACTION_SCRIBES_MAX {
             return Err(DataError::TooManyScribes { scribes: scribes.len() }.into());
         }
-        let unwritable = || DataError::Unwritable { key: scribes[0].key.clone() };
+        let unwritable = || DataError::Unwritable { key: scribes[0].0.key.clone() };
         let time = self.clock.next(now.wall_ms, newest).ok_or_else(unwritable)?;
-        let transaction = Transaction::new(Stamp { time, author }, &scribes);
+        let transaction =
+            Transaction::new(Stamp { time, author }, scribes.iter().map(|(scribe, _)| scribe));
         let bytes = transaction.bytes().len();
         if bytes > TRANSACTION_BYTES_MAX {
             return Err(DataError::TransactionTooLarge { bytes }.into());
         }
         let mut intake = self.intake();
-        // At most one scribe per record, so each is as it was read.
-        let mut befores = records.into_iter();
-        intake.append(transaction, scribes.into_iter().map(Ok), None, |_| {
-            Ok(befores.next().flatten())
-        })?;
+        let before = Cell::new(None);
+        let scribes = scribes.into_iter().map(|(scribe, record)| {
+            before.set(record);
+            Ok(scribe)
+        });
+        intake.append(transaction, scribes, None, |_| Ok(before.take()))?;
         for (key, after) in intake.records.iter() {
             let bytes = after.bytes();
             // What a merge has made too large may still shrink.

@@ -25,17 +25,22 @@ use crate::stamp::{Author, Stamp, Time};
 
 impl Transaction {
     /// Encodes scribes under a stamp. The fields of each scribe are in path order, as scribes have them.
-    pub(crate) fn new(stamp: Stamp, scribes: &[Scribe]) -> Self {
+    pub(crate) fn new<'a, I>(stamp: Stamp, scribes: I) -> Self
+    where
+        I: IntoIterator<Item = &'a Scribe, IntoIter: ExactSizeIterator>,
+    {
+        let scribes = scribes.into_iter();
+        let count = scribes.len();
         let mut writer = Writer(scratch::take());
         write_head(&mut writer, stamp);
-        writer.array(scribes.len());
+        writer.array(count);
         let body = writer.0.len() as u32;
         for scribe in scribes {
             write_scribe(&mut writer, scribe, stamp.author);
         }
         let bytes = Bytes::copy_from_slice(&writer.0);
         scratch::give_back(writer.0);
-        Self { stamp, scribes: scribes.len() as u32, body, bytes, is_local: false }
+        Self { stamp, scribes: count as u32, body, bytes, is_local: false }
     }
 
     /// Encodes scribes under a stamp, in as many transactions as their limits ask for. A scribe that is over

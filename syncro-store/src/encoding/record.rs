@@ -139,19 +139,27 @@ fn write_register(
 
 /// Sees to it that each word of a record has a number.
 pub(crate) fn number_words(record: &Record, numbers: &mut impl Numbers) -> Result<(), StoreError> {
-    let mut last = None;
-    for stamp in record.created().into_iter().chain(record.destroyed()) {
-        last = Some(stamp.author);
-        numbers.author(stamp.author)?;
+    number_authors(record, numbers)?;
+    for register in record.registers() {
+        numbers.name(register.path.field.as_str())?;
+        if let Some(Element::Author(author)) = register.path.element {
+            numbers.author(author)?;
+        }
     }
-    for RegisterRef { path, stamp, .. } in record.registers() {
+    Ok(())
+}
+
+/// Sees to it that whoever wrote in a record has a number.
+pub(crate) fn number_authors(
+    record: &Record,
+    numbers: &mut impl Numbers,
+) -> Result<(), StoreError> {
+    let marks = record.created().into_iter().chain(record.destroyed());
+    let mut last = None;
+    for stamp in marks.chain(record.registers().iter().map(|register| register.stamp)) {
         if last != Some(stamp.author) {
             last = Some(stamp.author);
             numbers.author(stamp.author)?;
-        }
-        numbers.name(path.field.as_str())?;
-        if let Some(Element::Author(author)) = path.element {
-            numbers.author(author)?;
         }
     }
     Ok(())

@@ -1,7 +1,5 @@
 //! Bundles: taken from the log page by page, and taken in message by message, so that the node goes on meanwhile.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use syncro_core::{
     CloseReason, Error as CoreError, Event, Export, Input, Name, NodeId, SessionId, StoreError,
@@ -96,7 +94,7 @@ impl Core {
         };
         let Some(commit) = commit else { return Ok((0, step)) };
         let scribes = commit.entries.iter().map(|entry| entry.transaction.len()).sum();
-        self.agenda.sync_by(Instant::now() + DEFERRED_MAX);
+        self.agenda.sync_within(DEFERRED_MAX);
         if self.syncer.is_crowded() {
             self.make_room(commit.bytes())?;
         }

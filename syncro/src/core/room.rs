@@ -1,7 +1,7 @@
 //! A disk that is full: reads, sending and destroys go on, and everything else when there is room again.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use syncro_core::{Proposal, StoreError};
 use syncro_store::Syncer;
@@ -63,7 +63,7 @@ impl Core {
         }
         // What a session waits for may not come now, and it has to hear its peer.
         self.synced.notify_waiters();
-        self.agenda.sync_by(Instant::now() + LOOK_AGAIN);
+        self.agenda.sync_within(LOOK_AGAIN);
     }
 
     fn on_room(&self) {
