@@ -32,7 +32,7 @@ pub const PATHS: [Hot; 5] = [
         name: "merge",
         what: "a record copied, and an update merged",
         is_once: false,
-        ceiling: 1_300,
+        ceiling: 960,
         make: merge,
     },
     Hot {
@@ -46,7 +46,7 @@ pub const PATHS: [Hot; 5] = [
         name: "propose",
         what: "a local update, up to memory",
         is_once: true,
-        ceiling: 15_400,
+        ceiling: 14_400,
         make: propose,
     },
     Hot {
@@ -60,7 +60,7 @@ pub const PATHS: [Hot; 5] = [
         name: "commit",
         what: "a commit applied, a hundred of them synced",
         is_once: true,
-        ceiling: 6_000,
+        ceiling: 5_200,
         make: commit,
     },
 ];
