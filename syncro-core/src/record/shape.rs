@@ -15,6 +15,9 @@ pub(super) struct Shape(Option<Arc<Vec<Path>>>);
 /// Shapes of which a thread remembers that it has met them: so few that to look through them is quick.
 const KNOWN_MAX: usize = 8;
 
+/// Bytes of names that take no memory of their own.
+const SHORT_NAME_BYTES_MAX: usize = 23;
+
 /// Paths of a shape that is remembered at most.
 const PATHS_MAX: usize = 32;
 
@@ -71,12 +74,15 @@ impl Shape {
         Arc::make_mut(self.0.get_or_insert_default())
     }
 
-    /// About the bytes of memory that no other record shares.
+    /// About the bytes of memory that no other record shares. Long names count as if none were shared: a peer may give
+    /// each record its own.
     pub(super) fn held_bytes(&self) -> usize {
-        if is_common(self.paths()) {
-            return 0;
-        }
-        self.paths().iter().map(|path| size_of::<Path>() + path.heap_bytes()).sum()
+        let own = if is_common(self.paths()) { 0 } else { size_of::<Path>() };
+        let name = |path: &Path| match path.field.as_str().len() {
+            ..=SHORT_NAME_BYTES_MAX => 0,
+            bytes => bytes,
+        };
+        self.paths().iter().map(|path| own + name(path) + path.heap_bytes()).sum()
     }
 }
 

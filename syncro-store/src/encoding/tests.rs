@@ -110,9 +110,10 @@ fn record_of_every_shape(numbered: &Numbered) -> Record {
 #[test]
 fn a_scribe_is_written_as_the_record_that_it_makes() {
     let mut numbered = Numbered::new();
-    let registers = record_of_every_shape(&numbered).registers().to_vec();
+    let record = record_of_every_shape(&numbered);
+    let registers = record.registers().iter();
     let mut fields: Vec<(Path, Encoded)> =
-        registers.into_iter().map(|register| (register.path, register.value)).collect();
+        registers.map(|register| (register.path.clone(), register.value.clone())).collect();
     let own = Path::counter(name("votes"), numbered.authors[0]);
     fields.push((own, Value::Int(300).encode()));
     fields.sort();

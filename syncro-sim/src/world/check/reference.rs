@@ -156,7 +156,7 @@ impl World {
         let record = node.store.record(&tally())?.unwrap_or_default();
         for (author, (_, totals)) in last {
             let of_author = |path: &Path| path.element == Some(Element::Author(author));
-            let shown = record.registers().iter().find(|register| of_author(&register.path));
+            let shown = record.registers().iter().find(|register| of_author(register.path));
             let shown = shown.map_or(0, |register| register.value.to::<i64>().unwrap());
             if !totals.contains(&shown) {
                 let detail =
