@@ -139,7 +139,7 @@ impl Record {
     }
 
     /// Every stamp in the record, some more than once.
-    pub(crate) fn stamps(&self) -> impl Iterator<Item = Stamp> {
+    pub fn stamps(&self) -> impl Iterator<Item = Stamp> {
         let marks = self.created.into_iter().chain(self.destroyed);
         marks.chain(self.cells.iter().map(|cell| cell.stamp))
     }

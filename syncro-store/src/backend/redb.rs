@@ -93,7 +93,6 @@ struct Latest {
 }
 
 /// What a write needs.
-#[derive(Default)]
 struct Writer {
     /// What failed, once a write has or damage was met.
     latched: Option<String>,

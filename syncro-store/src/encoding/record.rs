@@ -48,8 +48,7 @@ pub(crate) fn write(
     let Gathered { stamps, said } = gathered;
     stamps.clear();
     said.words.clear();
-    let marks = record.created().into_iter().chain(record.destroyed());
-    for stamp in marks.chain(record.registers().iter().map(|register| register.stamp)) {
+    for stamp in record.stamps() {
         // What one transaction wrote lies together.
         if stamps.last() != Some(&stamp) {
             stamps.push(stamp);
@@ -154,9 +153,8 @@ pub(crate) fn number_authors(
     record: &Record,
     numbers: &mut impl Numbers,
 ) -> Result<(), StoreError> {
-    let marks = record.created().into_iter().chain(record.destroyed());
     let mut last = None;
-    for stamp in marks.chain(record.registers().iter().map(|register| register.stamp)) {
+    for stamp in record.stamps() {
         if last != Some(stamp.author) {
             last = Some(stamp.author);
             numbers.author(stamp.author)?;

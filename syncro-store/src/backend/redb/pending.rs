@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ::redb::Error as RedbError;
 use bytes::Bytes;
 
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, bounds};
 use crate::backend::{Batch, Table};
 use crate::rows::after;
 
@@ -34,10 +34,7 @@ impl Shown {
         end: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, RedbError> {
-        if end.is_some_and(|end| end <= start) {
-            return Ok(Vec::new());
-        }
-        let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
+        let Some(bounds) = bounds(start, end) else { return Ok(Vec::new()) };
         let mut changes = self.pending.table(table).range::<[u8], _>(bounds).peekable();
         if changes.peek().is_none() {
             return self.snapshot.scan(table, start, end, limit);

@@ -43,11 +43,8 @@ impl Snapshot {
         end: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, RedbError> {
-        if end.is_some_and(|end| end <= start) {
-            return Ok(Vec::new());
-        }
-        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
-        let found = self.entries(table).0.range::<&[u8]>((Bound::Included(start), end))?;
+        let Some(bounds) = bounds(start, end) else { return Ok(Vec::new()) };
+        let found = self.entries(table).0.range::<&[u8]>(bounds)?;
         found.take(limit).map(|entry| Ok(copy(&entry?))).collect()
     }
 
@@ -70,6 +67,15 @@ impl Snapshot {
             Table::Stamps => &self.stamps,
         }
     }
+}
+
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// What lies from a key on and before another one; `None` where that is nothing, which no range may be asked for.
+pub(super) fn bounds<'a>(start: &'a [u8], end: Option<&'a [u8]>) -> Option<Bounds<'a>> {
+    let is_empty = end.is_some_and(|end| end <= start);
+    let end = end.map_or(Bound::Unbounded, Bound::Excluded);
+    (!is_empty).then_some((Bound::Included(start), end))
 }
 
 struct Entries(ReadOnlyTable<&'static [u8], &'static [u8]>);
