@@ -94,8 +94,12 @@ impl Table {
 /// Whether a write must survive a crash from the moment it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Durability {
-    /// Visible at once, durable with the next [`Durable`](Self::Durable) write.
+    /// Visible at once, durable with the next [`Durable`](Self::Durable) write. Until then a crash may take it, and
+    /// leave what was written [`Ahead`](Self::Ahead) of it.
     Buffered,
+    /// On the medium before the write returns, and everything written before it too that is not buffered. Where a
+    /// backend can, it does not wait for a buffered write that runs at the same time to other tables.
+    Ahead,
     /// On the medium before the write returns, and everything written before it too.
     Durable,
 }
@@ -130,9 +134,11 @@ pub type Save<'a> = dyn FnMut(Arc<dyn Backend>) -> Result<(), StoreError> + 'a;
 /// - **B1, atomic.** A batch is found whole or not at all: by a reader, after a crash, and after a
 ///   write that failed. One call reads one state; it never sees half a batch.
 /// - **B2, prefix order.** After a crash the store holds the first *n* batches that were written,
-///   for some *n*: never a batch without all those before it.
-/// - **B3, durable.** That *n* covers the last [`Durability::Durable`] write that returned `Ok`. An
-///   empty batch counts: written durably, it makes everything before it durable.
+///   for some *n*, and those after them that were written [`Ahead`](Durability::Ahead), up to one of these: never
+///   a buffered batch without all those before it, nor another one without all those before it that are not buffered.
+/// - **B3, durable.** That *n* covers the last [`Durability::Durable`] write that returned `Ok`, and the last of
+///   the others is that of [`Durability::Ahead`] that did. An empty batch counts: written durably, it makes
+///   everything before it durable.
 /// - **B4, read your writes.** When a write has returned `Ok`, every read that starts later shows
 ///   it, whatever its durability and on whichever thread.
 /// - **B5, order.** Keys compare as unsigned bytes, a prefix before what it is a prefix of. A scan

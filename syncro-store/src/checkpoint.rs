@@ -6,7 +6,7 @@
 //! Until then everything is in memory as well, and where a slice finds no room the checkpoint begins anew.
 
 use std::ops::Bound;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use syncro_core::{Point, StoreError, View};
@@ -88,77 +88,79 @@ impl Checkpoint {
 impl Shared {
     /// Makes what was applied durable, and may begin a checkpoint, unless one is under way.
     pub(crate) fn sync(&self, begin: Begin) -> Result<(), StoreError> {
+        self.guarded(|shared| shared.where_room(|| shared.sync_in_turn(begin)))
+    }
+
+    fn sync_in_turn(&self, begin: Begin) -> Result<(), StoreError> {
         let _turn = self.turns.for_sync();
-        self.guarded(|shared| {
-            let (backend, rows, mark, log_bytes) = {
-                let mut state = shared.write();
-                let backend = state.backend()?.clone();
-                state.put_open_page();
-                state.put_noted();
-                let is_due =
-                    begin == Begin::Now || state.behind_bytes() >= shared.bounds.overlay_bytes;
-                let begins = is_due && state.checkpoint.is_none() && state.behind_bytes() > 0;
-                let log_bytes = state.log_bytes;
-                if begins {
-                    state.set_derived_aside();
-                }
-                let mark = begins.then(|| state.open_page.end());
-                (backend, state.log.set_aside(), mark, log_bytes)
-            };
-            let mut batch = Batch::new();
-            let mut memory = Sealing::default();
-            rows.iter().try_for_each(|row| shared.put_in(&mut batch, row, &mut memory))?;
-            #[cfg(all(feature = "planted", debug_assertions))]
-            let batch = crate::planted::batch(shared, &*backend, batch, mark);
-            let written = shared.write_where_room(&*backend, &batch, Durability::Durable);
-            #[cfg(all(feature = "planted", debug_assertions))]
-            let written = crate::planted::written(&*backend, written);
-            let mut state = shared.write();
-            if let Err(error) = written {
-                state.log.put_back();
-                if mark.is_some() {
-                    state.derived.put_back();
-                    state.log_bytes += log_bytes;
-                }
-                return Err(error);
+        let (backend, rows, mark, log_bytes) = {
+            let mut state = self.write();
+            let backend = state.backend()?.clone();
+            state.put_open_page();
+            state.put_noted();
+            let is_due = begin == Begin::Now || state.behind_bytes() >= self.bounds.overlay_bytes;
+            let begins = is_due && state.checkpoint.is_none() && state.behind_bytes() > 0;
+            let log_bytes = state.log_bytes;
+            if begins {
+                state.set_derived_aside();
             }
-            state.log.forget();
-            if let Some(mark) = mark {
-                state.checkpoint = Some(Checkpoint::new(mark));
+            let mark = begins.then(|| state.open_page.end());
+            (backend, state.log.set_aside(), mark, log_bytes)
+        };
+        let mut batch = Batch::new();
+        let mut memory = Sealing::default();
+        rows.iter().try_for_each(|row| self.put_in(&mut batch, row, &mut memory))?;
+        #[cfg(all(feature = "planted", debug_assertions))]
+        let batch = crate::planted::batch(self, &*backend, batch, mark);
+        // Slices go on meanwhile: what they write is of other tables, and nobody needs it to be durable yet.
+        let written = self.write_if_room(&*backend, &batch, Durability::Ahead);
+        #[cfg(all(feature = "planted", debug_assertions))]
+        let written = crate::planted::written(&*backend, written);
+        let mut state = self.write();
+        if let Err(error) = written {
+            state.log.put_back();
+            if mark.is_some() {
+                state.derived.put_back();
+                state.log_bytes += log_bytes;
             }
-            Ok(())
-        })
+            return Err(error);
+        }
+        state.log.forget();
+        if let Some(mark) = mark {
+            state.checkpoint = Some(Checkpoint::new(mark));
+        }
+        Ok(())
     }
 
     /// Writes the next slice of the checkpoint under way, if there is one. Returns the bytes written.
     pub(crate) fn write_slice(&self) -> Result<Option<usize>, StoreError> {
+        self.guarded(|shared| shared.where_room(|| shared.write_slice_in_turn()))
+    }
+
+    fn write_slice_in_turn(&self) -> Result<Option<usize>, StoreError> {
         let _turn = self.turns.for_slice();
-        self.guarded(|shared| {
-            let backend = shared.read().backend()?.clone();
-            // Whoever reads waits for it, also where there is nothing to write.
-            shared.reopen_if_it_must(&*backend)?;
-            let (rows, mut checkpoint) = {
-                let state = shared.read();
-                let Some(checkpoint) = state.checkpoint.clone() else {
-                    return Ok(None);
-                };
-                (state.derived.aside().clone(), checkpoint)
+        let (backend, rows, mut checkpoint) = {
+            let state = self.read();
+            let backend = state.backend()?.clone();
+            let Some(checkpoint) = state.checkpoint.clone() else {
+                return Ok(None);
             };
-            let (batch, is_last) = checkpoint.slice(&rows, shared)?;
-            checkpoint.buffered_bytes += batch.bytes();
-            let mut durability = Durability::Buffered;
-            if is_last || checkpoint.buffered_bytes >= BUFFERED_BYTES {
-                durability = Durability::Durable;
-                checkpoint.buffered_bytes = 0;
-            }
-            shared.write_where_room(&*backend, &batch, durability)?;
-            let mut state = shared.write();
-            state.checkpoint = (!is_last).then_some(checkpoint);
-            if is_last {
-                state.derived.forget();
-            }
-            Ok(Some(batch.bytes()))
-        })
+            (backend, state.derived.aside().clone(), checkpoint)
+        };
+        let (batch, is_last) = checkpoint.slice(&rows, self)?;
+        checkpoint.buffered_bytes += batch.bytes();
+        let mut durability = Durability::Buffered;
+        if is_last || checkpoint.buffered_bytes >= BUFFERED_BYTES {
+            durability = Durability::Durable;
+            checkpoint.buffered_bytes = 0;
+        }
+        self.write_if_room(&*backend, &batch, durability)?;
+        let mut state = self.write();
+        state.checkpoint = (!is_last).then_some(checkpoint);
+        if is_last {
+            state.derived.forget();
+        }
+        Ok(Some(batch.bytes()))
     }
 
     /// Puts a row into a batch. The lock is taken for words that did not occur before, and others go on meanwhile.
@@ -231,57 +233,34 @@ impl Shared {
     }
 }
 
-/// Who may write to the backend: one at a time, and syncs before slices, since somebody waits for them.
+/// Who may write to the backend: one sync at a time, and one slice.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
-    queue: Mutex<Queue>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    is_taken: bool,
-    waiting_syncs: usize,
+    sync: Mutex<()>,
+    slice: Mutex<()>,
 }
 
 /// A turn to write, until it is dropped.
-pub(crate) struct Turn<'a>(&'a Turns);
+pub(crate) type Turn<'a> = MutexGuard<'a, ()>;
 
 impl Turns {
-    pub(crate) fn for_sync(&self) -> Turn<'_> {
-        let mut queue = self.lock();
-        queue.waiting_syncs += 1;
-        let mut queue = self.wait(queue, |queue| queue.is_taken);
-        queue.waiting_syncs -= 1;
-        queue.is_taken = true;
-        Turn(self)
+    fn for_sync(&self) -> Turn<'_> {
+        Self::of(&self.sync)
     }
 
     fn for_slice(&self) -> Turn<'_> {
-        let mut queue = self.wait(self.lock(), |queue| queue.is_taken || queue.waiting_syncs > 0);
-        queue.is_taken = true;
-        Turn(self)
+        Self::of(&self.slice)
     }
 
-    fn wait<'a>(
-        &'a self,
-        queue: MutexGuard<'a, Queue>,
-        must_wait: impl Fn(&Queue) -> bool,
-    ) -> MutexGuard<'a, Queue> {
-        let queue = self.changed.wait_while(queue, |queue| must_wait(queue));
-        queue.unwrap_or_else(PoisonError::into_inner)
+    /// Waits until nobody else writes.
+    pub(crate) fn alone(&self) -> [Turn<'_>; 2] {
+        // Always in this order.
+        [self.for_sync(), self.for_slice()]
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Two numbers are whole between any two operations.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.lock().is_taken = false;
-        self.0.changed.notify_all();
+    fn of(turns: &Mutex<()>) -> Turn<'_> {
+        // They guard nothing that could be half changed.
+        turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -93,7 +93,7 @@ use syncro_core::StoreError;
 use crate::backend::Backend;
 
 pub use directory::Directory;
-pub use history::{Model, numbers, writes};
+pub use history::{Model, numbers, outcomes, writes};
 
 #[doc(hidden)]
 pub mod promises {

@@ -68,7 +68,7 @@ impl Syncer {
     /// Writes the next slice of what follows from the log behind it, if it is time to. Returns whether
     /// anything was written: then there may be more. Where a full medium could not even be opened anew, that is
     /// tried again first. To be called now and then from a thread that has
-    /// nothing better to do; a sync waits for one slice at most.
+    /// nothing better to do; where its backend can, a sync does not wait for it.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl Syncer {
     /// Gives the backend up, so that it can be opened again while handles on this store are left: they
     /// fail with [`StoreError::Closed`]. What was not synced is lost.
     pub fn close(&self) {
-        let _turn = self.shared.turns.for_sync();
+        let _alone = self.shared.turns.alone();
         let backend = self.shared.write().backend.take();
         // It may have much to tidy up, for which nobody who reads should wait.
         drop(backend);
@@ -156,8 +156,8 @@ impl LogStoreBuilder {
         self
     }
 
-    /// How many rows a checkpoint writes at once, at most. Default: 512, of which a sync that comes in between
-    /// waits for some milliseconds.
+    /// How many rows a checkpoint writes at once, at most. Default: 512, of which a sync may have to
+    /// wait for some milliseconds.
     pub fn slice_rows(mut self, rows: usize) -> Self {
         self.bounds.slice_rows = rows.max(1);
         self

@@ -39,7 +39,7 @@ pub(crate) fn batch(
             }
         }
         // Where this fails, so does what follows.
-        let _ = shared.write_where_room(backend, &points, Durability::Durable);
+        let _ = shared.write_if_room(backend, &points, Durability::Durable);
     }
     batch
 }

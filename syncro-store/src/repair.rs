@@ -137,7 +137,7 @@ impl Syncer {
     /// has been repaired, or with [`StoreError::Latched`] where it was for want of room.
     pub fn repair(&self, node: Option<NodeId>) -> Result<Repaired, StoreError> {
         let shared = &self.shared;
-        let _turn = shared.turns.for_sync();
+        let _alone = shared.turns.alone();
         let (backend, mut retired) = Retired::begin(shared)?;
         // What cannot be opened any more is salvaged.
         let reopened = match backend.reopen() {

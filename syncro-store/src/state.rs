@@ -1,6 +1,6 @@
 //! What the handles of a store share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
@@ -26,8 +26,10 @@ pub(crate) struct Shared {
     /// Who writes to the backend.
     pub(crate) turns: Turns,
     pub(crate) bounds: Bounds,
-    /// Whether the backend found no room, and none to be opened anew either.
+    /// Whether the backend has found no room, and was not opened anew since.
     pub(crate) must_reopen: AtomicBool,
+    /// How often it was.
+    pub(crate) reopened: AtomicU64,
 }
 
 /// How much is written behind the log, and in what portions.
@@ -35,7 +37,7 @@ pub(crate) struct Shared {
 pub(crate) struct Bounds {
     /// About the bytes of rows that follow from the log at which a checkpoint begins.
     pub(crate) overlay_bytes: usize,
-    /// Rows of one slice of a checkpoint at most: a sync that comes in between waits for one.
+    /// Rows of one slice of a checkpoint at most: a sync may have to wait for one.
     pub(crate) slice_rows: usize,
 }
 
@@ -122,6 +124,7 @@ impl Shared {
             turns: Turns::default(),
             bounds,
             must_reopen: AtomicBool::new(false),
+            reopened: AtomicU64::new(0),
         }
     }
 

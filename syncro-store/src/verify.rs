@@ -145,8 +145,10 @@ impl Reader {
 
     fn check_backend(&self) -> Result<(), StoreError> {
         let backend = self.shared.read().backend()?.clone();
-        let _turn = self.shared.turns.for_sync();
-        self.shared.unlatch_if_full(&*backend, backend.check())
+        self.shared.where_room(|| {
+            let _alone = self.shared.turns.alone();
+            self.shared.note_full(backend.check())
+        })
     }
 }
 

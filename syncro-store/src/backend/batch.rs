@@ -74,6 +74,12 @@ impl Batch {
         self.table(table).iter().map(|(key, value)| (key, value.as_ref()))
     }
 
+    /// The tables that the batch changes.
+    #[cfg(feature = "redb")]
+    pub(crate) fn tables(&self) -> impl Iterator<Item = Table> {
+        Table::ALL.into_iter().filter(|table| !self.table(*table).is_empty())
+    }
+
     /// The changes of one table.
     pub(crate) fn table(&self, table: Table) -> &BTreeMap<Bytes, Option<Bytes>> {
         &self.tables[usize::from(table.code())]

@@ -110,7 +110,7 @@ impl Backend for Memory {
 
     fn reopen(&self) -> Result<(), StoreError> {
         let mut medium = self.disk.write_medium();
-        medium.lose_unsynced();
+        medium.crash(0);
         *self.latched() = None;
         Ok(())
     }
@@ -181,10 +181,7 @@ impl MemoryDisk {
     /// the [`unsynced`](Self::unsynced) ones (all of them, if there are fewer).
     pub fn crash_keeping(&self, batches: usize) -> Self {
         let mut medium = self.read_medium().copy();
-        while medium.undo.len() > batches {
-            medium.undo_last();
-        }
-        medium.undo.clear();
+        medium.crash(batches);
         Self::of(medium)
     }
 
@@ -200,9 +197,9 @@ impl MemoryDisk {
         Self::of(self.read_medium().copy())
     }
 
-    /// Returns how many batches a crash could take: those since the last durable write.
+    /// Returns how many batches a crash could take: those that are buffered since the last durable write.
     pub fn unsynced(&self) -> usize {
-        self.read_medium().undo.len()
+        self.read_medium().buffered()
     }
 
     /// Makes the `nth` write from now fail, 1 being the next, in place of an earlier plan.

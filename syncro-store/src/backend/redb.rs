@@ -10,6 +10,7 @@ mod snapshot;
 mod storage;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{Bound, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -39,11 +40,12 @@ const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=160 << 20;
 
 /// A store in one file, kept by [redb](https://docs.rs/redb).
 ///
-/// The database begins 1 MiB into the file. Before it there is a journal, to which small durable writes are appended:
-/// they go to the database together, when it is full, when something larger or a buffered batch is written, and at the end. A file that
+/// The database begins 1 MiB into the file. Before it there is a journal, to which small durable writes are appended,
+/// and those [ahead](Durability::Ahead) of what is buffered:
+/// they go to the database together, when it is full, when something larger is written, and at the end. A file that
 /// begins with its database, as redb itself makes it, is taken as it is and goes without.
 ///
-/// A durable write costs one flush of the file. Opening reads the journal and some pages, after a crash as well; of a file
+/// A durable write costs one flush, on Linux of what is written alone, and not of what the database has buffered. Opening reads the journal and some pages, after a crash as well; of a file
 /// without a journal it reads everything then, to find which pages are in use.
 ///
 /// redb trusts the pages of a file that was closed cleanly, and panics over some damage in them.
@@ -74,8 +76,13 @@ pub struct Redb {
     latest: Mutex<Latest>,
     /// Written only by what must be alone with the file.
     opened: RwLock<Opened>,
-    /// Held by the one write that runs.
-    writer: Mutex<Writer>,
+    /// Held by the one write to the database that runs.
+    writing: Mutex<()>,
+    /// Held by the one write to the journal that runs, and while a commit of the database takes it over. None for a
+    /// file that goes without.
+    journal: Mutex<Option<Journal>>,
+    /// What failed, once a write has or damage was met.
+    latched: Mutex<Option<String>>,
     builder: RedbBuilder,
     /// Bytes written since it was opened or compacted.
     written: AtomicU64,
@@ -90,14 +97,8 @@ struct Latest {
     snapshot: Option<Arc<Snapshot>>,
     /// What is in the journal, and not in the database.
     pending: Arc<Batch>,
-}
-
-/// What a write needs.
-struct Writer {
-    /// What failed, once a write has or damage was met.
-    latched: Option<String>,
-    /// None for a file that goes without.
-    journal: Option<Journal>,
+    /// The tables to which the database has committed something that is not durable.
+    buffered: BTreeSet<Table>,
 }
 
 /// A database, and what it is kept on.
@@ -153,7 +154,7 @@ impl Redb {
         found.inspect_err(|error| {
             // Writing to a damaged tree only spreads the damage, and redb takes nothing more after a read that failed.
             if matches!(error, StoreError::Corrupt { .. } | StoreError::Io(_)) {
-                lock(&self.writer).latched.get_or_insert_with(|| cause(error));
+                self.latch(error);
             }
         })
     }
@@ -192,16 +193,73 @@ impl Redb {
     /// Lets go of the state that reads see: it is out of date, and an open one pins the pages that
     /// later commits would reuse, so that the file grows.
     fn show_anew(&self, pending: Batch) {
-        *lock(&self.latest) = Latest { snapshot: None, pending: Arc::new(pending) };
+        let (pending, buffered) = (Arc::new(pending), BTreeSet::new());
+        *lock(&self.latest) = Latest { snapshot: None, pending, buffered };
     }
 
-    /// Writes what is pending, and then a batch, as one commit.
-    fn commit(
-        &self,
-        journal: &mut Option<Journal>,
-        batch: &Batch,
-        durability: Durability,
-    ) -> Result<(), RedbError> {
+    /// Appends a batch to the journal, if there is a place for it. Returns whether there was.
+    fn append(&self, journal: &mut Option<Journal>, batch: &Batch) -> Result<bool, StoreError> {
+        let Some(journal) = journal else { return Ok(false) };
+        let is_appended = self.place.guard(|| journal.append(batch).map_err(RedbError::from))?;
+        if is_appended {
+            Arc::make_mut(&mut lock(&self.latest).pending).append(batch);
+        }
+        Ok(is_appended)
+    }
+
+    /// Makes a batch durable without what is buffered. Returns whether that can be: what a table has in the journal goes
+    /// over what it has in the database.
+    fn write_ahead(&self, batch: &Batch) -> Result<bool, StoreError> {
+        let mut journal = lock(&self.journal);
+        self.unless_latched(|| {
+            let is_buffered =
+                batch.tables().any(|table| lock(&self.latest).buffered.contains(&table));
+            Ok(!is_buffered && self.append(&mut journal, batch)?)
+        })
+    }
+
+    /// Writes a batch to the database, which is as good as lost until it is followed by one that is durable. Returns whether
+    /// that can be.
+    fn write_buffered(&self, batch: &Batch) -> Result<bool, StoreError> {
+        let _turn = lock(&self.writing);
+        self.unless_latched(|| {
+            if !self.note_buffered(batch) {
+                return Ok(false);
+            }
+            self.place.guard(|| {
+                let transaction = self.opened().database()?.begin_write()?;
+                commit(transaction, batch, RedbDurability::None)
+            })?;
+            lock(&self.latest).snapshot = None;
+            Ok(true)
+        })
+    }
+
+    /// Notes the tables of a batch before it is committed, unless the journal has something for one of them.
+    fn note_buffered(&self, batch: &Batch) -> bool {
+        // What is just being appended counts.
+        let _journal = lock(&self.journal);
+        let mut latest = lock(&self.latest);
+        let is_free = batch.tables().all(|table| latest.pending.table(table).is_empty());
+        if is_free {
+            latest.buffered.extend(batch.tables());
+        }
+        is_free
+    }
+
+    /// Makes everything durable, and a batch after it.
+    fn write_durably(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.alone_writing(|journal| {
+            let is_behind = !lock(&self.latest).buffered.is_empty();
+            if is_behind || !self.append(journal, batch)? {
+                self.place.guard(|| self.take_over(journal, batch))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Commits what is in the journal, and then a batch, with all that is buffered.
+    fn take_over(&self, journal: &mut Option<Journal>, batch: &Batch) -> Result<(), RedbError> {
         let opened = self.opened();
         let mut whole = Cow::Borrowed(batch);
         let pending = self.pending();
@@ -212,25 +270,17 @@ impl Redb {
             both.append(batch);
             whole = Cow::Owned(both);
         }
-        let generation = journal.as_ref().map(Journal::next_generation);
         let mut transaction = opened.database()?.begin_write()?;
-        transaction.set_durability(match durability {
-            Durability::Buffered => RedbDurability::None,
-            Durability::Durable => RedbDurability::Immediate,
-        })?;
-        // Opening after a crash then reads no more than the journal, for a second flush; a file without one has no
-        // commits but these.
-        transaction.set_quick_repair(journal.is_some() && durability == Durability::Durable);
-        for table in Table::ALL {
-            write_table(&transaction, &whole, table)?;
+        if let Some(journal) = journal {
+            // Opening after a crash then reads no more than the journal, for a second flush; a file without one has no
+            // commits but these.
+            transaction.set_quick_repair(true);
+            journal::put_generation(&transaction, journal.next_generation())?;
         }
-        if let Some(generation) = generation {
-            journal::put_generation(&transaction, generation)?;
-        }
-        transaction.commit()?;
+        commit(transaction, &whole, RedbDurability::Immediate)?;
         self.show_anew(Batch::new());
         if let Some(journal) = journal {
-            journal.committed(durability);
+            journal.committed();
         }
         Ok(())
     }
@@ -240,20 +290,33 @@ impl Redb {
         if self.pending().is_empty() {
             return Ok(());
         }
-        self.place.guard(|| self.commit(journal, &Batch::new(), Durability::Durable))
+        self.place.guard(|| self.take_over(journal, &Batch::new()))
     }
 
     /// Runs what writes, unless something has failed; nothing is written after it has.
-    fn write_unless_latched(
+    fn unless_latched<T>(
+        &self,
+        write: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if let Some(cause) = lock(&self.latched).clone() {
+            return Err(StoreError::Latched { cause });
+        }
+        write().inspect_err(|error| self.latch(error))
+    }
+
+    /// Like [`unless_latched`](Self::unless_latched), while nobody else writes.
+    fn alone_writing(
         &self,
         write: impl FnOnce(&mut Option<Journal>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut writer = lock(&self.writer);
-        if let Some(cause) = &writer.latched {
-            let cause = cause.clone();
-            return Err(StoreError::Latched { cause });
-        }
-        write(&mut writer.journal).inspect_err(|error| writer.latched = Some(cause(error)))
+        let _turn = lock(&self.writing);
+        let mut journal = lock(&self.journal);
+        self.unless_latched(|| write(&mut journal))
+    }
+
+    fn latch(&self, error: &StoreError) {
+        // The first cause counts.
+        lock(&self.latched).get_or_insert_with(|| cause(error));
     }
 
     /// Runs what must be alone with the file: nobody reads or writes meanwhile.
@@ -268,22 +331,21 @@ impl Redb {
     }
 
     /// Closes the database, and opens what is then on the storage.
-    fn open_anew(&self, writer: &mut Writer) -> Result<(), StoreError> {
+    fn open_anew(&self, journal: &mut Option<Journal>) -> Result<(), StoreError> {
         let mut opened = self.opened_alone();
         // Nobody else may write in between, which is long where there is no room to open it.
         opened.close_locked(&self.place);
         let found = self.builder.open_on(&opened.storage, &self.place)?;
-        self.go_on_with(found, &mut opened, writer);
+        self.go_on_with(found, &mut opened, journal);
         Ok(())
     }
 
     /// Puts what was found on the storage in the place of what was open.
-    fn go_on_with(&self, found: Found, opened: &mut Opened, writer: &mut Writer) {
-        let Found { database, journal, pending } = found;
-        opened.database = Some(database);
+    fn go_on_with(&self, found: Found, opened: &mut Opened, journal: &mut Option<Journal>) {
+        opened.database = Some(found.database);
         opened.storage.let_go_of_locks();
-        writer.journal = journal;
-        self.show_anew(pending);
+        *journal = found.journal;
+        self.show_anew(found.pending);
     }
 }
 
@@ -314,7 +376,7 @@ impl Drop for Redb {
     fn drop(&mut self) {
         // Whoever panics has no time for it, and it is as good as it was without.
         if !std::thread::panicking() {
-            let _ = self.write_unless_latched(|journal| self.catch_up(journal));
+            let _ = self.alone_writing(|journal| self.catch_up(journal));
             if self.is_worth_compacting() {
                 let _ = self.compact();
             }
@@ -359,25 +421,17 @@ impl Backend for Redb {
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         batch.check_limits()?;
-        self.write_unless_latched(|journal| {
-            let is_durable = journal.as_ref().is_some_and(Journal::is_all_durable);
-            if batch.is_empty() && (durability == Durability::Buffered || is_durable) {
-                return Ok(());
-            }
-            self.written.fetch_add(batch.bytes() as u64, Ordering::Relaxed);
-            if durability == Durability::Durable
-                && let Some(journal) = journal
-                && self.place.guard(|| journal.append(batch).map_err(RedbError::from))?
-            {
-                Arc::make_mut(&mut lock(&self.latest).pending).append(batch);
-                return Ok(());
-            }
-            self.place.guard(|| self.commit(journal, batch, durability))
-        })
+        self.written.fetch_add(batch.bytes() as u64, Ordering::Relaxed);
+        let is_written = match durability {
+            Durability::Buffered => batch.is_empty() || self.write_buffered(batch)?,
+            Durability::Ahead => self.write_ahead(batch)?,
+            Durability::Durable => false,
+        };
+        if is_written { Ok(()) } else { self.write_durably(batch) }
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        self.write_unless_latched(|journal| {
+        self.alone_writing(|journal| {
             self.catch_up(journal)?;
             let is_sound = self.alone(|database| Ok(database.check_integrity()?))?;
             // redb has put itself in order, at the price of what was on the damaged pages.
@@ -391,7 +445,7 @@ impl Backend for Redb {
 
     fn compact(&self) -> Result<(), StoreError> {
         self.written.store(0, Ordering::Relaxed);
-        self.write_unless_latched(|journal| {
+        self.alone_writing(|journal| {
             self.catch_up(journal)?;
             self.alone(|database| {
                 while database.compact()? {}
@@ -401,9 +455,9 @@ impl Backend for Redb {
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
-        let mut writer = lock(&self.writer);
-        let opened = self.open_anew(&mut writer);
-        writer.latched = opened.as_ref().err().map(cause);
+        let _turn = lock(&self.writing);
+        let opened = self.open_anew(&mut lock(&self.journal));
+        *lock(&self.latched) = opened.as_ref().err().map(cause);
         opened
     }
 
@@ -415,13 +469,14 @@ impl Backend for Redb {
         let Some(path) = &self.path else {
             return Ok(None);
         };
-        let mut writer = lock(&self.writer);
+        let _turn = lock(&self.writing);
+        let mut journal = lock(&self.journal);
         let mut opened = self.opened_alone();
         opened.close_locked(&self.place);
         let salvaged = self.builder.salvage(path, &mut opened, save, &self.place);
-        writer.latched = salvaged.as_ref().err().map(cause);
+        *lock(&self.latched) = salvaged.as_ref().err().map(cause);
         let (kept, found) = salvaged?;
-        self.go_on_with(found, &mut opened, &mut writer);
+        self.go_on_with(found, &mut opened, &mut journal);
         Ok(Some(kept))
     }
 
@@ -430,6 +485,20 @@ impl Backend for Redb {
         let room = super::place::room_beside(self.path.as_deref()?)?;
         Some(room.saturating_sub(2 * self.pending().bytes() as u64))
     }
+}
+
+/// Makes a transaction of a batch, and commits it.
+fn commit(
+    mut transaction: WriteTransaction,
+    batch: &Batch,
+    durability: RedbDurability,
+) -> Result<(), RedbError> {
+    transaction.set_durability(durability)?;
+    for table in Table::ALL {
+        write_table(&transaction, batch, table)?;
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 fn write_table(
@@ -480,7 +549,7 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
     TableDefinition::new(table.name())
 }
 
-// What the two locks guard is whole at every moment, so a panic elsewhere does not spoil it.
+// What the locks guard is whole at every moment, so a panic elsewhere does not spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use proptest::collection::SizeRange;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -122,11 +123,57 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-/// Makes histories of 1 to `most - 1` random batches, a quarter of them durable.
+/// Makes histories of 1 to `most - 1` random batches. In half of them what is written ahead and what is buffered
+/// have no table in common.
 ///
 /// Keys are few, so that batches meet the same ones again; some are long, and some values fill pages.
 pub fn writes(most: usize) -> impl Strategy<Value = Vec<(Batch, Durability)>> {
-    prop::collection::vec((batch(), durability()), 1..most)
+    histories(1..most)
+}
+
+fn histories(lengths: impl Into<SizeRange>) -> impl Strategy<Value = Vec<(Batch, Durability)>> {
+    let history = prop::collection::vec((batch(), durability()), lengths);
+    (history, any::<bool>()).prop_map(|(mut history, is_parted)| {
+        if is_parted {
+            history.iter_mut().for_each(|(batch, durability)| *batch = part(batch, *durability));
+        }
+        history
+    })
+}
+
+/// What a batch does to the tables of its durability.
+fn part(batch: &Batch, durability: Durability) -> Batch {
+    let mut part = Batch::new();
+    for (table, key, value) in batch.iter() {
+        let is_ahead = matches!(table, Table::Rows | Table::Log);
+        match (durability, value) {
+            (Durability::Ahead, _) if !is_ahead => {}
+            (Durability::Buffered, _) if is_ahead => {}
+            (_, Some(value)) => part.put(table, key.clone(), value.clone()),
+            (_, None) => part.delete(table, key.clone()),
+        }
+    }
+    part
+}
+
+/// The states that a crash may leave after some batches were written (B2, B3).
+///
+/// Where another one was under way, those with it may be left as well.
+pub fn outcomes(history: &[(Batch, Durability)]) -> Vec<Model> {
+    let is_durable = |(_, durability): &(Batch, Durability)| *durability == Durability::Durable;
+    let durable = history.iter().rposition(is_durable).map_or(0, |at| at + 1);
+    let mut first = Model::default();
+    history[..durable].iter().for_each(|(batch, _)| first.apply(batch));
+    let outcome = |kept: usize| {
+        let mut outcome = first.clone();
+        for (at, (batch, durability)) in history.iter().enumerate().skip(durable) {
+            if at < kept || *durability == Durability::Ahead {
+                outcome.apply(batch);
+            }
+        }
+        outcome
+    };
+    (durable..=history.len()).map(outcome).collect()
 }
 
 /// The history of a seed: another process gets the same one.
@@ -135,19 +182,7 @@ pub(super) fn history_of(seed: u64, most: usize) -> Vec<(Batch, Durability)> {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), random);
-    let long = prop::collection::vec((batch(), durability()), most);
-    long.new_tree(&mut runner).unwrap().current()
-}
-
-/// The states that a history goes through, from the empty one on.
-pub(super) fn states(history: &[(Batch, Durability)]) -> Vec<Model> {
-    let mut states = vec![Model::default()];
-    for (batch, _) in history {
-        let mut state = states[states.len() - 1].clone();
-        state.apply(batch);
-        states.push(state);
-    }
-    states
+    histories(most).new_tree(&mut runner).unwrap().current()
 }
 
 fn batch() -> impl Strategy<Value = Batch> {
@@ -174,7 +209,8 @@ fn batch() -> impl Strategy<Value = Batch> {
 
 fn durability() -> impl Strategy<Value = Durability> {
     prop_oneof![
-        3 => Just(Durability::Buffered),
+        4 => Just(Durability::Buffered),
+        3 => Just(Durability::Ahead),
         1 => Just(Durability::Durable),
     ]
 }

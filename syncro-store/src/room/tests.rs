@@ -1,8 +1,12 @@
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+
+use bytes::Bytes;
 use proptest::prelude::*;
 use syncro_core::Store;
 
 use super::*;
-use crate::backend::MemoryDisk;
+use crate::backend::{Fault, Memory, MemoryDisk, Table};
 use crate::log_store::LogStore;
 use crate::world::{World, contents};
 
@@ -82,6 +86,73 @@ proptest! {
         let crashed = disk.crash().open().unwrap();
         prop_assert_eq!(&contents(&LogStore::open(crashed).unwrap()), &before);
     }
+}
+
+/// A backend whose first buffered write says that it has begun, and waits to be told to go on.
+struct Meeting {
+    memory: Memory,
+    first: Mutex<Option<(Arc<Barrier>, Arc<Barrier>)>>,
+}
+
+impl Backend for Meeting {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.memory.get(table, key)
+    }
+    fn scan(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.memory.scan(table, start, end, limit)
+    }
+    fn floor(&self, table: Table, at: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        self.memory.floor(table, at)
+    }
+    fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        if durability == Durability::Buffered
+            && let Some((begun, told)) = self.first.lock().unwrap().take()
+        {
+            begun.wait();
+            told.wait();
+        }
+        self.memory.write(batch, durability)
+    }
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.memory.reopen()
+    }
+}
+
+/// What a slice met was the want of room of a sync, and the store would have stopped for good.
+#[test]
+fn whoever_meets_the_want_of_room_of_another_write_goes_on_as_well() {
+    let disk = MemoryDisk::new();
+    let [begun, told] = [0; 2].map(|_| Arc::new(Barrier::new(2)));
+    let first = Mutex::new(Some((begun.clone(), told.clone())));
+    let meeting = Meeting { memory: disk.open().unwrap(), first };
+    let store = LogStore::builder().slice_rows(1).open(meeting).unwrap();
+    let mut world = World::over(store);
+    (0..3).for_each(|id| drop(world.create(id)));
+    let syncer = world.store.syncer();
+    syncer.begin_checkpoint().unwrap();
+    world.create(3);
+    let slice = thread::spawn(move || syncer.write_behind());
+    begun.wait();
+    disk.fail_write(1, Fault::Once(StoreError::Full));
+    let syncer = world.store.syncer();
+    let sync = thread::spawn(move || syncer.sync());
+    // The disk takes no more from when it has failed.
+    while !world.store.shared.must_reopen.load(Ordering::Relaxed) {
+        thread::yield_now();
+    }
+    told.wait();
+    assert!(matches!(slice.join().unwrap(), Err(StoreError::Full)));
+    assert!(matches!(sync.join().unwrap(), Err(StoreError::Full)));
+
+    let before = contents(&world.store);
+    world.store.syncer().checkpoint().unwrap();
+    assert_eq!(contents(&LogStore::open(disk.crash().open().unwrap()).unwrap()), before);
 }
 
 #[test]

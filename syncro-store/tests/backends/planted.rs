@@ -185,6 +185,20 @@ impl Bug for Unflushed {
     }
 }
 
+/// Puts off what is written ahead until the next durable write.
+struct Behind;
+
+impl Bug for Behind {
+    fn new() -> Self {
+        Self
+    }
+
+    fn write(&self, store: &Memory, batch: &Batch, how: Durability) -> Result<(), StoreError> {
+        let is_ahead = how == Durability::Ahead;
+        store.write(batch, if is_ahead { Durability::Buffered } else { how })
+    }
+}
+
 /// Takes an empty batch for nothing to do.
 struct EmptyIsNothing;
 
@@ -296,6 +310,8 @@ finds! {
     a_late_batch_is_missed_by_reads: Swapped, any_history_reads_like_a_map;
     lost_batches_are_found_after_a_crash: Unflushed, a_crash_keeps_the_first_batches_and_no_others;
     lost_commits_are_found_after_a_crash: Unflushed, what_was_synced_survives_a_crash;
+    batches_that_are_not_ahead_are_found_after_a_crash: Behind, a_crash_keeps_the_first_batches_and_no_others;
+    commits_that_are_not_ahead_are_found_after_a_crash: Behind, what_was_synced_survives_a_crash;
     an_empty_batch_that_flushes_nothing_is_found: EmptyIsNothing, an_empty_durable_batch_makes_what_came_before_it_durable;
     signed_keys_are_found: Signed, keys_compare_as_unsigned_bytes;
     signed_lists_are_found: Signed, any_history_reads_like_a_map;

@@ -29,7 +29,7 @@ impl Backend for Gated {
         self.0.floor(table, at)
     }
     fn write(&self, batch: &Batch, durability: Written) -> Result<(), StoreError> {
-        let _open = (durability == Written::Durable).then(|| lock(&self.1));
+        let _open = (durability != Written::Buffered).then(|| lock(&self.1));
         self.0.write(batch, durability)
     }
     fn reopen(&self) -> Result<(), StoreError> {

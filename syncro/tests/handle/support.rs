@@ -227,7 +227,7 @@ impl Backend for Gated {
     }
 
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
-        if durability == Durability::Durable {
+        if durability != Durability::Buffered {
             self.gate.pass();
         }
         self.memory.write(batch, durability)

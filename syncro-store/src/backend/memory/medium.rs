@@ -11,17 +11,26 @@ use crate::rows::{Hashed, Rows};
 
 /// The bytes of a disk.
 ///
-/// What is durable is not kept apart but got by undoing, last first, what came after: durable
-/// writes, the usual ones, then cost nothing extra.
+/// What is durable is not kept apart but got by undoing, last first, what came after, and doing again what of it is
+/// durable: writes that nothing buffered is before, the usual ones, then cost nothing extra.
 #[derive(Debug, Default)]
 pub(super) struct Medium {
     pub(super) tables: Tables,
-    /// For each batch since the last durable write, the batch that takes it back.
-    pub(super) undo: Vec<Batch>,
+    /// The batches since the first that is not durable.
+    later: Vec<Later>,
     pub(super) is_open: bool,
     pub(super) plan: Option<Plan>,
     /// The largest batch that fits, in bytes, if there is a limit.
     pub(super) room: Option<u64>,
+}
+
+/// A batch after which a crash finds something else than what is there.
+#[derive(Clone, Debug)]
+struct Later {
+    batch: Batch,
+    /// What takes it back.
+    inverse: Batch,
+    is_buffered: bool,
 }
 
 impl Medium {
@@ -60,32 +69,37 @@ impl Medium {
     }
 
     fn keep(&mut self, batch: &Batch, durability: Durability) {
-        match durability {
-            Durability::Buffered => self.undo.push(self.tables.apply_with_inverse(batch)),
-            Durability::Durable => {
+        let is_buffered = durability == Durability::Buffered;
+        if durability == Durability::Durable || !is_buffered && self.later.is_empty() {
+            self.tables.apply(batch);
+            self.later.clear();
+        } else {
+            let inverse = self.tables.apply_with_inverse(batch);
+            self.later.push(Later { batch: batch.clone(), inverse, is_buffered });
+        }
+    }
+
+    /// How many batches are buffered.
+    pub(super) fn buffered(&self) -> usize {
+        self.later.iter().filter(|later| later.is_buffered).count()
+    }
+
+    /// Takes back what is buffered, but the first so many batches.
+    pub(super) fn crash(&mut self, mut kept: usize) {
+        let later = std::mem::take(&mut self.later);
+        later.iter().rev().for_each(|later| self.tables.apply(&later.inverse));
+        for Later { batch, is_buffered, .. } in &later {
+            if !is_buffered || kept > 0 {
                 self.tables.apply(batch);
-                self.undo.clear();
+                kept -= usize::from(*is_buffered);
             }
-        }
-    }
-
-    pub(super) fn undo_last(&mut self) {
-        if let Some(inverse) = self.undo.pop() {
-            self.tables.apply(&inverse);
-        }
-    }
-
-    /// Takes back what was not made durable.
-    pub(super) fn lose_unsynced(&mut self) {
-        while !self.undo.is_empty() {
-            self.undo_last();
         }
     }
 
     pub(super) fn copy(&self) -> Self {
         Self {
             tables: self.tables.clone(),
-            undo: self.undo.clone(),
+            later: self.later.clone(),
             is_open: false,
             plan: None,
             room: None,

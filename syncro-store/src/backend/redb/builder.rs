@@ -1,5 +1,6 @@
 //! Opening a file, with other settings than the default ones.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
@@ -10,7 +11,7 @@ use syncro_core::StoreError;
 use super::journal::{self, Journal};
 use super::open::{self, Found};
 use super::storage::Storage;
-use super::{Latest, Opened, Redb, SORT, Writer};
+use super::{Latest, Opened, Redb, SORT};
 use crate::backend::Batch;
 use crate::backend::place::Place;
 
@@ -117,10 +118,13 @@ impl RedbBuilder {
             Ok(Found { database, journal, pending }) => (Some(database), journal, pending, None),
             Err(cause) => (None, None, Batch::new(), Some(cause)),
         };
+        let pending = Arc::new(pending);
         Redb {
-            latest: Mutex::new(Latest { snapshot: None, pending: Arc::new(pending) }),
+            latest: Mutex::new(Latest { snapshot: None, pending, buffered: BTreeSet::new() }),
             opened: RwLock::new(Opened { database, storage, is_handed_on: false }),
-            writer: Mutex::new(Writer { latched, journal }),
+            writing: Mutex::default(),
+            journal: Mutex::new(journal),
+            latched: Mutex::new(latched),
             builder: self,
             written: AtomicU64::new(0),
             path: path.and_then(|path| open::followed(path).ok()),

@@ -14,9 +14,10 @@
 //! ```
 //!
 //! Numbers are little-endian. An entry counts if it is of the generation that stands in the database, and follows another
-//! one or is the first. Each commit of the database begins the next generation, and takes over what is in the journal:
-//! what lies there from before means nothing then. No block of an entry is written again before that commit is
-//! durable.
+//! one or is the first. Each durable commit of the database begins the next generation, and takes over what is in the
+//! journal: what lies there from before means nothing then. No block of an entry is written again before that commit is
+//! durable. Commits that are not durable leave the journal and its generation alone: it is appended to while they are
+//! made, and a crash takes them, and nothing of it.
 
 use std::io;
 
@@ -27,7 +28,7 @@ use ::redb::{
 use bytes::{Buf, Bytes};
 
 use super::storage::Storage;
-use crate::backend::{Batch, Durability, Table};
+use crate::backend::{Batch, Table};
 
 /// Where the database begins.
 pub(super) const DATABASE_AT: u64 = 1 << 20;
@@ -70,8 +71,6 @@ pub(super) struct Journal {
     at: u64,
     /// Up to where the file system has given room.
     prepared: u64,
-    /// Whether the database has committed something that is not durable. Nothing may become so before it.
-    is_behind: bool,
     /// Whether the file was flushed since it was opened: whoever wrote last may have been killed before.
     is_flushed: bool,
 }
@@ -94,49 +93,56 @@ impl Journal {
         // goes to the database first.
         let at = if pending.is_empty() { BLOCK_BYTES as u64 } else { end };
         let storage = storage.clone();
-        let (prepared, is_behind, is_flushed) = (at, false, false);
-        Ok((Self { storage, end, generation, at, prepared, is_behind, is_flushed }, pending))
+        let (prepared, is_flushed) = (at, false);
+        Ok((Self { storage, end, generation, at, prepared, is_flushed }, pending))
     }
 
-    /// Whether everything that was written is durable.
-    pub(super) fn is_all_durable(&self) -> bool {
-        self.is_flushed && !self.is_behind
-    }
-
-    /// Appends a batch, and flushes the file. Returns whether there was a place for it.
+    /// Appends a batch, which is durable then, and all before it. Returns whether there was a place for it.
     pub(super) fn append(&mut self, batch: &Batch) -> io::Result<bool> {
         let room = self.end.saturating_sub(self.at);
-        let is_in_use = self.generation != NONE && !self.is_behind;
+        let is_in_use = self.generation != NONE;
         if !is_in_use || room == 0 || batch.bytes() > BATCH_BYTES_MAX.min(room as usize) {
             return Ok(false);
         }
-        if !batch.is_empty() {
-            let bytes = encode(batch, self.generation);
-            if bytes.len() as u64 > room {
-                return Ok(false);
-            }
-            self.write(&bytes)?;
-            self.at += bytes.len() as u64;
+        if batch.is_empty() {
+            self.flush_once()?;
+            return Ok(true);
         }
-        self.storage.sync_data()?;
-        self.is_flushed = true;
+        let bytes = encode(batch, self.generation);
+        if bytes.len() as u64 > room {
+            return Ok(false);
+        }
+        self.write(&bytes)?;
+        self.at += bytes.len() as u64;
         Ok(true)
     }
 
     /// Writes what comes next. Where the file system has to give room for it, it gives some for what comes then.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.flush_once()?;
         let end = self.at + bytes.len() as u64;
-        if end > self.prepared {
-            let step = self.prepared.clamp(PREPARED_BYTES, DATABASE_AT / 4);
-            let prepared = (end + step).min(DATABASE_AT);
-            let mut padded = bytes.to_vec();
-            padded.resize((prepared - self.at) as usize, 0);
-            if self.storage.write(self.at, &padded).is_ok() {
-                self.prepared = prepared;
-                return Ok(());
-            }
+        if end <= self.prepared {
+            return self.storage.write_durably(self.at, bytes);
         }
-        self.storage.write(self.at, bytes)
+        let step = self.prepared.clamp(PREPARED_BYTES, DATABASE_AT / 4);
+        let prepared = (end + step).min(DATABASE_AT);
+        let mut padded = bytes.to_vec();
+        padded.resize((prepared - self.at) as usize, 0);
+        if self.storage.write(self.at, &padded).is_ok() {
+            self.prepared = prepared;
+        } else {
+            self.storage.write(self.at, bytes)?;
+        }
+        self.storage.sync_data()
+    }
+
+    /// Makes durable what whoever wrote last has left.
+    fn flush_once(&mut self) -> io::Result<()> {
+        if !self.is_flushed {
+            self.storage.sync_data()?;
+            self.is_flushed = true;
+        }
+        Ok(())
     }
 
     /// The generation that the next commit puts into the database. Each has another one, so that no entry ever follows
@@ -145,14 +151,11 @@ impl Journal {
         self.generation.checked_add(1).unwrap_or(NONE + 1)
     }
 
-    /// The database has committed everything, with the next generation.
-    pub(super) fn committed(&mut self, durability: Durability) {
+    /// The database has committed everything durably, with the next generation.
+    pub(super) fn committed(&mut self) {
         self.generation = self.next_generation();
-        self.is_behind = durability == Durability::Buffered;
-        if !self.is_behind {
-            self.is_flushed = true;
-            self.at = BLOCK_BYTES as u64;
-        }
+        self.is_flushed = true;
+        self.at = BLOCK_BYTES as u64;
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Storage {
 struct Kept {
     storage: Box<dyn StorageBackend>,
     locks: Mutex<Locks>,
+    /// The same file, if it is one.
+    file: Option<File>,
 }
 
 /// The ranges that are locked, and whether they stay so whatever a database does that is closed.
@@ -33,7 +35,7 @@ struct Locks {
 
 impl Storage {
     pub(super) fn new(storage: impl StorageBackend) -> Self {
-        let kept = Kept { storage: Box::new(storage), locks: Mutex::default() };
+        let kept = Kept { storage: Box::new(storage), locks: Mutex::default(), file: None };
         Self { kept: Arc::new(kept), database_at: None }
     }
 
@@ -60,7 +62,26 @@ impl Storage {
     }
 
     pub(super) fn of_file(file: File) -> Result<Self, DatabaseError> {
-        Ok(Self::new(FileBackend::new(file)?))
+        let same = file.try_clone().ok();
+        let kept = Kept {
+            storage: Box::new(FileBackend::new(file)?),
+            locks: Mutex::default(),
+            file: same,
+        };
+        Ok(Self { kept: Arc::new(kept), database_at: None })
+    }
+
+    /// Writes within the file, and makes that durable; where the system can, nothing else: a flush takes whatever
+    /// the database has just written, too.
+    pub(super) fn write_durably(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let at = self.place(offset)?;
+        if let Some(file) = &self.kept.file
+            && through::write(file, at, data)?
+        {
+            return Ok(());
+        }
+        self.kept.storage.write(at, data)?;
+        self.sync_data()
     }
 
     /// Keeps the locks of a database that is closed, until another one is [opened](Self::let_go_of_locks).
@@ -162,6 +183,36 @@ impl StorageBackend for Storage {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.kept.storage.query_lock_range(start, end)
+    }
+}
+
+/// Writes that are durable by themselves.
+#[cfg(target_os = "linux")]
+mod through {
+    use std::fs::File;
+    use std::io::{self, IoSlice};
+
+    use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+
+    /// Returns whether the system can, and has done so.
+    pub(super) fn write(file: &File, at: u64, data: &[u8]) -> io::Result<bool> {
+        match pwritev2(file, &[IoSlice::new(data)], at, ReadWriteFlags::DSYNC) {
+            Ok(written) => Ok(written == data.len()),
+            Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::INTR) => Ok(false),
+            Err(error) => {
+                Err(io::Error::other(format!("the journal could not be written: {error}")))
+            }
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod through {
+    use std::fs::File;
+    use std::io;
+
+    pub(super) fn write(_: &File, _: u64, _: &[u8]) -> io::Result<bool> {
+        Ok(false)
     }
 }
 

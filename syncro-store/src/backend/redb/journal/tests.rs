@@ -247,6 +247,44 @@ fn after_a_buffered_batch_the_next_durable_one_is_a_commit() {
     assert_eq!(found(&file.content()).unwrap(), 4);
 }
 
+/// While a checkpoint was written each group of writes was a commit, which flushed what had been written of it.
+#[test]
+fn what_is_ahead_goes_to_the_journal_while_other_tables_are_buffered() {
+    let file = File::default();
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    durable(&redb, &put(0, 1));
+    let mut record = Batch::new();
+    record.put(Table::Records, "record", "buffered");
+    redb.write(&record, Durability::Buffered).unwrap();
+    for key in 1..4 {
+        redb.write(&put(key, 1), Durability::Ahead).unwrap();
+    }
+    let is_there = |redb: &Redb| redb.get(Table::Records, b"record").unwrap().is_some();
+    assert!(is_there(&redb));
+    let killed = Redb::with_backend(File::of(&file.content())).unwrap();
+    assert!(!is_there(&killed));
+    assert_eq!(found(&file.content()).unwrap(), 3);
+
+    // Done again after a crash, what is older would go over what is newer.
+    redb.write(&put(4, 1), Durability::Buffered).unwrap();
+    redb.write(&put(5, 1), Durability::Ahead).unwrap();
+    let killed = Redb::with_backend(File::of(&file.content())).unwrap();
+    assert!(is_there(&killed));
+    assert_eq!(found(&file.content()).unwrap(), 5);
+}
+
+/// A group of writes waited for whatever of a checkpoint was just being written.
+#[test]
+fn what_is_ahead_waits_for_no_buffered_batch() {
+    let file = File::default();
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    durable(&redb, &put(0, 1));
+    let shown = redb.writing.lock().unwrap();
+    redb.write(&put(1, 1), Durability::Ahead).unwrap();
+    drop(shown);
+    assert_eq!(found(&file.content()).unwrap(), 1);
+}
+
 /// A file of a GiB took seconds to open after each crash, since redb read all of it.
 #[test]
 fn what_a_crash_has_left_needs_no_repair() {
