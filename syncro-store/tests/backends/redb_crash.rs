@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 
 use proptest::prelude::*;
 use syncro_core::StoreError;
@@ -92,6 +93,52 @@ proptest! {
         drop(store);
         let found = Model::of(&small(&Disk::holding(disk.content())).unwrap());
         prop_assert!(outcomes.contains(&found));
+    }
+}
+
+/// Whatever the two threads do at the same time, and wherever the power goes.
+#[test]
+fn what_is_ahead_survives_beside_what_is_buffered() {
+    let disk = Disk::default();
+    let store = small(&disk).unwrap();
+    store.write(&put("first"), Durability::Durable).unwrap();
+    let first = disk.done();
+    let slices = || {
+        for slice in 0..40_u8 {
+            let mut batch = Batch::new();
+            for at in 0..10_u8 {
+                batch.put(Table::Records, vec![at, slice], vec![at; 2000]);
+            }
+            let is_last = slice % 16 == 15;
+            let how = if is_last { Durability::Durable } else { Durability::Buffered };
+            store.write(&batch, how).unwrap();
+        }
+    };
+    let returned: Vec<usize> = thread::scope(|scope| {
+        scope.spawn(slices);
+        let syncs = (0..200_u8).map(|sync| {
+            let mut batch = Batch::new();
+            // So much that the journal is full now and then.
+            batch.put(Table::Log, vec![sync], vec![sync; 5000]);
+            store.write(&batch, Durability::Ahead).unwrap();
+            disk.done()
+        });
+        syncs.collect()
+    });
+    let tape = Tape::of(&disk);
+    let mut random = numbers(1);
+    for _ in 0..60 {
+        let done = first + random() as usize % (disk.done() - first + 1);
+        let image = tape.image(Crash { done, fate: Fate::Random(random()) });
+        let store = small(&Disk::holding(image)).unwrap();
+        let syncs = store.scan(Table::Log, &[], None, usize::MAX).unwrap();
+        assert!(syncs.iter().zip(0_u8..).all(|((key, _), at)| key[..] == [at]));
+        let durable = returned.iter().filter(|at| **at <= done).count();
+        assert!((durable..=durable + 1).contains(&syncs.len()), "{durable}, {}", syncs.len());
+        let records = store.scan(Table::Records, &[], None, usize::MAX).unwrap();
+        let slices = records.len() / 10;
+        let is_kept = |key: &[u8]| usize::from(key[1]) < slices;
+        assert!(records.len() == slices * 10 && records.iter().all(|(key, _)| is_kept(key)));
     }
 }
 
