@@ -57,7 +57,7 @@ pub use proposal::{Edit, Proposal};
 pub use quarantine::Parked;
 pub use record::{
     Element, ElementRef, Kind, Path, PathRef, Record, Register, RegisterRef, Registers,
-    RegistersIter,
+    RegistersIter, Written,
 };
 pub use scribe::{Mark, Scribe, ScribeRef, Transaction};
 pub use signal::Signal;

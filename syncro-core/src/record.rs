@@ -278,21 +278,22 @@ impl fmt::Debug for Record {
     }
 }
 
-/// Registers that come one after the other: at best in path order, one per path.
+/// Registers that come one after the other, at best in path order and one per path: they make a record without paths of
+/// its own where others of its model have the same.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub struct Written {
     shaping: Shaping,
     cells: Vec<Cell>,
 }
 
 impl Written {
-    /// For so many registers.
-    pub(crate) fn new(count: usize) -> Self {
+    /// For so many registers, all of which are to come.
+    pub fn new(count: usize) -> Self {
         Self { shaping: Shaping::new(count), cells: Vec::with_capacity(count) }
     }
 
     /// Takes the next one; `to_path` is asked for its path where no record before has had it.
-    pub(crate) fn push(
+    pub fn push(
         &mut self,
         path: PathRef<'_>,
         stamp: Stamp,
@@ -304,7 +305,7 @@ impl Written {
     }
 
     /// The record that has them, in normal form.
-    pub(crate) fn into_record(self, created: Option<Stamp>, destroyed: Option<Stamp>) -> Record {
+    pub fn into_record(self, created: Option<Stamp>, destroyed: Option<Stamp>) -> Record {
         let Self { shaping, cells } = self;
         if !shaping.is_in_order() {
             // Whoever makes a scribe by hand may have put them together in any.

@@ -9,7 +9,7 @@ pub(crate) mod page;
 pub(crate) mod record;
 pub(crate) mod row;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use syncro_core::{Encoded, StoreError};
 
 use crate::backend::{Batch, Table};
@@ -31,18 +31,21 @@ pub(crate) fn put(batch: &mut Batch, table: Table, key: &[u8], content: &[u8]) {
 }
 
 /// Checks and takes off the checksum of a value.
-pub(crate) fn unseal(table: Table, key: &[u8], sealed: &Bytes) -> Result<Bytes, StoreError> {
+pub(crate) fn unseal(table: Table, key: &[u8], sealed: Bytes) -> Result<Bytes, StoreError> {
     content(table, key, sealed).ok_or_else(|| damaged(table, key))
 }
 
 /// The table in which a value was put under a key, and the value.
 pub(crate) fn recognise(key: &[u8], sealed: &Bytes) -> Option<(Table, Bytes)> {
-    Table::ALL.into_iter().find_map(|table| Some((table, content(table, key, sealed)?)))
+    Table::ALL.into_iter().find_map(|table| Some((table, content(table, key, sealed.clone())?)))
 }
 
-fn content(table: Table, key: &[u8], sealed: &Bytes) -> Option<Bytes> {
+fn content(table: Table, key: &[u8], mut sealed: Bytes) -> Option<Bytes> {
     let (sum, content) = sealed.split_first_chunk()?;
-    (*sum == checksum(table, key, content).to_be_bytes()).then(|| sealed.slice(4..))
+    let is_whole = *sum == checksum(table, key, content).to_be_bytes();
+    // A piece of it would share its memory, and take some more to count who does.
+    sealed.advance(size_of_val(sum));
+    is_whole.then_some(sealed)
 }
 
 /// The error for a value that is not what was written.
@@ -140,7 +143,12 @@ impl<'a> In<'a> {
     /// Like [`bytes`](Self::bytes), of one value.
     pub(crate) fn value(&mut self) -> Option<Encoded> {
         let value = self.bytes()?;
-        Some(Encoded::trusted(value, self.content))
+        Some(self.trusted(value))
+    }
+
+    /// Makes a value of bytes that were read.
+    pub(crate) fn trusted(&self, value: &[u8]) -> Encoded {
+        Encoded::trusted(value, self.content)
     }
 
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {

@@ -56,10 +56,10 @@ impl Layers<'_> {
     /// The content of a row.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         match self.value(table, key)? {
-            Some(Value::Sealed(sealed)) => unseal(table, key, &sealed).map(Some),
+            Some(Value::Sealed(sealed)) => unseal(table, key, sealed).map(Some),
             Some(Value::Record { record, .. }) => {
                 let sealed = Sealing::default().seal(key, &record, self)?;
-                unseal(table, key, &sealed).map(Some)
+                unseal(table, key, sealed).map(Some)
             }
             None => Ok(None),
         }
@@ -111,7 +111,7 @@ impl Layers<'_> {
     fn decode(&self, key: &[u8], value: Value) -> Result<Arc<Record>, StoreError> {
         let mut content = match value {
             Value::Record { record, .. } => return Ok(record),
-            Value::Sealed(sealed) => unseal(Table::Records, key, &sealed)?,
+            Value::Sealed(sealed) => unseal(Table::Records, key, sealed)?,
         };
         if content.len() >= PIECE_BYTES {
             let (first, end) = (key::piece(key, 0), key::piece(key, u32::MAX));
@@ -139,7 +139,7 @@ impl Layers<'_> {
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         let rows = self.sealed_scan(table, start, end, limit)?.into_iter();
         rows.map(|(key, sealed)| {
-            let content = unseal(table, &key, &sealed)?;
+            let content = unseal(table, &key, sealed)?;
             Ok((key, content))
         })
         .collect()
@@ -198,7 +198,7 @@ impl Layers<'_> {
         let Some((key, sealed)) = self.sealed_floor(table, at)? else {
             return Ok(None);
         };
-        let content = unseal(table, &key, &sealed)?;
+        let content = unseal(table, &key, sealed)?;
         Ok(Some((key, content)))
     }
 

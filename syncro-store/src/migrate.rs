@@ -68,7 +68,7 @@ impl Chain {
             return Ok(None);
         };
         let lost = || damaged(Table::Rows, key::FORMAT);
-        let content = unseal(Table::Rows, key::FORMAT, &sealed)?;
+        let content = unseal(Table::Rows, key::FORMAT, sealed)?;
         let found = row::read_version(&content).ok_or_else(lost)?;
         if !(self.oldest()..=self.newest).contains(&found) {
             return Err(self.refused(found));
@@ -98,7 +98,7 @@ impl Chain {
                     if (table, key.as_ref()) == (Table::Rows, key::FORMAT) {
                         continue;
                     }
-                    let content = unseal(table, key, sealed).ok();
+                    let content = unseal(table, key, sealed.clone()).ok();
                     let done = content.and_then(|content| step(table, key, &content, &mut batch));
                     match (done, damaged_rows) {
                         (Some(()), _) => {}

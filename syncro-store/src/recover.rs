@@ -136,7 +136,7 @@ fn read<T>(
     let Some(sealed) = backend.get(table, key)? else {
         return Ok(None);
     };
-    let content = unseal(table, key, &sealed)?;
+    let content = unseal(table, key, sealed)?;
     decode(&content).map(Some).ok_or_else(|| damaged(table, key))
 }
 

@@ -197,7 +197,7 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
                 return Ok(());
             };
             for (key, sealed) in &rows {
-                visit(self, key, unless_damaged(unseal(table, key, sealed))?)?;
+                visit(self, key, unless_damaged(unseal(table, key, sealed.clone()))?)?;
             }
         }
         Ok(())

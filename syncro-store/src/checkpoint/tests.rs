@@ -108,7 +108,7 @@ fn the_log_to_be_played_after_a_crash_is_bounded() {
         let backend = disk.image().open().unwrap();
         let mark = backend.get(Table::Rows, key::MARK).unwrap();
         let mark = mark.map_or(0, |sealed| {
-            let content = encoding::unseal(Table::Rows, key::MARK, &sealed).unwrap();
+            let content = encoding::unseal(Table::Rows, key::MARK, sealed).unwrap();
             row::read_mark(&content).unwrap().offset
         });
         let behind = world.store.entries(mark, usize::MAX).unwrap();

@@ -33,7 +33,7 @@ const DIGEST_BYTES: usize = 16;
 impl Page {
     /// The page that was put under a key, with its checksum.
     pub(crate) fn unseal(key: &[u8], sealed: &Bytes) -> Result<Self, StoreError> {
-        let stored = unseal(Table::Log, key, sealed)?;
+        let stored = unseal(Table::Log, key, sealed.clone())?;
         let page = key::page_offset(key).and_then(|first| Self::read(first, stored));
         page.ok_or_else(|| damaged(Table::Log, key))
     }

@@ -6,10 +6,12 @@
 //! The last is a CRC-32 over the words that the numbers stand for, in their order: a record and the dictionary of
 //! another moment, in which a number had another meaning, do not go together.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use syncro_core::{
-    Author, Element, ElementRef, Kind, Name, Path, PathRef, Record, Register, RegisterRef,
-    ScribeRef, Stamp, StoreError, Time,
+    Author, Element, ElementRef, Kind, Name, Path, PathRef, Record, RegisterRef, ScribeRef, Stamp,
+    StoreError, Time, Written,
 };
 
 use super::{In, Out, key};
@@ -31,7 +33,7 @@ const ENTRY: u8 = 1;
 const MEMBER: u8 = 2;
 const COUNTER: u8 = 3;
 
-/// Memory for what is gathered while records are written, one after the other.
+/// Memory for what is gathered while records are written or read, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     stamps: Vec<Stamp>,
@@ -197,21 +199,41 @@ fn sum(words: &[u8]) -> [u8; 4] {
     crc32fast::hash(words).to_be_bytes()
 }
 
-/// Bytes of words for which there is room at first: what most records have.
-const FEW_WORDS_BYTES: usize = 128;
+/// Bytes of words, and stamps, for which a thread keeps memory while it reads nothing: more than most records have.
+const KEPT_WORDS_BYTES: usize = 1 << 10;
+const KEPT_STAMPS: usize = 64;
 
-/// Stamps and registers for which there is room at first: what most records have.
-const FEW_STAMPS: usize = 4;
-const FEW_REGISTERS: u64 = 8;
+thread_local! {
+    /// Memory for the record that is read.
+    static KEPT: Cell<Gathered> = Cell::default();
+}
+
+/// Bytes of a register at least: what is in a store may be damaged, and say that there are more.
+const REGISTER_BYTES_MIN: usize = 4;
 
 /// Reads a record; `None` where the bytes are not one.
 pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>, StoreError> {
+    let mut gathered = KEPT.take();
+    let record = read_with(content, words, &mut gathered);
+    gathered.said.words.shrink_to(KEPT_WORDS_BYTES);
+    gathered.said.known.shrink_to(KEPT_WORDS_BYTES);
+    gathered.stamps.shrink_to(KEPT_STAMPS);
+    KEPT.set(gathered);
+    record
+}
+
+fn read_with(
+    content: &Bytes,
+    words: &impl Words,
+    gathered: &mut Gathered,
+) -> Result<Option<Record>, StoreError> {
+    let Gathered { stamps, said } = gathered;
+    stamps.clear();
+    said.words.clear();
     let mut input = In::new(content);
     let Some(count) = input.varint() else {
         return Ok(None);
     };
-    let mut stamps = Vec::with_capacity(FEW_STAMPS);
-    let mut said = Said { words: Vec::with_capacity(FEW_WORDS_BYTES), ..Said::default() };
     for _ in 0..count {
         let (Some(author), Some(time)) = (number(&mut input), input.fixed()) else {
             return Ok(None);
@@ -224,23 +246,23 @@ pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>
     }
     let mark = |input: &mut In<'_>| match input.varint()? {
         0 => Some(None),
-        index => Some(Some(stamp_at(&stamps, index - 1)?)),
+        index => Some(Some(stamp_at(stamps, index - 1)?)),
     };
     let (Some(created), Some(destroyed)) = (mark(&mut input), mark(&mut input)) else {
         return Ok(None);
     };
-    let Some(count) = input.varint() else {
+    let most = (content.len() / REGISTER_BYTES_MIN) as u64;
+    let Some(count) = input.varint().filter(|count| *count <= most) else {
         return Ok(None);
     };
-    let mut registers = Vec::with_capacity(count.min(FEW_REGISTERS) as usize);
+    let mut written = Written::new(count as usize);
     for _ in 0..count {
-        match read_register(&mut input, &stamps, words, &mut said)? {
-            Some(register) => registers.push(register),
-            None => return Ok(None),
+        if read_register(&mut input, stamps, words, said, &mut written)?.is_none() {
+            return Ok(None);
         }
     }
-    let is_whole = input.fixed() == Some(sum(&said.words)) && input.is_empty();
-    Ok(is_whole.then(|| Record::new(created, destroyed, registers)))
+    let is_whole = input.fixed() == Some(said.sum()) && input.is_empty();
+    Ok(is_whole.then(|| written.into_record(created, destroyed)))
 }
 
 fn read_register(
@@ -248,7 +270,8 @@ fn read_register(
     stamps: &[Stamp],
     words: &impl Words,
     said: &mut Said,
-) -> Result<Option<Register>, StoreError> {
+    written: &mut Written,
+) -> Result<Option<()>, StoreError> {
     let (Some(name), Some(shape)) = (number(input), input.byte()) else {
         return Ok(None);
     };
@@ -259,11 +282,11 @@ fn read_register(
     let element = match shape {
         WHOLE => None,
         ENTRY => match input.bytes().map(std::str::from_utf8) {
-            Some(Ok(key)) => Some(Element::Entry(key.into())),
+            Some(Ok(key)) => Some(ElementRef::Entry(key)),
             _ => return Ok(None),
         },
-        MEMBER => match input.value() {
-            Some(member) => Some(Element::Member(member)),
+        MEMBER => match input.bytes() {
+            Some(member) => Some(ElementRef::Member(member)),
             None => return Ok(None),
         },
         COUNTER => {
@@ -274,7 +297,7 @@ fn read_register(
                 return Ok(None);
             };
             said.author(author);
-            Some(Element::Author(author))
+            Some(ElementRef::Author(author))
         }
         _ => return Ok(None),
     };
@@ -283,8 +306,16 @@ fn read_register(
     let (Some(stamp), Some(value)) = (stamp, input.value()) else {
         return Ok(None);
     };
-    let path = Path { field, element, kind };
-    Ok(Some(Register { path, stamp, value }))
+    let path = PathRef { field: field.as_str(), element, kind };
+    written.push(path, stamp, value, || {
+        let element = element.map(|element| match element {
+            ElementRef::Entry(key) => Element::Entry(key.into()),
+            ElementRef::Member(member) => Element::Member(input.trusted(member)),
+            ElementRef::Author(author) => Element::Author(author),
+        });
+        Path { field: field.clone(), element, kind }
+    });
+    Ok(Some(()))
 }
 
 fn number(input: &mut In<'_>) -> Option<u32> {

@@ -64,7 +64,7 @@ fn aged(disk: &MemoryDisk) -> MemoryDisk {
     let old = MemoryDisk::new();
     let mut batch = Batch::new();
     for (table, key, sealed) in rows_of(disk) {
-        let content = unseal(table, &key, &sealed).unwrap();
+        let content = unseal(table, &key, sealed).unwrap();
         put(&mut batch, table, &key, &turned(&content));
     }
     put(&mut batch, Table::Rows, key::FORMAT, &OLD.to_be_bytes());
@@ -83,7 +83,7 @@ fn run(disk: &MemoryDisk, chain: &Chain) -> Result<bool, StoreError> {
 
 fn version(disk: &MemoryDisk) -> Format {
     let sealed = disk.image().open().unwrap().get(Table::Rows, key::FORMAT).unwrap().unwrap();
-    row::read_format(&unseal(Table::Rows, key::FORMAT, &sealed).unwrap()).unwrap()
+    row::read_format(&unseal(Table::Rows, key::FORMAT, sealed).unwrap()).unwrap()
 }
 
 fn write(disk: &MemoryDisk, change: impl FnOnce(&mut Batch)) {

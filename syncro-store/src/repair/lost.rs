@@ -78,7 +78,7 @@ impl Places<'_> {
     /// Whether the log has a page, or what has become of it.
     fn is_in_log(&self, key: &[u8], content: &Bytes) -> bool {
         let current = self.backend.get(Table::Log, key).ok().flatten();
-        let current = current.and_then(|sealed| unseal(Table::Log, key, &sealed).ok());
+        let current = current.and_then(|sealed| unseal(Table::Log, key, sealed).ok());
         current.is_some_and(|current| current.starts_with(content))
     }
 

@@ -52,7 +52,7 @@ impl Repair {
     ) -> Result<Self, StoreError> {
         let whole = |key: &[u8]| -> Result<Option<Bytes>, StoreError> {
             let sealed = backend.get(Table::Rows, key)?;
-            Ok(sealed.and_then(|sealed| unseal(Table::Rows, key, &sealed).ok()))
+            Ok(sealed.and_then(|sealed| unseal(Table::Rows, key, sealed).ok()))
         };
         // Whose version nobody can tell any more is taken for one of ours.
         if whole(key::FORMAT)?.is_some_and(|format| row::read_version(&format).is_some()) {
@@ -239,7 +239,7 @@ impl Repair {
         for rows in every(&self.backend, Table::Rows, key::PEER, Some(&end)) {
             let mut batch = Batch::new();
             for (key, sealed) in &rows? {
-                let row = unseal(Table::Rows, key, sealed).ok();
+                let row = unseal(Table::Rows, key, sealed.clone()).ok();
                 let row = row.and_then(|row| row::read_peer(&row));
                 match row.filter(|_| key::peer_node(key).is_some()) {
                     None => batch.delete(Table::Rows, key.clone()),
@@ -264,7 +264,7 @@ impl Repair {
         for rows in every(&self.backend, Table::Rows, key::ENGINE, Some(&end)) {
             let mut batch = Batch::new();
             for (key, sealed) in &rows? {
-                let is_lost = unseal(Table::Rows, key, sealed).is_err();
+                let is_lost = unseal(Table::Rows, key, sealed.clone()).is_err();
                 any_lost |= is_lost;
                 if is_lost || key[..] == key::engine(INDEX_ROW) {
                     batch.delete(Table::Rows, key.clone());

@@ -93,7 +93,7 @@ fn no_transaction_is_taken_twice_and_the_records_make_up_for_a_page() {
     let pages = rows.iter().filter(|(table, ..)| *table == Table::Log).cloned().collect::<Vec<_>>();
     let [_, (_, before, page), (_, gap, _), ..] = &pages[..] else { panic!("{}", pages.len()) };
     rows.retain(|(table, key, _)| (*table, key) != (Table::Log, gap));
-    let content = unseal(Table::Log, before, page).unwrap();
+    let content = unseal(Table::Log, before, page.clone()).unwrap();
     rows.push((Table::Log, gap.clone(), crate::encoding::seal(Table::Log, gap, &content)));
 
     let (store, repaired) = salvaged(rows);
