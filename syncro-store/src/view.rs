@@ -26,6 +26,9 @@ const ROWS_AT_ONCE: usize = 16;
 /// The rows of peers read at once: a row has at most about 4 KiB.
 const PEERS_AT_ONCE: usize = 256;
 
+/// About the bytes of a transaction in the log: for as many there is room at first.
+const TRANSACTION_BYTES: usize = 128;
+
 /// One look at a store: nothing is applied meanwhile.
 pub(crate) struct Look<'a> {
     state: RwLockReadGuard<'a, State>,
@@ -228,7 +231,9 @@ impl View for Look<'_> {
         bytes_max: usize,
     ) -> Result<(Vec<Transaction>, Option<Digest>), StoreError> {
         let (rows, end) = (self.rows()?, self.end());
-        let (mut found, mut next, mut bytes) = (Vec::new(), from, 0);
+        let scribes = end.offset.saturating_sub(from).min((bytes_max / TRANSACTION_BYTES) as u64);
+        let mut found = Vec::with_capacity(scribes as usize);
+        let (mut next, mut bytes) = (from, 0);
         // A piece that ends with a page ends at a digest that the next page begins with.
         while next < end.offset {
             let before = next;

@@ -18,6 +18,7 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn extend(&mut self, entries: &[Entry]) {
+        self.entries.reserve(entries.len());
         for entry in entries {
             self.bytes += entry.transaction.bytes().len();
             self.entries.push_back(entry.clone());

@@ -361,6 +361,7 @@ impl Push {
                 if transactions.is_empty() {
                     return Err(no_entry(at));
                 }
+                items.reserve(transactions.len());
                 (read, place, read_digest) = (transactions.into_iter(), at, end);
                 continue;
             };
