@@ -64,20 +64,23 @@ impl Checkpoint {
         let first = rows.from(Table::Records, Bound::Unbounded).next();
         let has_pieces = first.is_some_and(|(key, _)| key.as_ref() < key::FIRST_RECORD);
 
-        let mut batch = Batch::new();
-        let mut last = self.last.clone();
+        let (mut slice, mut bytes) = (Vec::new(), 0);
         let mut rest = rows.after(self.last.as_ref()).peekable();
-        for (table, key, value) in rest.by_ref() {
-            shared.put_in(&mut batch, (table, key, value), &mut memory)?;
-            last = Some((table, key.clone()));
-            let is_full = batch.len() >= shared.bounds.slice_rows || batch.bytes() >= SLICE_BYTES;
+        for row in rest.by_ref() {
+            let row = shared.sealed(row, &mut memory)?;
+            bytes += row.1.len() + row.2.as_ref().map_or(0, Bytes::len);
+            slice.push(row);
+            let is_full = slice.len() >= shared.bounds.slice_rows || bytes >= SLICE_BYTES;
             if is_full && !has_pieces {
                 break;
             }
         }
         let is_last = rest.peek().is_none();
         drop(rest);
-        self.last = last;
+        if let Some((table, key, _)) = slice.last() {
+            self.last = Some((*table, key.clone()));
+        }
+        let mut batch = Batch::sorted(slice);
         if is_last {
             encoding::put(&mut batch, Table::Rows, key::MARK, &row::write_mark(self.mark));
         }
@@ -107,9 +110,9 @@ impl Shared {
             let mark = begins.then(|| state.open_page.end());
             (backend, state.log.set_aside(), mark, log_bytes)
         };
-        let mut batch = Batch::new();
         let mut memory = Sealing::default();
-        rows.iter().try_for_each(|row| self.put_in(&mut batch, row, &mut memory))?;
+        let rows = rows.iter().map(|row| self.sealed(row, &mut memory));
+        let batch = Batch::sorted(rows.collect::<Result<_, _>>()?);
         #[cfg(all(feature = "planted", debug_assertions))]
         let batch = crate::planted::batch(self, &*backend, batch, mark);
         // Slices go on meanwhile: what they write is of other tables, and nobody needs it to be durable yet.
@@ -163,14 +166,14 @@ impl Shared {
         Ok(Some(batch.bytes()))
     }
 
-    /// Puts a row into a batch. The lock is taken for words that did not occur before, and others go on meanwhile.
-    fn put_in(
+    /// A row as it is written. The lock is taken for words that did not occur before, and others go on meanwhile.
+    fn sealed(
         &self,
-        batch: &mut Batch,
-        row: (Table, &Bytes, &Option<Value>),
+        (table, key, value): (Table, &Bytes, &Option<Value>),
         memory: &mut Sealing,
-    ) -> Result<(), StoreError> {
-        overlay::put(batch, row, |key, record| memory.seal(key, record, self))
+    ) -> Result<(Table, Bytes, Option<Bytes>), StoreError> {
+        let sealed = overlay::sealed(key, value, |key, record| memory.seal(key, record, self))?;
+        Ok((table, key.clone(), sealed))
     }
 
     /// Writes everything, so that the next opening has nothing to play.

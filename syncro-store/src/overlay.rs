@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use syncro_core::{Record, StoreError};
 
-use crate::backend::{Backend, Batch, Table};
+use crate::backend::{Backend, Table};
 use crate::rows::{self, Hashed};
 
 /// What a row costs in memory beside its bytes: two shared buffers, and its places in a table.
@@ -170,16 +170,15 @@ pub(crate) fn floor(
     Ok(best)
 }
 
-/// Puts rows into a batch; `seal` encodes a record under its key.
-pub(crate) fn put(
-    batch: &mut Batch,
-    (table, key, value): (Table, &Bytes, &Option<Value>),
+/// What is written for what was put under a key; `seal` encodes a record under it.
+pub(crate) fn sealed(
+    key: &[u8],
+    value: &Option<Value>,
     seal: impl FnOnce(&[u8], &Record) -> Result<Bytes, StoreError>,
-) -> Result<(), StoreError> {
+) -> Result<Option<Bytes>, StoreError> {
     match value {
-        Some(Value::Sealed(sealed)) => batch.put(table, key.clone(), sealed.clone()),
-        Some(Value::Record { record, .. }) => batch.put(table, key.clone(), seal(key, record)?),
-        None => batch.delete(table, key.clone()),
+        Some(Value::Sealed(sealed)) => Ok(Some(sealed.clone())),
+        Some(Value::Record { record, .. }) => seal(key, record).map(Some),
+        None => Ok(None),
     }
-    Ok(())
 }

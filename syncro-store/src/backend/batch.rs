@@ -1,8 +1,8 @@
 //! One atomic write.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
+use std::{io, iter};
 
 use bytes::Bytes;
 use syncro_core::StoreError;
@@ -83,6 +83,22 @@ impl Batch {
     /// The changes of one table.
     pub(crate) fn table(&self, table: Table) -> &BTreeMap<Bytes, Option<Bytes>> {
         &self.tables[usize::from(table.code())]
+    }
+
+    /// A batch of rows by table and key, each key once.
+    pub(crate) fn sorted(rows: Vec<(Table, Bytes, Option<Bytes>)>) -> Self {
+        let mut batch = Self::new();
+        let mut rows = rows.into_iter().peekable();
+        for table in Table::ALL {
+            let of_table = iter::from_fn(|| rows.next_if(|(of, ..)| *of == table));
+            // To put them in one after the other would look for the place of each.
+            batch.tables[usize::from(table.code())] =
+                of_table.map(|(_, key, value)| (key, value)).collect();
+        }
+        let bytes =
+            |(_, key, value): (_, &Bytes, Option<&Bytes>)| key.len() + value.map_or(0, Bytes::len);
+        batch.bytes = batch.iter().map(bytes).sum();
+        batch
     }
 
     /// Does what another batch does, after this one.
