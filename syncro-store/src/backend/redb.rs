@@ -223,6 +223,9 @@ impl Redb {
     fn write_buffered(&self, batch: &Batch) -> Result<bool, StoreError> {
         let _turn = lock(&self.writing);
         self.unless_latched(|| {
+            if batch.is_empty() {
+                return Ok(true);
+            }
             if !self.note_buffered(batch) {
                 return Ok(false);
             }
@@ -331,12 +334,16 @@ impl Redb {
     }
 
     /// Closes the database, and opens what is then on the storage.
-    fn open_anew(&self, journal: &mut Option<Journal>) -> Result<(), StoreError> {
-        let mut opened = self.opened_alone();
+    fn open_anew(
+        &self,
+        opened: &mut Opened,
+        journal: &mut Option<Journal>,
+    ) -> Result<(), StoreError> {
         // Nobody else may write in between, which is long where there is no room to open it.
         opened.close_locked(&self.place);
+        opened.storage.go_on();
         let found = self.builder.open_on(&opened.storage, &self.place)?;
-        self.go_on_with(found, &mut opened, journal);
+        self.go_on_with(found, opened, journal);
         Ok(())
     }
 
@@ -423,7 +430,7 @@ impl Backend for Redb {
         batch.check_limits()?;
         self.written.fetch_add(batch.bytes() as u64, Ordering::Relaxed);
         let is_written = match durability {
-            Durability::Buffered => batch.is_empty() || self.write_buffered(batch)?,
+            Durability::Buffered => self.write_buffered(batch)?,
             Durability::Ahead => self.write_ahead(batch)?,
             Durability::Durable => false,
         };
@@ -456,9 +463,11 @@ impl Backend for Redb {
 
     fn reopen(&self) -> Result<(), StoreError> {
         let _turn = lock(&self.writing);
-        let opened = self.open_anew(&mut lock(&self.journal));
-        *lock(&self.latched) = opened.as_ref().err().map(cause);
-        opened
+        let mut journal = lock(&self.journal);
+        let mut opened = self.opened_alone();
+        let reopened = self.open_anew(&mut opened, &mut journal);
+        *lock(&self.latched) = reopened.as_ref().err().map(cause);
+        reopened
     }
 
     fn remains(&self) -> Option<Box<dyn Remains>> {

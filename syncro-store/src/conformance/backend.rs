@@ -374,8 +374,10 @@ pub fn a_failed_write_latches_the_store_until_it_is_opened_again<P: Place>() {
     let failed = store.write(&put("failed", "value"), Durability::Durable);
     assert!(failed.is_err(), "a write that failed on the medium returned `Ok`");
     for durability in [Durability::Buffered, Durability::Ahead, Durability::Durable] {
-        let refused = store.write(&put("refused", "value"), durability);
-        assert!(matches!(refused, Err(StoreError::Latched { .. })), "{refused:?}");
+        for batch in [put("refused", "value"), Batch::new()] {
+            let refused = store.write(&batch, durability);
+            assert!(matches!(refused, Err(StoreError::Latched { .. })), "{refused:?}");
+        }
     }
     if let Ok(Some(value)) = store.get(Table::Rows, b"before") {
         assert_eq!(value, "value");

@@ -17,7 +17,8 @@
 //! one or is the first. Each durable commit of the database begins the next generation, and takes over what is in the
 //! journal: what lies there from before means nothing then. No block of an entry is written again before that commit is
 //! durable. Commits that are not durable leave the journal and its generation alone: it is appended to while they are
-//! made, and a crash takes them, and nothing of it.
+//! made, and a crash takes them, and nothing of it. Where redb makes them durable by itself, when it is closed or checked,
+//! the entries are done again over them: the two are of different tables, so that is the same.
 
 use std::io;
 
@@ -93,7 +94,7 @@ impl Journal {
         // goes to the database first.
         let at = if pending.is_empty() { BLOCK_BYTES as u64 } else { end };
         let storage = storage.clone();
-        let (prepared, is_flushed) = (at, false);
+        let (prepared, is_flushed) = (BLOCK_BYTES as u64, false);
         Ok((Self { storage, end, generation, at, prepared, is_flushed }, pending))
     }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ::redb::backends::FileBackend;
@@ -24,6 +25,9 @@ struct Kept {
     locks: Mutex<Locks>,
     /// The same file, if it is one.
     file: Option<File>,
+    /// Whether a flush has failed. Whoever flushes next is told that all is well, and what was to be flushed may be gone:
+    /// of the database, too, which would make a commit of it when it is closed.
+    has_lost: AtomicBool,
 }
 
 /// The ranges that are locked, and whether they stay so whatever a database does that is closed.
@@ -35,8 +39,12 @@ struct Locks {
 
 impl Storage {
     pub(super) fn new(storage: impl StorageBackend) -> Self {
-        let kept = Kept { storage: Box::new(storage), locks: Mutex::default(), file: None };
-        Self { kept: Arc::new(kept), database_at: None }
+        Self::over(Box::new(storage), None)
+    }
+
+    fn over(storage: Box<dyn StorageBackend>, file: Option<File>) -> Self {
+        let (locks, has_lost) = (Mutex::default(), AtomicBool::new(false));
+        Self { kept: Arc::new(Kept { storage, locks, file, has_lost }), database_at: None }
     }
 
     /// The part that the database has. Where that begins is looked at when something is to be read or written: by
@@ -63,25 +71,38 @@ impl Storage {
 
     pub(super) fn of_file(file: File) -> Result<Self, DatabaseError> {
         let same = file.try_clone().ok();
-        let kept = Kept {
-            storage: Box::new(FileBackend::new(file)?),
-            locks: Mutex::default(),
-            file: same,
-        };
-        Ok(Self { kept: Arc::new(kept), database_at: None })
+        Ok(Self::over(Box::new(FileBackend::new(file)?), same))
     }
 
     /// Writes within the file, and makes that durable; where the system can, nothing else: a flush takes whatever
     /// the database has just written, too.
     pub(super) fn write_durably(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
         let at = self.place(offset)?;
         if let Some(file) = &self.kept.file
-            && through::write(file, at, data)?
+            && self.flushed(through::write(file, at, data))?
         {
             return Ok(());
         }
         self.kept.storage.write(at, data)?;
         self.sync_data()
+    }
+
+    /// Refuses to write to what has lost something.
+    fn check(&self) -> io::Result<()> {
+        match self.kept.has_lost.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("a flush of the file has failed before")),
+            false => Ok(()),
+        }
+    }
+
+    fn flushed<T>(&self, flushed: io::Result<T>) -> io::Result<T> {
+        flushed.inspect_err(|_| self.kept.has_lost.store(true, Ordering::Relaxed))
+    }
+
+    /// Goes on after a flush that failed, with what was durable before: the database is closed.
+    pub(super) fn go_on(&self) {
+        self.kept.has_lost.store(false, Ordering::Relaxed);
     }
 
     /// Keeps the locks of a database that is closed, until another one is [opened](Self::let_go_of_locks).
@@ -128,16 +149,19 @@ impl StorageBackend for Storage {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check()?;
         self.kept.storage.set_len(self.place(len)?)
     }
 
     /// What a failed flush leaves on the disk nobody knows, whatever it says that it lacked.
     fn sync_data(&self) -> io::Result<()> {
-        let synced = self.kept.storage.sync_data();
+        self.check()?;
+        let synced = self.flushed(self.kept.storage.sync_data());
         synced.map_err(|error| io::Error::other(format!("the file could not be flushed: {error}")))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
         self.kept.storage.write(self.place(offset)?, data)
     }
 
@@ -198,10 +222,16 @@ mod through {
     pub(super) fn write(file: &File, at: u64, data: &[u8]) -> io::Result<bool> {
         match pwritev2(file, &[IoSlice::new(data)], at, ReadWriteFlags::DSYNC) {
             Ok(written) => Ok(written == data.len()),
-            Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::INTR) => Ok(false),
-            Err(error) => {
-                Err(io::Error::other(format!("the journal could not be written: {error}")))
-            }
+            // The last two are said by what keeps a process from calls that it does not know.
+            Err(
+                Errno::NOSYS
+                | Errno::OPNOTSUPP
+                | Errno::INVAL
+                | Errno::INTR
+                | Errno::PERM
+                | Errno::ACCESS,
+            ) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -358,3 +358,84 @@ fn a_file_that_begins_with_its_database_goes_without() {
     assert!(content.starts_with(MAGIC));
     assert_eq!(found(&content).unwrap(), 2);
 }
+
+/// As Linux does it: a flush that fails says so once, and what it did not bring to the disk is clean from then on.
+#[derive(Clone, Debug, Default)]
+struct Cached(Arc<Mutex<Pages>>);
+
+#[derive(Debug, Default)]
+struct Pages {
+    cache: Vec<u8>,
+    disk: Vec<u8>,
+    dirty: Vec<(usize, Vec<u8>)>,
+    fails: bool,
+}
+
+impl StorageBackend for Cached {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().cache.len() as u64)
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        out.copy_from_slice(&self.0.lock().unwrap().cache[offset as usize..][..out.len()]);
+        Ok(())
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut pages = self.0.lock().unwrap();
+        pages.cache.resize(len as usize, 0);
+        pages.disk.resize(len as usize, 0);
+        Ok(())
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        let mut pages = self.0.lock().unwrap();
+        let dirty = std::mem::take(&mut pages.dirty);
+        if std::mem::take(&mut pages.fails) {
+            return Err(io::Error::other("EIO"));
+        }
+        for (at, data) in dirty {
+            let end = pages.disk.len().min(at + data.len());
+            pages.disk[at..end].copy_from_slice(&data[..end - at]);
+        }
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut pages = self.0.lock().unwrap();
+        pages.cache[offset as usize..][..data.len()].copy_from_slice(data);
+        pages.dirty.push((offset as usize, data.to_vec()));
+        Ok(())
+    }
+}
+
+/// The journal was told that pages of the database were lost, and the database, when it was closed, put a commit over them.
+#[test]
+fn what_a_flush_of_the_journal_has_lost_is_not_committed() {
+    for is_reopened in [true, false] {
+        let file = Cached::default();
+        let open =
+            |file: &Cached| Redb::builder().cache_bytes(256 << 10).with_backend(file.clone());
+        let redb = open(&file).unwrap();
+        let records = |value: u8| {
+            let mut batch = Batch::new();
+            for key in 0..400_u16 {
+                batch.put(Table::Records, key.to_be_bytes().to_vec(), vec![value; 1000]);
+            }
+            batch
+        };
+        durable(&redb, &records(1));
+        durable(&redb, &put(0, 1));
+        redb.write(&records(2), Durability::Buffered).unwrap();
+        file.0.lock().unwrap().fails = true;
+        redb.write(&put(1, 1), Durability::Ahead).unwrap_err();
+        if is_reopened {
+            redb.reopen().unwrap();
+            durable(&redb, &put(2, 1));
+            std::mem::forget(redb);
+        } else {
+            drop(redb);
+        }
+        let disk = file.0.lock().unwrap().disk.clone();
+        let pages = Pages { cache: disk.clone(), disk, ..Pages::default() };
+        let redb = open(&Cached(Arc::new(Mutex::new(pages)))).unwrap();
+        assert_eq!(redb.scan(Table::Records, &[], None, 999).unwrap().len(), 400);
+        assert_eq!(redb.get(Table::Log, &[2]).unwrap().is_some(), is_reopened);
+    }
+}
