@@ -154,12 +154,13 @@ impl WatchAll {
             if let Some(raw) = self.try_next_raw()? {
                 return Ok(Some(raw));
             }
-            let inbox = self.queue.lock();
+            let mut inbox = self.queue.lock();
             if inbox.is_over() {
                 return Ok(None);
             }
             if inbox.must_wait() {
-                drop(self.queue.woken_threads.wait(inbox));
+                inbox.is_awaited = true;
+                drop(self.queue.woken_thread.wait(inbox));
             }
         }
     }
@@ -352,7 +353,7 @@ enum Flow {
 struct Queue {
     inbox: Mutex<Inbox>,
     woken: Notify,
-    woken_threads: Condvar,
+    woken_thread: Condvar,
 }
 
 #[derive(Debug)]
@@ -371,6 +372,8 @@ struct Inbox {
     pauses: u64,
     /// Where the watcher was in a log of which a repair has not left so much. It has not been told.
     lost: Option<Point>,
+    /// Whether a thread is blocked, or was: to wake it takes a system call, with every change.
+    is_awaited: bool,
 }
 
 impl Inbox {
@@ -425,9 +428,16 @@ fn bytes_of(changed: &Changed) -> usize {
 }
 
 impl Queue {
-    fn wake(&self) {
+    /// Does something to what the watcher gets, and wakes it.
+    fn change(&self, change: impl FnOnce(&mut Inbox)) {
+        let mut inbox = self.lock();
+        change(&mut inbox);
+        let is_awaited = std::mem::take(&mut inbox.is_awaited);
+        drop(inbox);
         self.woken.notify_waiters();
-        self.woken_threads.notify_all();
+        if is_awaited {
+            self.woken_thread.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inbox> {
@@ -459,9 +469,10 @@ impl Hub {
             flow: *flow,
             pauses: 0,
             lost: None,
+            is_awaited: false,
         };
         let queue =
-            Queue { inbox: Mutex::new(inbox), woken: Notify::new(), woken_threads: Condvar::new() };
+            Queue { inbox: Mutex::new(inbox), woken: Notify::new(), woken_thread: Condvar::new() };
         let queue = Arc::new(queue);
         queues.push(Arc::downgrade(&queue));
         WatchAll { queue, hub_end: self.end.clone(), reader, replayed: VecDeque::new() }
@@ -477,8 +488,7 @@ impl Hub {
             let Some(queue) = queue.upgrade() else {
                 return false;
             };
-            queue.lock().push(changed);
-            queue.wake();
+            queue.change(|inbox| inbox.push(changed));
             true
         });
         self.is_watched.store(!queues.is_empty(), Ordering::Relaxed);
@@ -513,8 +523,7 @@ impl Hub {
         let mut all = lock(&self.queues);
         all.flow = flow;
         for queue in all.queues.iter().filter_map(Weak::upgrade) {
-            change(&mut queue.lock());
-            queue.wake();
+            queue.change(&change);
         }
     }
 }
