@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 /// What a thread keeps while nothing is encoded.
-const KEPT_BYTES_MAX: usize = 4096;
+pub(crate) const KEPT_BYTES_MAX: usize = 4096;
 
 thread_local! {
     static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };

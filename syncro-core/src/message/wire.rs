@@ -12,6 +12,7 @@ use crate::close::CloseReason;
 use crate::digest::{Digest, Point};
 use crate::encoding::json;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
+use crate::encoding::scratch;
 use crate::id::{Name, NodeId};
 use crate::limits::{
     CREDENTIALS_BYTES_MAX, ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX,
@@ -26,13 +27,19 @@ const KEYS_MAX: usize = 32;
 impl Message {
     /// Encodes the message.
     pub(crate) fn encode(&self, encoding: Encoding) -> Bytes {
-        let mut writer = Writer::default();
+        let mut writer = Writer(scratch::take());
         self.write(&mut writer);
-        match encoding {
-            Encoding::MessagePack => writer.0.into(),
+        let frame = match encoding {
+            // What is long stays where it was written: to copy it takes more than to have other memory.
+            Encoding::MessagePack if writer.0.len() > scratch::KEPT_BYTES_MAX => {
+                return writer.0.into();
+            }
+            Encoding::MessagePack => Bytes::copy_from_slice(&writer.0),
             // Own messages nest within the limits and have text for keys: they always transcribe.
             Encoding::Json => json::to_json(&writer.0).unwrap_or_default().into(),
-        }
+        };
+        scratch::give_back(writer.0);
+        frame
     }
 
     /// Decodes a message, and says in which encoding it came.
