@@ -372,12 +372,16 @@ impl Signals {
         message
     }
 
-    fn next_of(&self, session: SessionId, line: &mut Line) -> Option<Message> {
-        let is_asked = match &line.asked {
+    /// Whether the peer knows what this node wants.
+    fn has_asked(&self, line: &Line) -> bool {
+        match &line.asked {
             Topics::All => self.is_relay,
             Topics::Some(topics) => !self.is_relay && *topics == self.watched,
-        };
-        if !is_asked {
+        }
+    }
+
+    fn next_of(&self, session: SessionId, line: &mut Line) -> Option<Message> {
+        if !self.has_asked(line) {
             let watched = || Topics::Some(self.watched.clone());
             line.asked = if self.is_relay { Topics::All } else { watched() };
             return Some(Message::Topics(line.asked.clone()));
@@ -405,7 +409,8 @@ impl Signals {
 
     /// Notes that a session's transport has room, for what may have waited for it.
     pub(super) fn on_room(&mut self, session: SessionId) {
-        if self.lines.contains_key(&session) {
+        let waits = |line: &Line| !line.due.is_empty() || !self.has_asked(line);
+        if self.lines.get(&session).is_some_and(waits) {
             self.ready.insert(session);
         }
     }
