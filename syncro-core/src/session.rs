@@ -403,6 +403,9 @@ impl Session {
 
     pub(crate) fn on_room(&mut self, effects: &mut Effects) {
         (self.outbox.queued, self.outbox.said) = (0, 0);
+        if let Phase::Open(open) = &mut self.phase {
+            open.push.on_room();
+        }
         self.reply(effects);
     }
 

@@ -74,7 +74,8 @@ pub enum Input {
         /// The message.
         frame: Bytes,
     },
-    /// Everything that was to be sent has been handed to the transport.
+    /// Everything that was to be sent has been handed to the transport. To be said each time: what enters the log
+    /// meanwhile waits for it, as long as it is less than a message, and goes in one.
     Room {
         /// The session.
         session: SessionId,

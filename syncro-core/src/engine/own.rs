@@ -418,6 +418,11 @@ impl Own {
         self.note_pending(intake, view)
     }
 
+    /// Counts the bytes of transactions that enter the log, while there are sessions.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.tail.taken()
+    }
+
     /// The log from an offset at which a transaction begins, from memory where it is there.
     pub(crate) fn transactions(
         &self,

@@ -14,6 +14,8 @@ use crate::store::Entry;
 pub(crate) struct Tail {
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// The bytes of all entries that were ever here.
+    taken: u64,
 }
 
 impl Tail {
@@ -21,6 +23,7 @@ impl Tail {
         self.entries.reserve(entries.len());
         for entry in entries {
             self.bytes += entry.transaction.bytes().len();
+            self.taken += entry.transaction.bytes().len() as u64;
             self.entries.push_back(entry.clone());
         }
         // The entries of this step are nowhere else until their commit is applied.
@@ -34,6 +37,10 @@ impl Tail {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// The transactions from an offset on and the digest after them, or `None` when they do not begin in memory.

@@ -32,6 +32,9 @@ pub(super) struct Push {
     /// The points sent since, in order: what the peer may acknowledge next. There is one for each message,
     /// so as many as fit the window that the peer granted, and [`UNACKNOWLEDGED_MAX`] whatever that is.
     unacknowledged: VecDeque<Point>,
+    /// What [`Own::taken_bytes`] was when something was sent, until the transport has room again: less than a batch
+    /// waits for that, and goes in one message.
+    under_way: Option<u64>,
     /// What the peer has already, by offset in this log.
     echoes: BTreeMap<u64, Run>,
     /// When echoes alone are reported.
@@ -91,6 +94,7 @@ impl Push {
             held,
             confirmed,
             unacknowledged: VecDeque::new(),
+            under_way: None,
             echoes: BTreeMap::new(),
             echo_due_ms: None,
             is_hurried: false,
@@ -123,13 +127,19 @@ impl Push {
         (row.held, row.confirmed) = (self.held, self.confirmed);
     }
 
+    /// When echoes alone are to be reported, unless that comes with room.
     pub(super) fn echo_due_ms(&self) -> Option<u64> {
-        self.echo_due_ms
+        self.echo_due_ms.filter(|_| self.under_way.is_none())
     }
 
     /// Lets nothing be held back any more.
     pub(super) fn hurry(&mut self) {
         self.is_hurried = true;
+    }
+
+    /// Notes that the transport has room again.
+    pub(super) fn on_room(&mut self) {
+        self.under_way = None;
     }
 
     /// Whether a stretch of this log was sent, or reported, in this session.
@@ -277,6 +287,10 @@ impl Push {
         view: &impl View,
         effects: &mut Effects,
     ) -> Result<(), StoreError> {
+        let is_little = |before: u64| own.taken_bytes().saturating_sub(before) < BATCH_BYTES as u64;
+        if !self.is_hurried && self.under_way.is_some_and(is_little) {
+            return Ok(());
+        }
         let end = if self.is_durable { own.durable_end() } else { own.end() };
         while let Some(stream) = self.stream {
             let is_due = stream.at.offset < end.offset || !stream.is_announced;
@@ -300,6 +314,7 @@ impl Push {
                 items,
             });
             self.sent += outbox.send(&message, effects) as u64;
+            self.under_way = Some(own.taken_bytes());
             self.unacknowledged.push_back(to);
             self.echoes = self.echoes.split_off(&to.offset);
             self.echo_due_ms = None;

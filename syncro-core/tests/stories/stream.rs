@@ -259,6 +259,33 @@ fn more_than_a_window_passes_by_and_by() {
     assert_eq!(told.iter().filter(|(_, left)| *left == 0).count(), 1, "{told:?}");
 }
 
+/// A writer that was faster than a session's task made a message of each change, for each session.
+#[test]
+fn what_is_written_while_a_message_is_under_way_goes_in_one() {
+    let mut pair = Pair::new();
+    let link = pair.connect(A, B, Encoding::MessagePack).unwrap();
+    pair.drive();
+    pair.links[link].tape = Some(Vec::new());
+    let said = |pair: &Pair| {
+        let said = pair.links[link].said().iter().filter(|(side, _)| *side == 0);
+        said.filter(|(_, frame)| wire::kind(frame) == "scribes").count()
+    };
+    pair.stall(link, 0, true).unwrap();
+    (0..50).for_each(|value| pair.put(A, 1, value));
+    assert_eq!(said(&pair), 1, "the first one does not wait");
+    pair.stall(link, 0, false).unwrap();
+    assert_eq!(said(&pair), 2, "the others go together");
+
+    // What fills a message waits for nothing.
+    pair.stall(link, 0, true).unwrap();
+    (2..6).for_each(|id| assert!(pair.write_of(A, Write::Large { id, kib: 40 })));
+    assert_eq!(said(&pair), 4);
+    pair.stall(link, 0, false).unwrap();
+    pair.drive();
+    assert_eq!(pair.title(B, 1), Some(49));
+    pair.assert_equal();
+}
+
 /// The world measures what every session has handed out without room: see `World::send`.
 #[test]
 fn a_slow_reader_costs_a_bounded_buffer_and_nobody_else_anything() {
