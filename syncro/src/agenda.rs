@@ -8,6 +8,13 @@ use crate::core::lock;
 /// How long the thread waits at most: so that a node without handles is noticed.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// How long what a peer sent waits for more to be flushed with it, before it is acknowledged.
+const GATHERED: Duration = Duration::from_millis(1);
+
+/// How long it waits at most. Live changes come one after the other, and to flush and acknowledge every few of them would
+/// keep a core busy, and those waiting that come next.
+const GATHERED_MAX: Duration = Duration::from_millis(20);
+
 #[derive(Default)]
 pub(crate) struct Agenda {
     plan: Mutex<Plan>,
@@ -18,9 +25,32 @@ pub(crate) struct Agenda {
 struct Plan {
     /// And how long after it was asked for that is.
     sync_at: Option<(Instant, Duration)>,
+    /// When something came from a peer, of what the next sync is for.
+    came_at: Option<Instant>,
+    /// How much longer than [`GATHERED`] that waits.
+    patience: Duration,
     tick_at: Option<Instant>,
     is_behind: bool,
     is_over: bool,
+}
+
+impl Plan {
+    /// Notes that something has come from a peer. Returns how long it waits for more.
+    fn gather(&mut self, now: Instant) -> Duration {
+        self.came_at = Some(now);
+        GATHERED + self.patience
+    }
+
+    /// Notes that everything is being synced. Where nothing has come of late, somebody may wait for the receipt before
+    /// it sends more; otherwise what comes next waits twice as long.
+    fn begin_sync(&mut self, now: Instant) {
+        self.sync_at = None;
+        let is_flowing = self.came_at.take().is_some_and(|at| now - at < GATHERED / 2);
+        self.patience = match is_flowing {
+            true => (2 * self.patience + GATHERED).min(GATHERED_MAX - GATHERED),
+            false => Duration::ZERO,
+        };
+    }
 }
 
 /// What is due now.
@@ -44,6 +74,12 @@ impl Agenda {
             plan.sync_at = Some((at, delay));
             self.changed.notify_one();
         }
+    }
+
+    /// Lets what a peer sent be synced soon, together with what comes meanwhile.
+    pub(crate) fn gather(&self) {
+        let delay = lock(&self.plan).gather(Instant::now());
+        self.sync_within(delay);
     }
 
     pub(crate) fn tick_by(&self, at: Instant) {
@@ -81,7 +117,7 @@ impl Agenda {
             behind: std::mem::take(&mut plan.is_behind),
         };
         if due.sync {
-            plan.sync_at = None;
+            plan.begin_sync(now);
         }
         if due.tick {
             plan.tick_at = None;
@@ -92,5 +128,34 @@ impl Agenda {
             drop(self.changed.wait_timeout(plan, pause));
         }
         Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_in_a_row_waits_longer_and_longer_and_what_comes_alone_does_not() {
+        let (mut plan, mut now) = (Plan::default(), Instant::now());
+        let mut waited = Vec::new();
+        for _ in 0..7 {
+            let delay = plan.gather(now);
+            waited.push(delay.as_millis());
+            now += delay;
+            plan.gather(now - GATHERED / 4);
+            plan.begin_sync(now);
+        }
+        assert_eq!(waited, [1, 2, 4, 8, 16, 20, 20]);
+
+        // The last of a row is the first of those who wait for a receipt.
+        now += plan.gather(now);
+        plan.begin_sync(now);
+        for _ in 0..3 {
+            let delay = plan.gather(now);
+            assert_eq!(delay, GATHERED);
+            now += delay;
+            plan.begin_sync(now);
+        }
     }
 }

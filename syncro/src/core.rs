@@ -33,10 +33,6 @@ use crate::signals::Topics;
 /// How long a deferred write may stay only in memory.
 const DEFERRED_MAX: Duration = Duration::from_millis(50);
 
-/// How long what a peer sent waits for more to be flushed with it, before it is acknowledged. Live changes come one
-/// after the other, and a flush for each would keep a core busy.
-const GATHERED_MAX: Duration = Duration::from_millis(1);
-
 /// Bytes applied and not synced at which a writer waits for a sync, deferred or not, and a session before
 /// it reads on: what is not synced is held in memory.
 const UNSYNCED_BYTES_MAX: usize = 16 << 20;
@@ -378,7 +374,7 @@ impl Core {
             None => {}
             // Only a sync point moved: nobody waits for that.
             Some(commit) if commit.entries.is_empty() => self.agenda.sync_within(DEFERRED_MAX),
-            Some(_) => self.agenda.sync_within(GATHERED_MAX),
+            Some(_) => self.agenda.gather(),
         }
         Ok(())
     }
