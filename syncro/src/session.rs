@@ -1,5 +1,6 @@
 //! Running a session over frames.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,7 +88,10 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let written = write(core, session, messages, writer, greeting);
+    let written = async {
+        let Err(reason) = (Writing { core, session, messages, writer, greeting }).run().await;
+        reason
+    };
     tokio::pin!(written);
     // Reading and writing go on side by side: neither peer may wait for the other to read.
     let (reason, is_written) = tokio::select! {
@@ -154,56 +158,62 @@ async fn read<R: AsyncRead + Unpin>(
     }
 }
 
-/// Writes what the engine sends until it closes the session, or the stream does.
-async fn write<W: AsyncWrite + Unpin>(
-    core: &Core,
+/// Writes what the engine sends.
+struct Writing<'a, W> {
+    core: &'a Core,
     session: SessionId,
-    messages: &mut UnboundedReceiver<Outgoing>,
-    writer: &mut FrameWriter<W>,
-    greeting: &mut Greeting,
-) -> CloseReason {
-    loop {
-        let mut next = tokio::select! {
-            biased;
-            answered = writer.answer() => match answered {
-                Ok(()) => continue,
-                Err(_) => return CloseReason::Lost,
-            },
-            first = messages.recv() => match first {
-                Some(first) => Some(first),
-                None => return CloseReason::Lost,
-            },
-        };
-        while let Some(outgoing) = next {
-            let sent = match outgoing {
-                Outgoing::Opened => {
-                    *greeting = Greeting { was_open: true, _handshake: None };
-                    Ok(())
+    messages: &'a mut UnboundedReceiver<Outgoing>,
+    writer: &'a mut FrameWriter<W>,
+    greeting: &'a mut Greeting,
+}
+
+impl<W: AsyncWrite + Unpin> Writing<'_, W> {
+    /// Writes until the engine closes the session, or the stream does.
+    async fn run(mut self) -> Result<Infallible, CloseReason> {
+        // Whether the engine waits to hear that what it sent was taken.
+        let mut is_room_owed = false;
+        loop {
+            let first = tokio::select! {
+                biased;
+                answered = self.writer.answer() => {
+                    answered.map_err(|_| CloseReason::Lost)?;
+                    continue;
                 }
+                () = std::future::ready(()), if is_room_owed => None,
+                first = self.messages.recv() => Some(first.ok_or(CloseReason::Lost)?),
+            };
+            if first.is_some() && !self.take(first).await? {
+                continue;
+            }
+            // What has come meanwhile leaves with the rest. A node that is closed or has failed sends its goodbyes
+            // through the channel.
+            let _ = self.core.session_input(Input::Room { session: self.session });
+            is_room_owed = self.take(None).await?;
+            self.writer.flush().await.map_err(|_| CloseReason::Lost)?;
+        }
+    }
+
+    /// Takes what is in the channel, without waiting for more. Returns whether some of it is to be flushed; the error is
+    /// why the session is over.
+    async fn take(&mut self, first: Option<Outgoing>) -> Result<bool, CloseReason> {
+        let (mut next, mut has_frames) = (first, false);
+        while let Some(outgoing) = next.take().or_else(|| self.messages.try_recv().ok()) {
+            match outgoing {
+                Outgoing::Opened => *self.greeting = Greeting { was_open: true, _handshake: None },
                 Outgoing::Frame(frame) => {
-                    count(&core.written_bytes, writer.wire_bytes(frame.len()));
-                    writer.feed(frame).await
+                    count(&self.core.written_bytes, self.writer.wire_bytes(frame.len()));
+                    self.writer.feed(frame).await.map_err(|_| CloseReason::Lost)?;
+                    has_frames = true;
                 }
-                Outgoing::Called(called) => {
-                    core.answer(called);
-                    Ok(())
-                }
+                Outgoing::Called(called) => self.core.answer(called),
                 Outgoing::Close(reason) => {
                     // A peer that is gone needs no goodbye.
-                    let _ = writer.close().await;
-                    return reason;
+                    let _ = self.writer.close().await;
+                    return Err(reason);
                 }
-            };
-            if sent.is_err() {
-                return CloseReason::Lost;
             }
-            next = messages.try_recv().ok();
         }
-        if writer.flush().await.is_err() {
-            return CloseReason::Lost;
-        }
-        // A node that is closed or has failed sends its goodbyes through the channel.
-        let _ = core.session_input(Input::Room { session });
+        Ok(has_frames)
     }
 }
 
