@@ -1,6 +1,7 @@
 //! A record's fields as people and types see them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::error::DataError;
 use crate::id::{Name, abridged};
@@ -212,7 +213,7 @@ pub(crate) fn shown(record: &Record) -> Vec<Registers<'_>> {
 
 /// The field of a name that a record shows.
 pub(crate) fn field_shown(record: &Record, name: &str) -> Option<Field> {
-    let of_name = named(record, name);
+    let of_name = record.registers().slice(named(record, name));
     match of_name.len() {
         0 => None,
         1 => Some(field_of(of_name)),
@@ -220,19 +221,39 @@ pub(crate) fn field_shown(record: &Record, name: &str) -> Option<Field> {
     }
 }
 
-/// The value that a record shows under a name, where it has nothing else.
-pub(crate) fn value_shown<'a>(record: &'a Record, name: &str) -> Option<&'a Encoded> {
-    let of_name = named(record, name);
-    let only = of_name.get(0).filter(|only| of_name.len() == 1 && only.path.element.is_none())?;
-    Some(only.value)
+/// What a record shows under a name.
+pub(crate) enum Shown<'a> {
+    Nothing,
+    /// A plain value and no more, at a place among the registers.
+    Value(usize, &'a Encoded),
+    Other,
 }
 
-/// The registers under a name of a record that is alive.
-fn named<'a>(record: &'a Record, name: &str) -> Registers<'a> {
+/// What a record shows under a name, which is likely to be at a place.
+pub(crate) fn shown_at<'a>(record: &'a Record, name: &str, likely: usize) -> Shown<'a> {
     let registers = record.registers();
-    let is_it = |place: usize| {
-        registers.get(place).is_some_and(|register| register.path.field.as_str() == name)
+    // A field as a whole comes before its elements.
+    let is_whole = |it: &RegisterRef<'_>| {
+        it.path.field.as_str() == name && it.path.element.is_none() && record.is_alive()
     };
+    let whole = registers.get(likely).filter(is_whole);
+    if let Some(only) = whole.filter(|_| registers.field(likely + 1) != Some(name)) {
+        return Shown::Value(likely, only.value);
+    }
+    let places = named(record, name);
+    match registers.get(places.start) {
+        _ if places.is_empty() => Shown::Nothing,
+        Some(only) if places.len() == 1 && is_whole(&only) => {
+            Shown::Value(places.start, only.value)
+        }
+        _ => Shown::Other,
+    }
+}
+
+/// The places of the registers under a name of a record that is alive.
+fn named(record: &Record, name: &str) -> Range<usize> {
+    let registers = record.registers();
+    let is_it = |place: usize| registers.field(place) == Some(name);
     let start = match registers.len() {
         // As with fields.
         count @ 0..=FEW_FIELDS => (0..count).find(|place| is_it(*place)).unwrap_or(count),
@@ -242,7 +263,7 @@ fn named<'a>(record: &'a Record, name: &str) -> Registers<'a> {
     while record.is_alive() && is_it(end) {
         end += 1;
     }
-    registers.slice(start..end)
+    start..end
 }
 
 fn shown_of(registers: Registers<'_>) -> Vec<Registers<'_>> {

@@ -71,10 +71,16 @@ impl Name {
     ///
     /// [`DataError::NameLength`] when the text is empty or longer than 255 bytes.
     pub fn new(text: &str) -> Result<Self, DataError> {
+        Self::check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Checks what is to be a name.
+    pub(crate) fn check(text: &str) -> Result<(), DataError> {
         if text.is_empty() || text.len() > NAME_BYTES_MAX {
             return Err(DataError::NameLength { name: abridged(text), bytes: text.len() });
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
 
     /// A name that is known to be one.
@@ -197,6 +203,11 @@ pub trait ModelId: Sized {
 
     /// Converts back, or returns `None` when the record's id is of another sort.
     fn from_record_id(id: &RecordId) -> Option<Self>;
+
+    /// Whether it converts to an id.
+    fn is(&self, id: &RecordId) -> bool {
+        self.to_record_id().is_ok_and(|own| own == *id)
+    }
 }
 
 impl ModelId for RecordId {
@@ -217,6 +228,9 @@ impl ModelId for String {
             RecordId::Text(text) => Some(text.as_str().to_owned()),
             _ => None,
         }
+    }
+    fn is(&self, id: &RecordId) -> bool {
+        matches!(id, RecordId::Text(text) if text.as_str() == self)
     }
 }
 

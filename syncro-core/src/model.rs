@@ -3,6 +3,7 @@
 mod sheet;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -10,10 +11,11 @@ use serde::de::DeserializeOwned;
 
 use self::sheet::Sheet;
 use crate::error::DataError;
-use crate::fields::{self, Field, Fields};
+use crate::fields::{self, Field, Fields, Shown};
 use crate::id::{ModelId, Name, RecordId};
 use crate::proposal::Edit;
-use crate::record::Record;
+use crate::record::{PathRef, Record, Written};
+use crate::stamp::Stamp;
 use crate::value::Encoded;
 
 /// A Rust type whose instances are records.
@@ -71,12 +73,14 @@ pub trait ScribeModel: Sized {
 /// Fields for which there is room at first: what most types have.
 const FEW_FIELDS: usize = 8;
 
-/// Takes the fields of an instance, by name and kind.
+/// Takes the fields of an instance, by name and kind. Those that come in the order of their names take the least time.
 #[derive(Debug, Default)]
 pub struct FieldsWriter<'a> {
     fields: Fields,
-    /// Has what is written in place of the fields, where it is to be compared.
-    sheet: Option<&'a mut Sheet>,
+    /// Compares what is written with a record, in place of keeping it.
+    sheet: Option<Sheet<'a>>,
+    /// Has what is written as registers, as long as it is plain values.
+    written: Option<Written>,
 }
 
 impl FieldsWriter<'_> {
@@ -86,31 +90,46 @@ impl FieldsWriter<'_> {
     ///
     /// [`DataError`], naming the field that cannot be recorded.
     pub fn fields_of<M: ScribeModel>(instance: &M) -> Result<Fields, DataError> {
-        let mut writer = Self { fields: Fields::with_capacity(FEW_FIELDS), sheet: None };
+        let fields = Fields::with_capacity(FEW_FIELDS);
+        let mut writer = FieldsWriter { fields, ..FieldsWriter::default() };
         instance.write(&mut writer)?;
         Ok(writer.fields)
     }
 
-    /// What a closure changes in an instance.
+    /// The record that an instance makes when nothing else is known of it, but for its stamps; `None` where that takes
+    /// a look at its fields.
+    pub(crate) fn record_of<M: ScribeModel>(instance: &M) -> Result<Option<Record>, DataError> {
+        let written = Some(Written::new(None));
+        let mut writer = FieldsWriter { written, ..FieldsWriter::default() };
+        instance.write(&mut writer)?;
+        let written = writer.written.filter(Written::is_in_order);
+        let record = written.map(|written| written.into_record(Some(Stamp::PROVISIONAL), None));
+        Ok(record.filter(|record| record.registers().iter().all(|it| !it.value.is_nil())))
+    }
+
+    /// What a closure changes in an instance, which was made of a record.
     ///
     /// # Errors
     ///
     /// [`DataError`], naming the field that cannot be recorded.
     pub fn edits_of<M: ScribeModel>(
         instance: &mut M,
+        record: &Record,
         change: impl FnOnce(&mut M),
     ) -> Result<Vec<Edit>, DataError> {
-        let mut sheet = Sheet::new();
-        let note = |instance: &M, sheet: &mut Sheet| {
-            instance.write(&mut FieldsWriter { fields: Fields::default(), sheet: Some(sheet) })
-        };
-        note(instance, &mut sheet)?;
+        let sheet = Some(Sheet::new(record));
+        let mut writer = FieldsWriter { sheet, ..FieldsWriter::default() };
+        instance.write(&mut writer)?;
+        if !writer.sheet.as_mut().is_some_and(Sheet::change) {
+            let before = Self::fields_of(instance)?;
+            change(instance);
+            return Self::fields_of(instance)?.edits_from(&before);
+        }
         change(instance);
-        sheet.compare();
-        note(instance, &mut sheet)?;
-        match sheet.take_edits() {
-            Some(edits) => Ok(edits),
-            None => Self::fields_of(instance)?.edits_from(&sheet.into_fields()?),
+        instance.write(&mut writer)?;
+        match writer.sheet.map_or(Ok(Vec::new()), Sheet::into_edits) {
+            Ok(edits) => Ok(edits),
+            Err(before) => Self::fields_of(instance)?.edits_from(&before),
         }
     }
 
@@ -124,10 +143,17 @@ impl FieldsWriter<'_> {
         field: &str,
         value: &T,
     ) -> Result<(), DataError> {
-        match &mut self.sheet {
-            Some(sheet) => sheet.value(field, value),
-            None => self.put(field, Field::Value(encode(field, value)?)),
+        if let Some(sheet) = &mut self.sheet {
+            return sheet.value(field, value);
         }
+        let value = encode(field, value)?;
+        let Some(written) = &mut self.written else {
+            return self.put(field, Field::Value(value));
+        };
+        Name::check(field)?;
+        let path = PathRef::new(field, None);
+        written.push(path, Stamp::PROVISIONAL, value, || path.to_path(Encoded::copied));
+        Ok(())
     }
 
     /// Writes a set: members are added and removed one by one.
@@ -172,8 +198,9 @@ impl FieldsWriter<'_> {
     }
 
     fn put(&mut self, field: &str, shape: Field) -> Result<(), DataError> {
+        self.written = None;
         match &mut self.sheet {
-            Some(sheet) => sheet.field(field, shape)?,
+            Some(sheet) => sheet.other(),
             None => self.fields.insert(Name::new(field)?, shape),
         }
         Ok(())
@@ -200,7 +227,8 @@ pub struct FieldsReader<'a> {
 #[derive(Debug)]
 enum Source<'a> {
     Fields(&'a Fields),
-    Record(&'a Record),
+    /// And the place of the register after the one that was read last.
+    Record(&'a Record, Cell<usize>),
 }
 
 impl<'a> FieldsReader<'a> {
@@ -222,7 +250,7 @@ impl<'a> FieldsReader<'a> {
         id: &'a RecordId,
         record: &'a Record,
     ) -> Result<M, DataError> {
-        Self::read(id, Source::Record(record))
+        Self::read(id, Source::Record(record, Cell::new(0)))
     }
 
     fn read<M: ScribeModel>(id: &'a RecordId, source: Source<'a>) -> Result<M, DataError> {
@@ -243,9 +271,15 @@ impl<'a> FieldsReader<'a> {
              `#[scribe(default)]`"
                 .to_owned()
         };
-        let plain = match self.source {
+        let plain = match &self.source {
             Source::Fields(_) => None,
-            Source::Record(record) => fields::value_shown(record, field),
+            Source::Record(record, next) => match fields::shown_at(record, field, next.get()) {
+                Shown::Value(place, value) => {
+                    next.set(place + 1);
+                    Some(value)
+                }
+                Shown::Nothing | Shown::Other => None,
+            },
         };
         match plain {
             Some(value) if !value.is_nil() => value.to(),
@@ -325,9 +359,9 @@ impl<'a> FieldsReader<'a> {
 
     /// The field, unless the record has nothing in it: what was emptied may have any shape.
     fn present(&self, field: &str) -> Option<Cow<'a, Field>> {
-        let field = match self.source {
+        let field = match &self.source {
             Source::Fields(fields) => fields.get(field).map(Cow::Borrowed),
-            Source::Record(record) => fields::field_shown(record, field).map(Cow::Owned),
+            Source::Record(record, _) => fields::field_shown(record, field).map(Cow::Owned),
         };
         field.filter(|field| match &**field {
             Field::Value(value) => !value.is_nil(),

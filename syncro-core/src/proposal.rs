@@ -8,6 +8,7 @@ use crate::error::DataError;
 use crate::fields::Fields;
 use crate::id::{Name, RecordKey, abridged};
 use crate::limits::{MEMBER_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::model::{FieldsWriter, ScribeModel};
 use crate::record::{Element, Kind, Path, Record, Register};
 use crate::scribe::Mark;
 use crate::stamp::Stamp;
@@ -75,7 +76,9 @@ impl Edit {
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) mark: Mark,
-    /// The values to write, as they were said.
+    /// All that it writes, where that is a create of plain values and no more: the record, but for its stamps.
+    pub(crate) whole: Option<Record>,
+    /// The values to write otherwise, as they were said.
     said: Vec<(Path, Encoded)>,
     /// How many may have been said before it is seen to that each path is there once.
     said_max: usize,
@@ -85,11 +88,16 @@ pub(crate) struct Change {
 
 impl Change {
     fn new(mark: Mark) -> Self {
-        Self { mark, said: Vec::new(), said_max: FEW_WRITES, raises: BTreeMap::new() }
+        let (said, raises) = (Vec::new(), BTreeMap::new());
+        Self { mark, whole: None, said, said_max: FEW_WRITES, raises }
     }
 
     /// The values to write in path order, one per path: the last one counts.
     pub(crate) fn writes(&self) -> Cow<'_, [(Path, Encoded)]> {
+        if let Some(whole) = &self.whole {
+            let registers = whole.registers().iter();
+            return registers.map(|it| (it.path.clone(), it.value.clone())).collect();
+        }
         if self.said.is_sorted_by(|(one, _), (other, _)| one < other) {
             return Cow::Borrowed(&self.said);
         }
@@ -112,6 +120,10 @@ impl Change {
     /// Takes all edits or, after an error, none.
     fn edit(&mut self, edits: Vec<Edit>) -> Result<(), DataError> {
         let mut raises: BTreeMap<Name, i64> = BTreeMap::new();
+        if self.whole.is_some() {
+            self.said = self.writes().into_owned();
+            self.whole = None;
+        }
         if self.said.is_empty() {
             self.said.reserve_exact(edits.len());
         }
@@ -209,6 +221,27 @@ impl Proposal {
         Ok(())
     }
 
+    /// Creates a record that is not alive, with what an instance writes.
+    ///
+    /// # Errors
+    ///
+    /// Like [`create`](Self::create), and [`DataError`] naming the field that cannot be recorded.
+    pub fn create_instance<M: ScribeModel>(
+        &mut self,
+        key: RecordKey,
+        instance: &M,
+    ) -> Result<(), DataError> {
+        let whole = match self.change(&key) {
+            None => FieldsWriter::record_of(instance)?,
+            Some(_) => None,
+        };
+        let Some(whole) = whole else {
+            return self.create(key, &FieldsWriter::fields_of(instance)?);
+        };
+        self.put(key, Change { whole: Some(whole), ..Change::new(Mark::Create) });
+        Ok(())
+    }
+
     /// Changes fields of a record that is alive.
     ///
     /// # Errors
@@ -293,11 +326,8 @@ impl Proposal {
 ///
 /// Edits are checked where they are made, but paths and values can be put together by hand as well.
 pub(crate) fn check_write(path: &Path, value: &Encoded) -> Result<(), DataError> {
+    check_size(path, value)?;
     let field = || path.field.to_string();
-    let bytes = value.as_bytes().len();
-    if bytes > VALUE_BYTES_MAX {
-        return Err(DataError::ValueTooLarge { field: field(), bytes });
-    }
     let bad = |reason: &str| Err(DataError::BadValue { field: field(), reason: reason.to_owned() });
     match (&path.element, path.kind) {
         (None, Kind::Lww) => {}
@@ -319,6 +349,15 @@ pub(crate) fn check_write(path: &Path, value: &Encoded) -> Result<(), DataError>
         }
     }
     if value.is_canonical() { Ok(()) } else { bad("it is not one canonical value") }
+}
+
+/// Whether a value is no longer than it may be.
+pub(crate) fn check_size(path: &Path, value: &Encoded) -> Result<(), DataError> {
+    let bytes = value.as_bytes().len();
+    if bytes > VALUE_BYTES_MAX {
+        return Err(DataError::ValueTooLarge { field: path.field.to_string(), bytes });
+    }
+    Ok(())
 }
 
 fn check_key(field: &Name, key: &str) -> Result<(), DataError> {

@@ -75,7 +75,7 @@ impl Record {
             });
             registers.dedup_by(|later, kept| later.path == kept.path);
         }
-        let mut written = Written::new(registers.len());
+        let mut written = Written::new(Some(registers.len()));
         for Register { path, stamp, value } in registers {
             written.push(path.as_ref(), stamp, value, || path.clone());
         }
@@ -226,6 +226,13 @@ impl Record {
         (*self.shape.paths_mut(), self.cells) = (paths, cells);
     }
 
+    /// The record of a create alone, with this stamp for what it had.
+    pub(crate) fn stamped(mut self, stamp: Stamp) -> Self {
+        self.created = Some(stamp);
+        self.cells.iter_mut().for_each(|cell| cell.stamp = stamp);
+        self
+    }
+
     /// Appends the canonical bytes of the record's state, for digests over stores.
     pub fn write_state(&self, out: &mut Vec<u8>) {
         let mut writer = Writer(std::mem::take(out));
@@ -287,9 +294,9 @@ pub struct Written {
 }
 
 impl Written {
-    /// For so many registers, all of which are to come.
-    pub fn new(count: usize) -> Self {
-        Self { shaping: Shaping::new(count), cells: Vec::with_capacity(count) }
+    /// For so many registers, if that is known.
+    pub fn new(count: Option<usize>) -> Self {
+        Self { shaping: Shaping::new(count), cells: Vec::new() }
     }
 
     /// Takes the next one; `to_path` is asked for its path where no record before has had it.
@@ -301,12 +308,21 @@ impl Written {
         to_path: impl FnOnce() -> Path,
     ) {
         self.shaping.push(path, to_path);
+        if self.cells.is_empty() {
+            self.cells.reserve_exact(self.shaping.likely());
+        }
         self.cells.push(Cell { stamp, value });
+    }
+
+    /// Whether they have come in path order, one per path.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.shaping.is_in_order()
     }
 
     /// The record that has them, in normal form.
     pub fn into_record(self, created: Option<Stamp>, destroyed: Option<Stamp>) -> Record {
-        let Self { shaping, cells } = self;
+        let Self { shaping, mut cells } = self;
+        cells.shrink_to_fit();
         if !shaping.is_in_order() {
             // Whoever makes a scribe by hand may have put them together in any.
             let parts = shaping.into_paths().into_iter().zip(cells);

@@ -96,7 +96,7 @@ impl Scribe {
         }
         let Self { key, mark, fields } = self;
         let (created, destroyed) = marks(mark, stamp);
-        let mut written = Written::new(fields.len());
+        let mut written = Written::new(Some(fields.len()));
         for (path, value) in fields {
             written.push(path.as_ref(), stamp, value, || path.clone());
         }
@@ -146,6 +146,36 @@ impl Playable for Scribe {
         }
         after.join_marks(created, destroyed);
         Ok(after)
+    }
+}
+
+/// A scribe of this node's that is about to be written.
+pub(crate) enum Fresh {
+    Scribe(Scribe),
+    /// The create of a record of which nothing is known: the record, but for its stamps.
+    Create(RecordKey, Record),
+}
+
+impl Playable for Fresh {
+    fn key(&self) -> RecordKey {
+        match self {
+            Self::Scribe(scribe) => scribe.key(),
+            Self::Create(key, _) => key.clone(),
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        match self {
+            Self::Scribe(scribe) => scribe.mark,
+            Self::Create(..) => Mark::Create,
+        }
+    }
+
+    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Record, Malformed> {
+        match self {
+            Self::Scribe(scribe) => scribe.play(before, stamp),
+            Self::Create(_, record) => Ok(record.stamped(stamp)),
+        }
     }
 }
 

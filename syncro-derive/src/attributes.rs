@@ -40,6 +40,16 @@ pub(crate) enum Role {
     Skipped,
 }
 
+impl Role {
+    /// The name under which it is recorded.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Recorded(name, _) => Some(name),
+            Self::Skipped => None,
+        }
+    }
+}
+
 /// How a field is recorded and read.
 pub(crate) enum Kind {
     Value,

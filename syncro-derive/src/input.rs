@@ -120,6 +120,8 @@ impl Body {
                 fields.push(Field { ident, ty, role });
             }
         }
+        // Records have their fields in this order: types that write and read them so do it quickest.
+        fields.sort_by(|one, other| one.role.name().cmp(&other.role.name()));
         let mut id: Option<Id> = None;
         for (ident, ty, attributes) in ids {
             errors.extend(attributes.not_for_an_id());

@@ -3,7 +3,7 @@
 //! A write reads its record again and again: the draft shows it, the engine checks the change against it and merges
 //! the change into it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use syncro_core::{Record, RecordKey};
 
@@ -20,14 +20,15 @@ type Known = Option<(RecordKey, Option<Arc<Record>>)>;
 impl LastRecord {
     /// What is known of a key.
     pub(crate) fn get(&self, key: &RecordKey) -> Option<Option<Arc<Record>>> {
-        let last = self.lock();
+        let last = self.lock()?;
         let (_, record) = last.as_ref().filter(|(known, _)| known == key)?;
         Some(record.clone())
     }
 
     pub(crate) fn set(&self, key: &RecordKey, record: &Option<Arc<Record>>) {
+        let Some(mut last) = self.lock() else { return };
         let is_small = record.as_ref().is_none_or(|record| record.bytes() <= KEPT_BYTES_MAX);
-        *self.lock() = is_small.then(|| (key.clone(), record.clone()));
+        *last = is_small.then(|| (key.clone(), record.clone()));
     }
 
     pub(crate) fn forget(&mut self) {
@@ -35,8 +36,13 @@ impl LastRecord {
         *self.0.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        // It is whole between any two operations.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Nothing where somebody else looks or sets: readers do not wait for one another.
+    fn lock(&self) -> Option<MutexGuard<'_, Known>> {
+        match self.0.try_lock() {
+            Ok(last) => Some(last),
+            // It is whole between any two operations.
+            Err(TryLockError::Poisoned(last)) => Some(last.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }

@@ -37,17 +37,7 @@ impl Layers<'_> {
 
     /// What is put under a key.
     pub(crate) fn value(&self, table: Table, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        self.value_under(table, key, self.overlaid(table, key))
-    }
-
-    /// What is put under a key, by what is known to lie over the backend.
-    fn value_under(
-        &self,
-        table: Table,
-        key: &[u8],
-        overlaid: Option<Option<Value>>,
-    ) -> Result<Option<Value>, StoreError> {
-        match overlaid {
+        match self.overlaid(table, key) {
             Some(value) => Ok(value),
             None => Ok(self.backend.get(table, key)?.map(Value::Sealed)),
         }
@@ -79,16 +69,7 @@ impl Layers<'_> {
 
     /// The record of a key.
     pub(crate) fn record(&self, key: &[u8]) -> Result<Option<Arc<Record>>, StoreError> {
-        self.record_under(key, self.overlaid(Table::Records, key))
-    }
-
-    /// The record of a key, by what is known to lie over the backend.
-    pub(crate) fn record_under(
-        &self,
-        key: &[u8],
-        overlaid: Option<Option<Value>>,
-    ) -> Result<Option<Arc<Record>>, StoreError> {
-        let value = self.value_under(Table::Records, key, overlaid)?;
+        let value = self.value(Table::Records, key)?;
         value.map(|value| self.decode(key, value)).transpose()
     }
 

@@ -311,7 +311,7 @@ impl State {
         self.log_bytes += entry.transaction.bytes().len();
         while !self.open_page.push(entry) {
             self.put_open_page();
-            self.open_page = OpenPage::begin(self.open_page.end());
+            self.open_page.turn();
         }
     }
 

@@ -14,7 +14,6 @@ use crate::backend::Table;
 use crate::encoding::{damaged, key, row};
 use crate::layers::Layers;
 use crate::log_store::{LogStore, Reader};
-use crate::overlay::Value;
 use crate::rows;
 use crate::snapshot::Snapshot;
 use crate::stamps::{self, Alike};
@@ -144,23 +143,16 @@ impl View for Look<'_> {
     }
 
     fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
-        let rows = self.rows()?;
-        key::with_record(key, |at| {
-            let last = &self.state.last_record;
-            let overlaid = rows.overlaid(Table::Records, at);
-            match &overlaid {
-                Some(None) => return Ok(None),
-                Some(Some(Value::Record { record, .. })) => return Ok(Some(record.clone())),
-                _ if self.past.is_some() => return rows.record_under(at, overlaid),
-                _ => {}
-            }
-            if let Some(known) = last.get(key) {
-                return Ok(known);
-            }
-            let record = rows.record_under(at, overlaid)?;
-            last.set(key, &record);
-            Ok(record)
-        })
+        let (rows, last) = (self.rows()?, &self.state.last_record);
+        if self.past.is_some() {
+            return key::with_record(key, |at| rows.record(at));
+        }
+        if let Some(known) = last.get(key) {
+            return Ok(known);
+        }
+        let record = key::with_record(key, |at| rows.record(at))?;
+        last.set(key, &record);
+        Ok(record)
     }
 
     fn records(

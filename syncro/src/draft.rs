@@ -50,7 +50,10 @@ impl Draft {
     /// [`DataError::Exists`] when it is alive, and whatever else makes the data unfit to be recorded.
     pub fn create<M: ScribeModel>(&mut self, instance: &M) -> Result<(), Error> {
         let key = key_of::<M>(&instance.id())?;
-        self.create_record(key, &FieldsWriter::fields_of(instance)?)
+        if self.alive(&key)?.is_some() {
+            return Err(DataError::Exists { key }.into());
+        }
+        Ok(self.proposal.create_instance(key, instance)?)
     }
 
     /// Changes a record: what the closure changes is recorded, field by field.
@@ -68,9 +71,10 @@ impl Draft {
         let missing = || DataError::Missing { key: key.clone() };
         let record = self.alive(&key)?.ok_or_else(missing)?;
         let mut changed: M = FieldsReader::instance_of(&key.id, &record)?;
-        let edits = FieldsWriter::edits_of(&mut changed, change);
-        let id = changed.id().to_record_id()?;
-        if id != key.id {
+        let edits = FieldsWriter::edits_of(&mut changed, &record, change);
+        let id = changed.id();
+        if !id.is(&key.id) {
+            let id = id.to_record_id()?;
             return Err(UsageError::IdChanged { key, id }.into());
         }
         let edits = edits?;

@@ -6,9 +6,9 @@ use super::{Effects, Own};
 use crate::error::{DataError, Error};
 use crate::id::RecordKey;
 use crate::limits::{RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
-use crate::proposal::{Change, Proposal, check_write};
+use crate::proposal::{Change, Proposal, check_size, check_write};
 use crate::record::{Path, Record};
-use crate::scribe::{Mark, Scribe, Transaction};
+use crate::scribe::{Fresh, Mark, Playable, Scribe, Transaction};
 use crate::stamp::{Author, Now, Stamp, Time};
 use crate::store::View;
 use crate::value::Encoded;
@@ -34,12 +34,14 @@ impl Own {
         let mut newest: Option<Time> = None;
         // Each with the record as it is: there is at most one for each record.
         let mut scribes = Vec::with_capacity(1);
-        for (key, change) in proposal.into_changes() {
+        for (key, mut change) in proposal.into_changes() {
             let record = view.record(&key)?;
             newest = newest.max(record.as_ref().and_then(|record| record.newest_time()));
-            if let Some(scribe) = scribe(key, change, record.as_deref(), author)? {
-                scribes.push((scribe, record));
-            }
+            let scribe = match change.whole.take_if(|_| record.is_none()) {
+                Some(whole) => Some(create(key, whole)?),
+                None => scribe(key, change, record.as_deref(), author)?.map(Fresh::Scribe),
+            };
+            scribes.extend(scribe.map(|scribe| (scribe, record)));
         }
         if scribes.is_empty() {
             return Ok(false);
@@ -47,7 +49,7 @@ impl Own {
         if scribes.len() > TRANSACTION_SCRIBES_MAX {
             return Err(DataError::TooManyScribes { scribes: scribes.len() }.into());
         }
-        let unwritable = || DataError::Unwritable { key: scribes[0].0.key.clone() };
+        let unwritable = || DataError::Unwritable { key: scribes[0].0.key() };
         let time = self.clock.next(now.wall_ms, newest).ok_or_else(unwritable)?;
         let transaction =
             Transaction::new(Stamp { time, author }, scribes.iter().map(|(scribe, _)| scribe));
@@ -92,6 +94,12 @@ fn check(key: &RecordKey, change: &Change, record: Option<&Record>) -> Result<()
         }
         _ => Ok(()),
     }
+}
+
+/// The scribe that creates a record of which nothing is known.
+fn create(key: RecordKey, whole: Record) -> Result<Fresh, DataError> {
+    whole.registers().iter().try_for_each(|it| check_size(it.path, it.value))?;
+    Ok(Fresh::Create(key, whole))
 }
 
 /// The scribe of a change, which must fit the record's life: only what differs from the record. `None` when nothing

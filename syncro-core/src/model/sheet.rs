@@ -1,55 +1,62 @@
-//! What an instance writes before it is changed, and what is different after.
-
-use std::ops::Range;
+//! What an instance writes before and after it is changed, beside the record that it was made of.
 
 use serde::Serialize;
 
 use super::bad_value;
 use crate::error::DataError;
-use crate::fields::{Field, Fields};
+use crate::fields::{Field, Fields, Shown, shown_at};
 use crate::id::Name;
 use crate::proposal::Edit;
+use crate::record::Record;
 use crate::value::Encoded;
 
-/// What an instance wrote, as serde encodes it: most values are the same a second time, and nothing has to be made of
-/// those.
-#[derive(Debug, Default)]
-pub(super) struct Sheet {
-    /// Names and values.
+/// What an instance writes that its record does not show. Most values are those of the record, and nothing has to be
+/// made of them.
+#[derive(Debug)]
+pub(super) struct Sheet<'a> {
+    record: &'a Record,
+    /// One value, as serde encodes it.
     bytes: Vec<u8>,
-    lines: Vec<Line>,
-    /// Once it is compared with: the line that comes next, and the edits that make of it what is written then.
-    next: Option<usize>,
+    /// The place of the register that comes next.
+    next: usize,
+    /// The places whose values were written before the change, a bit for each; and whether it has been made.
+    before: u64,
+    is_changed: bool,
     edits: Vec<Edit>,
-    /// Whether other fields were written than before, or one of them more than once.
+    /// Whether something else was written than plain values, in the order of the record, of the same fields both times.
     is_other: bool,
 }
 
-#[derive(Debug)]
-struct Line {
-    name: Range<usize>,
-    what: What,
-}
+/// Bytes of a value for which there is room at first.
+const VALUE_BYTES: usize = 64;
 
-#[derive(Debug)]
-enum What {
-    Value(Range<usize>),
-    Field(Field),
-}
-
-/// Lines, and bytes for each, for which there is room at first: what most types have.
-const FEW_LINES: usize = 8;
-const LINE_BYTES: usize = 32;
-
-impl Sheet {
-    pub(super) fn new() -> Self {
-        let bytes = Vec::with_capacity(FEW_LINES * LINE_BYTES);
-        Self { bytes, lines: Vec::with_capacity(FEW_LINES), ..Self::default() }
+impl<'a> Sheet<'a> {
+    pub(super) fn new(record: &'a Record) -> Self {
+        let bytes = Vec::with_capacity(VALUE_BYTES);
+        let (edits, is_changed, is_other) = (Vec::new(), false, false);
+        Self { record, bytes, next: 0, before: 0, is_changed, edits, is_other }
     }
 
-    /// Compares with what it has from here on.
-    pub(super) fn compare(&mut self) {
-        self.next = Some(0);
+    /// Goes on after the change. Returns `false` where other values were written before it than the record shows: they
+    /// are not known then.
+    pub(super) fn change(&mut self) -> bool {
+        (self.next, self.is_changed) = (0, true);
+        !self.is_other && self.edits.is_empty()
+    }
+
+    /// The edits that make of what was written before the change what was written after it. Where the two have to be
+    /// looked at as a whole, the fields from before instead.
+    pub(super) fn into_edits(self) -> Result<Vec<Edit>, Fields> {
+        if !self.is_other {
+            return Ok(self.edits);
+        }
+        let mut fields = Fields::default();
+        for (place, register) in self.record.registers().iter().enumerate() {
+            if self.before & bit(place) != 0 {
+                fields.insert(register.path.field.clone(), Field::Value(register.value.clone()));
+            }
+        }
+        Err(fields)
     }
 
     pub(super) fn value<T: Serialize + ?Sized>(
@@ -57,93 +64,58 @@ impl Sheet {
         field: &str,
         value: &T,
     ) -> Result<(), DataError> {
-        let name = self.name(field);
-        let start = self.bytes.len();
+        self.bytes.clear();
         rmp_serde::encode::write_named(&mut self.bytes, value)
             .map_err(|reason| bad_value(field, reason.to_string()))?;
-        let written = start..self.bytes.len();
-        let Some(place) = self.next else {
-            self.lines.push(Line { name, what: What::Value(written) });
-            return Ok(());
-        };
-        let is_same = self.lines.get(place).is_some_and(|line| match &line.what {
-            What::Value(known) => {
-                self.bytes[line.name.clone()] == *field.as_bytes()
-                    && self.bytes[known.clone()] == self.bytes[written.clone()]
+        let before = match shown_at(self.record, field, self.next) {
+            Shown::Value(place, before) if self.takes(place) => before,
+            Shown::Nothing if self.is_after_edits(field) => &Encoded::NIL,
+            Shown::Value(..) | Shown::Nothing | Shown::Other => {
+                self.other();
+                return Ok(());
             }
-            What::Field(_) => false,
-        });
-        if !is_same {
-            let value = self.encoded(field, written)?;
-            self.differs(place, field, value)?;
+        };
+        if *before.as_bytes() == *self.bytes {
+            return Ok(());
         }
-        self.bytes.truncate(start);
-        self.next = Some(place + 1);
+        let after = Encoded::checked(&self.bytes);
+        let after = after.map_err(|reason| bad_value(field, reason.to_string()))?;
+        if after != *before {
+            if self.edits.is_empty() {
+                self.edits.reserve_exact(1);
+            }
+            self.edits.push(Edit::value(Name::new(field)?, after));
+        }
         Ok(())
     }
 
-    pub(super) fn field(&mut self, field: &str, content: Field) -> Result<(), DataError> {
-        let Some(place) = self.next else {
-            let name = self.name(field);
-            self.lines.push(Line { name, what: What::Field(content) });
-            return Ok(());
-        };
-        self.next = Some(place + 1);
-        self.differs(place, field, content)
+    /// Notes that something else than a plain value was written.
+    pub(super) fn other(&mut self) {
+        self.is_other = true;
     }
 
-    /// The edits that make of what was written first what was written then; `None` where the two have to be looked at as
-    /// a whole.
-    pub(super) fn take_edits(&mut self) -> Option<Vec<Edit>> {
-        let is_whole = !self.is_other && self.next == Some(self.lines.len());
-        is_whole.then(|| std::mem::take(&mut self.edits))
-    }
-
-    /// Everything that was written first.
-    pub(super) fn into_fields(self) -> Result<Fields, DataError> {
-        let mut fields = Fields::default();
-        for Line { name, what } in &self.lines {
-            let name = String::from_utf8_lossy(&self.bytes[name.clone()]);
-            fields.insert(Name::new(&name)?, self.content(&name, what)?);
-        }
-        Ok(fields)
-    }
-
-    /// Notes a name, if it is not there to be compared with.
-    fn name(&mut self, field: &str) -> Range<usize> {
-        let start = self.bytes.len();
-        if self.next.is_none() {
-            self.bytes.extend_from_slice(field.as_bytes());
-        }
-        start..self.bytes.len()
-    }
-
-    /// Notes what a field is now, which may be what it was.
-    fn differs(&mut self, place: usize, field: &str, after: Field) -> Result<(), DataError> {
-        let is_it = |(_, line): &(usize, &Line)| self.bytes[line.name.clone()] == *field.as_bytes();
-        let mut of_name = self.lines.iter().enumerate().filter(is_it);
-        match (of_name.next(), of_name.next()) {
-            (Some((at, line)), None) if at == place => {
-                let before = self.content(field, &line.what)?;
-                let edits = &mut self.edits;
-                after.edit_from(Some(&before), &Name::new(field)?, &mut |edit| edits.push(edit))
-            }
-            _ => {
-                self.is_other = true;
-                Ok(())
-            }
+    /// Whether all edits are of fields before one.
+    fn is_after_edits(&self, field: &str) -> bool {
+        match self.edits.last() {
+            Some(Edit::Write(path, _)) => path.field.as_str() < field,
+            _ => true,
         }
     }
 
-    fn content(&self, field: &str, what: &What) -> Result<Field, DataError> {
-        match what {
-            What::Value(value) => self.encoded(field, value.clone()),
-            What::Field(content) => Ok(content.clone()),
+    /// Goes on to a place. Returns whether its value may be written now.
+    fn takes(&mut self, place: usize) -> bool {
+        if place < self.next || bit(place) == 0 {
+            return false;
         }
+        self.next = place + 1;
+        if !self.is_changed {
+            self.before |= bit(place);
+        }
+        self.before & bit(place) != 0
     }
+}
 
-    fn encoded(&self, field: &str, value: Range<usize>) -> Result<Field, DataError> {
-        let value = Encoded::checked(&self.bytes[value]);
-        value.map(Field::Value).map_err(|reason| bad_value(field, reason.to_string()))
-    }
+/// Nothing for places beyond the first of them, which most records do not have.
+fn bit(place: usize) -> u64 {
+    u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).unwrap_or_default()
 }

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::arbitrary::name;
+use crate::id::RecordKey;
+use crate::proposal::Proposal;
 use crate::record::{Path, Register};
 use crate::stamp::{Stamp, Time};
 use crate::value::Value;
@@ -188,20 +190,55 @@ fn odd() -> impl Strategy<Value = Odd> {
     vec((name, option::weighted(0.8, 0..3_u8)), 0..5).prop_map(Odd)
 }
 
+/// The record that shows some fields.
+fn record(fields: &Fields) -> Record {
+    let stamp = Stamp::PROVISIONAL;
+    let edits = fields.edits_from(&Fields::default()).unwrap().into_iter();
+    let registers = edits.map(|edit| match edit {
+        Edit::Write(path, value) => Register { path, stamp, value },
+        Edit::Raise { field, by } => {
+            let path = Path::counter(field, stamp.author);
+            Register { path, stamp, value: Encoded::of(&by).unwrap() }
+        }
+    });
+    Record::new(Some(stamp), None, registers.collect())
+}
+
+/// Both ways of recording what an instance writes.
+fn proposals<M: ScribeModel>(instance: &M) -> [Vec<(Path, Encoded)>; 2] {
+    let key = RecordKey { model: name(M::MODEL), id: instance.id().to_record_id().unwrap() };
+    let (mut one, mut other) = (Proposal::default(), Proposal::default());
+    one.create_instance(key.clone(), instance).unwrap();
+    other.create(key, &FieldsWriter::fields_of(instance).unwrap()).unwrap();
+    [one, other].map(|proposal| {
+        let (_, change) = proposal.changes().next().unwrap();
+        change.writes().into_owned()
+    })
+}
+
 proptest! {
+    #[test]
+    fn an_instance_is_created_with_all_its_fields(odd in odd()) {
+        let [written, expected] = proposals(&odd);
+        prop_assert_eq!(written, expected);
+    }
+
     #[test]
     fn what_a_change_writes_is_the_difference_of_all_that_was_written(
         before in odd(),
         other in odd(),
         numbers in vec(0..3_u8, 5),
         is_other in any::<bool>(),
+        shown in option::weighted(0.3, odd()),
     ) {
         let mut after = if is_other { other } else { before.clone() };
         let written = after.0.iter_mut().filter_map(|(_, number)| number.as_mut());
         written.zip(numbers).for_each(|(number, to)| *number = to);
         let fields = |odd| FieldsWriter::fields_of(odd).unwrap();
         let expected = fields(&after).edits_from(&fields(&before)).unwrap();
-        let edits = FieldsWriter::edits_of(&mut before.clone(), |it| *it = after).unwrap();
+        // Most types write what the record shows that they were made of.
+        let record = record(&fields(shown.as_ref().unwrap_or(&before)));
+        let edits = FieldsWriter::edits_of(&mut before.clone(), &record, |it| *it = after).unwrap();
         let (mut edits, mut expected) = (edits, expected);
         edits.sort_by_key(|edit| format!("{edit:?}"));
         expected.sort_by_key(|edit| format!("{edit:?}"));

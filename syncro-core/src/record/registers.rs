@@ -60,6 +60,11 @@ impl<'a> Registers<'a> {
         Some(RegisterRef::new((self.paths.get(place)?, self.cells.get(place)?)))
     }
 
+    /// The field of the register at a place.
+    pub(crate) fn field(self, place: usize) -> Option<&'a str> {
+        self.paths.get(place).map(|path| path.field.as_str())
+    }
+
     /// Those at some places.
     pub(crate) fn slice(self, places: Range<usize>) -> Self {
         Self { paths: &self.paths[places.clone()], cells: &self.cells[places] }

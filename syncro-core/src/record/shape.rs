@@ -90,7 +90,8 @@ impl Shape {
 /// has to be made of them.
 #[derive(Debug, Default)]
 pub(super) struct Shaping {
-    count: usize,
+    /// How many there will be, if that is known.
+    count: Option<usize>,
     /// How many have come, and the known shape that begins with them.
     next: usize,
     known: Shape,
@@ -100,28 +101,38 @@ pub(super) struct Shaping {
 
 impl Shaping {
     /// For so many paths.
-    pub(super) fn new(count: usize) -> Self {
+    pub(super) fn new(count: Option<usize>) -> Self {
         Self { count, ..Self::default() }
     }
 
     /// Takes the next path; `to_path` is asked for it where no known shape has it.
     pub(super) fn push(&mut self, path: PathRef<'_>, to_path: impl FnOnce() -> Path) {
-        let has = |shape: &Shape, at: usize| {
-            shape.paths().get(at).is_some_and(|known| known.as_ref() == path)
-        };
-        if self.next == 0 {
-            let is_it = |it: &Shape| it.paths().len() == self.count && has(it, 0);
-            self.known = Shape::find(is_it).unwrap_or_default();
+        let Self { count, next, known, paths } = self;
+        let has =
+            |shape: &Shape| shape.paths().get(*next).is_some_and(|known| known.as_ref() == path);
+        if paths.is_empty() && !has(known) {
+            let so_far = &known.paths()[..*next];
+            let is_it = |it: &Shape| {
+                has(it)
+                    && count.is_none_or(|count| it.paths().len() == count)
+                    && (*next == 0 || it.paths().starts_with(so_far))
+            };
+            let other = Shape::find(is_it).unwrap_or_default();
+            if other.0.is_none() {
+                paths.reserve(count.unwrap_or_default());
+                paths.extend_from_slice(so_far);
+            }
+            *known = other;
         }
-        if self.paths.is_empty() && !has(&self.known, self.next) {
-            self.paths.reserve(self.count);
-            self.paths.extend_from_slice(&self.known.paths()[..self.next]);
-            self.known = Shape::default();
+        if known.0.is_none() {
+            paths.push(to_path());
         }
-        if self.known.paths().is_empty() {
-            self.paths.push(to_path());
-        }
-        self.next += 1;
+        *next += 1;
+    }
+
+    /// How many paths there are likely to be.
+    pub(super) fn likely(&self) -> usize {
+        self.count.unwrap_or_else(|| self.known.paths().len())
     }
 
     /// Whether they are in order, each once: those of a known shape are.
@@ -135,7 +146,12 @@ impl Shaping {
     }
 
     pub(super) fn into_shape(self) -> Shape {
-        if self.paths.is_empty() { self.known } else { Shape::of(self.paths) }
+        let Self { next, known, paths, .. } = self;
+        match known.paths().get(..next) {
+            _ if !paths.is_empty() => Shape::of(paths),
+            Some(some) if next < known.paths().len() => Shape::of(some.to_vec()),
+            _ => known,
+        }
     }
 }
 

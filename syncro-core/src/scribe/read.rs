@@ -81,7 +81,8 @@ impl<'a> ScribeRef<'a> {
         if self.mark().is_shown() {
             return self.state();
         }
-        let mut written = Written::new(self.start.fields.min(self.input.len() / FIELD_BYTES_MIN));
+        let most = self.input.len() / FIELD_BYTES_MIN;
+        let mut written = Written::new(Some(self.start.fields.min(most)));
         for field in self.fields() {
             let (path, value) = field?;
             let value = self.value(value);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::block::SHARED_BYTES_MAX;
 use super::read::{self, Begun};
-use super::{Block, Mark, Scribe, ScribeRef, Transaction};
+use super::{Block, Fresh, Mark, Scribe, ScribeRef, Transaction};
 use crate::encoding::canonical::canonical;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
@@ -25,9 +25,10 @@ use crate::stamp::{Author, Stamp, Time};
 
 impl Transaction {
     /// Encodes scribes under a stamp. The fields of each scribe are in path order, as scribes have them.
-    pub(crate) fn new<'a, I>(stamp: Stamp, scribes: I) -> Self
+    pub(crate) fn new<'a, S, I>(stamp: Stamp, scribes: I) -> Self
     where
-        I: IntoIterator<Item = &'a Scribe, IntoIter: ExactSizeIterator>,
+        S: Writable + 'a,
+        I: IntoIterator<Item = &'a S, IntoIter: ExactSizeIterator>,
     {
         let scribes = scribes.into_iter();
         let count = scribes.len();
@@ -36,7 +37,7 @@ impl Transaction {
         writer.array(count);
         let body = writer.0.len() as u32;
         for scribe in scribes {
-            write_scribe(&mut writer, scribe, stamp.author);
+            scribe.write(&mut writer, stamp.author);
         }
         let bytes = Bytes::copy_from_slice(&writer.0);
         scratch::give_back(writer.0);
@@ -105,7 +106,7 @@ impl Transaction {
         writer.array(shown.len());
         let body = writer.0.len() as u32;
         for (key, record) in shown {
-            write_scribe(&mut writer, &Scribe::shown(key.clone(), record), stamp.author);
+            Scribe::shown(key.clone(), record).write(&mut writer, stamp.author);
         }
         writer.bool(true);
         let (scribes, bytes) = (shown.len() as u32, writer.0.into());
@@ -265,10 +266,43 @@ fn write_stamp(writer: &mut Writer, stamp: Stamp) {
     writer.uint(stamp.author.epoch.0);
 }
 
-fn write_scribe(writer: &mut Writer, scribe: &Scribe, author: Author) {
+/// What a transaction can be made of.
+pub(crate) trait Writable {
+    /// Writes a scribe into a transaction of an author.
+    fn write(&self, writer: &mut Writer, author: Author);
+}
+
+impl Writable for Scribe {
+    fn write(&self, writer: &mut Writer, author: Author) {
+        let fields = self.fields.iter();
+        let fields = fields.map(|(path, value)| (path.as_ref(), value.as_bytes()));
+        write_scribe(writer, &self.key, self.mark, fields, author);
+    }
+}
+
+impl Writable for Fresh {
+    fn write(&self, writer: &mut Writer, author: Author) {
+        match self {
+            Self::Scribe(scribe) => scribe.write(writer, author),
+            Self::Create(key, record) => {
+                let fields = record.registers().iter();
+                let fields = fields.map(|it| (it.path.as_ref(), it.value.as_bytes()));
+                write_scribe(writer, key, Mark::Create, fields, author);
+            }
+        }
+    }
+}
+
+fn write_scribe<'a>(
+    writer: &mut Writer,
+    key: &RecordKey,
+    mark: Mark,
+    fields: impl ExactSizeIterator<Item = (PathRef<'a>, &'a [u8])>,
+    author: Author,
+) {
     writer.array(4);
-    scribe.key.write(writer);
-    writer.uint(match scribe.mark {
+    key.write(writer);
+    writer.uint(match mark {
         Mark::Update => 0,
         Mark::Create => 1,
         Mark::Destroy => 2,
@@ -276,9 +310,9 @@ fn write_scribe(writer: &mut Writer, scribe: &Scribe, author: Author) {
         Mark::State => 4,
         Mark::Evict => 5,
     });
-    writer.array(2 * scribe.fields.len());
-    for (path, value) in &scribe.fields {
-        write_field(writer, path.as_ref(), value.as_bytes(), author);
+    writer.array(2 * fields.len());
+    for (path, value) in fields {
+        write_field(writer, path, value, author);
     }
 }
 

@@ -45,6 +45,14 @@ impl Packer {
         Self { out, places: Box::new([0; PLACES]) }
     }
 
+    /// Begins with another whole, in the same memory.
+    pub(crate) fn begin(&mut self, first: &[u8]) {
+        // Places may stay: what is there is looked at before it is believed.
+        self.out.0.clear();
+        self.out.0.shrink_to(PACKED_BYTES);
+        self.out.fixed(first);
+    }
+
     /// What it was begun with, and what has been packed.
     pub(crate) fn packed(&self) -> &[u8] {
         &self.out.0
@@ -52,7 +60,7 @@ impl Packer {
 
     /// Takes back what was packed beyond a length.
     pub(crate) fn truncate(&mut self, length: usize) {
-        // Places in it may stay: what is there is looked at before it is believed.
+        // Places in it may stay, as in `begin`.
         self.out.0.truncate(length);
     }
 

@@ -119,6 +119,13 @@ impl Page {
     }
 }
 
+/// What a page begins with that is packed, after a digest.
+fn begins(digest: &Digest) -> [u8; DIGEST_BYTES + 1] {
+    let mut first = [PACKED; DIGEST_BYTES + 1];
+    first[..DIGEST_BYTES].copy_from_slice(&digest.0);
+    first
+}
+
 /// Reads the number of scribes of a transaction, and its bytes.
 fn step(rest: &mut In<'_>) -> Option<(u64, Bytes)> {
     Some((rest.varint().filter(|scribes| *scribes > 0)?, rest.shared_bytes()?))
@@ -172,8 +179,18 @@ impl OpenPage {
     pub(crate) fn begin(at: Point) -> Self {
         let mut content = Out(Vec::with_capacity(PAGE_BYTES));
         content.fixed(&at.digest.0);
-        let packer = Packer::after(&[&at.digest.0, [PACKED].as_slice()].concat());
+        let packer = Packer::after(&begins(&at.digest));
         Self { first: at.offset, end: at, content, packer }
+    }
+
+    /// Begins the next page where this one ends, in the same memory.
+    pub(crate) fn turn(&mut self) {
+        let Self { first, end, content, packer } = self;
+        *first = end.offset;
+        content.0.clear();
+        content.0.shrink_to(PAGE_BYTES);
+        content.fixed(&end.digest.0);
+        packer.begin(&begins(&end.digest));
     }
 
     /// Goes on with the last page of a store; `None` where it is damaged.

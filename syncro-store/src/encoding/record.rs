@@ -255,7 +255,7 @@ fn read_with(
     let Some(count) = input.varint().filter(|count| *count <= most) else {
         return Ok(None);
     };
-    let mut written = Written::new(count as usize);
+    let mut written = Written::new(Some(count as usize));
     for _ in 0..count {
         if read_register(&mut input, stamps, words, said, &mut written)?.is_none() {
             return Ok(None);

@@ -223,7 +223,7 @@ impl Repair {
         let end = self.page.end().then(scribes, bytes);
         while !self.page.try_push(scribes, bytes, end) {
             self.put_page(batch);
-            self.page = OpenPage::begin(self.page.end());
+            self.page.turn();
         }
     }
 

@@ -75,8 +75,7 @@ impl Relay {
         let mut state = self.store.shared.write();
         if !state.open_page.is_empty() {
             state.put_open_page();
-            let end = state.open_page.end();
-            state.open_page = OpenPage::begin(end);
+            state.open_page.turn();
         }
     }
 }
