@@ -232,21 +232,16 @@ pub(crate) enum Shown<'a> {
 /// What a record shows under a name, which is likely to be at a place.
 pub(crate) fn shown_at<'a>(record: &'a Record, name: &str, likely: usize) -> Shown<'a> {
     let registers = record.registers();
-    // A field as a whole comes before its elements.
-    let is_whole = |it: &RegisterRef<'_>| {
-        it.path.field.as_str() == name && it.path.element.is_none() && record.is_alive()
-    };
-    let whole = registers.get(likely).filter(is_whole);
-    if let Some(only) = whole.filter(|_| registers.field(likely + 1) != Some(name)) {
-        return Shown::Value(likely, only.value);
+    if record.is_alive()
+        && let Some(value) = registers.only(likely, name)
+    {
+        return Shown::Value(likely, value);
     }
-    let places = named(record, name);
-    match registers.get(places.start) {
-        _ if places.is_empty() => Shown::Nothing,
-        Some(only) if places.len() == 1 && is_whole(&only) => {
-            Shown::Value(places.start, only.value)
-        }
-        _ => Shown::Other,
+    let Range { start, end } = named(record, name);
+    match registers.only(start, name) {
+        _ if start == end => Shown::Nothing,
+        Some(value) => Shown::Value(start, value),
+        None => Shown::Other,
     }
 }
 

@@ -5,11 +5,13 @@ mod sheet;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::sheet::Sheet;
+use crate::encoding::scratch;
 use crate::error::DataError;
 use crate::fields::{self, Field, Fields, Shown};
 use crate::id::{ModelId, Name, RecordId};
@@ -81,6 +83,8 @@ pub struct FieldsWriter<'a> {
     sheet: Option<Sheet<'a>>,
     /// Has what is written as registers, as long as it is plain values.
     written: Option<Written>,
+    /// One value, as serde encodes it.
+    bytes: Vec<u8>,
 }
 
 impl FieldsWriter<'_> {
@@ -92,7 +96,7 @@ impl FieldsWriter<'_> {
     pub fn fields_of<M: ScribeModel>(instance: &M) -> Result<Fields, DataError> {
         let fields = Fields::with_capacity(FEW_FIELDS);
         let mut writer = FieldsWriter { fields, ..FieldsWriter::default() };
-        instance.write(&mut writer)?;
+        writer.take(instance)?;
         Ok(writer.fields)
     }
 
@@ -101,7 +105,7 @@ impl FieldsWriter<'_> {
     pub(crate) fn record_of<M: ScribeModel>(instance: &M) -> Result<Option<Record>, DataError> {
         let written = Some(Written::new(None));
         let mut writer = FieldsWriter { written, ..FieldsWriter::default() };
-        instance.write(&mut writer)?;
+        writer.take(instance)?;
         let written = writer.written.filter(Written::is_in_order);
         let record = written.map(|written| written.into_record(Some(Stamp::PROVISIONAL), None));
         Ok(record.filter(|record| record.registers().iter().all(|it| !it.value.is_nil())))
@@ -119,18 +123,26 @@ impl FieldsWriter<'_> {
     ) -> Result<Vec<Edit>, DataError> {
         let sheet = Some(Sheet::new(record));
         let mut writer = FieldsWriter { sheet, ..FieldsWriter::default() };
-        instance.write(&mut writer)?;
+        writer.take(instance)?;
         if !writer.sheet.as_mut().is_some_and(Sheet::change) {
             let before = Self::fields_of(instance)?;
             change(instance);
             return Self::fields_of(instance)?.edits_from(&before);
         }
         change(instance);
-        instance.write(&mut writer)?;
+        writer.take(instance)?;
         match writer.sheet.map_or(Ok(Vec::new()), Sheet::into_edits) {
             Ok(edits) => Ok(edits),
             Err(before) => Self::fields_of(instance)?.edits_from(&before),
         }
+    }
+
+    /// Takes what an instance writes.
+    fn take<M: ScribeModel>(&mut self, instance: &M) -> Result<(), DataError> {
+        self.bytes = scratch::take();
+        let written = instance.write(self);
+        scratch::give_back(mem::take(&mut self.bytes));
+        written
     }
 
     /// Writes a plain value: the last writer wins.
@@ -143,10 +155,13 @@ impl FieldsWriter<'_> {
         field: &str,
         value: &T,
     ) -> Result<(), DataError> {
+        self.bytes.clear();
+        rmp_serde::encode::write_named(&mut self.bytes, value)
+            .map_err(|reason| bad_value(field, reason.to_string()))?;
         if let Some(sheet) = &mut self.sheet {
-            return sheet.value(field, value);
+            return sheet.value(field, &self.bytes);
         }
-        let value = encode(field, value)?;
+        let value = checked(field, &self.bytes)?;
         let Some(written) = &mut self.written else {
             return self.put(field, Field::Value(value));
         };
@@ -209,6 +224,11 @@ impl FieldsWriter<'_> {
 
 fn encode<T: Serialize + ?Sized>(field: &str, value: &T) -> Result<Encoded, DataError> {
     Encoded::of(value).map_err(|reason| bad_value(field, reason))
+}
+
+/// The value of a field, which serde has encoded.
+fn checked(field: &str, value: &[u8]) -> Result<Encoded, DataError> {
+    Encoded::checked(value).map_err(|reason| bad_value(field, reason.to_string()))
 }
 
 fn bad_value(field: &str, reason: String) -> DataError {

@@ -112,7 +112,7 @@ impl Record {
         let paths = self.shape.paths();
         // Among few it is quicker to compare lengths of names than to bisect.
         if paths.len() <= FEW_REGISTERS
-            && let Some(place) = paths.iter().position(|it| it.as_ref() == path)
+            && let Some(place) = paths.iter().position(|it| it.is(path))
         {
             return Ok(place);
         }

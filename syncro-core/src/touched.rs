@@ -6,14 +6,15 @@ use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 use hashbrown::HashTable;
 
+use crate::few::Few;
 use crate::id::RecordKey;
 
 /// Something for each of some records, in the order in which they were first touched.
 #[derive(Clone, Debug)]
 pub(crate) struct Touched<T> {
-    all: Vec<(RecordKey, T)>,
-    /// Where each of them is, once there are more than [`FEW`].
-    index: Option<Index>,
+    all: Few<(RecordKey, T)>,
+    /// Where each of them is, once there are more than [`FEW`]; apart, since mostly there are not.
+    index: Option<Box<Index>>,
     seed: u64,
 }
 
@@ -56,12 +57,12 @@ const FEW: usize = 8;
 impl<T> Touched<T> {
     /// For keys that may be chosen by somebody who wishes that they collide, but does not know the seed.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { all: Vec::new(), index: None, seed }
+        Self { all: Few::new(), index: None, seed }
     }
 
-    /// Makes room for some more. For few it is not more than that, since most steps add no others.
+    /// Makes room for some more.
     pub(crate) fn reserve(&mut self, more: usize) {
-        if self.all.is_empty() { self.all.reserve_exact(more) } else { self.all.reserve(more) }
+        self.all.reserve(more);
     }
 
     pub(crate) fn get(&self, key: &RecordKey) -> Option<&T> {
@@ -74,10 +75,11 @@ impl<T> Touched<T> {
 
     /// Looks for a record that is to be changed or added.
     pub(crate) fn find(&self, key: &RecordKey) -> Result<usize, Missing> {
-        let Some(Index { places, secret }) = &self.index else {
+        let Some(index) = &self.index else {
             let place = self.all.iter().position(|(known, _)| known == key);
             return place.ok_or(Missing { hash: None });
         };
+        let Index { places, secret } = &**index;
         let hash = secret.hash(key);
         let place = places.find(hash, |place| self.all[*place as usize].0 == *key);
         place.map(|place| *place as usize).ok_or(Missing { hash: Some(hash) })
@@ -90,18 +92,17 @@ impl<T> Touched<T> {
 
     /// Adds a record that was not found, and nothing since.
     pub(crate) fn add(&mut self, Missing { hash }: Missing, key: RecordKey, value: T) {
-        self.reserve(1);
         self.all.push((key, value));
         let Self { all, index, seed } = self;
         if all.len() <= FEW {
             return;
         }
-        let index = index.get_or_insert_with(|| Index {
+        let index = index.get_or_insert_with(|| {
             // Whoever has made room for some will add as many.
-            places: HashTable::with_capacity(all.capacity()),
-            secret: Secret::new(*seed),
+            let places = HashTable::with_capacity(all.capacity());
+            Box::new(Index { places, secret: Secret::new(*seed) })
         });
-        let Index { places, secret } = index;
+        let Index { places, secret } = &mut **index;
         let hash_at = |place: &u32| secret.hash(&all[*place as usize].0);
         // A step touches far fewer than there are numbers.
         for place in places.len() as u32..all.len() as u32 {
@@ -119,7 +120,7 @@ impl<T> Touched<T> {
         self.all.iter()
     }
 
-    pub(crate) fn into_vec(self) -> Vec<(RecordKey, T)> {
+    pub(crate) fn into_all(self) -> Few<(RecordKey, T)> {
         self.all
     }
 }
@@ -161,7 +162,7 @@ mod tests {
         assert!(order.len() > FEW);
         let expected: Vec<_> = order.into_iter().map(|id| (key(id), tree[&id])).collect();
         assert_eq!(touched.iter().cloned().collect::<Vec<_>>(), expected);
-        assert_eq!(touched.into_vec(), expected);
+        assert_eq!(*touched.into_all(), *expected);
     }
 
     #[test]

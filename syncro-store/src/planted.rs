@@ -11,7 +11,8 @@ use crate::state::Shared;
 pub(crate) fn halved(commit: &Commit) -> Commit {
     let mut commit = commit.clone();
     if is_planted(Planted::HalfTransaction) && commit.records.len() > 1 {
-        commit.records.pop();
+        let kept = commit.records.len() - 1;
+        commit.records = commit.records.into_iter().take(kept).collect();
     }
     commit
 }

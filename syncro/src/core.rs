@@ -573,7 +573,7 @@ impl Core {
         }
         deliver(state, &mut effects);
         self.hub.advance(state.engine.end());
-        for event in effects.events.drain(..) {
+        for event in &effects.events {
             self.tell(state, event);
         }
         if let Some(wake_at) = effects.wake_at {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{Changed, Event, Following, Index, Rows, SessionId};
 use crate::digest::{Digest, Point};
 use crate::encoding::Malformed;
+use crate::few::Few;
 use crate::id::RecordKey;
 use crate::quarantine::{self, Parked};
 use crate::record::Record;
@@ -22,10 +23,10 @@ use crate::touched::Touched;
 pub(crate) struct Intake {
     /// The end of the log after it.
     pub(crate) end: Point,
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Few<Entry>,
     /// Records as they are after what was taken so far.
     pub(crate) records: Touched<Arc<Record>>,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Few<Event>,
     /// Bytes of memory that the states of records take, of which each scribe makes one.
     pub(crate) states_bytes: usize,
     /// Rows of the engine's own as they are after it.
@@ -82,9 +83,9 @@ impl Intake {
     pub(crate) fn new(end: Point, seed: u64) -> Self {
         Self {
             end,
-            entries: Vec::new(),
+            entries: Few::new(),
             records: Touched::new(seed),
-            events: Vec::new(),
+            events: Few::new(),
             states_bytes: 0,
             rows: Rows::default(),
             touched: BTreeSet::new(),
@@ -97,9 +98,9 @@ impl Intake {
 
     /// Makes room for so many transactions, most of which change one record.
     pub(crate) fn reserve(&mut self, transactions: usize) {
-        self.entries.reserve_exact(transactions);
+        self.entries.reserve(transactions);
         // One more says how far it is.
-        self.events.reserve_exact(transactions + 1);
+        self.events.reserve(transactions + 1);
         self.records.reserve(transactions);
     }
 
@@ -249,7 +250,7 @@ impl Intake {
         let stamp = transaction.stamp();
         let count = transaction.len() as usize;
         self.records.reserve(count);
-        reserve(&mut self.events, count);
+        self.events.reserve(count);
         for (offset, scribe) in (start.offset..).zip(scribes) {
             let scribe = scribe?;
             let (key, mark) = (scribe.key(), scribe.mark());
@@ -277,7 +278,6 @@ impl Intake {
             }));
         }
         self.end = end;
-        reserve(&mut self.entries, 1);
         self.entries.push(Entry { offset: start.offset, transaction, digest: end.digest });
         Ok(Taken::New { offset: start.offset, digest: end.digest })
     }
@@ -286,9 +286,4 @@ impl Intake {
 /// What is checked before it is taken can be read.
 fn corrupt(error: Malformed) -> StoreError {
     StoreError::Corrupt { what: format!("a transaction that was checked: {error}") }
-}
-
-/// Makes room for some more, and at first for no others: most steps take one transaction of one scribe.
-fn reserve<T>(all: &mut Vec<T>, more: usize) {
-    if all.is_empty() { all.reserve_exact(more) } else { all.reserve(more) }
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::{Effects, Own};
 use crate::error::{DataError, Error};
+use crate::few::Few;
 use crate::id::RecordKey;
 use crate::limits::{RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
 use crate::proposal::{Change, Proposal, check_size, check_write};
@@ -33,7 +34,7 @@ impl Own {
         }
         let mut newest: Option<Time> = None;
         // Each with the record as it is: there is at most one for each record.
-        let mut scribes = Vec::with_capacity(1);
+        let mut scribes = Few::new();
         for (key, mut change) in proposal.into_changes() {
             let record = view.record(&key)?;
             newest = newest.max(record.as_ref().and_then(|record| record.newest_time()));
@@ -41,7 +42,9 @@ impl Own {
                 Some(whole) => Some(create(key, whole)?),
                 None => scribe(key, change, record.as_deref(), author)?.map(Fresh::Scribe),
             };
-            scribes.extend(scribe.map(|scribe| (scribe, record)));
+            if let Some(scribe) = scribe {
+                scribes.push((scribe, record));
+            }
         }
         if scribes.is_empty() {
             return Ok(false);

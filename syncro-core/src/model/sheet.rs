@@ -1,8 +1,6 @@
 //! What an instance writes before and after it is changed, beside the record that it was made of.
 
-use serde::Serialize;
-
-use super::bad_value;
+use super::checked;
 use crate::error::DataError;
 use crate::fields::{Field, Fields, Shown, shown_at};
 use crate::id::Name;
@@ -15,8 +13,6 @@ use crate::value::Encoded;
 #[derive(Debug)]
 pub(super) struct Sheet<'a> {
     record: &'a Record,
-    /// One value, as serde encodes it.
-    bytes: Vec<u8>,
     /// The place of the register that comes next.
     next: usize,
     /// The places whose values were written before the change, a bit for each; and whether it has been made.
@@ -27,14 +23,10 @@ pub(super) struct Sheet<'a> {
     is_other: bool,
 }
 
-/// Bytes of a value for which there is room at first.
-const VALUE_BYTES: usize = 64;
-
 impl<'a> Sheet<'a> {
     pub(super) fn new(record: &'a Record) -> Self {
-        let bytes = Vec::with_capacity(VALUE_BYTES);
-        let (edits, is_changed, is_other) = (Vec::new(), false, false);
-        Self { record, bytes, next: 0, before: 0, is_changed, edits, is_other }
+        let (edits, is_changed, is_other) = (Vec::new(), false, !record.is_alive());
+        Self { record, next: 0, before: 0, is_changed, edits, is_other }
     }
 
     /// Goes on after the change. Returns `false` where other values were written before it than the record shows: they
@@ -59,14 +51,17 @@ impl<'a> Sheet<'a> {
         Err(fields)
     }
 
-    pub(super) fn value<T: Serialize + ?Sized>(
-        &mut self,
-        field: &str,
-        value: &T,
-    ) -> Result<(), DataError> {
-        self.bytes.clear();
-        rmp_serde::encode::write_named(&mut self.bytes, value)
-            .map_err(|reason| bad_value(field, reason.to_string()))?;
+    /// Takes a plain value, as serde encodes it.
+    pub(super) fn value(&mut self, field: &str, value: &[u8]) -> Result<(), DataError> {
+        let likely = self.record.registers().only(self.next, field);
+        if likely.is_some_and(|likely| likely.as_bytes() == value) && self.takes(self.next) {
+            return Ok(());
+        }
+        self.other_value(field, value)
+    }
+
+    /// Takes a value that is not the next one of the record.
+    fn other_value(&mut self, field: &str, value: &[u8]) -> Result<(), DataError> {
         let before = match shown_at(self.record, field, self.next) {
             Shown::Value(place, before) if self.takes(place) => before,
             Shown::Nothing if self.is_after_edits(field) => &Encoded::NIL,
@@ -75,11 +70,10 @@ impl<'a> Sheet<'a> {
                 return Ok(());
             }
         };
-        if *before.as_bytes() == *self.bytes {
+        if before.as_bytes() == value {
             return Ok(());
         }
-        let after = Encoded::checked(&self.bytes);
-        let after = after.map_err(|reason| bad_value(field, reason.to_string()))?;
+        let after = checked(field, value)?;
         if after != *before {
             if self.edits.is_empty() {
                 self.edits.reserve_exact(1);
@@ -104,14 +98,15 @@ impl<'a> Sheet<'a> {
 
     /// Goes on to a place. Returns whether its value may be written now.
     fn takes(&mut self, place: usize) -> bool {
-        if place < self.next || bit(place) == 0 {
-            return false;
-        }
-        self.next = place + 1;
+        let bit = bit(place);
         if !self.is_changed {
-            self.before |= bit(place);
+            self.before |= bit;
         }
-        self.before & bit(place) != 0
+        let takes = place >= self.next && self.before & bit != 0;
+        if takes {
+            self.next = place + 1;
+        }
+        takes
     }
 }
 

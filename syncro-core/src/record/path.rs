@@ -90,6 +90,19 @@ impl Path {
         PathRef { field: self.field.as_str(), element, kind: self.kind }
     }
 
+    /// Whether it is a path that is borrowed.
+    #[inline]
+    pub(crate) fn is(&self, path: PathRef<'_>) -> bool {
+        let is_alike = self.field.as_str() == path.field && self.kind == path.kind;
+        // Most have no element.
+        is_alike
+            && match (&self.element, path.element) {
+                (None, None) => true,
+                (Some(_), Some(_)) => self.as_ref().element == path.element,
+                _ => false,
+            }
+    }
+
     /// About the bytes that it takes with a value: name, element and value, and 64 for the rest.
     pub(crate) fn bytes_with(&self, value: &Encoded) -> usize {
         let element = match &self.element {

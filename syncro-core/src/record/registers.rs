@@ -65,6 +65,16 @@ impl<'a> Registers<'a> {
         self.paths.get(place).map(|path| path.field.as_str())
     }
 
+    /// The value at a place, if it is that of a field as a whole, of which there is nothing else.
+    #[inline]
+    pub(crate) fn only(self, place: usize, field: &str) -> Option<&'a Encoded> {
+        let path = self.paths.get(place)?;
+        // A field as a whole comes before its elements.
+        let is_whole = path.element.is_none() && path.field.as_str() == field;
+        let is_only = is_whole && self.field(place + 1) != Some(field);
+        self.cells.get(place).filter(|_| is_only).map(|cell| &cell.value)
+    }
+
     /// Those at some places.
     pub(crate) fn slice(self, places: Range<usize>) -> Self {
         Self { paths: &self.paths[places.clone()], cells: &self.cells[places] }

@@ -108,8 +108,7 @@ impl Shaping {
     /// Takes the next path; `to_path` is asked for it where no known shape has it.
     pub(super) fn push(&mut self, path: PathRef<'_>, to_path: impl FnOnce() -> Path) {
         let Self { count, next, known, paths } = self;
-        let has =
-            |shape: &Shape| shape.paths().get(*next).is_some_and(|known| known.as_ref() == path);
+        let has = |shape: &Shape| shape.paths().get(*next).is_some_and(|known| known.is(path));
         if paths.is_empty() && !has(known) {
             let so_far = &known.paths()[..*next];
             let is_it = |it: &Shape| {

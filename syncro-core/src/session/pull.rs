@@ -303,7 +303,7 @@ impl Open {
         }
         match effects.events.is_empty() {
             true => effects.events = std::mem::take(&mut intake.events),
-            false => effects.events.append(&mut intake.events),
+            false => effects.events.extend(std::mem::take(&mut intake.events)),
         }
         let node = own.author().node;
         let verdicts = effects.events.iter().filter_map(|event| Verdict::of_event(event, node));

@@ -153,8 +153,8 @@ fn what_is_received_is_taken_however_large_its_record_is() {
     let records = vec![(key.clone(), Arc::new(record))];
     let commit = Commit {
         sequence: 2,
-        entries: Vec::new(),
-        records,
+        entries: Default::default(),
+        records: records.into(),
         peers: Vec::new(),
         own,
         rows: Vec::new(),

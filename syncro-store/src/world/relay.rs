@@ -9,7 +9,6 @@ use syncro_core::{
 };
 
 use crate::backend::MemoryDisk;
-use crate::encoding::page::OpenPage;
 use crate::log_store::LogStore;
 
 /// `[time, node, 1, [["Todo", id, create, []]]]`.
@@ -66,7 +65,14 @@ impl Relay {
         let own = OwnRow { node: NodeId::named("server"), epoch, clock, end: self.end };
         let sequence = self.end.offset;
         self.store
-            .apply(&Commit { sequence, entries, records, peers, own, rows: Vec::new() })
+            .apply(&Commit {
+                sequence,
+                entries: entries.into(),
+                records: records.into(),
+                peers,
+                own,
+                rows: Vec::new(),
+            })
             .unwrap();
     }
 

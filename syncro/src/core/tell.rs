@@ -10,11 +10,11 @@ use super::{CaughtUp, Core, Outgoing, State, send};
 const TOLD_EVERY: Duration = Duration::from_millis(100);
 
 impl Core {
-    pub(super) fn tell(&self, state: &mut State, event: Event) {
-        if state.note_import(&event) {
+    pub(super) fn tell(&self, state: &mut State, event: &Event) {
+        if state.note_import(event) {
             return;
         }
-        match &event {
+        match event {
             Event::Signal(signal) => return self.topics.on_signal(signal),
             Event::Called(called) => {
                 return send(state, called.session, Outgoing::Called(called.clone()));
@@ -39,7 +39,7 @@ impl Core {
             _ => {}
         }
         self.note_progress();
-        self.board.post_event(event);
+        self.board.post_event(event.clone());
     }
 
     pub(crate) fn note_progress(&self) {
