@@ -40,10 +40,22 @@ impl Fields {
     /// Where registers of several shapes share a field name, as two versions of a program may leave them,
     /// the shape of the youngest register shows.
     pub fn of(record: &Record) -> Self {
-        let shown = shown(record).into_iter();
-        Self(
-            shown.filter_map(|run| Some((run.get(0)?.path.field.clone(), field_of(run)))).collect(),
-        )
+        if !record.is_alive() {
+            return Self::default();
+        }
+        let registers = record.registers();
+        let mut fields = Vec::with_capacity(registers.len());
+        // Most records have plain values alone.
+        for (place, register) in registers.iter().enumerate() {
+            let name = &register.path.field;
+            let Some(value) = registers.only(place, name.as_str()) else { break };
+            fields.push((name.clone(), Field::Value(value.clone())));
+        }
+        if fields.len() < registers.len() {
+            let field = |run: Registers<'_>| Some((run.get(0)?.path.field.clone(), field_of(run)));
+            fields = shown_of(registers).into_iter().filter_map(field).collect();
+        }
+        Self(fields)
     }
 
     /// The field of a name.
