@@ -13,7 +13,6 @@ mod digest;
 mod encoding;
 mod engine;
 mod error;
-mod few;
 mod fields;
 mod id;
 mod ladder;
@@ -46,7 +45,6 @@ pub use engine::{
     SessionStatus, Usage, VIEW_LOST_ROW, VIEW_ROW,
 };
 pub use error::{DataError, Error, UsageError};
-pub use few::Few;
 pub use fields::{Field, Fields};
 pub use id::{IdRef, KeyRef, ModelId, Name, NodeId, RecordId, RecordKey};
 pub use ladder::{Ladder, Rung};

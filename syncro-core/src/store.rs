@@ -12,7 +12,6 @@ use bytes::Bytes;
 pub use error::StoreError;
 
 use crate::digest::{Digest, Point};
-use crate::few::Few;
 use crate::id::{Name, NodeId, RecordId, RecordKey};
 use crate::ladder::Ladder;
 use crate::record::Record;
@@ -99,9 +98,9 @@ pub struct Commit {
     /// Counts the commits of one open, from 1. [`Input::Synced`](crate::Input::Synced) refers to it.
     pub sequence: u64,
     /// The transactions appended to the log.
-    pub entries: Few<Entry>,
+    pub entries: Vec<Entry>,
     /// The records that changed, as they are now; one of which nothing is known any more is to go.
-    pub records: Few<(RecordKey, Arc<Record>)>,
+    pub records: Vec<(RecordKey, Arc<Record>)>,
     /// The peers whose sync point moved.
     pub peers: Vec<(NodeId, PeerRow)>,
     /// The node's own row after this commit.

@@ -6,13 +6,12 @@ use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 use hashbrown::HashTable;
 
-use crate::few::Few;
 use crate::id::RecordKey;
 
 /// Something for each of some records, in the order in which they were first touched.
 #[derive(Clone, Debug)]
 pub(crate) struct Touched<T> {
-    all: Few<(RecordKey, T)>,
+    all: Vec<(RecordKey, T)>,
     /// Where each of them is, once there are more than [`FEW`]; apart, since mostly there are not.
     index: Option<Box<Index>>,
     seed: u64,
@@ -57,7 +56,7 @@ const FEW: usize = 8;
 impl<T> Touched<T> {
     /// For keys that may be chosen by somebody who wishes that they collide, but does not know the seed.
     pub(crate) fn new(seed: u64) -> Self {
-        Self { all: Few::new(), index: None, seed }
+        Self { all: Vec::new(), index: None, seed }
     }
 
     /// Makes room for some more.
@@ -120,7 +119,7 @@ impl<T> Touched<T> {
         self.all.iter()
     }
 
-    pub(crate) fn into_all(self) -> Few<(RecordKey, T)> {
+    pub(crate) fn into_all(self) -> Vec<(RecordKey, T)> {
         self.all
     }
 }

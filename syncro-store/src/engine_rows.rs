@@ -31,14 +31,7 @@ impl Relay {
         let (epoch, clock) = (Epoch(7), Time::default());
         let own = OwnRow { node: NodeId::named("server"), epoch, clock, end: self.end };
         let (entries, records, peers) = (Vec::new(), Vec::new(), Vec::new());
-        let commit = Commit {
-            sequence: self.end.offset,
-            entries: entries.into(),
-            records: records.into(),
-            peers,
-            own,
-            rows,
-        };
+        let commit = Commit { sequence: self.end.offset, entries, records, peers, own, rows };
         self.store.apply(&commit).unwrap();
     }
 

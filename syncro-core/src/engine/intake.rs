@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::{Changed, Event, Following, Index, Rows, SessionId};
 use crate::digest::{Digest, Point};
 use crate::encoding::Malformed;
-use crate::few::Few;
 use crate::id::RecordKey;
 use crate::quarantine::{self, Parked};
 use crate::record::Record;
@@ -23,10 +22,10 @@ use crate::touched::Touched;
 pub(crate) struct Intake {
     /// The end of the log after it.
     pub(crate) end: Point,
-    pub(crate) entries: Few<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// Records as they are after what was taken so far.
     pub(crate) records: Touched<Arc<Record>>,
-    pub(crate) events: Few<Event>,
+    pub(crate) events: Vec<Event>,
     /// Bytes of memory that the states of records take, of which each scribe makes one.
     pub(crate) states_bytes: usize,
     /// Rows of the engine's own as they are after it.
@@ -83,9 +82,9 @@ impl Intake {
     pub(crate) fn new(end: Point, seed: u64) -> Self {
         Self {
             end,
-            entries: Few::new(),
+            entries: Vec::new(),
             records: Touched::new(seed),
-            events: Few::new(),
+            events: Vec::new(),
             states_bytes: 0,
             rows: Rows::default(),
             touched: BTreeSet::new(),

@@ -9,7 +9,6 @@ use crate::call::{CallFailure, CallId, Called};
 use crate::channel::Channel;
 use crate::close::CloseReason;
 use crate::digest::Point;
-use crate::few::Few;
 use crate::id::{Name, NodeId, RecordKey};
 use crate::principal::Principal;
 use crate::quarantine::Parked;
@@ -34,7 +33,7 @@ pub struct Effects {
     /// To close, after what was to be sent before.
     pub closes: Vec<(SessionId, CloseReason)>,
     /// To tell the application.
-    pub events: Few<Event>,
+    pub events: Vec<Event>,
     /// When to come back with [`Input::Tick`](crate::Input::Tick) at the latest, by the monotonic clock.
     pub wake_at: Option<u64>,
 }

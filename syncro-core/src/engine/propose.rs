@@ -4,7 +4,6 @@ use std::cell::Cell;
 
 use super::{Effects, Own};
 use crate::error::{DataError, Error};
-use crate::few::Few;
 use crate::id::RecordKey;
 use crate::limits::{RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
 use crate::proposal::{Change, Proposal, check_size, check_write};
@@ -34,7 +33,7 @@ impl Own {
         }
         let mut newest: Option<Time> = None;
         // Each with the record as it is: there is at most one for each record.
-        let mut scribes = Few::new();
+        let mut scribes = Vec::new();
         for (key, mut change) in proposal.into_changes() {
             let record = view.record(&key)?;
             newest = newest.max(record.as_ref().and_then(|record| record.newest_time()));

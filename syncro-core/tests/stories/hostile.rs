@@ -154,7 +154,7 @@ fn what_is_received_is_taken_however_large_its_record_is() {
     let commit = Commit {
         sequence: 2,
         entries: Default::default(),
-        records: records.into(),
+        records,
         peers: Vec::new(),
         own,
         rows: Vec::new(),

@@ -122,7 +122,7 @@ fn a_record_larger_than_a_row_is_kept_in_pieces() {
     let mut commit = world.create(1);
     for bytes in [100, 3 * PIECE_BYTES, PIECE_BYTES, 2 * PIECE_BYTES, 100] {
         let record = Arc::new(large(bytes));
-        commit.records = vec![(todo(1), record.clone())].into();
+        commit.records = vec![(todo(1), record.clone())];
         commit.entries = Default::default();
         let snapshot = world.store.reader().snapshot();
         let before = snapshot.record(&todo(1)).unwrap();

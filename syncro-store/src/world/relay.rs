@@ -65,14 +65,7 @@ impl Relay {
         let own = OwnRow { node: NodeId::named("server"), epoch, clock, end: self.end };
         let sequence = self.end.offset;
         self.store
-            .apply(&Commit {
-                sequence,
-                entries: entries.into(),
-                records: records.into(),
-                peers,
-                own,
-                rows: Vec::new(),
-            })
+            .apply(&Commit { sequence, entries, records, peers, own, rows: Vec::new() })
             .unwrap();
     }
 

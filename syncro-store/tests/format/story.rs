@@ -93,14 +93,7 @@ impl Story {
         let records = records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
         let sequence = self.sequence;
         self.store
-            .apply(&Commit {
-                sequence,
-                entries: entries.into(),
-                records,
-                peers,
-                own,
-                rows: Vec::new(),
-            })
+            .apply(&Commit { sequence, entries, records, peers, own, rows: Vec::new() })
             .unwrap();
     }
 }
