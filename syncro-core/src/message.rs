@@ -258,25 +258,20 @@ pub(crate) enum Told {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    Transaction(Transaction),
+    /// Beside the memory of the others, which are small, as a message may be full of those.
+    Transaction(Box<Transaction>),
     /// A transaction of which this version cannot read what it changes.
     Unread(Box<Unread>),
     /// The transactions that the receiver has in its own log at `offset`, `scribes` scribes of them: they
     /// came from there in this session, or the sender saw that both have them.
-    Echo {
-        offset: u64,
-        scribes: u64,
-    },
+    Echo { offset: u64, scribes: u64 },
     /// Transactions that only say what the sender, a view, was shown: so many scribes, and the sender's digest after them.
-    Skip {
-        scribes: u64,
-        digest: Digest,
-    },
+    Skip { scribes: u64, digest: Digest },
 }
 
 impl From<Transaction> for Item {
     fn from(transaction: Transaction) -> Self {
-        Self::Transaction(transaction)
+        Self::Transaction(Box::new(transaction))
     }
 }
 

@@ -274,9 +274,8 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
 fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     let mut reader = parts.get("transactions")?;
     let count = reader.array()?;
-    // What is no item costs nothing, and more than these are not read.
-    let most = (reader.rest().len() / ITEM_BYTES_MIN).min(ECHO_RUNS_MAX + MESSAGE_SCRIBES_MAX);
-    let mut items = Vec::with_capacity(count.min(most));
+    // What is no item costs no more than what is one.
+    let mut items = Vec::with_capacity(count.min(reader.rest().len() / ITEM_BYTES_MIN));
     let (mut echoes, mut scribes, mut bytes) = (0, 0, 0);
     let (mut author, mut block) = (None, Block::default());
     for left in (0..count).rev() {

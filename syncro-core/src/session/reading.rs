@@ -115,7 +115,7 @@ impl Open {
                         reading.point = reading.point.then(transaction.len(), transaction.bytes());
                         break;
                     }
-                    self.read_transaction(now, reading, transaction, session, own, view)?;
+                    self.read_transaction(now, reading, *transaction, session, own, view)?;
                 }
                 Item::Unread(unread) => {
                     self.read_unread(now, reading, *unread, session, own, view)?;
