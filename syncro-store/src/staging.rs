@@ -180,9 +180,10 @@ impl<'a> Staging<'a> {
         out.0.clear();
         record::write(record, self, &mut out, &mut gathered)?;
         self.record_row(key, &out.0)?;
+        out.0.clear();
         out.0.shrink_to(WRITTEN_BYTES);
         self.state.recent.written = out.0;
-        self.state.recent.gathered = gathered;
+        self.state.recent.gathered = gathered.kept();
         Ok(())
     }
 

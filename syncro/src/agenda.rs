@@ -21,14 +21,15 @@ pub(crate) struct Agenda {
     changed: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Plan {
     /// And how long after it was asked for that is.
     sync_at: Option<(Instant, Duration)>,
     /// When something came from a peer, of what the next sync is for.
     came_at: Option<Instant>,
-    /// How much longer than [`GATHERED`] that waits.
+    /// How much longer than [`GATHERED`] that waits, and when that was decided.
     patience: Duration,
+    synced_at: Option<Instant>,
     tick_at: Option<Instant>,
     is_behind: bool,
     is_over: bool,
@@ -37,14 +38,17 @@ struct Plan {
 impl Plan {
     /// Notes that something has come from a peer. Returns how long it waits for more.
     fn gather(&mut self, now: Instant) -> Duration {
-        self.came_at = Some(now);
+        let is_first = self.came_at.replace(now).is_none();
+        if is_first && self.synced_at.is_none_or(|at| now - at > GATHERED) {
+            self.patience = Duration::ZERO;
+        }
         GATHERED + self.patience
     }
 
     /// Notes that everything is being synced. Where nothing has come of late, somebody may wait for the receipt before
     /// it sends more; otherwise what comes next waits twice as long.
     fn begin_sync(&mut self, now: Instant) {
-        self.sync_at = None;
+        (self.sync_at, self.synced_at) = (None, Some(now));
         let is_flowing = self.came_at.take().is_some_and(|at| now - at < GATHERED / 2);
         self.patience = match is_flowing {
             true => (2 * self.patience + GATHERED).min(GATHERED_MAX - GATHERED),
@@ -147,6 +151,9 @@ mod tests {
             plan.begin_sync(now);
         }
         assert_eq!(waited, [1, 2, 4, 8, 16, 20, 20]);
+
+        // What comes when all is long over is the first of another row.
+        assert_eq!(plan.clone().gather(now + Duration::from_secs(3600)), GATHERED);
 
         // The last of a row is the first of those who wait for a receipt.
         now += plan.gather(now);

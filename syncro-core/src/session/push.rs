@@ -288,7 +288,9 @@ impl Push {
         effects: &mut Effects,
     ) -> Result<(), StoreError> {
         let is_little = |before: u64| own.taken_bytes().saturating_sub(before) < BATCH_BYTES as u64;
-        if !self.is_hurried && self.under_way.is_some_and(is_little) {
+        // What is durable goes in groups already, and a verdict goes before the receipt for what it is about.
+        let is_free = self.is_hurried || self.is_durable;
+        if !is_free && self.under_way.is_some_and(is_little) {
             return Ok(());
         }
         let end = if self.is_durable { own.durable_end() } else { own.end() };

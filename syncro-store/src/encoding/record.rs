@@ -40,6 +40,15 @@ pub(crate) struct Gathered {
     said: Said,
 }
 
+impl Gathered {
+    /// What is kept for the next record: nothing where one has had much.
+    pub(crate) fn kept(self) -> Self {
+        let words = self.said.words.capacity().max(self.said.known.capacity());
+        let is_much = words > KEPT_WORDS_BYTES || self.stamps.capacity() > KEPT_STAMPS;
+        if is_much { Self::default() } else { self }
+    }
+}
+
 /// Appends a record.
 pub(crate) fn write(
     record: &Record,
@@ -200,7 +209,7 @@ fn sum(words: &[u8]) -> [u8; 4] {
     crc32fast::hash(words).to_be_bytes()
 }
 
-/// Bytes of words, and stamps, for which a thread keeps memory while it reads nothing: more than most records have.
+/// Bytes of words, and stamps, for which memory is kept from one record to the next: more than most have.
 const KEPT_WORDS_BYTES: usize = 1 << 10;
 const KEPT_STAMPS: usize = 64;
 
@@ -216,10 +225,7 @@ const REGISTER_BYTES_MIN: usize = 4;
 pub(crate) fn read(content: &Bytes, words: &impl Words) -> Result<Option<Record>, StoreError> {
     let mut gathered = KEPT.take();
     let record = read_with(content, words, &mut gathered);
-    gathered.said.words.shrink_to(KEPT_WORDS_BYTES);
-    gathered.said.known.shrink_to(KEPT_WORDS_BYTES);
-    gathered.stamps.shrink_to(KEPT_STAMPS);
-    KEPT.set(gathered);
+    KEPT.set(gathered.kept());
     record
 }
 
