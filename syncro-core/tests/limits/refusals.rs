@@ -1,8 +1,9 @@
 //! What is refused, and what becomes of it.
 
-use syncro_core::{Edit, Encoded, Name, Principal, Refusal, Value};
+use syncro_core::{Edit, Encoded, Input, Name, Principal, Proposal, Refusal, Store, Value};
+use syncro_sim::world::wire;
 
-use super::town::{Rules, Town, set, writer};
+use super::town::{Node, Rules, Town, key, set, writer};
 
 /// A server with rules, and a client that may write into list a.
 pub(super) fn server_and_client() -> (Town, Rules, usize, usize) {
@@ -32,6 +33,40 @@ fn settles(town: &mut Town, (server, client): (usize, usize), codes: &[u16]) {
     town.cut(link);
 }
 
+/// What was under way held the verdict back, and the receipt for what it was about came before it.
+#[test]
+fn a_verdict_goes_before_the_receipt_while_a_message_is_under_way() {
+    let (mut town, _, server, client) = server_and_client();
+    town.create(client, 2, "a", 6);
+    let link = town.connect(client, server, "ann");
+    town.drive();
+    // It is refused.
+    town.create(client, 1, "b", 5);
+    let frame = town.take(link, 1).remove(0);
+    let session = town.session(link, server);
+    let now = town.now();
+    let Node { engine, store, .. } = &mut town.nodes[server];
+    // Nobody says that there is room again.
+    let mut step = |input| {
+        let effects = engine.handle(now, input, store).unwrap();
+        if let Some(commit) = &effects.commit {
+            store.apply(commit).unwrap();
+            store.sync().unwrap();
+        }
+        effects
+    };
+    let mut sent_at_sync = |input| {
+        let through = step(input).commit.unwrap().sequence;
+        let sends = step(Input::Synced { through }).sends.into_iter();
+        sends.map(|(_, frame)| wire::kind(&frame)).collect::<Vec<_>>()
+    };
+    let mut proposal = Proposal::default();
+    proposal.update(key(2), vec![set("title", Value::from(7))]).unwrap();
+    assert_eq!(sent_at_sync(Input::Propose(proposal)), ["scribes"]);
+    let sent = sent_at_sync(Input::Receive { session, frame });
+    assert_eq!(sent, ["scribes", "ack"]);
+}
+
 #[test]
 fn what_is_permitted_is_taken() {
     let (mut town, _, server, client) = server_and_client();
@@ -53,7 +88,7 @@ fn a_create_in_a_channel_one_may_not_write_is_undone() {
     assert_eq!((town.values(client, 1), town.title(client, 2)), (None, Some(6)));
     let verdict = town.refused(client)[0].clone();
     assert!(verdict.refusal.message.contains("list/b"), "{verdict:?}");
-    assert_eq!(verdict.records, [super::town::key(1)]);
+    assert_eq!(verdict.records, [key(1)]);
 }
 
 #[test]
@@ -97,12 +132,10 @@ fn a_transaction_is_refused_as_a_whole() {
     let (mut town, _, server, client) = server_and_client();
     town.create(client, 1, "a", 1);
     settles(&mut town, (server, client), &[]);
-    let mut proposal = syncro_core::Proposal::default();
+    let mut proposal = Proposal::default();
     let fields = [("list".into(), Value::from("b"))].into();
-    proposal
-        .create(super::town::key(2), &syncro_core::Fields::from_values(&fields).unwrap())
-        .unwrap();
-    proposal.update(super::town::key(1), vec![set("title", Value::from(9_i64))]).unwrap();
+    proposal.create(key(2), &syncro_core::Fields::from_values(&fields).unwrap()).unwrap();
+    proposal.update(key(1), vec![set("title", Value::from(9_i64))]).unwrap();
     town.propose(client, proposal);
     settles(&mut town, (server, client), &[Refusal::CHANNEL]);
     assert_eq!((town.title(client, 1), town.values(client, 2)), (Some(1), None));
@@ -128,7 +161,7 @@ fn a_counter_raised_refused_and_raised_again_ends_at_the_sum_of_the_accepted_rai
     }
     let session = town.session(link, server);
     let ann = std::sync::Arc::new(writer("ann", &["list/a"]));
-    town.input(server, syncro_core::Input::Rights { session, principal: Some(ann) });
+    town.input(server, Input::Rights { session, principal: Some(ann) });
     town.raise(client, 1, 4);
     town.drive();
     assert_eq!(town.codes(client), [Refusal::CHANNEL; 2]);
@@ -160,7 +193,7 @@ fn reserved_models_are_for_authorities_but_a_verdict_may_be_dealt_with() {
         model: Name::new("syncro.verdict").unwrap(),
         id: syncro_core::RecordId::Uuid(id),
     };
-    let mut proposal = syncro_core::Proposal::default();
+    let mut proposal = Proposal::default();
     proposal.destroy(verdict(town.refused(client)[0].id)).unwrap();
     town.propose(client, proposal);
     settles(&mut town, (server, client), &[Refusal::CHANNEL]);
@@ -168,7 +201,7 @@ fn reserved_models_are_for_authorities_but_a_verdict_may_be_dealt_with() {
         model: Name::new("syncro.model").unwrap(),
         id: syncro_core::RecordId::text("note").unwrap(),
     };
-    let mut proposal = syncro_core::Proposal::default();
+    let mut proposal = Proposal::default();
     proposal.destroy(model).unwrap();
     town.propose(client, proposal);
     settles(&mut town, (server, client), &[Refusal::CHANNEL, Refusal::RESERVED]);
@@ -315,7 +348,7 @@ fn a_stamp_of_the_future_is_refused_and_leaves_no_trace_where_others_write() {
     assert_eq!(town.title(server, 1), Some(1));
     let newest = |town: &Town| {
         use syncro_core::View;
-        let record = town.nodes[server].store.record(&super::town::key(1)).unwrap().unwrap();
+        let record = town.nodes[server].store.record(&key(1)).unwrap().unwrap();
         record.newest().unwrap().time.ms()
     };
     assert!(newest(&town) <= town.now().wall_ms);
