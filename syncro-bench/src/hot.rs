@@ -86,7 +86,7 @@ fn commit_of(host: &mut Host, change: &Change) -> Commit {
 }
 
 fn transaction(host: &mut Host, change: &Change) -> Transaction {
-    commit_of(host, change).entries[0].transaction.clone()
+    commit_of(host, change).entries.remove(0).transaction
 }
 
 /// The record that a change is about, as it is.

@@ -306,7 +306,7 @@ impl Proposal {
     }
 
     pub(crate) fn into_changes(self) -> impl Iterator<Item = (RecordKey, Change)> {
-        let changes = self.changes.into_all().into_iter();
+        let changes = self.changes.into_vec().into_iter();
         changes.filter_map(|(key, change)| Some((key, change?)))
     }
 

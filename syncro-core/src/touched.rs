@@ -59,9 +59,9 @@ impl<T> Touched<T> {
         Self { all: Vec::new(), index: None, seed }
     }
 
-    /// Makes room for some more.
+    /// Makes room for some more. For few it is not more than that, since most steps add no others.
     pub(crate) fn reserve(&mut self, more: usize) {
-        self.all.reserve(more);
+        if self.all.is_empty() { self.all.reserve_exact(more) } else { self.all.reserve(more) }
     }
 
     pub(crate) fn get(&self, key: &RecordKey) -> Option<&T> {
@@ -91,6 +91,7 @@ impl<T> Touched<T> {
 
     /// Adds a record that was not found, and nothing since.
     pub(crate) fn add(&mut self, Missing { hash }: Missing, key: RecordKey, value: T) {
+        self.reserve(1);
         self.all.push((key, value));
         let Self { all, index, seed } = self;
         if all.len() <= FEW {
@@ -119,7 +120,7 @@ impl<T> Touched<T> {
         self.all.iter()
     }
 
-    pub(crate) fn into_all(self) -> Vec<(RecordKey, T)> {
+    pub(crate) fn into_vec(self) -> Vec<(RecordKey, T)> {
         self.all
     }
 }
@@ -161,7 +162,7 @@ mod tests {
         assert!(order.len() > FEW);
         let expected: Vec<_> = order.into_iter().map(|id| (key(id), tree[&id])).collect();
         assert_eq!(touched.iter().cloned().collect::<Vec<_>>(), expected);
-        assert_eq!(*touched.into_all(), *expected);
+        assert_eq!(touched.into_vec(), expected);
     }
 
     #[test]

@@ -266,9 +266,6 @@ impl State {
 
     /// Who remembers.
     pub(crate) fn remembering(&mut self) -> Vec<Arc<Past>> {
-        if self.snapshots.is_empty() {
-            return Vec::new();
-        }
         let living: Vec<Arc<Past>> = self.snapshots.iter().filter_map(Weak::upgrade).collect();
         if living.len() < self.snapshots.len() {
             self.snapshots = living.iter().map(Arc::downgrade).collect();

@@ -97,9 +97,9 @@ impl Intake {
 
     /// Makes room for so many transactions, most of which change one record.
     pub(crate) fn reserve(&mut self, transactions: usize) {
-        self.entries.reserve(transactions);
+        self.entries.reserve_exact(transactions);
         // One more says how far it is.
-        self.events.reserve(transactions + 1);
+        self.events.reserve_exact(transactions + 1);
         self.records.reserve(transactions);
     }
 
@@ -249,7 +249,7 @@ impl Intake {
         let stamp = transaction.stamp();
         let count = transaction.len() as usize;
         self.records.reserve(count);
-        self.events.reserve(count);
+        reserve(&mut self.events, count);
         for (offset, scribe) in (start.offset..).zip(scribes) {
             let scribe = scribe?;
             let (key, mark) = (scribe.key(), scribe.mark());
@@ -277,6 +277,7 @@ impl Intake {
             }));
         }
         self.end = end;
+        reserve(&mut self.entries, 1);
         self.entries.push(Entry { offset: start.offset, transaction, digest: end.digest });
         Ok(Taken::New { offset: start.offset, digest: end.digest })
     }
@@ -285,4 +286,9 @@ impl Intake {
 /// What is checked before it is taken can be read.
 fn corrupt(error: Malformed) -> StoreError {
     StoreError::Corrupt { what: format!("a transaction that was checked: {error}") }
+}
+
+/// Makes room for some more, and at first for no others: most steps take one transaction of one scribe.
+fn reserve<T>(all: &mut Vec<T>, more: usize) {
+    if all.is_empty() { all.reserve_exact(more) } else { all.reserve(more) }
 }

@@ -381,7 +381,7 @@ impl Own {
         Commit {
             sequence: self.sequence,
             entries: intake.entries,
-            records: intake.records.into_all(),
+            records: intake.records.into_vec(),
             peers,
             own: OwnRow {
                 node: self.author.node,

@@ -33,7 +33,7 @@ impl Own {
         }
         let mut newest: Option<Time> = None;
         // Each with the record as it is: there is at most one for each record.
-        let mut scribes = Vec::new();
+        let mut scribes = Vec::with_capacity(1);
         for (key, mut change) in proposal.into_changes() {
             let record = view.record(&key)?;
             newest = newest.max(record.as_ref().and_then(|record| record.newest_time()));

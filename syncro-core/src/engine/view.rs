@@ -465,6 +465,6 @@ impl Own {
 pub(crate) fn view_events(intake: &mut Intake, node: NodeId, effects: &mut Effects) {
     let verdicts = intake.events.iter().filter_map(|event| Verdict::of_event(event, node));
     let refused: Vec<Event> = verdicts.map(Event::Refused).collect();
-    effects.events.extend(std::mem::take(&mut intake.events));
+    effects.events.append(&mut intake.events);
     effects.events.extend(refused);
 }

@@ -153,7 +153,7 @@ fn what_is_received_is_taken_however_large_its_record_is() {
     let records = vec![(key.clone(), Arc::new(record))];
     let commit = Commit {
         sequence: 2,
-        entries: Default::default(),
+        entries: Vec::new(),
         records,
         peers: Vec::new(),
         own,

@@ -90,16 +90,16 @@ fn what_a_snapshot_remembered_is_forgotten_with_it() {
 #[test]
 fn a_transaction_is_held_by_stamp_and_content() {
     let mut world = World::on(&MemoryDisk::new());
-    let first = world.create(1).entries[0].clone();
+    let first = world.create(1).entries.remove(0);
     let same = Held::Same { offset: first.offset, digest: first.digest };
     assert_eq!(world.store.held(&first.transaction).unwrap(), same);
 
     // The other half of a cloned machine issues the stamp again.
     let mut clone = World::on(&MemoryDisk::new());
-    let other = clone.create(2).entries[0].clone();
+    let other = clone.create(2).entries.remove(0);
     assert_eq!(other.transaction.stamp(), first.transaction.stamp());
     assert_eq!(world.store.held(&other.transaction).unwrap(), Held::Others);
-    let later = clone.create(3).entries[0].clone();
+    let later = clone.create(3).entries.remove(0);
     assert_eq!(world.store.held(&later.transaction).unwrap(), Held::No);
 }
 
@@ -123,7 +123,7 @@ fn a_record_larger_than_a_row_is_kept_in_pieces() {
     for bytes in [100, 3 * PIECE_BYTES, PIECE_BYTES, 2 * PIECE_BYTES, 100] {
         let record = Arc::new(large(bytes));
         commit.records = vec![(todo(1), record.clone())];
-        commit.entries = Default::default();
+        commit.entries.clear();
         let snapshot = world.store.reader().snapshot();
         let before = snapshot.record(&todo(1)).unwrap();
         world.store.apply(&commit).unwrap();
@@ -150,7 +150,7 @@ fn records_and_stamps_are_made_anew_from_the_log() {
     });
     world.title(7, "milk");
     world.destroy(8);
-    let last = world.create(50).entries[0].clone();
+    let last = world.create(50).entries.remove(0);
     world.store.sync().unwrap();
     let before = contents(&world.store);
 

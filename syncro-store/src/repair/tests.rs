@@ -137,7 +137,7 @@ fn no_point_in_a_peers_log_outlives_what_it_promised_and_the_peer_keeps_its_name
     let name = Some(Name::new("phone").unwrap());
     let row = PeerRow { name, ladder, held: Point::START, confirmed: Point::START };
     let mut commit = world.create(1000);
-    (commit.peers, commit.entries) = (vec![(peer, row.clone())], Default::default());
+    (commit.peers, commit.entries) = (vec![(peer, row.clone())], Vec::new());
     world.store.apply(&commit).unwrap();
     world.store.sync().unwrap();
 
