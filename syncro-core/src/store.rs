@@ -101,6 +101,8 @@ pub struct Commit {
     pub entries: Vec<Entry>,
     /// The records that changed, as they are now; one of which nothing is known any more is to go.
     pub records: Vec<(RecordKey, Arc<Record>)>,
+    /// What is to be [merged](Record::merge) into other records, which nobody had to read: each at most once.
+    pub merges: Vec<(RecordKey, Arc<Record>)>,
     /// The peers whose sync point moved.
     pub peers: Vec<(NodeId, PeerRow)>,
     /// The node's own row after this commit.
@@ -115,7 +117,8 @@ impl Commit {
     /// record's row.
     pub fn bytes(&self) -> usize {
         let entries = self.entries.iter().map(|entry| entry.transaction.bytes().len());
-        let records = self.records.iter().map(|(_, record)| 128 + record.bytes());
+        let records = self.records.iter().chain(&self.merges);
+        let records = records.map(|(_, record)| 128 + record.bytes());
         let rows =
             self.rows.iter().map(|(key, row)| key.len() + row.as_ref().map_or(0, Bytes::len));
         entries.chain(records).chain(rows).sum()

@@ -11,10 +11,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use syncro_core::{Point, StoreError, View};
 
-use crate::backend::{Batch, Durability, Table};
+use crate::backend::{Backend, Batch, Durability, Table};
 use crate::encoding::{self, damaged, key, row};
 use crate::layers::Sealing;
-use crate::overlay::{self, Rows, Value};
+use crate::overlay::{Rows, Value};
 use crate::state::Shared;
 use crate::view::Look;
 
@@ -58,8 +58,13 @@ impl Checkpoint {
     /// The next slice of the rows, and whether it is the last.
     ///
     /// Names come first, since records refer to them.
-    fn slice(&mut self, rows: &Rows, shared: &Shared) -> Result<(Batch, bool), StoreError> {
-        let mut memory = Sealing::default();
+    fn slice(
+        &mut self,
+        rows: &Rows,
+        backend: &dyn Backend,
+        shared: &Shared,
+    ) -> Result<(Batch, bool), StoreError> {
+        let (mut memory, mut below) = (Sealing::default(), Below::of(backend));
         // A record in pieces must not be found half old and half new.
         let first = rows.from(Table::Records, Bound::Unbounded).next();
         let has_pieces = first.is_some_and(|(key, _)| key.as_ref() < key::FIRST_RECORD);
@@ -67,7 +72,7 @@ impl Checkpoint {
         let (mut slice, mut bytes) = (Vec::new(), 0);
         let mut rest = rows.after(self.last.as_ref()).peekable();
         for row in rest.by_ref() {
-            let row = shared.sealed(row, &mut memory)?;
+            let row = shared.sealed(row, &mut memory, &mut below)?;
             bytes += row.1.len() + row.2.as_ref().map_or(0, Bytes::len);
             slice.push(row);
             let is_full = slice.len() >= shared.bounds.slice_rows || bytes >= SLICE_BYTES;
@@ -110,8 +115,8 @@ impl Shared {
             let mark = begins.then(|| state.open_page.end());
             (backend, state.log.set_aside(), mark, log_bytes)
         };
-        let mut memory = Sealing::default();
-        let rows = rows.iter().map(|row| self.sealed(row, &mut memory));
+        let (mut memory, mut below) = (Sealing::default(), Below::of(&*backend));
+        let rows = rows.iter().map(|row| self.sealed(row, &mut memory, &mut below));
         let batch = Batch::sorted(rows.collect::<Result<_, _>>()?);
         #[cfg(all(feature = "planted", debug_assertions))]
         let batch = crate::planted::batch(self, &*backend, batch, mark);
@@ -150,7 +155,7 @@ impl Shared {
             };
             (backend, state.derived.aside().clone(), checkpoint)
         };
-        let (batch, is_last) = checkpoint.slice(&rows, self)?;
+        let (batch, is_last) = checkpoint.slice(&rows, &*backend, self)?;
         checkpoint.buffered_bytes += batch.bytes();
         let mut durability = Durability::Buffered;
         if is_last || checkpoint.buffered_bytes >= BUFFERED_BYTES {
@@ -171,8 +176,18 @@ impl Shared {
         &self,
         (table, key, value): (Table, &Bytes, &Option<Value>),
         memory: &mut Sealing,
+        below: &mut Below<'_>,
     ) -> Result<(Table, Bytes, Option<Bytes>), StoreError> {
-        let sealed = overlay::sealed(key, value, |key, record| memory.seal(key, record, self))?;
+        let sealed = match value {
+            None => None,
+            Some(Value::Sealed(sealed)) => Some(sealed.clone()),
+            Some(Value::Record { record, .. }) => Some(memory.seal(key, record, self)?),
+            Some(Value::Merge { record, .. }) => {
+                let known = below.row(table, key)?;
+                let whole = self.read().now()?.merged(key, known, record)?;
+                Some(memory.seal(key, &whole, self)?)
+            }
+        };
         Ok((table, key.clone(), sealed))
     }
 
@@ -233,6 +248,29 @@ impl Shared {
             }
         }
         Ok(true)
+    }
+}
+
+/// The rows of a backend, asked for in the order of their keys.
+struct Below<'a> {
+    backend: &'a dyn Backend,
+    /// The first row that is not before the last one asked for, or that there is none: of those before it there is none
+    /// either, so that many new records take one look.
+    next: Option<Option<Bytes>>,
+}
+
+impl<'a> Below<'a> {
+    fn of(backend: &'a dyn Backend) -> Self {
+        Self { backend, next: None }
+    }
+
+    fn row(&mut self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if self.next.as_ref().is_some_and(|next| next.as_ref().is_none_or(|next| key < next)) {
+            return Ok(None);
+        }
+        let next = self.backend.scan(table, key, None, 1)?.pop();
+        self.next = Some(next.as_ref().map(|(key, _)| key.clone()));
+        Ok(next.filter(|(next, _)| next == key).map(|(_, row)| row))
     }
 }
 

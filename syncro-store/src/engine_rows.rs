@@ -30,8 +30,9 @@ impl Relay {
     fn put(&mut self, rows: Changes) {
         let (epoch, clock) = (Epoch(7), Time::default());
         let own = OwnRow { node: NodeId::named("server"), epoch, clock, end: self.end };
-        let (entries, records, peers) = (Vec::new(), Vec::new(), Vec::new());
-        let commit = Commit { sequence: self.end.offset, entries, records, peers, own, rows };
+        let (entries, records, merges, peers) = Default::default();
+        let commit =
+            Commit { sequence: self.end.offset, entries, records, merges, peers, own, rows };
         self.store.apply(&commit).unwrap();
     }
 

@@ -30,7 +30,7 @@ impl Layers<'_> {
         }
     }
 
-    /// What lies over the backend under a key.
+    /// What lies over the backend under a key, as it was put.
     pub(crate) fn overlaid(&self, table: Table, key: &[u8]) -> Option<Option<Value>> {
         self.with(table, |layers| overlay::get(layers, table, key))
     }
@@ -38,7 +38,7 @@ impl Layers<'_> {
     /// What is put under a key.
     pub(crate) fn value(&self, table: Table, key: &[u8]) -> Result<Option<Value>, StoreError> {
         match self.overlaid(table, key) {
-            Some(value) => Ok(value),
+            Some(value) => value.map(|value| self.whole(key, value)).transpose(),
             None => Ok(self.backend.get(table, key)?.map(Value::Sealed)),
         }
     }
@@ -47,7 +47,7 @@ impl Layers<'_> {
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         match self.value(table, key)? {
             Some(Value::Sealed(sealed)) => unseal(table, key, sealed).map(Some),
-            Some(Value::Record { record, .. }) => {
+            Some(Value::Record { record, .. } | Value::Merge { record, .. }) => {
                 let sealed = Sealing::default().seal(key, &record, self)?;
                 unseal(table, key, sealed).map(Some)
             }
@@ -88,10 +88,34 @@ impl Layers<'_> {
         .collect()
     }
 
+    /// What was put under a key, with the record that it is to be merged into.
+    fn whole(&self, key: &[u8], value: Value) -> Result<Value, StoreError> {
+        let Value::Merge { record: more, .. } = value else { return Ok(value) };
+        let below = self.backend.get(Table::Records, key)?;
+        let record = self.merged(key, below, &more)?;
+        Ok(Value::Record { bytes: record.held_bytes(), record })
+    }
+
+    /// What the backend has under a key, and what is to be merged into it.
+    pub(crate) fn merged(
+        &self,
+        key: &[u8],
+        below: Option<Bytes>,
+        more: &Arc<Record>,
+    ) -> Result<Arc<Record>, StoreError> {
+        let Some(sealed) = below else { return Ok(more.clone()) };
+        // While there is anything to be merged, no record is in pieces that was there before.
+        let content = unseal(Table::Records, key, sealed)?;
+        let record = record::read(&content, self)?;
+        let mut record = record.ok_or_else(|| damaged(Table::Records, key))?;
+        record.merge(more);
+        Ok(Arc::new(record))
+    }
+
     /// The record that begins with a row. One that fills it goes on in others.
     fn decode(&self, key: &[u8], value: Value) -> Result<Arc<Record>, StoreError> {
         let mut content = match value {
-            Value::Record { record, .. } => return Ok(record),
+            Value::Record { record, .. } | Value::Merge { record, .. } => return Ok(record),
             Value::Sealed(sealed) => unseal(Table::Records, key, sealed)?,
         };
         if content.len() >= PIECE_BYTES {
@@ -138,7 +162,7 @@ impl Layers<'_> {
         let mut memory = Sealing::default();
         rows.map(|(key, value)| match value {
             Value::Sealed(sealed) => Ok((key, sealed)),
-            Value::Record { record, .. } => {
+            Value::Record { record, .. } | Value::Merge { record, .. } => {
                 let sealed = memory.seal(&key, &record, self)?;
                 Ok((key, sealed))
             }
@@ -146,7 +170,7 @@ impl Layers<'_> {
         .collect()
     }
 
-    /// At most `limit` rows with `start <= key < end`, as they were put.
+    /// At most `limit` rows with `start <= key < end`; none is to be merged any more.
     fn values(
         &self,
         table: Table,
@@ -154,7 +178,15 @@ impl Layers<'_> {
         end: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Value)>, StoreError> {
-        self.with(table, |layers| overlay::scan(self.backend, layers, table, start, end, limit))
+        let found =
+            |layers: &[&Rows]| overlay::scan(self.backend, layers, table, start, end, limit);
+        let found = self.with(table, found)?.into_iter();
+        found
+            .map(|(key, value)| {
+                let value = self.whole(&key, value)?;
+                Ok((key, value))
+            })
+            .collect()
     }
 
     /// The page that holds an offset, if the log reaches that far.

@@ -263,6 +263,9 @@ impl Store for LogStore {
             for (key, record) in &commit.records {
                 staging.record(key, record)?;
             }
+            for (key, more) in &commit.merges {
+                staging.merge(key, more)?;
+            }
             staging.publish(Some(commit))
         })
     }

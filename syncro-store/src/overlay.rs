@@ -26,6 +26,14 @@ pub(crate) enum Value {
         /// About the bytes that it takes in memory.
         bytes: usize,
     },
+    /// What is to be merged into the record that the backend has, if any: it is read when somebody asks for it, or when
+    /// this is written behind. All that lies below in memory is in it already.
+    Merge {
+        /// It.
+        record: Arc<Record>,
+        /// About the bytes that it takes in memory.
+        bytes: usize,
+    },
 }
 
 impl Value {
@@ -33,7 +41,7 @@ impl Value {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Sealed(bytes) => bytes.len(),
-            Self::Record { bytes, .. } => *bytes,
+            Self::Record { bytes, .. } | Self::Merge { bytes, .. } => *bytes,
         }
     }
 }
@@ -168,17 +176,4 @@ pub(crate) fn floor(
         }
     }
     Ok(best)
-}
-
-/// What is written for what was put under a key; `seal` encodes a record under it.
-pub(crate) fn sealed(
-    key: &[u8],
-    value: &Option<Value>,
-    seal: impl FnOnce(&[u8], &Record) -> Result<Bytes, StoreError>,
-) -> Result<Option<Bytes>, StoreError> {
-    match value {
-        Some(Value::Sealed(sealed)) => Ok(Some(sealed.clone())),
-        Some(Value::Record { record, .. }) => seal(key, record).map(Some),
-        None => Ok(None),
-    }
 }

@@ -10,9 +10,8 @@ use crate::state::Shared;
 /// A commit without its last record.
 pub(crate) fn halved(commit: &Commit) -> Commit {
     let mut commit = commit.clone();
-    if is_planted(Planted::HalfTransaction) && commit.records.len() > 1 {
-        let kept = commit.records.len() - 1;
-        commit.records = commit.records.into_iter().take(kept).collect();
+    if is_planted(Planted::HalfTransaction) && commit.records.len() + commit.merges.len() > 1 {
+        let _ = commit.merges.pop().or_else(|| commit.records.pop());
     }
     commit
 }

@@ -152,6 +152,30 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
+    /// Merges more into a record, which is read only where it is in memory, or may be large.
+    pub(crate) fn merge(&mut self, key: &RecordKey, more: &Arc<Record>) -> Result<(), StoreError> {
+        let at = key::record(key);
+        let rows = self.rows()?;
+        let mut merged = more.clone();
+        let must_read = match rows.overlaid(Table::Records, &at) {
+            None => false,
+            Some(Some(Value::Merge { record, .. })) => {
+                Arc::make_mut(&mut merged).merge(&record);
+                false
+            }
+            Some(_) => true,
+        };
+        let bytes = merged.held_bytes();
+        if must_read || self.has_pieces || bytes > LARGE_BYTES {
+            let mut record = rows.record(&at)?.unwrap_or_default();
+            Arc::make_mut(&mut record).merge(more);
+            return self.record(key, &record);
+        }
+        self.number_words(&merged)?;
+        self.rows.push((Table::Records, at.into(), Some(Value::Merge { record: merged, bytes })));
+        Ok(())
+    }
+
     /// Sees to it that each word of a record has a number.
     fn number_words(&mut self, record: &Arc<Record>) -> Result<(), StoreError> {
         let last = self.state.recent.numbered.take();

@@ -557,6 +557,8 @@ impl Core {
     fn step(&self, state: &mut State, input: Input) -> Result<Effects, Error> {
         state.check_running()?;
         let is_received = matches!(input, Input::Receive { .. });
+        let is_watched = self.hub.is_watched();
+        state.engine.set_watched(is_watched);
         let mut effects = state.engine.handle(now(self.started), input, &state.store)?;
         if let Some(commit) = &effects.commit {
             if let Err(error) = state.store.apply(commit) {
@@ -573,6 +575,9 @@ impl Core {
         }
         deliver(state, &mut effects);
         self.hub.advance(state.engine.end());
+        if !is_watched {
+            self.hub.skip(state.engine.end());
+        }
         for event in &effects.events {
             self.tell(state, event);
         }

@@ -25,7 +25,11 @@ pub(crate) struct Intake {
     pub(crate) entries: Vec<Entry>,
     /// Records as they are after what was taken so far.
     pub(crate) records: Touched<Arc<Record>>,
+    /// What it makes of records of which it does not know what they were.
+    pub(crate) merges: Touched<Arc<Record>>,
     pub(crate) events: Vec<Event>,
+    /// Whether somebody wants to know of each change, and what the record was before.
+    tells_all: bool,
     /// Bytes of memory that the states of records take, of which each scribe makes one.
     pub(crate) states_bytes: usize,
     /// Rows of the engine's own as they are after it.
@@ -79,12 +83,14 @@ pub(crate) enum Found {
 
 impl Intake {
     /// Nothing yet, after the end of the log; the seed is none that peers know.
-    pub(crate) fn new(end: Point, seed: u64) -> Self {
+    pub(crate) fn new(end: Point, seed: u64, tells_all: bool) -> Self {
         Self {
             end,
             entries: Vec::new(),
             records: Touched::new(seed),
+            merges: Touched::new(seed),
             events: Vec::new(),
+            tells_all,
             states_bytes: 0,
             rows: Rows::default(),
             touched: BTreeSet::new(),
@@ -98,9 +104,13 @@ impl Intake {
     /// Makes room for so many transactions, most of which change one record.
     pub(crate) fn reserve(&mut self, transactions: usize) {
         self.entries.reserve_exact(transactions);
-        // One more says how far it is.
-        self.events.reserve_exact(transactions + 1);
-        self.records.reserve(transactions);
+        if self.tells_all {
+            // One more says how far it is.
+            self.events.reserve_exact(transactions + 1);
+            self.records.reserve(transactions);
+        } else {
+            self.merges.reserve(transactions);
+        }
     }
 
     /// Lets what was taken keep nothing alive of the message but itself: the rest may be far more.
@@ -195,10 +205,14 @@ impl Intake {
         key: &RecordKey,
         view: &impl View,
     ) -> Result<Option<Arc<Record>>, StoreError> {
-        match self.records.get(key) {
-            Some(record) => Ok(Some(record.clone())),
-            None => view.record(key),
+        if let Some(record) = self.records.get(key) {
+            return Ok(Some(record.clone()));
         }
+        let known = view.record(key)?;
+        let Some(more) = self.merges.get(key) else { return Ok(known) };
+        let mut record = known.unwrap_or_default();
+        Arc::make_mut(&mut record).merge(more);
+        Ok(Some(record))
     }
 
     #[cfg(all(feature = "planted", debug_assertions))]
@@ -236,7 +250,8 @@ impl Intake {
     }
 
     /// Appends a transaction that is new, and plays its scribes. `read` is asked, in their order, for the records that
-    /// nothing taken before has touched.
+    /// nothing taken before has touched, but not for those that need not be known: what a peer has changed, where nobody
+    /// wants to be told, is the same by whomever it is merged.
     pub(crate) fn append<S: Playable>(
         &mut self,
         transaction: Transaction,
@@ -248,23 +263,29 @@ impl Intake {
         let end = start.then(transaction.len(), transaction.bytes());
         let stamp = transaction.stamp();
         let count = transaction.len() as usize;
-        self.records.reserve(count);
-        reserve(&mut self.events, count);
         for (offset, scribe) in (start.offset..).zip(scribes) {
             let scribe = scribe?;
             let (key, mark) = (scribe.key(), scribe.mark());
-            let found = self.records.find(&key);
+            let is_told = self.tells_all || key.model.is_reserved();
+            let is_read = is_told || session.is_none();
+            let records = if is_read { &mut self.records } else { &mut self.merges };
+            let found = records.find(&key);
             let before = match found {
-                Ok(place) => Some(self.records.at(place).clone()),
-                Err(_) => read(&key)?,
+                Ok(place) => Some(records.at(place).clone()),
+                Err(_) if is_read => read(&key)?,
+                Err(_) => None,
             };
             let after = scribe.play(before.as_deref(), stamp).map_err(corrupt)?;
             self.states_bytes += after.held_bytes();
             let after = Arc::new(after);
             match found {
-                Ok(place) => *self.records.at(place) = after.clone(),
-                Err(missing) => self.records.add(missing, key.clone(), after.clone()),
+                Ok(place) => *records.at(place) = after.clone(),
+                Err(missing) => records.add(missing, key.clone(), after.clone()),
             }
+            if !is_told {
+                continue;
+            }
+            reserve(&mut self.events, count);
             self.events.push(Event::Changed(Changed {
                 offset,
                 resume: if offset + 1 == end.offset { end } else { start },

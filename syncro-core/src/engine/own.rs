@@ -54,6 +54,8 @@ pub(crate) struct Own {
     pub(super) followed: Option<Followed>,
     /// What is said beside the log.
     pub(crate) signals: Signals,
+    /// Whether somebody is to be told of changes.
+    pub(super) is_watched: bool,
 }
 
 /// What is kept of a peer while it has sessions.
@@ -127,6 +129,7 @@ impl Own {
             touched: BTreeSet::new(),
             followed,
             signals: Signals::default(),
+            is_watched: true,
         };
         // The time counts too, in case a host gives one seed to two opens.
         let epoch = own.fresh_epoch(&now.wall_ms.to_be_bytes());
@@ -145,7 +148,8 @@ impl Own {
 
     /// Nothing yet, to be taken in after the end of the log.
     pub(crate) fn intake(&self) -> Intake {
-        Intake::new(self.end, self.entropy.number())
+        let tells_all = self.is_watched || self.judge.is_some() || self.is_view();
+        Intake::new(self.end, self.entropy.number(), tells_all)
     }
 
     pub(crate) fn author(&self) -> Author {
@@ -382,6 +386,7 @@ impl Own {
             sequence: self.sequence,
             entries: intake.entries,
             records: intake.records.into_vec(),
+            merges: intake.merges.into_vec(),
             peers,
             own: OwnRow {
                 node: self.author.node,

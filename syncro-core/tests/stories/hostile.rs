@@ -155,6 +155,7 @@ fn what_is_received_is_taken_however_large_its_record_is() {
         sequence: 2,
         entries: Vec::new(),
         records,
+        merges: Vec::new(),
         peers: Vec::new(),
         own,
         rows: Vec::new(),

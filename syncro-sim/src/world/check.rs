@@ -70,7 +70,7 @@ impl World {
         self.check_queues()?;
         for node in 0..self.nodes.len() {
             let it = &self.nodes[node];
-            it.watch.check(&it.store)?;
+            it.check_watch()?;
             self.end_look(node)?;
         }
         if let Some(lost) = held.keys().find(|held| !self.nodes[0].log.holds(held)) {

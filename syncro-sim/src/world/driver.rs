@@ -10,7 +10,7 @@ use syncro_core::{Effects, Error, Event, Input, SessionId, Store, StoreError};
 
 use crate::disk::Disk;
 
-use super::{End, Failure, Law, Link, Sight, TestNode, World, wire};
+use super::{A, End, Failure, Law, Link, Sight, TestNode, World, wire};
 
 /// What a ping or a goodbye takes at most.
 const SHORT_BYTES: usize = 400;
@@ -50,6 +50,10 @@ impl World {
         self.note_input(node, &input);
         let is_tick = matches!(input, Input::Tick);
         let is_own = matches!(input, Input::Propose(_));
+        // A hub of classic peers does not look away.
+        let may_look_away = node != A || self.watched.is_none();
+        let sight = self.nodes[node].look_up_or_away(may_look_away)?;
+        self.seen.extend(sight);
         let TestNode { engine, store, .. } = &mut self.nodes[node];
         let effects = match engine.handle(now, input, store) {
             Ok(effects) => effects,
@@ -147,7 +151,9 @@ impl World {
                 && !self.is_hostile
             {
                 let it = &mut self.nodes[node];
-                if let Some(saved) = it.watch.see(changed, &it.log)? {
+                if !it.looks_away
+                    && let Some(saved) = it.watch.see(changed, &it.log)?
+                {
                     it.saved = saved;
                 }
             }

@@ -247,6 +247,7 @@ impl World {
             largest_commit: it.largest_commit,
             bounds: it.bounds,
             watch: it.watch.clone(),
+            looks_away: it.looks_away,
             saved: it.saved.clone(),
             flushes: it.flushes,
             covered: it.covered.clone(),

@@ -17,7 +17,7 @@ use super::check::{Bounds, OwnWrite, Pen, at};
 use super::look::Look;
 use super::town::Part;
 use super::watch::Watch;
-use super::{ByBytes, Failure, Fuse, Law, WALL_MS};
+use super::{ByBytes, Failure, Fuse, Law, Sight, WALL_MS};
 
 /// What stores hold behind their logs at most: so little that checkpoints are usual.
 pub(crate) const OVERLAY_BYTES: usize = 64 << 10;
@@ -59,6 +59,8 @@ pub struct TestNode {
     pub(crate) bounds: Bounds,
     /// An application that watches it, and what that had written down at the last flush.
     pub watch: Watch,
+    /// Whether it looks away, so that nobody is told of changes.
+    pub(crate) looks_away: bool,
     pub saved: Watch,
     /// How often it flushed.
     pub flushes: u64,
@@ -207,6 +209,9 @@ impl Log {
     }
 }
 
+/// After so many flushes an application looks away, and after so many it begins anew.
+const LOOKS_AWAY: Range<u64> = 4..7;
+
 /// The clocks of a machine that has been up for a while, and whose quartz is what it is.
 pub(crate) fn clocks(now_ms: u64, rate_ppm: i64, skew_ms: i64, uptime_ms: u64) -> Now {
     let own = i128::from(now_ms) * (MILLION + i128::from(rate_ppm)) / MILLION;
@@ -276,6 +281,7 @@ impl TestNode {
             bounds: Bounds::default(),
             saved: watch.clone(),
             watch,
+            looks_away: false,
             flushes: 0,
             covered: FxHashSet::default(),
             confirmed: FxHashMap::default(),
@@ -319,6 +325,27 @@ impl TestNode {
             _ => true,
         };
         Ok(())
+    }
+
+    /// Lets the application look away for some flushes, and go on in the log when it looks up.
+    pub(crate) fn look_up_or_away(&mut self, may: bool) -> Result<Option<Sight>, Failure> {
+        let is_away = may && self.flushes % LOOKS_AWAY.end >= LOOKS_AWAY.start;
+        let mut sight = None;
+        if self.looks_away && !is_away {
+            (self.watch, sight) = self.watch.clone().resume(&self.store)?;
+            sight = sight.and(Some(Sight::LookedUp));
+        }
+        self.looks_away = is_away;
+        self.engine.set_watched(!is_away);
+        Ok(sight)
+    }
+
+    /// What the application has seen must be what a query shows.
+    pub(crate) fn check_watch(&self) -> Result<(), Failure> {
+        match self.looks_away {
+            true => self.watch.clone().resume(&self.store)?.0.check(&self.store),
+            false => self.watch.check(&self.store),
+        }
     }
 
     /// Its two clocks at a moment of the world's time.

@@ -76,6 +76,8 @@ pub enum Sight {
     CrashInCheckpoint,
     /// A watcher went on after changes that it had not seen.
     Resumed,
+    /// A watcher went on after changes of which nobody was told.
+    LookedUp,
     /// A watcher's point was lost in a crash, and it began with a list.
     Relisted,
     /// A reader kept to one moment while others wrote.
@@ -160,7 +162,7 @@ pub enum Sight {
 }
 
 impl Sight {
-    pub const ALL: [Self; 62] = [
+    pub const ALL: [Self; 63] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -201,6 +203,7 @@ impl Sight {
         Self::FullSectors,
         Self::CrashInCheckpoint,
         Self::Resumed,
+        Self::LookedUp,
         Self::Relisted,
         Self::LongLook,
         Self::NewEpoch,
@@ -235,7 +238,7 @@ impl Sight {
     ];
 
     /// Those of worlds that have views.
-    pub const OF_VIEWS: [Self; 46] = [
+    pub const OF_VIEWS: [Self; 47] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -265,6 +268,7 @@ impl Sight {
         Self::HalfOpen,
         Self::CrashInCheckpoint,
         Self::Resumed,
+        Self::LookedUp,
         Self::Relisted,
         Self::TwoLinks,
         Self::Shown,

@@ -23,11 +23,25 @@ pub(super) struct Story {
 }
 
 impl Story {
-    /// Plays the story of a seed over stores in memory.
+    /// Plays the story of a seed over stores in memory. In half of them what comes from the peer is to be merged, which
+    /// must come to the same.
     pub(super) fn of(seed: u64) -> Self {
+        let story = Self::told(seed, true);
+        if seed.is_multiple_of(2) {
+            return story;
+        }
+        let untold = Self::told(seed, false);
+        assert_eq!(untold.states, story.states);
+        assert!(untold.commits.iter().any(|commit| !commit.merges.is_empty()));
+        untold
+    }
+
+    /// Plays it for a node that is, or is not, told of changes.
+    fn told(seed: u64, is_watched: bool) -> Self {
         let mut random = numbers(seed);
         let mut below = |limit: u64| random() % limit;
         let mut pair = Pair::new();
+        pair.nodes[ME].engine.set_watched(is_watched);
         for step in 0..STEPS {
             match below(8) {
                 0..4 => pair.propose(ME, write(step, &mut below)),

@@ -64,9 +64,8 @@ impl Relay {
         let (epoch, clock) = (Epoch(7), Time::default());
         let own = OwnRow { node: NodeId::named("server"), epoch, clock, end: self.end };
         let sequence = self.end.offset;
-        self.store
-            .apply(&Commit { sequence, entries, records, peers, own, rows: Vec::new() })
-            .unwrap();
+        let (merges, rows) = (Vec::new(), Vec::new());
+        self.store.apply(&Commit { sequence, entries, records, merges, peers, own, rows }).unwrap();
     }
 
     /// Lets the next transaction begin a page.

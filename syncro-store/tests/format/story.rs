@@ -92,9 +92,8 @@ impl Story {
         let own = OwnRow { node, epoch, clock, end };
         let records = records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
         let sequence = self.sequence;
-        self.store
-            .apply(&Commit { sequence, entries, records, peers, own, rows: Vec::new() })
-            .unwrap();
+        let (merges, rows) = (Vec::new(), Vec::new());
+        self.store.apply(&Commit { sequence, entries, records, merges, peers, own, rows }).unwrap();
     }
 }
 

@@ -80,7 +80,7 @@ impl World {
             self.check_view(view, source)?;
             let it = &self.nodes[view];
             it.check_log()?;
-            it.watch.check(&it.store)?;
+            it.check_watch()?;
             self.end_look(view)?;
         }
         Ok(())
@@ -192,7 +192,7 @@ impl World {
         for node in all {
             let it = &self.nodes[node];
             it.check_log()?;
-            it.watch.check(&it.store)?;
+            it.check_watch()?;
             check_records(it.log.played(), &records(&it.store)?)?;
             if states(&it.store)? != first {
                 let detail = format!("node {node} holds other records than the first source");
