@@ -451,7 +451,7 @@ impl Hub {
         Self { queues: Mutex::default(), is_watched: AtomicBool::new(false), end }
     }
 
-    /// Adds a watcher, from a point of the log or from now on.
+    /// Adds a watcher, from a point of the log or from now on; between two steps of the engine.
     pub(crate) fn watch(&self, from: Option<Point>, reader: Reader) -> WatchAll {
         let mut all = lock(&self.queues);
         self.is_watched.store(true, Ordering::Relaxed);
@@ -478,7 +478,7 @@ impl Hub {
         WatchAll { queue, hub_end: self.end.clone(), reader, replayed: VecDeque::new() }
     }
 
-    /// Whether anybody is to be told of changes.
+    /// Whether there may be a watcher.
     pub(crate) fn is_watched(&self) -> bool {
         self.is_watched.load(Ordering::Relaxed)
     }
@@ -502,19 +502,6 @@ impl Hub {
     /// Notes that everything before a point is in the log, and is handed out or about to be.
     pub(crate) fn advance(&self, end: Point) {
         *lock(&self.end) = end;
-    }
-
-    /// Lets whoever has begun to watch meanwhile read in the log what nobody was to be told of, up to its end.
-    pub(crate) fn skip(&self, end: Point) {
-        // A watcher that has begun before the hub's end moved has said so before.
-        if !self.is_watched() {
-            return;
-        }
-        for queue in lock(&self.queues).queues.iter().filter_map(Weak::upgrade) {
-            if queue.lock().next < end.offset {
-                queue.change(|inbox| inbox.is_behind = true);
-            }
-        }
     }
 
     /// Lets every watcher end.
@@ -548,34 +535,9 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use syncro_core::{Config, Engine, Input, Name, Now, Proposal, RecordId, Store};
     use syncro_store::{LogStore, Memory};
 
     use super::*;
-
-    #[test]
-    fn who_begins_to_watch_during_a_step_of_which_nobody_is_told_reads_on_in_the_log() {
-        let mut store = LogStore::open(Memory::new()).unwrap();
-        let (mut engine, effects) =
-            Engine::open(Now::default(), Config::default(), &store).unwrap();
-        store.apply(&effects.commit.unwrap()).unwrap();
-        let hub = Hub::new(engine.end());
-        engine.set_watched(hub.is_watched());
-        let mut watch = hub.watch(None, store.reader());
-
-        let mut proposal = Proposal::default();
-        let key = RecordKey { model: Name::new("Todo").unwrap(), id: RecordId::Int(1) };
-        proposal.create(key.clone(), &Fields::default()).unwrap();
-        let effects = engine.handle(Now::default(), Input::Propose(proposal), &store).unwrap();
-        assert!(effects.events.is_empty());
-        store.apply(&effects.commit.unwrap()).unwrap();
-        hub.advance(engine.end());
-        hub.skip(engine.end());
-
-        assert_eq!(watch.try_next().unwrap().unwrap().key, key);
-        assert_eq!(watch.try_next().unwrap(), None);
-        assert!(hub.is_watched());
-    }
 
     #[test]
     fn watchers_that_are_gone_leave_nothing_behind_on_an_idle_node() {

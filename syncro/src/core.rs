@@ -16,15 +16,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use syncro_core::{
-    Called, Channel, CloseReason, Config, Effects, Engine, Input, NodeId, Now, Principal, Proposal,
-    Role, SessionId, Stamp, Store, StoreError,
+    Called, Channel, CloseReason, Config, Effects, Engine, Input, NodeId, Now, Point, Principal,
+    Proposal, Role, SessionId, Stamp, Store, StoreError,
 };
 use syncro_store::{LogStore, Reader, Syncer};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::agenda::Agenda;
 use crate::calls::Calls;
-use crate::changes::Hub;
+use crate::changes::{Hub, WatchAll};
 use crate::error::Error;
 use crate::notices::{Board, Notice};
 use crate::peers::Receipts;
@@ -284,6 +284,12 @@ impl Core {
             self.state.clear_poison();
             state
         })
+    }
+
+    /// Adds a watcher, between two steps: whether there is any is asked before a step, and what it changes is told after it.
+    pub(crate) fn watch(&self, from: Option<Point>) -> WatchAll {
+        let _between = self.state();
+        self.hub.watch(from, self.reader.clone())
     }
 
     /// Looks at the engine between two steps.
@@ -557,8 +563,7 @@ impl Core {
     fn step(&self, state: &mut State, input: Input) -> Result<Effects, Error> {
         state.check_running()?;
         let is_received = matches!(input, Input::Receive { .. });
-        let is_watched = self.hub.is_watched();
-        state.engine.set_watched(is_watched);
+        state.engine.set_watched(self.hub.is_watched());
         let mut effects = state.engine.handle(now(self.started), input, &state.store)?;
         if let Some(commit) = &effects.commit {
             if let Err(error) = state.store.apply(commit) {
@@ -575,9 +580,6 @@ impl Core {
         }
         deliver(state, &mut effects);
         self.hub.advance(state.engine.end());
-        if !is_watched {
-            self.hub.skip(state.engine.end());
-        }
         for event in &effects.events {
             self.tell(state, event);
         }

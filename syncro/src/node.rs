@@ -402,7 +402,7 @@ impl Node {
 
     /// Watches the changes of every model from now on.
     pub fn watch_all(&self) -> WatchAll {
-        self.core.hub.watch(None, self.core.reader.clone())
+        self.core.watch(None)
     }
 
     /// Watches the changes of every model from a point of the log on, like
@@ -412,7 +412,7 @@ impl Node {
     ///
     /// Like [`watch_from`](Self::watch_from).
     pub fn watch_all_from(&self, from: Point) -> Result<WatchAll, Error> {
-        let watch = self.core.hub.watch(Some(from), self.core.reader.clone());
+        let watch = self.core.watch(Some(from));
         // Whatever a repair does from here on, the watcher is told.
         if self.core.reader.digest_at(from.offset)? != Some(from.digest) {
             return Err(UsageError::UnknownPoint { point: from }.into());
