@@ -70,7 +70,9 @@ const RECORDS: usize = 1000;
 fn host(name: &str) -> Host {
     // Epochs are random, and what is counted must not be.
     fastrand::seed(7);
-    Host::over(LogStore::builder(), Memory::new(), name)
+    let mut host = Host::over(LogStore::builder(), Memory::new(), name);
+    host.engine.set_watched(true);
+    host
 }
 
 /// A host with records, the workload, and the transactions that made them.

@@ -59,7 +59,9 @@ impl Host {
             seed: std::array::from_fn(|_| fastrand::u8(..)),
             ..Config::default()
         };
-        let (engine, effects) = Engine::open(now(started), config, &store).unwrap();
+        let (mut engine, effects) = Engine::open(now(started), config, &store).unwrap();
+        // As a node does that has no watchers.
+        engine.set_watched(false);
         let opening = effects.commit.expect("an epoch begins");
         store.apply(&opening).unwrap();
         store.sync().unwrap();

@@ -55,7 +55,7 @@ const NONE: u64 = 0;
 const DELETED: u32 = u32::MAX;
 
 /// The largest batch that goes to the journal, in bytes. To write more of them twice would cost more than a commit.
-const BATCH_BYTES_MAX: usize = DATABASE_AT as usize / 4;
+const BATCH_BYTES_MAX: usize = DATABASE_AT as usize / 2;
 
 /// Bytes for which room is made the first time. A flush takes longer where the file system has to give room.
 const PREPARED_BYTES: u64 = 32 << 10;
