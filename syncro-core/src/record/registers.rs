@@ -14,6 +14,8 @@ use crate::value::Encoded;
 pub struct Registers<'a> {
     paths: &'a [Path],
     cells: &'a [Cell],
+    /// Whether each is of a field as a whole, of which there is nothing else.
+    is_plain: bool,
 }
 
 /// A register, as its record has it.
@@ -41,8 +43,8 @@ impl From<RegisterRef<'_>> for Register {
 
 impl<'a> Registers<'a> {
     /// As many paths as there are cells.
-    pub(super) fn new(paths: &'a [Path], cells: &'a [Cell]) -> Self {
-        Self { paths, cells }
+    pub(super) fn new(paths: &'a [Path], cells: &'a [Cell], is_plain: bool) -> Self {
+        Self { paths, cells, is_plain }
     }
 
     /// How many there are.
@@ -70,14 +72,14 @@ impl<'a> Registers<'a> {
     pub(crate) fn only(self, place: usize, field: &str) -> Option<&'a Encoded> {
         let path = self.paths.get(place)?;
         // A field as a whole comes before its elements.
-        let is_whole = path.element.is_none() && path.field.as_str() == field;
-        let is_only = is_whole && self.field(place + 1) != Some(field);
+        let is_alone = || path.element.is_none() && self.field(place + 1) != Some(field);
+        let is_only = path.field.as_str() == field && (self.is_plain || is_alone());
         self.cells.get(place).filter(|_| is_only).map(|cell| &cell.value)
     }
 
     /// Those at some places.
     pub(crate) fn slice(self, places: Range<usize>) -> Self {
-        Self { paths: &self.paths[places.clone()], cells: &self.cells[places] }
+        Self { paths: &self.paths[places.clone()], cells: &self.cells[places], ..self }
     }
 
     /// The place of the first whose field has this name, or a later one.

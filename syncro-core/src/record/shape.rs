@@ -10,7 +10,32 @@ use super::{Path, PathRef};
 /// Most records of one model have the same ones, and share them: then neither a copy of a record nor what is kept of it
 /// has paths of its own.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shape(Option<Arc<Vec<Path>>>);
+pub(super) struct Shape(Option<Arc<Paths>>);
+
+/// Paths, and what there is to know of them.
+#[derive(Clone, Debug, Default)]
+struct Paths {
+    all: Vec<Path>,
+    /// Whether each is that of a field as a whole, of which there is nothing else.
+    is_plain: bool,
+    /// About the bytes of memory that no other record shares. Long names count as if none were shared: a peer may give
+    /// each record its own.
+    held_bytes: usize,
+}
+
+impl Paths {
+    fn new(all: Vec<Path>) -> Self {
+        let own = if is_common(&all) { 0 } else { size_of::<Path>() };
+        let name = |path: &Path| match path.field.as_str().len() {
+            ..=SHORT_NAME_BYTES_MAX => 0,
+            bytes => bytes,
+        };
+        let held_bytes = all.iter().map(|path| own + name(path) + path.heap_bytes()).sum();
+        let is_whole = |path: &Path| path.element.is_none();
+        let is_plain = all.iter().all(is_whole) && all.is_sorted_by(|one, it| one.field < it.field);
+        Self { all, is_plain, held_bytes }
+    }
+}
 
 /// Shapes of which a thread remembers that it has met them: so few that to look through them is quick.
 const KNOWN_MAX: usize = 8;
@@ -32,11 +57,11 @@ impl Shape {
             return Self::default();
         }
         if !is_common(&paths) {
-            return Self(Some(Arc::new(paths)));
+            return Self(Some(Arc::new(Paths::new(paths))));
         }
         let known = Self::find(|it| it.paths() == paths);
         known.unwrap_or_else(|| {
-            let shape = Self(Some(Arc::new(paths)));
+            let shape = Self(Some(Arc::new(Paths::new(paths))));
             KNOWN.with_borrow_mut(|known| {
                 known.truncate(KNOWN_MAX - 1);
                 known.insert(0, shape.clone());
@@ -58,31 +83,33 @@ impl Shape {
     /// Lets a shape that was changed for one record be the one that others have.
     pub(super) fn share(&mut self) {
         // Whoever has not changed it has it from others.
-        if let Some(paths) = self.0.as_mut().and_then(Arc::get_mut)
-            && is_common(paths)
-        {
-            *self = Self::of(std::mem::take(paths));
+        if let Some(paths) = self.0.as_mut().and_then(Arc::get_mut) {
+            let all = std::mem::take(&mut paths.all);
+            if is_common(&all) {
+                *self = Self::of(all);
+            } else {
+                *paths = Paths::new(all);
+            }
         }
     }
 
     pub(super) fn paths(&self) -> &[Path] {
-        self.0.as_ref().map_or(&[], |paths| paths)
+        self.0.as_ref().map_or(&[], |paths| &paths.all)
     }
 
-    /// The paths, to be changed for this record alone.
+    /// The paths, to be changed for this record alone, and then [shared](Self::share).
     pub(super) fn paths_mut(&mut self) -> &mut Vec<Path> {
-        Arc::make_mut(self.0.get_or_insert_default())
+        &mut Arc::make_mut(self.0.get_or_insert_default()).all
     }
 
-    /// About the bytes of memory that no other record shares. Long names count as if none were shared: a peer may give
-    /// each record its own.
+    /// Whether each path is that of a field as a whole, of which there is nothing else.
+    pub(super) fn is_plain(&self) -> bool {
+        self.0.as_ref().is_some_and(|paths| paths.is_plain)
+    }
+
+    /// About the bytes of memory that no other record shares.
     pub(super) fn held_bytes(&self) -> usize {
-        let own = if is_common(self.paths()) { 0 } else { size_of::<Path>() };
-        let name = |path: &Path| match path.field.as_str().len() {
-            ..=SHORT_NAME_BYTES_MAX => 0,
-            bytes => bytes,
-        };
-        self.paths().iter().map(|path| own + name(path) + path.heap_bytes()).sum()
+        self.0.as_ref().map_or(0, |paths| paths.held_bytes)
     }
 }
 
