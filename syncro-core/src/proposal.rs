@@ -12,7 +12,7 @@ use crate::model::{FieldsWriter, ScribeModel};
 use crate::record::{Element, Kind, Path, Record, Register};
 use crate::scribe::Mark;
 use crate::stamp::Stamp;
-use crate::touched::Touched;
+use crate::touched::{Touched, reserve};
 use crate::value::Encoded;
 
 /// A wish about one field, or one part of a field.
@@ -77,7 +77,7 @@ impl Edit {
 pub(crate) struct Change {
     pub(crate) mark: Mark,
     /// All that it writes, where that is a create of plain values and no more: the record, but for its stamps.
-    pub(crate) whole: Option<Record>,
+    pub(crate) whole: Option<Arc<Record>>,
     /// The values to write otherwise, as they were said.
     said: Vec<(Path, Encoded)>,
     /// How many may have been said before it is seen to that each path is there once.
@@ -119,24 +119,14 @@ impl Change {
 
     /// Takes all edits or, after an error, none.
     fn edit(&mut self, edits: Vec<Edit>) -> Result<(), DataError> {
-        let mut raises: BTreeMap<Name, i64> = BTreeMap::new();
         if self.whole.is_some() {
             self.said = self.writes().into_owned();
             self.whole = None;
         }
-        if self.said.is_empty() {
-            self.said.reserve_exact(edits.len());
+        reserve(&mut self.said, edits.len());
+        if edits.iter().any(|edit| matches!(edit, Edit::Raise { .. })) {
+            self.raise(&edits)?;
         }
-        for edit in &edits {
-            if let Edit::Raise { field, by } = edit {
-                let before = || self.raises.get(field).copied().unwrap_or(0);
-                let raise = raises.entry(field.clone()).or_insert_with(before);
-                *raise = raise
-                    .checked_add(*by)
-                    .ok_or_else(|| DataError::CounterOverflow { field: field.to_string() })?;
-            }
-        }
-        self.raises.extend(raises);
         self.said.extend(edits.into_iter().filter_map(|edit| match edit {
             Edit::Write(path, value) => Some((path, value)),
             Edit::Raise { .. } => None,
@@ -147,6 +137,21 @@ impl Change {
             }
             self.said_max = FEW_WRITES.max(2 * self.said.len());
         }
+        Ok(())
+    }
+
+    /// Takes all raises or, after an error, none.
+    fn raise(&mut self, edits: &[Edit]) -> Result<(), DataError> {
+        let mut raises = self.raises.clone();
+        for edit in edits {
+            if let Edit::Raise { field, by } = edit {
+                let raise = raises.entry(field.clone()).or_default();
+                *raise = raise
+                    .checked_add(*by)
+                    .ok_or_else(|| DataError::CounterOverflow { field: field.to_string() })?;
+            }
+        }
+        self.raises = raises;
         Ok(())
     }
 
@@ -215,9 +220,9 @@ impl Proposal {
             Some(_) => return Err(DataError::Exists { key }),
         };
         let mut change = Change::new(mark);
-        change.said.reserve(fields.len());
+        reserve(&mut change.said, fields.len());
         fields.edit_from(&Fields::default(), |edit| change.take(edit))?;
-        self.put(key, change);
+        self.changes.set(key, Some(change));
         Ok(())
     }
 
@@ -238,7 +243,8 @@ impl Proposal {
         let Some(whole) = whole else {
             return self.create(key, &FieldsWriter::fields_of(instance)?);
         };
-        self.put(key, Change { whole: Some(whole), ..Change::new(Mark::Create) });
+        let change = Change { whole: Some(Arc::new(whole)), ..Change::new(Mark::Create) };
+        self.changes.set(key, Some(change));
         Ok(())
     }
 
@@ -256,7 +262,7 @@ impl Proposal {
         }
         let mut change = Change::new(Mark::Update);
         change.edit(edits)?;
-        self.put(key, change);
+        self.changes.set(key, Some(change));
         Ok(())
     }
 
@@ -273,7 +279,7 @@ impl Proposal {
                     *change = None;
                 }
             }
-            _ => self.put(key, Change::new(Mark::Destroy)),
+            _ => self.changes.set(key, Some(Change::new(Mark::Destroy))),
         }
         Ok(())
     }
@@ -312,13 +318,6 @@ impl Proposal {
 
     fn change(&self, key: &RecordKey) -> Option<&Change> {
         self.changes.get(key)?.as_ref()
-    }
-
-    fn put(&mut self, key: RecordKey, change: Change) {
-        match self.changes.get_mut(&key) {
-            Some(known) => *known = Some(change),
-            None => self.changes.push(key, Some(change)),
-        }
     }
 }
 

@@ -94,7 +94,7 @@ impl Record {
 
     /// The registers in path order. While the record is not alive they are hidden.
     pub fn registers(&self) -> Registers<'_> {
-        Registers::new(self.shape.paths(), &self.cells)
+        Registers::new(self.shape.paths(), &self.cells, self.shape.is_plain())
     }
 
     /// Whether both share the memory of their paths, as most records of one model do: then those are the same.
@@ -226,11 +226,10 @@ impl Record {
         (*self.shape.paths_mut(), self.cells) = (paths, cells);
     }
 
-    /// The record of a create alone, with this stamp for what it had.
-    pub(crate) fn stamped(mut self, stamp: Stamp) -> Self {
+    /// Lets the record of a create alone have this stamp for what it had.
+    pub(crate) fn stamp(&mut self, stamp: Stamp) {
         self.created = Some(stamp);
         self.cells.iter_mut().for_each(|cell| cell.stamp = stamp);
-        self
     }
 
     /// Appends the canonical bytes of the record's state, for digests over stores.
@@ -309,7 +308,7 @@ impl Written {
     ) {
         self.shaping.push(path, to_path);
         if self.cells.is_empty() {
-            self.cells.reserve_exact(self.shaping.likely());
+            self.cells = Vec::with_capacity(self.shaping.likely());
         }
         self.cells.push(Cell { stamp, value });
     }

@@ -4,6 +4,8 @@ mod block;
 mod read;
 mod wire;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 pub(crate) use self::block::Block;
@@ -119,7 +121,7 @@ pub(crate) trait Playable {
 
     /// The record that the scribe of a transaction with a stamp makes of one: as if it were [merged](Record::merge) as a
     /// record.
-    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Record, Malformed>;
+    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Arc<Record>, Malformed>;
 }
 
 impl Playable for Scribe {
@@ -131,21 +133,21 @@ impl Playable for Scribe {
         self.mark
     }
 
-    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Record, Malformed> {
+    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Arc<Record>, Malformed> {
         let Some(before) = before.filter(|_| !self.mark.is_shown()) else {
-            return Ok(self.into_record(stamp).1);
+            return Ok(Arc::new(self.into_record(stamp).1));
         };
         let mut after = before.clone();
         if self.fields.len() > FEW_REGISTERS {
             after.merge(&self.into_record(stamp).1);
-            return Ok(after);
+            return Ok(Arc::new(after));
         }
         let (created, destroyed) = marks(self.mark, stamp);
         for (path, value) in self.fields {
             after.join(path.as_ref(), stamp, value, || path.clone());
         }
         after.join_marks(created, destroyed);
-        Ok(after)
+        Ok(Arc::new(after))
     }
 }
 
@@ -153,7 +155,7 @@ impl Playable for Scribe {
 pub(crate) enum Fresh {
     Scribe(Scribe),
     /// The create of a record of which nothing is known: the record, but for its stamps.
-    Create(RecordKey, Record),
+    Create(RecordKey, Arc<Record>),
 }
 
 impl Playable for Fresh {
@@ -171,10 +173,13 @@ impl Playable for Fresh {
         }
     }
 
-    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Record, Malformed> {
+    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Arc<Record>, Malformed> {
         match self {
             Self::Scribe(scribe) => scribe.play(before, stamp),
-            Self::Create(_, record) => Ok(record.stamped(stamp)),
+            Self::Create(_, mut record) => {
+                Arc::make_mut(&mut record).stamp(stamp);
+                Ok(record)
+            }
         }
     }
 }

@@ -325,8 +325,7 @@ impl Raw {
 #[derive(Debug)]
 pub(crate) struct Hub {
     queues: Mutex<Queues>,
-    /// Whether there may be any. Seen by whoever [advances](Self::advance) the end that a watcher begins at, or that it
-    /// has reached: those go by the lock of that.
+    /// Whether there may be any.
     is_watched: AtomicBool,
     /// The point up to which changes were handed out.
     end: Arc<Mutex<Point>>,

@@ -145,7 +145,10 @@ struct State {
 impl State {
     /// Says why nothing more is taken, if so.
     fn check_running(&self) -> Result<(), Error> {
-        self.stopped.clone().map_or(Ok(()), |stop| Err(stop.into()))
+        match &self.stopped {
+            None => Ok(()),
+            Some(stop) => Err(stop.clone().into()),
+        }
     }
 }
 

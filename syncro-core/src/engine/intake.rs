@@ -14,7 +14,7 @@ use crate::record::Record;
 use crate::scribe::{Block, Playable, Transaction};
 use crate::stamp::{Author, Stamp, Time};
 use crate::store::{Entry, Held, StoreError, View};
-use crate::touched::Touched;
+use crate::touched::{Touched, reserve};
 
 /// What one step appends and plays. Nothing of it has happened until the engine commits it, so a step
 /// that fails half-way leaves no trace.
@@ -30,7 +30,7 @@ pub(crate) struct Intake {
     pub(crate) events: Vec<Event>,
     /// Whether somebody wants to know of each change, and what the record was before.
     tells_all: bool,
-    /// Bytes of memory that the states of records take, of which each scribe makes one.
+    /// Bytes of memory that the states of records take, of which each scribe of a peer makes one.
     pub(crate) states_bytes: usize,
     /// Rows of the engine's own as they are after it.
     pub(crate) rows: Rows,
@@ -222,7 +222,7 @@ impl Intake {
     ) -> Vec<(RecordKey, Arc<Record>)> {
         let (gone, rest) = shown.into_iter().partition(|(_, record)| record.is_unknown());
         let gone: Vec<(RecordKey, Arc<Record>)> = gone;
-        gone.into_iter().for_each(|(key, record)| self.records.push(key, record));
+        gone.into_iter().for_each(|(key, record)| self.records.set(key, record));
         rest
     }
 
@@ -276,26 +276,26 @@ impl Intake {
                 Err(_) => None,
             };
             let after = scribe.play(before.as_deref(), stamp).map_err(corrupt)?;
-            self.states_bytes += after.held_bytes();
-            let after = Arc::new(after);
+            if session.is_some() {
+                self.states_bytes += after.held_bytes();
+            }
+            if is_told {
+                reserve(&mut self.events, count);
+                self.events.push(Event::Changed(Changed {
+                    offset,
+                    resume: if offset + 1 == end.offset { end } else { start },
+                    stamp,
+                    key: key.clone(),
+                    mark,
+                    before,
+                    after: after.clone(),
+                    session,
+                }));
+            }
             match found {
-                Ok(place) => *records.at(place) = after.clone(),
-                Err(missing) => records.add(missing, key.clone(), after.clone()),
+                Ok(place) => *records.at(place) = after,
+                Err(missing) => records.add(missing, key, after),
             }
-            if !is_told {
-                continue;
-            }
-            reserve(&mut self.events, count);
-            self.events.push(Event::Changed(Changed {
-                offset,
-                resume: if offset + 1 == end.offset { end } else { start },
-                stamp,
-                key,
-                mark,
-                before,
-                after,
-                session,
-            }));
         }
         self.end = end;
         reserve(&mut self.entries, 1);
@@ -307,9 +307,4 @@ impl Intake {
 /// What is checked before it is taken can be read.
 fn corrupt(error: Malformed) -> StoreError {
     StoreError::Corrupt { what: format!("a transaction that was checked: {error}") }
-}
-
-/// Makes room for some more, and at first for no others: most steps take one transaction of one scribe.
-fn reserve<T>(all: &mut Vec<T>, more: usize) {
-    if all.is_empty() { all.reserve_exact(more) } else { all.reserve(more) }
 }

@@ -370,7 +370,9 @@ impl Own {
         if let Some(judge) = &mut self.judge {
             intake.records.iter().for_each(|(key, record)| judge.note(key, record));
         }
-        self.touched.extend(intake.touched);
+        if !intake.touched.is_empty() {
+            self.touched.extend(intake.touched);
+        }
         if let Some(index) = intake.index {
             self.index = Some(index);
         }

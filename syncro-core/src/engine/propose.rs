@@ -1,11 +1,14 @@
 //! A local transaction: checked, stamped, recorded.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use super::{Effects, Own};
 use crate::error::{DataError, Error};
 use crate::id::RecordKey;
-use crate::limits::{RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
+use crate::limits::{
+    RECORD_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX, VALUE_BYTES_MAX,
+};
 use crate::proposal::{Change, Proposal, check_size, check_write};
 use crate::record::{Path, Record};
 use crate::scribe::{Fresh, Mark, Playable, Scribe, Transaction};
@@ -66,7 +69,8 @@ impl Own {
             Ok(scribe)
         });
         intake.append(transaction, scribes, None, |_| Ok(before.take()))?;
-        for (key, after) in intake.records.iter() {
+        let is_large = |record: &Record| record.registers().len() > SURELY_SMALL;
+        for (key, after) in intake.records.iter().filter(|(_, after)| is_large(after)) {
             let bytes = after.bytes();
             // What a merge has made too large may still shrink.
             if bytes > RECORD_BYTES_MAX
@@ -87,6 +91,9 @@ impl Own {
     }
 }
 
+/// Registers of a record that is not too large, whatever is in them.
+const SURELY_SMALL: usize = RECORD_BYTES_MAX / (2 * VALUE_BYTES_MAX);
+
 /// Whether the change fits the record's life.
 fn check(key: &RecordKey, change: &Change, record: Option<&Record>) -> Result<(), DataError> {
     match (change.mark, record.is_some_and(Record::is_alive)) {
@@ -99,7 +106,7 @@ fn check(key: &RecordKey, change: &Change, record: Option<&Record>) -> Result<()
 }
 
 /// The scribe that creates a record of which nothing is known.
-fn create(key: RecordKey, whole: Record) -> Result<Fresh, DataError> {
+fn create(key: RecordKey, whole: Arc<Record>) -> Result<Fresh, DataError> {
     whole.registers().iter().try_for_each(|it| check_size(it.path, it.value))?;
     Ok(Fresh::Create(key, whole))
 }

@@ -62,6 +62,10 @@ impl Rows {
     }
 
     pub(crate) fn into_vec(self) -> Vec<(Bytes, Option<Bytes>)> {
+        // Most steps change none, and to ask takes less than to collect them.
+        if self.0.is_empty() {
+            return Vec::new();
+        }
         self.0.into_iter().map(|(key, row)| (key.into(), row)).collect()
     }
 }

@@ -6,6 +6,7 @@ use crate::fields::{Field, Fields, Shown, shown_at};
 use crate::id::Name;
 use crate::proposal::Edit;
 use crate::record::Record;
+use crate::touched::reserve;
 use crate::value::Encoded;
 
 /// What an instance writes that its record does not show. Most values are those of the record, and nothing has to be
@@ -75,9 +76,7 @@ impl<'a> Sheet<'a> {
         }
         let after = checked(field, value)?;
         if after != *before {
-            if self.edits.is_empty() {
-                self.edits.reserve_exact(1);
-            }
+            reserve(&mut self.edits, 1);
             self.edits.push(Edit::value(Name::new(field)?, after));
         }
         Ok(())

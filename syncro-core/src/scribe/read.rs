@@ -1,5 +1,7 @@
 //! Reading scribes out of a transaction's bytes, one after the other and without memory of their own.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::block::SHARED_BYTES_MAX;
@@ -139,14 +141,14 @@ impl Playable for ScribeRef<'_> {
         self.mark()
     }
 
-    fn play(self, before: Option<&Record>, _: Stamp) -> Result<Record, Malformed> {
+    fn play(self, before: Option<&Record>, _: Stamp) -> Result<Arc<Record>, Malformed> {
         let Some(before) = before.filter(|_| !self.mark().is_shown()) else {
-            return self.to_record();
+            return self.to_record().map(Arc::new);
         };
         let mut after = before.clone();
         if self.start.fields > FEW_REGISTERS {
             after.merge(&self.to_record()?);
-            return Ok(after);
+            return Ok(Arc::new(after));
         }
         for field in self.fields() {
             let (path, value) = field?;
@@ -155,7 +157,7 @@ impl Playable for ScribeRef<'_> {
         }
         let (created, destroyed) = marks(self.mark(), self.stamp);
         after.join_marks(created, destroyed);
-        Ok(after)
+        Ok(Arc::new(after))
     }
 }
 
