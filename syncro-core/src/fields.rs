@@ -242,6 +242,7 @@ pub(crate) enum Shown<'a> {
 }
 
 /// What a record shows under a name, which is likely to be at a place.
+#[inline]
 pub(crate) fn shown_at<'a>(record: &'a Record, name: &str, likely: usize) -> Shown<'a> {
     let registers = record.registers();
     if record.is_alive()
@@ -249,8 +250,13 @@ pub(crate) fn shown_at<'a>(record: &'a Record, name: &str, likely: usize) -> Sho
     {
         return Shown::Value(likely, value);
     }
+    shown_under(record, name)
+}
+
+/// What a record shows under a name.
+fn shown_under<'a>(record: &'a Record, name: &str) -> Shown<'a> {
     let Range { start, end } = named(record, name);
-    match registers.only(start, name) {
+    match record.registers().only(start, name) {
         _ if start == end => Shown::Nothing,
         Some(value) => Shown::Value(start, value),
         None => Shown::Other,

@@ -107,8 +107,7 @@ impl FieldsWriter<'_> {
         let mut writer = FieldsWriter { written, ..FieldsWriter::default() };
         writer.take(instance)?;
         let written = writer.written.filter(Written::is_in_order);
-        let record = written.map(|written| written.into_record(Some(Stamp::PROVISIONAL), None));
-        Ok(record.filter(|record| record.registers().iter().all(|it| !it.value.is_nil())))
+        Ok(written.map(|written| written.into_record(Some(Stamp::PROVISIONAL), None)))
     }
 
     /// What a closure changes in an instance, which was made of a record.
@@ -162,7 +161,8 @@ impl FieldsWriter<'_> {
             return sheet.value(field, &self.bytes);
         }
         let value = checked(field, &self.bytes)?;
-        let Some(written) = &mut self.written else {
+        // A create writes nothing for nil.
+        let Some(written) = self.written.as_mut().filter(|_| !value.is_nil()) else {
             return self.put(field, Field::Value(value));
         };
         Name::check(field)?;

@@ -127,10 +127,11 @@ impl Change {
         if edits.iter().any(|edit| matches!(edit, Edit::Raise { .. })) {
             self.raise(&edits)?;
         }
-        self.said.extend(edits.into_iter().filter_map(|edit| match edit {
-            Edit::Write(path, value) => Some((path, value)),
-            Edit::Raise { .. } => None,
-        }));
+        for edit in edits {
+            if let Edit::Write(path, value) = edit {
+                self.said.push((path, value));
+            }
+        }
         if self.said.len() > self.said_max {
             if let Cow::Owned(writes) = self.writes() {
                 self.said = writes;

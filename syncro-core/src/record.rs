@@ -144,6 +144,13 @@ impl Record {
         marks.chain(self.cells.iter().map(|cell| cell.stamp))
     }
 
+    /// Whether everything in the record was written by one author.
+    pub fn is_all_by(&self, author: Author) -> bool {
+        let is_by = |mark: Option<Stamp>| mark.is_none_or(|stamp| stamp.author == author);
+        let marks = is_by(self.created) && is_by(self.destroyed);
+        marks && self.cells.iter().all(|cell| cell.stamp.author == author)
+    }
+
     /// The time of the greatest stamp in the record.
     pub(crate) fn newest_time(&self) -> Option<Time> {
         let marks = self.created.max(self.destroyed).map(|stamp| stamp.time);

@@ -164,15 +164,20 @@ pub(crate) fn number_authors(
     record: &Record,
     numbers: &mut impl Numbers,
 ) -> Result<(), StoreError> {
-    let mut last = None;
-    // In one go, which is quicker for what is strung together.
-    record.stamps().try_for_each(|Stamp { author, .. }| {
-        if last == Some(author) {
-            return Ok(());
+    let Some(Stamp { author: mut last, .. }) = record.stamps().next() else {
+        return Ok(());
+    };
+    numbers.author(last)?;
+    if record.is_all_by(last) {
+        return Ok(());
+    }
+    for Stamp { author, .. } in record.stamps() {
+        if last != author {
+            numbers.author(author)?;
+            last = author;
         }
-        last = Some(author);
-        numbers.author(author).map(drop)
-    })
+    }
+    Ok(())
 }
 
 /// The words of a record.

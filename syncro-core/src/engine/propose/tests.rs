@@ -438,3 +438,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_nobody_wants_to_know_is_recorded_all_the_same() {
+    let recorded = |is_watched: bool| {
+        let mut desk = Desk::new();
+        desk.engine.set_watched(is_watched);
+        let mut proposal = Proposal::default();
+        proposal.create(key(1), &Fields::default()).unwrap();
+        let effects = desk.engine.handle(NOW, Input::Propose(proposal), &desk.records).unwrap();
+        let commit = effects.commit.unwrap();
+        let entry = &commit.entries[0];
+        (effects.events.len(), (entry.digest, entry.transaction.clone(), commit.records))
+    };
+    let (told, untold) = (recorded(true), recorded(false));
+    assert_eq!((told.0, untold.0), (1, 0));
+    assert_eq!(told.1, untold.1);
+}
