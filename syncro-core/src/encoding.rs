@@ -4,6 +4,7 @@
 //! is a transcription at the door of a session.
 
 pub(crate) mod canonical;
+pub(crate) mod hyphenated;
 pub(crate) mod json;
 pub(crate) mod msgpack;
 pub(crate) mod scratch;

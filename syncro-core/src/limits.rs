@@ -73,6 +73,14 @@ pub const MESSAGE_SCRIBES_MAX: usize = BATCH_BYTES / 6 + TRANSACTION_SCRIBES_MAX
 /// [`BATCH_BYTES`] and one transaction more.
 pub const MESSAGE_TRANSACTIONS_BYTES_MAX: usize = BATCH_BYTES + TRANSACTION_BYTES_MAX;
 
+/// Names in a `scribes` message that a number may stand for: one byte holds it, and 2 KiB the places of all. With five
+/// fields each they are those of twenty models.
+pub const MESSAGE_NAMES_MAX: usize = 128;
+
+/// Bytes of such a name, which nearly all have. What is expanded has at most ten times the bytes that came: a scribe of 5
+/// bytes makes 36, a transaction of 8 with its author 74.
+pub const MESSAGE_NAME_BYTES_MAX: usize = 31;
+
 /// Bytes of memory that the states of records may take which one message makes, beyond those of its last transaction: each
 /// scribe makes one, and ten thousand small changes may be of one large record. What comes after them is taken in the next
 /// session.

@@ -14,7 +14,7 @@ use crate::encoding::Malformed;
 use crate::id::{Name, NodeId, RecordKey};
 use crate::record::Record;
 use crate::scribe::Transaction;
-use crate::stamp::{Author, Epoch, Time};
+use crate::stamp::{Epoch, Stamp, Time};
 use crate::value::Encoded;
 
 /// The version of the protocol that this library speaks.
@@ -269,6 +269,17 @@ pub(crate) enum Item {
     Skip { scribes: u64, digest: Digest },
 }
 
+impl Item {
+    /// When and by whom it was written, if it is a transaction.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        match self {
+            Self::Transaction(transaction) => Some(transaction.stamp()),
+            Self::Unread(unread) => unread.stamp().ok(),
+            Self::Echo { .. } | Self::Skip { .. } => None,
+        }
+    }
+}
+
 impl From<Transaction> for Item {
     fn from(transaction: Transaction) -> Self {
         Self::Transaction(Box::new(transaction))
@@ -287,8 +298,8 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
-    /// Who wrote it.
-    pub(crate) fn author(&self) -> Result<Author, Malformed> {
-        Ok(Transaction::read_stamp(&self.bytes)?.author)
+    /// When and by whom it was written.
+    pub(crate) fn stamp(&self) -> Result<Stamp, Malformed> {
+        Transaction::read_stamp(&self.bytes)
     }
 }

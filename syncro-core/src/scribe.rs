@@ -1,6 +1,7 @@
 //! Scribes and transactions: what is recorded, logged and exchanged.
 
 mod block;
+mod brief;
 mod read;
 mod wire;
 
@@ -9,7 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use self::block::Block;
+pub(crate) use self::brief::Said;
 pub use self::read::ScribeRef;
+pub(crate) use self::wire::write_head;
 use crate::encoding::Malformed;
 use crate::id::{Name, RecordKey};
 use crate::record::{FEW_REGISTERS, Path, Record, Written};

@@ -20,6 +20,9 @@ const BESIDE: usize = 4 << 10;
 /// Bytes of memory for a byte of a frame.
 const PER_BYTE: usize = 16;
 
+/// The same where transactions are said in brief, and stand for as much as they can.
+const PER_BYTE_IN_BRIEF: usize = 32;
+
 /// A frame of many small things has this many bytes; the largest may have 8 MiB.
 const FLOOD_BYTES: usize = 1 << 20;
 
@@ -59,6 +62,10 @@ fn decoding_a_frame_takes_memory_as_the_frame_has_bytes() {
     for (name, frame) in crumbs().into_iter().chain(told()) {
         assert!(is_message(&Bytes::copy_from_slice(&frame)), "{name} are what may come");
         assert_within(name, &frame, PER_BYTE);
+    }
+    for (name, frame) in brief() {
+        assert!(is_message(&Bytes::copy_from_slice(&frame)), "{name} are what may come");
+        assert_within(name, &frame, PER_BYTE_IN_BRIEF);
     }
 }
 
@@ -281,6 +288,53 @@ fn small(first: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     for count in [500, 1000, 20_000, 35_000] {
         all.push(("unknown marks", after_first(count, b"\x92\x01\x91\x94\xa1m\x01\x09\x90")));
         all.push(("empty names", after_first(count, b"\x92\x01\x91\x94\xa0\xc0\xc0\xc0")));
+    }
+    all
+}
+
+/// The most that a few bytes can stand for, with the longest name that has a number: as much as a message may have, and less.
+fn brief() -> Vec<(&'static str, Vec<u8>)> {
+    let long = [&[0xbf][..], &[b'm'; 31]].concat();
+    let head = [&b"\x94\xcf\x00\x10\0\0\0\0\0\0\xc4\x10"[..], &[7; 16], b"\xcf", &[7; 8]].concat();
+    let first = [&head[..], b"\x91\x94\xa1m\x01\x02\x90"].concat();
+    let said = [&b"\x92\x01\x91\x94"[..], &long, b"\x01\x02\x90"].concat();
+    let of =
+        |items: Vec<Vec<u8>>| of_transactions(&[vec![first.clone(), said.clone()], items].concat());
+    // Of so many scribes, each with an id of its own, in their order or in another.
+    let scribes = |ids: &[u16], id: fn(u16) -> Vec<u8>, rest: &[u8]| {
+        let scribes = ids.iter().flat_map(|at| [&b"\x94\x00"[..], &id(*at), rest].concat());
+        let scribes: Vec<u8> = scribes.collect();
+        of(vec![[&b"\x92\x01"[..], &array(ids.len()), &scribes].concat()])
+    };
+    let int = |at: u16| [&[0xcd][..], &(at + 256).to_be_bytes()].concat();
+    let uuid = |at: u16| [&b"\x91\xc4\x10"[..], &[7; 14], &at.to_be_bytes()].concat();
+    let ids: Vec<u16> = (0..27_000).collect();
+    let turned: Vec<u16> = ids.iter().rev().copied().collect();
+    let fields = |count: u16| {
+        let keys = (0..count).map(|at| {
+            [b'0' + (at >> 10) as u8, b'0' + (at >> 5 & 31) as u8, b'0' + (at & 31) as u8]
+        });
+        let fields: Vec<u8> =
+            keys.flat_map(|key| [&b"\x93\x00\x00\xa3"[..], &key, b"\xc0"].concat()).collect();
+        let scribe =
+            [&b"\x92\x01\x91\x94\x00\x01\x00"[..], &array(2 * usize::from(count)), &fields]
+                .concat();
+        of(vec![scribe])
+    };
+    let mut all = Vec::new();
+    for count in [100, 1000, 14_000] {
+        let least = b"\x92\x00\x91\x94\x00\x01\x02\x90".to_vec();
+        all.push(("brief transactions", of(vec![least; count])));
+        let odd = b"\x92\x00\x91\x94\x00\x01\x09\x90".to_vec();
+        all.push(("brief transactions of unknown marks", of(vec![odd; count])));
+    }
+    for count in [100, 1000, 27_000] {
+        all.push(("brief scribes", scribes(&ids[..count], int, b"\x02\x90")));
+        all.push(("brief scribes out of order", scribes(&turned[..count], int, b"\x02\x90")));
+        let few = count.min(13_000);
+        all.push(("brief ids", scribes(&ids[..few], uuid, b"\x02\x90")));
+        all.push(("brief ids out of order", scribes(&turned[..few], uuid, b"\x02\x90")));
+        all.push(("brief fields", fields(count.min(26_000) as u16)));
     }
     all
 }

@@ -302,6 +302,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether an array comes next.
+    pub(crate) fn is_at_array(&self) -> bool {
+        matches!(self.rest, [0x90..=0x9f | 0xdc | 0xdd, ..])
+    }
+
     pub(crate) fn map(&mut self) -> Result<usize, Malformed> {
         match self.head()? {
             Head::Map(length) => Ok(length),

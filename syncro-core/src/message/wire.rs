@@ -18,8 +18,8 @@ use crate::limits::{
     CREDENTIALS_BYTES_MAX, ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX,
     MESSAGE_SCRIBES_MAX, MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, REASON_CHARS_MAX,
 };
-use crate::scribe::{Block, Transaction};
-use crate::stamp::{Author, Epoch, Time};
+use crate::scribe::{Block, Said, Transaction, write_head};
+use crate::stamp::{Epoch, Time};
 
 /// Keys that a message may have, known and unknown, and texts in a list of a `hello`.
 const KEYS_MAX: usize = 32;
@@ -32,6 +32,7 @@ impl Message {
         let frame = match encoding {
             // What is long stays where it was written: to copy it takes more than to have other memory.
             Encoding::MessagePack if writer.0.len() > scratch::KEPT_BYTES_MAX => {
+                writer.0.shrink_to_fit();
                 return writer.0.into();
             }
             Encoding::MessagePack => Bytes::copy_from_slice(&writer.0),
@@ -241,7 +242,7 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
     writer.uint(scribes.end);
     writer.text("transactions");
     writer.array(scribes.items.len());
-    let mut author = None;
+    let mut said = Said::default();
     let transactions = scribes.items.iter().map(|item| match item {
         Item::Transaction(transaction) => transaction.bytes().len(),
         _ => 0,
@@ -249,13 +250,11 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
     writer.0.reserve(transactions.sum());
     for item in &scribes.items {
         match item {
-            Item::Transaction(transaction) => {
-                transaction.write(writer, author);
-                author = Some(transaction.stamp().author);
-            }
+            Item::Transaction(transaction) => transaction.write(writer, &mut said),
+            // What this version cannot read it does not say in brief either.
             Item::Unread(unread) => {
                 writer.encoded(&unread.bytes);
-                author = unread.author().ok();
+                item.stamp().map(|stamp| said.follow(stamp));
             }
             Item::Echo { offset, scribes } => {
                 writer.array(2);
@@ -277,12 +276,10 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
     // What is no item costs no more than what is one.
     let mut items = Vec::with_capacity(count.min(reader.rest().len() / ITEM_BYTES_MIN));
     let (mut echoes, mut scribes, mut bytes) = (0, 0, 0);
-    let (mut author, mut block) = (None, Block::default());
-    for left in (0..count).rev() {
-        let item = match Transaction::next(&mut reader, author, left, &mut block) {
-            Some(transaction) => transaction.into(),
-            None => read_item(reader.skip()?, author)?,
-        };
+    let (mut said, mut block) = (Said::default(), Block::default());
+    for _ in 0..count {
+        let bytes_left = MESSAGE_TRANSACTIONS_BYTES_MAX - bytes;
+        let item = read_item(&mut reader, &mut said, &mut block, bytes_left)?;
         match &item {
             Item::Echo { .. } | Item::Skip { .. } => {
                 echoes += 1;
@@ -291,14 +288,10 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
                 }
             }
             Item::Transaction(transaction) => {
-                author = Some(transaction.stamp().author);
                 scribes += transaction.len();
                 bytes += transaction.bytes().len();
             }
-            Item::Unread(unread) => {
-                author = Some(unread.author()?);
-                bytes += unread.bytes.len();
-            }
+            Item::Unread(unread) => bytes += unread.bytes.len(),
         }
         if scribes > MESSAGE_SCRIBES_MAX as u64 || bytes > MESSAGE_TRANSACTIONS_BYTES_MAX {
             return Err(Malformed::Limit("the scribes of a message"));
@@ -317,33 +310,47 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
 /// Bytes of the least item, which is an echo.
 const ITEM_BYTES_MIN: usize = 3;
 
-/// Reads an item of a message; `author` wrote the transaction before it.
-fn read_item(whole: &[u8], author: Option<Author>) -> Result<Item, Malformed> {
-    let mut reader = Reader::new(whole);
-    if reader.head()? != Head::Array(2) {
-        return read_transaction(Bytes::copy_from_slice(whole));
+/// Reads the item that comes next. Transactions expand to so many bytes at most.
+fn read_item<'a>(
+    reader: &mut Reader<'a>,
+    said: &mut Said<'a>,
+    block: &mut Block,
+    bytes_max: usize,
+) -> Result<Item, Malformed> {
+    let mut ahead = Reader::new(reader.rest());
+    if ahead.array()? != 2 {
+        let item = match Transaction::next(reader, block) {
+            Some(transaction) => transaction.into(),
+            None => read_transaction(reader.skip()?, block, 0)?,
+        };
+        if let Some(stamp) = item.stamp() {
+            said.follow(stamp);
+        }
+        return Ok(item);
     }
-    let first = reader.uint()?;
-    let second = reader.rest();
-    match (reader.head()?, author) {
-        (Head::Array(_), Some(author)) => {
-            read_transaction(Transaction::with_author(first, author, second))
+    let first = ahead.uint()?;
+    let mut second = ahead.clone();
+    let item = match ahead.head()? {
+        Head::Array(count) => {
+            let mut whole = Writer(scratch::take());
+            write_head(&mut whole, said.later(first)?);
+            whole.array(count);
+            said.expand(&mut ahead, count, &mut whole, bytes_max)?;
+            let item = read_transaction(&whole.0, block, 2 * ahead.rest().len())?;
+            scratch::give_back(whole.0);
+            item
         }
-        (Head::Array(_), None) => {
-            Err(Malformed::Expected("an author, before a transaction without one"))
-        }
-        (Head::Bytes(_), _) => {
-            let digest = Digest(Reader::new(second).bytes_of()?);
-            Ok(Item::Skip { scribes: first, digest })
-        }
-        _ => Ok(Item::Echo { offset: first, scribes: Reader::new(second).uint()? }),
-    }
+        Head::Bytes(_) => Item::Skip { scribes: first, digest: Digest(second.bytes_of()?) },
+        _ => Item::Echo { offset: first, scribes: second.uint()? },
+    };
+    *reader = ahead;
+    Ok(item)
 }
 
-/// Reads a transaction, in memory of its own: what is kept of a message may be a small part of it.
-fn read_transaction(bytes: Bytes) -> Result<Item, Malformed> {
-    match Transaction::form(&bytes) {
-        Ok(form) => Ok(form.of(bytes).into()),
+/// Reads a transaction, in other memory: what is kept of a message may be a small part of it.
+fn read_transaction(bytes: &[u8], block: &mut Block, left_bytes: usize) -> Result<Item, Malformed> {
+    match Transaction::form(bytes) {
+        Ok(form) => Ok(form.kept(bytes, block, left_bytes).into()),
         // Another version may know more kinds than this one, and bear more.
         Err(error @ Malformed::Limit(reason)) => match unread(bytes, reason) {
             Some(unread) => Ok(Item::Unread(Box::new(unread))),
@@ -355,18 +362,19 @@ fn read_transaction(bytes: Bytes) -> Result<Item, Malformed> {
 
 /// Takes what has the shape of a transaction, and is canonical: of what it does not know this version could not make
 /// it so.
-fn unread(bytes: Bytes, reason: &'static str) -> Option<Unread> {
-    Transaction::read_stamp(&bytes).ok()?;
-    let mut reader = Reader::new(&bytes);
+fn unread(bytes: &[u8], reason: &'static str) -> Option<Unread> {
+    Transaction::read_stamp(bytes).ok()?;
+    let mut reader = Reader::new(bytes);
     let (_, is_canonical) = reader.value_and_form(MESSAGE_DEPTH_MAX).ok()?;
     reader.finish().ok()?;
-    let mut parts = Reader::new(&bytes);
+    let mut parts = Reader::new(bytes);
     parts.array_of(4, "a transaction of four parts").ok()?;
     for _ in 0..3 {
         parts.skip().ok()?;
     }
     let scribes = parts.array().ok()? as u64;
-    (is_canonical && scribes > 0).then_some(Unread { bytes, scribes, reason })
+    let unread = || Unread { bytes: Bytes::copy_from_slice(bytes), scribes, reason };
+    (is_canonical && scribes > 0).then(unread)
 }
 
 fn write_point(writer: &mut Writer, point: Point) {

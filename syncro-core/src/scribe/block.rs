@@ -13,17 +13,15 @@ pub(super) const SHARED_BYTES_MAX: usize = 1 << 10;
 pub(crate) struct Block(BytesMut);
 
 impl Block {
-    /// Keeps two pieces as one. All that will be kept after them is known to have at most so many bytes.
-    pub(crate) fn keep(&mut self, first: &[u8], second: &[u8], rest_bytes: usize) -> Bytes {
-        let bytes = first.len() + second.len();
-        if bytes > SHARED_BYTES_MAX {
-            return [first, second].concat().into();
+    /// Keeps bytes. All that will be kept after them is known to have about so many.
+    pub(crate) fn keep(&mut self, bytes: &[u8], rest_bytes: usize) -> Bytes {
+        if bytes.len() > SHARED_BYTES_MAX {
+            return Bytes::copy_from_slice(bytes);
         }
-        if self.0.capacity() < bytes {
-            self.0 = BytesMut::with_capacity((bytes + rest_bytes).min(BLOCK_BYTES));
+        if self.0.capacity() < bytes.len() {
+            self.0 = BytesMut::with_capacity((bytes.len() + rest_bytes).min(BLOCK_BYTES));
         }
-        self.0.extend_from_slice(first);
-        self.0.extend_from_slice(second);
+        self.0.extend_from_slice(bytes);
         self.0.split().freeze()
     }
 }

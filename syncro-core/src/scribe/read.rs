@@ -175,27 +175,6 @@ impl Begun {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let whole = reader.rest().len();
         let (stamp, is_local) = head(reader)?;
-        Self::scribes(reader, whole, stamp, is_local)
-    }
-
-    /// Reads from the beginning of a transaction in a message: where it leaves out its author, `before` is that.
-    pub(super) fn next(reader: &mut Reader<'_>, before: Option<Author>) -> Result<Self, Malformed> {
-        let (whole, Some(author)) = (reader.rest(), before) else { return Self::read(reader) };
-        if reader.array()? != 2 {
-            *reader = Reader::new(whole);
-            return Self::read(reader);
-        }
-        let stamp = Stamp { time: time(reader)?, author };
-        Self::scribes(reader, whole.len(), stamp, false)
-    }
-
-    /// Reads how many scribes there are in what had so many bytes.
-    fn scribes(
-        reader: &mut Reader<'_>,
-        whole: usize,
-        stamp: Stamp,
-        is_local: bool,
-    ) -> Result<Self, Malformed> {
         let scribes = match reader.array()? {
             0 => return Err(Malformed::Expected("a scribe")),
             count if count > TRANSACTION_SCRIBES_MAX => {

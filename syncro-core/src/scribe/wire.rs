@@ -1,4 +1,5 @@
-//! The encoding of a transaction: the same bytes on the wire, in the log and under every digest.
+//! The encoding of a transaction: the same bytes in the log, under every digest and, unless they are said in brief, on the
+//! wire.
 //!
 //! `[time, node, epoch, [scribe, ...]]`, a scribe `[model, id, mark, [path, value, path, value, ...]]`.
 //! A path is a text for a plain field; `[field, 0, key]` for a map's entry, `[field, 0, [member]]` for a
@@ -14,14 +15,14 @@ use bytes::Bytes;
 
 use super::block::SHARED_BYTES_MAX;
 use super::read::{self, Begun};
-use super::{Block, Fresh, Mark, Scribe, ScribeRef, Transaction};
+use super::{Block, Fresh, Mark, Said, Scribe, ScribeRef, Transaction};
 use crate::encoding::canonical::canonical;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
 use crate::id::RecordKey;
 use crate::limits::{MESSAGE_DEPTH_MAX, TRANSACTION_BYTES_MAX};
 use crate::record::{ElementRef, PathRef, Record};
-use crate::stamp::{Author, Stamp, Time};
+use crate::stamp::{Author, Stamp};
 
 impl Transaction {
     /// Encodes scribes under a stamp. The fields of each scribe are in path order, as scribes have them.
@@ -172,47 +173,38 @@ impl Transaction {
         Ok(read::head(&mut Reader::new(bytes))?.0)
     }
 
-    /// Writes it into a message: `[time, [scribe, ...]]` where the transaction before it in the message, whose author
-    /// is given, has the same author.
-    pub(crate) fn write(&self, writer: &mut Writer, before: Option<Author>) {
-        if before == Some(self.stamp.author) {
+    /// Writes it as what comes next in a message: in brief where that is shorter, and the author that of the transaction
+    /// before it.
+    pub(crate) fn write<'a>(&'a self, writer: &mut Writer, said: &mut Said<'a>) {
+        let (later, count) = (said.follow(self.stamp), self.scribes as usize);
+        // Of what is mostly values little would be left out, and they would be walked through.
+        let later = later.filter(|_| self.bytes.len() / count.max(1) <= SHARED_BYTES_MAX);
+        let start = writer.0.len();
+        if let Some(later) = later {
             writer.array(2);
-            writer.uint(self.stamp.time.bits());
-            writer.array(self.scribes as usize);
-            writer.encoded(self.bytes.get(self.body as usize..).unwrap_or_default());
-        } else {
-            writer.encoded(&self.bytes);
+            writer.uint(later);
+            writer.array(count);
+            let scribes = self.bytes.get(self.body as usize..).unwrap_or_default();
+            if said.shorten(scribes, count, writer) {
+                return;
+            }
+            writer.0.truncate(start);
         }
+        writer.encoded(&self.bytes);
     }
 
-    /// Takes the transaction that comes next in a message, whose transaction before it is by `before`, if it is in
-    /// canonical form and within all limits, as nearly all are: it is checked where it lies. What comes after it in the
-    /// message has so many transactions at most.
-    pub(crate) fn next(
-        reader: &mut Reader<'_>,
-        before: Option<Author>,
-        left: usize,
-        block: &mut Block,
-    ) -> Option<Self> {
+    /// Takes the transaction that comes next in a message if it is in canonical form and within all limits, as nearly all
+    /// are that are whole: it is checked where it lies.
+    pub(crate) fn next(reader: &mut Reader<'_>, block: &mut Block) -> Option<Self> {
         let (whole, mut ahead) = (reader.rest(), Reader::new(reader.rest()));
-        let begun = Begun::next(&mut ahead, before).ok()?;
-        let first = whole.get(begun.body..)?;
+        let begun = Begun::read(&mut ahead).ok().filter(|begun| !begun.is_local)?;
         read::check(&mut ahead, &begun).ok()?;
-        let rest = ahead.rest();
-        let scribes = first.get(..first.len() - rest.len())?;
-        if !ahead.is_canonical() || scribes.len() > TRANSACTION_BYTES_MAX - HEAD_BYTES_MAX {
+        let bytes = whole.get(..whole.len() - ahead.rest().len())?;
+        if !ahead.is_canonical() || bytes.len() > TRANSACTION_BYTES_MAX {
             return None;
         }
-        let mut head = Writer(scratch::take());
-        write_head(&mut head, begun.stamp);
-        head.array(begun.scribes);
-        // What claims to follow costs nothing until it is there.
-        let left = left.min(rest.len() / SHORTEST_BYTES);
-        let bytes = block.keep(&head.0, scribes, rest.len() + left * HEAD_BYTES_MAX);
-        let begun = Begun { body: head.0.len(), ..begun };
-        scratch::give_back(head.0);
         *reader = ahead;
-        Some(begun.of(bytes))
+        Some(begun.of(block.keep(bytes, 2 * reader.rest().len())))
     }
 
     /// Whether it may share memory with others.
@@ -222,16 +214,7 @@ impl Transaction {
 
     /// The transaction in memory that it shares with those that are kept after it, of so many bytes at most.
     pub(crate) fn kept_in(&self, block: &mut Block, left_bytes: usize) -> Self {
-        Self { bytes: block.keep(&self.bytes, &[], left_bytes), ..*self }
-    }
-
-    /// The encoding of a transaction that was written without its author.
-    pub(crate) fn with_author(time: u64, author: Author, scribes: &[u8]) -> Bytes {
-        let mut head = Writer(scratch::take());
-        write_head(&mut head, Stamp { time: Time::from_bits(time), author });
-        let bytes = [&head.0[..], scribes].concat().into();
-        scratch::give_back(head.0);
-        bytes
+        Self { bytes: block.keep(&self.bytes, left_bytes), ..*self }
     }
 }
 
@@ -247,15 +230,15 @@ impl Form {
     pub(crate) fn of(self, bytes: Bytes) -> Transaction {
         self.begun.of(self.other.unwrap_or(bytes))
     }
+
+    /// The transaction of the bytes that were checked, in memory that it may share.
+    pub(crate) fn kept(self, bytes: &[u8], block: &mut Block, left_bytes: usize) -> Transaction {
+        self.begun.of(self.other.unwrap_or_else(|| block.keep(bytes, left_bytes)))
+    }
 }
 
-/// Bytes before the first scribe at most: an array of four, time, node, epoch, and an array of scribes.
-const HEAD_BYTES_MAX: usize = 1 + 9 + 18 + 9 + 5;
-
-/// Bytes of the shortest transaction in a message: `[1, [["m", 1, 1, []]]]`.
-const SHORTEST_BYTES: usize = 9;
-
-pub(super) fn write_head(writer: &mut Writer, stamp: Stamp) {
+/// Writes what a transaction begins with, up to its scribes.
+pub(crate) fn write_head(writer: &mut Writer, stamp: Stamp) {
     writer.array(4);
     write_stamp(writer, stamp);
 }

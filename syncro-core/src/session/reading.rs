@@ -202,7 +202,7 @@ impl Open {
             return Ok(());
         }
         let bearer = self.bearer(session);
-        let author = unread.author()?;
+        let author = unread.stamp()?.author;
         if bearer.is_some_and(|bearer| !own.may_bring(bearer, author)) {
             reading.forged = Some(author);
             return Ok(());

@@ -1,7 +1,7 @@
 //! The seeds of the corpus: small inputs from which a fuzzer finds the rest.
 
 use bytes::Bytes;
-use syncro_core::{Input, Point, Transaction, View, to_json};
+use syncro_core::{Input, Point, Role, SessionId, Transaction, View, to_json};
 use syncro_store::MemoryDisk;
 
 use super::node::{Node, proposal};
@@ -78,13 +78,28 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
 
 /// Transactions of every sort that another node wrote.
 pub(crate) fn transactions() -> Vec<Transaction> {
+    let entries = stranger().store.entries(0, usize::MAX).unwrap();
+    entries.into_iter().map(|entry| entry.transaction).collect()
+}
+
+fn stranger() -> Node {
     let mut node = Node::open("stranger", 9, MemoryDisk::new());
     for what in 0..8 {
         let proposal = proposal(&node.store, what, 41);
         let _ = node.input(5, Input::Propose(proposal));
     }
-    let entries = node.store.entries(0, usize::MAX).unwrap();
-    entries.into_iter().map(|entry| entry.transaction).collect()
+    node
+}
+
+/// All that the other node wrote, as it sends it.
+fn sent() -> Bytes {
+    let (mut node, session) = (stranger(), SessionId(1));
+    let open = Input::Open { session, role: Role::Accept, credentials: Default::default() };
+    let _ = node.input(8, open);
+    let frame = wire::hello(syncro_core::NodeId::named("other"));
+    let _ = node.input(8, Input::Receive { session, frame });
+    let frame = wire::sync(Point::START);
+    node.input(8, Input::Receive { session, frame }).sends.remove(0).1
 }
 
 fn messages(transactions: &[Transaction]) -> Vec<(&'static str, Bytes)> {
@@ -100,6 +115,7 @@ fn messages(transactions: &[Transaction]) -> Vec<(&'static str, Bytes)> {
         ("sync", wire::sync(at)),
         ("scribes", wire::scribes(Point::START, both, &items)),
         ("scribes-more", wire::scribes(at, both, &items[1..])),
+        ("scribes-brief", sent()),
         ("echo", wire::scribes(at, at, &[wire::echo(0, 1)])),
         ("ack", wire::ack(Point { offset: 1, ..at })),
         ("call", wire::call(0)),

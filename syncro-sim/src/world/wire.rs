@@ -1,5 +1,7 @@
 //! Messages as anybody on the line may read and write them.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use syncro_core::{NodeId, Point, Transaction, from_json, to_json};
@@ -19,20 +21,50 @@ pub fn kind(frame: &Bytes) -> String {
     read(frame)["type"].as_str().unwrap().to_owned()
 }
 
-/// The transactions that a message carries, as [`item`] shows them: each with its author.
+/// The transactions that a message carries, as [`item`] shows them: each whole.
 pub fn items(frame: &Bytes) -> Vec<Value> {
     let mut message = read(frame);
     let Value::Array(items) = message["transactions"].take() else { return Vec::new() };
-    let mut whole: Vec<Value> = Vec::new();
-    for item in items {
+    let (mut whole, mut names): (Vec<Value>, _) = (Vec::new(), Vec::new());
+    for mut item in items {
         if item.as_array().is_some_and(|item| item.len() == 4) {
             whole.push(item);
         } else if item[1].is_array() {
-            let author = whole.last().unwrap();
-            whole.push(json!([item[0], author[1], author[2], item[1]]));
+            let before = whole.last().unwrap();
+            let time = int(&before[0]) + int(&item[0]);
+            item[1].as_array_mut().unwrap().iter_mut().for_each(|it| expand(it, &mut names));
+            whole.push(json!([tagged(time), before[1], before[2], item[1]]));
         }
     }
     whole
+}
+
+/// Brings a scribe that is in brief into the form in which it is logged.
+fn expand(scribe: &mut Value, names: &mut Vec<Value>) {
+    let mut name = |part: &mut Value| match part.as_u64() {
+        Some(number) => *part = names[usize::try_from(number).unwrap()].clone(),
+        None if part.as_str().unwrap().len() < 32 && names.len() < 128 => names.push(part.clone()),
+        None => {}
+    };
+    name(&mut scribe[0]);
+    if scribe[1].is_array() {
+        let uuid = scribe[1][0]["$bytes"].as_str().unwrap();
+        let uuid = STANDARD.decode(uuid).unwrap();
+        // Nodes are shown as UUIDs.
+        scribe[1] = NodeId::from_bytes(uuid.try_into().unwrap()).to_string().into();
+    }
+    for path in scribe[3].as_array_mut().unwrap().iter_mut().step_by(2) {
+        name(if path.is_array() { &mut path[0] } else { path });
+    }
+}
+
+/// An integer, which has a tag if it is large.
+fn int(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| value["$int"].as_str().unwrap().parse().unwrap())
+}
+
+fn tagged(int: u64) -> Value {
+    if int < 1 << 53 { json!(int) } else { json!({ "$int": int.to_string() }) }
 }
 
 /// How many transactions a message carries.
@@ -72,8 +104,7 @@ pub fn packed(message: &Value) -> Bytes {
 }
 
 pub fn bytes(bytes: &[u8]) -> Value {
-    use base64::Engine;
-    json!({ "$bytes": base64::engine::general_purpose::STANDARD.encode(bytes) })
+    json!({ "$bytes": STANDARD.encode(bytes) })
 }
 
 pub fn point(point: Point) -> Value {

@@ -9,7 +9,7 @@ use crate::arbitrary::{golden, hex, hostile, longest_form, name, transaction};
 use crate::encoding::{from_json, to_json};
 use crate::id::{NodeId, RecordId};
 use crate::record::Path;
-use crate::stamp::Epoch;
+use crate::stamp::{Epoch, Time};
 use crate::value::Value;
 
 /// The author and time of the goldens, in MessagePack and JSON.

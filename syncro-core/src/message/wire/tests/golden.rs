@@ -120,13 +120,14 @@ pub(super) fn goldens() -> Vec<Golden> {
                     Item::from(updates()),
                     Item::Echo { offset: 1000, scribes: 2 },
                     Item::from(lives()),
+                    Item::from(later()),
                 ],
             }),
             "85 a4'type' a7'scribes'
                 a4'from' 92 00 ZEROS
                 a2'to'   92 07 ONES
                 a3'end'  ce 00011170
-                a12'transactions' 93
+                a12'transactions' 94
                     94 cf 018bcfe568000000 NODE 07 91
                         94 a4'todo' a2't1' 00 9c
                             92 a1'n' 01               fd
@@ -136,17 +137,21 @@ pub(super) fn goldens() -> Vec<Golden> {
                             93 a4'team' 00 91 a3'bob' c0
                             a5'title'                 a4'milk'
                     92 cd 03e8 02
-                    92 cf 018bcfe568000001 93
+                    92 01 93
                         94 a4'todo' 05 01 92 a5'title' a0
-                        94 a4'todo' NODE 02 90
-                        94 a4'todo' d1 fc18 03 90",
+                        94 00 NODE 02 90
+                        94 00 d1 fc18 03 90
+                    92 cd 012c 91
+                        94 00 91 NODE 00 94
+                            93 a4'tags' 00 a1'k'      a1'v'
+                            01                        a5'bread'",
             r#"{"type":"scribes","from":[0,ZEROS],"to":[7,ONES],"end":70000,"transactions":[
                 [{"$int":"111411200000000000"},NODE,7,[["todo","t1",0,[
                     ["n",1],-3,["n",1,ONES,9],4,["tags",0,"k"],null,
                     ["team",0,["ann"]],true,["team",0,["bob"]],null,"title","milk"]]]],
                 [1000,2],
-                [{"$int":"111411200000000001"},[
-                    ["todo",5,1,["title",""]],["todo",NODE,2,[]],["todo",-1000,3,[]]]]]}"#,
+                [1,[["todo",5,1,["title",""]],[0,NODE,2,[]],[0,-1000,3,[]]]],
+                [300,[[0,[NODE],0,[["tags",0,"k"],"v",1,"bread"]]]]]}"#,
         ),
         (
             "an ack",
@@ -431,6 +436,16 @@ fn lives() -> Transaction {
             scribe(RecordId::Int(-1000), Mark::Replace, Vec::new()),
         ],
     )
+}
+
+/// A transaction of a record whose id is a UUID as text, with a name that was said before and one that was not.
+fn later() -> Transaction {
+    let fields = vec![
+        (Path::entry(name("tags"), "k"), Value::from("v")),
+        (Path::field(name("title")), Value::from("bread")),
+    ];
+    let id = RecordId::text("00010203-0405-0607-0809-0a0b0c0d0e0f").unwrap();
+    Transaction::new(stamp(301), &[scribe(id, Mark::Update, fields)])
 }
 
 #[test]

@@ -180,39 +180,3 @@ fn points_and_echoes_have_two_parts() {
         assert!(decode(json).is_err(), "{echo}");
     }
 }
-
-/// A transaction may leave out its author where the one before it in the message has the same: only there, and in
-/// any number.
-#[test]
-fn a_transaction_without_an_author_has_that_of_the_one_before() {
-    let (whole, short, echo) = ("[1,NODE,7,[[\"m\",1,2,[]]]]", "[2,[[\"m\",1,2,[]]]]", "[5,1]");
-    let other = "[3,NODE,8,[[\"m\",1,2,[]]]]";
-    let read = |items: &[&str]| {
-        let json = format!(
-            r#"{{"type":"scribes","from":ZERO,"to":ZERO,"end":0,"transactions":[{}]}}"#,
-            items.join(",")
-        );
-        let json = json
-            .replace("ZERO", r#"[0,{"$bytes":"AAAAAAAAAAAAAAAAAAAAAA=="}]"#)
-            .replace("NODE", r#"{"$bytes":"AAECAwQFBgcICQoLDA0ODw=="}"#);
-        let Message::Scribes(scribes) = decode(json)? else { panic!("no scribes") };
-        let stamps = scribes.items.iter().filter_map(|item| match item {
-            Item::Transaction(transaction) => {
-                let stamp = transaction.stamp();
-                Some((stamp.time.bits(), stamp.author.epoch.0))
-            }
-            Item::Echo { .. } | Item::Skip { .. } | Item::Unread(_) => None,
-        });
-        Ok(stamps.collect::<Vec<_>>())
-    };
-    assert_eq!(
-        read(&[whole, short, echo, short, other, short]),
-        Ok(vec![(1, 7), (2, 7), (2, 7), (3, 8), (2, 8)])
-    );
-    let nobody = Err(Malformed::Expected("an author, before a transaction without one"));
-    assert_eq!(read(&[short, whole]), nobody);
-    assert_eq!(read(&[echo, short]), nobody);
-    assert!(read(&[whole, "[2,[]]"]).is_err(), "a transaction has a scribe");
-    let late = format!("[{{\"$int\":\"{}\"}},[[\"m\",1,2,[]]]]", Time::END.bits());
-    assert_eq!(read(&[whole, &late]), Err(Malformed::Limit("a stamp")));
-}
