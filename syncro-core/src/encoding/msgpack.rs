@@ -225,9 +225,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn uint(&mut self) -> Result<u64, Malformed> {
-        if let [int @ 0x00..=0x7f, rest @ ..] = self.rest {
-            self.rest = rest;
-            return Ok(u64::from(*int));
+        if let Some(int) = self.small() {
+            return Ok(u64::from(int));
         }
         // Times and epochs, nearly all of them.
         if let [0xcf, rest @ ..] = self.rest
@@ -302,7 +301,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Takes what comes next if it is an integer of one byte.
+    #[inline]
+    pub(crate) fn small(&mut self) -> Option<u8> {
+        let [int @ 0x00..=0x7f, rest @ ..] = self.rest else { return None };
+        self.rest = rest;
+        Some(*int)
+    }
+
     /// Whether an array comes next.
+    #[inline]
     pub(crate) fn is_at_array(&self) -> bool {
         matches!(self.rest, [0x90..=0x9f | 0xdc | 0xdd, ..])
     }
@@ -358,7 +366,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over one value and returns its bytes. What is in it, and how deep, is for whoever reads those.
+    #[inline]
     pub(crate) fn skip(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = match self.rest {
+            // Most of what messages are made of.
+            [0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff, ..] => 1,
+            [tag @ 0xa0..=0xbf, ..] => 1 + usize::from(tag & 0x1f),
+            [tag @ 0xcc..=0xcf, ..] => 1 + (1 << (tag - 0xcc)),
+            _ => return self.skip_any(),
+        };
+        self.take(length)
+    }
+
+    fn skip_any(&mut self) -> Result<&'a [u8], Malformed> {
         let (start, canonical) = (self.rest, self.canonical);
         let mut left = 1_u64;
         while left > 0 {

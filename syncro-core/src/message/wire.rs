@@ -321,7 +321,7 @@ fn read_item<'a>(
     if ahead.array()? != 2 {
         let item = match Transaction::next(reader, block) {
             Some(transaction) => transaction.into(),
-            None => read_transaction(reader.skip()?, block, 0)?,
+            None => read_transaction(reader.skip()?)?,
         };
         if let Some(stamp) = item.stamp() {
             said.follow(stamp);
@@ -332,11 +332,16 @@ fn read_item<'a>(
     let mut second = ahead.clone();
     let item = match ahead.head()? {
         Head::Array(count) => {
-            let mut whole = Writer(scratch::take());
-            write_head(&mut whole, said.later(first)?);
+            let (stamp, mut whole) = (said.later(first)?, Writer(scratch::take()));
+            write_head(&mut whole, stamp);
             whole.array(count);
+            let body = whole.0.len();
             said.expand(&mut ahead, count, &mut whole, bytes_max)?;
-            let item = read_transaction(&whole.0, block, 2 * ahead.rest().len())?;
+            let left_bytes = 2 * ahead.rest().len();
+            let item = match Transaction::of_parts(stamp, count, body, &whole.0) {
+                Some(form) => form.kept(&whole.0, block, left_bytes).into(),
+                None => read_transaction(&whole.0)?,
+            };
             scratch::give_back(whole.0);
             item
         }
@@ -347,10 +352,10 @@ fn read_item<'a>(
     Ok(item)
 }
 
-/// Reads a transaction, in other memory: what is kept of a message may be a small part of it.
-fn read_transaction(bytes: &[u8], block: &mut Block, left_bytes: usize) -> Result<Item, Malformed> {
+/// Reads a transaction, in memory of its own: what is kept of a message may be a small part of it.
+fn read_transaction(bytes: &[u8]) -> Result<Item, Malformed> {
     match Transaction::form(bytes) {
-        Ok(form) => Ok(form.kept(bytes, block, left_bytes).into()),
+        Ok(form) => Ok(form.of(Bytes::copy_from_slice(bytes)).into()),
         // Another version may know more kinds than this one, and bear more.
         Err(error @ Malformed::Limit(reason)) => match unread(bytes, reason) {
             Some(unread) => Ok(Item::Unread(Box::new(unread))),

@@ -63,9 +63,11 @@ impl<'a> Said<'a> {
         out: &mut Writer,
         bytes_max: usize,
     ) -> Result<(), Malformed> {
-        let run = reader.rest();
-        let mut turning = Turning { reader, run, names: &mut self.names, out, bytes_max };
-        turning.scribes::<F>(count)
+        let names = &mut self.names;
+        let mut turning = Turning { reader: reader.clone(), names, out: &mut out.0, bytes_max };
+        turning.scribes::<F>(count)?;
+        *reader = turning.reader;
+        Ok(())
     }
 }
 
@@ -93,11 +95,9 @@ impl<'a> Names<'a> {
 
 /// Scribes on their way from one form to the other.
 struct Turning<'a, 't> {
-    reader: &'t mut Reader<'a>,
-    /// Begins with what stays as it is, and was not written yet.
-    run: &'a [u8],
+    reader: Reader<'a>,
     names: &'t mut Names<'a>,
-    out: &'t mut Writer,
+    out: &'t mut Vec<u8>,
     bytes_max: usize,
 }
 
@@ -106,37 +106,58 @@ impl<'a> Turning<'a, '_> {
     fn scribes<F: Form>(&mut self, count: usize) -> Result<(), Malformed> {
         for _ in 0..count {
             self.reader.array_of(4, "a scribe of four parts")?;
+            self.out.push(FOUR);
             F::name(self)?;
             F::id(self)?;
-            self.reader.skip()?;
-            let parts = self.reader.array()?;
+            self.same()?;
+            let parts = self.array()?;
             if parts % 2 == 1 {
                 return Err(Malformed::Expected("pairs of path and value"));
             }
             for _ in 0..parts / 2 {
-                let parts = if self.reader.is_at_array() { self.reader.array()? } else { 1 };
+                let parts = if self.reader.is_at_array() { self.array()? } else { 1 };
                 if parts == 0 {
                     return Err(Malformed::Expected("a path"));
                 }
                 F::name(self)?;
                 // The rest of the path, and the value.
                 for _ in 0..parts {
-                    self.reader.skip()?;
+                    self.same()?;
                 }
             }
         }
-        self.put(self.reader.rest(), &[])
+        Ok(())
     }
 
-    /// Writes what stays as it is up to `rest`, and then something in place of what was read from there on.
-    fn put(&mut self, rest: &'a [u8], other: &[u8]) -> Result<(), Malformed> {
-        let same = &self.run[..self.run.len() - rest.len()];
-        if self.out.0.len() + same.len() + other.len() > self.bytes_max {
+    /// Takes a value as it is.
+    #[inline(always)]
+    fn same(&mut self) -> Result<(), Malformed> {
+        if let Some(int) = self.reader.small() {
+            self.out.push(int);
+            return Ok(());
+        }
+        let value = self.reader.skip()?;
+        self.put(value)
+    }
+
+    /// Takes the head of an array as it is.
+    #[inline(always)]
+    fn array(&mut self) -> Result<usize, Malformed> {
+        let rest = self.reader.rest();
+        let length = self.reader.array()?;
+        match length {
+            0..=15 => self.out.push(0x90 | length as u8),
+            _ => self.put(&rest[..rest.len() - self.reader.rest().len()])?,
+        }
+        Ok(length)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        if self.out.len() + bytes.len() > self.bytes_max {
             return Err(Malformed::Limit("the scribes of a message"));
         }
-        self.out.encoded(same);
-        self.out.encoded(other);
-        self.run = self.reader.rest();
+        self.out.extend_from_slice(bytes);
         Ok(())
     }
 }
@@ -147,72 +168,78 @@ trait Form {
     fn id(turning: &mut Turning<'_, '_>) -> Result<(), Malformed>;
 }
 
-/// An id that is a UUID as text begins so in the log, and so in brief.
+/// How a scribe begins.
+const FOUR: u8 = 0x94;
+
+/// How an id that is a UUID as text begins in the log, and how in brief.
 const TEXT: [u8; 2] = [0xd9, 36];
 const BYTES: [u8; 3] = [0x91, 0xc4, 16];
 
 struct Brief;
 
 impl Form for Brief {
+    #[inline(always)]
     fn name(turning: &mut Turning<'_, '_>) -> Result<(), Malformed> {
-        let rest = turning.reader.rest();
         let name = turning.reader.skip()?;
-        match name.first() {
-            Some(0xa0..=0xbf) => {}
-            Some(0xd9) => return Ok(()),
+        match name {
+            [0xa0..=0xbf, ..] => match turning.names.number(name) {
+                Some(number) => turning.out.push(number),
+                None => turning.put(name)?,
+            },
+            [0xd9, ..] => turning.put(name)?,
             _ => return Err(Malformed::Expected("a name")),
         }
-        match turning.names.number(name) {
-            Some(number) => turning.put(rest, &[number]),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
+    #[inline(always)]
     fn id(turning: &mut Turning<'_, '_>) -> Result<(), Malformed> {
         let rest = turning.reader.rest();
-        let id = turning.reader.skip()?;
-        let text = id.strip_prefix(&TEXT).and_then(|text| text.try_into().ok());
-        match text.and_then(hyphenated::to_bytes) {
-            Some(uuid) => {
-                let mut bytes = [0; 19];
-                bytes[..3].copy_from_slice(&BYTES);
-                bytes[3..].copy_from_slice(&uuid);
-                turning.put(rest, &bytes)
-            }
-            None => Ok(()),
+        if let Some((text, rest)) =
+            rest.strip_prefix(&TEXT).and_then(|rest| rest.split_first_chunk())
+            && let Some(uuid) = hyphenated::to_bytes(text)
+        {
+            turning.out.extend_from_slice(&BYTES);
+            turning.out.extend_from_slice(&uuid);
+            turning.reader = Reader::new(rest);
+            return Ok(());
         }
+        turning.same()
     }
 }
 
 struct Full;
 
 impl Form for Full {
+    #[inline(always)]
     fn name(turning: &mut Turning<'_, '_>) -> Result<(), Malformed> {
         let rest = turning.reader.rest();
-        let number = match turning.reader.head()? {
-            Head::Int(number) => usize::try_from(number).ok(),
-            Head::Text(text) => {
-                if text.len() <= MESSAGE_NAME_BYTES_MAX {
-                    turning.names.say(&rest[..rest.len() - turning.reader.rest().len()]);
+        let number = match turning.reader.small() {
+            Some(number) => Some(usize::from(number)),
+            None => match turning.reader.head()? {
+                Head::Int(number) => usize::try_from(number).ok(),
+                Head::Text(text) => {
+                    let name = &rest[..rest.len() - turning.reader.rest().len()];
+                    if text.len() <= MESSAGE_NAME_BYTES_MAX {
+                        turning.names.say(name);
+                    }
+                    return turning.put(name);
                 }
-                return Ok(());
-            }
-            _ => return Err(Malformed::Expected("a name")),
+                _ => return Err(Malformed::Expected("a name")),
+            },
         };
         let name = number.and_then(|number| turning.names.0.get(number)).copied();
-        turning.put(rest, name.ok_or(Malformed::Expected("the number of a name"))?)
+        turning.put(name.ok_or(Malformed::Expected("the number of a name"))?)
     }
 
+    #[inline(always)]
     fn id(turning: &mut Turning<'_, '_>) -> Result<(), Malformed> {
         if !turning.reader.is_at_array() {
-            turning.reader.skip()?;
-            return Ok(());
+            return turning.same();
         }
-        let rest = turning.reader.rest();
         turning.reader.array_of(1, "the bytes of an id")?;
-        let mut text = [0; 38];
-        text[..2].copy_from_slice(&TEXT);
-        text[2..].copy_from_slice(&hyphenated::to_text(turning.reader.bytes_of()?));
-        turning.put(rest, &text)
+        let uuid = turning.reader.bytes_of()?;
+        turning.put(&TEXT)?;
+        turning.put(&hyphenated::to_text(uuid))
     }
 }

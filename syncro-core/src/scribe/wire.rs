@@ -20,7 +20,7 @@ use crate::encoding::canonical::canonical;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
 use crate::id::RecordKey;
-use crate::limits::{MESSAGE_DEPTH_MAX, TRANSACTION_BYTES_MAX};
+use crate::limits::{MESSAGE_DEPTH_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
 use crate::record::{ElementRef, PathRef, Record};
 use crate::stamp::{Author, Stamp};
 
@@ -86,6 +86,24 @@ impl Transaction {
         bytes.shrink_to_fit();
         let begun = Self::check(&mut Reader::new(&bytes))?;
         Ok(Form { begun, other: Some(bytes.into()) })
+    }
+
+    /// Checks a transaction of which it is known how it begins, and how many scribes come after so many bytes of it, if it is
+    /// in canonical form and within all limits, as nearly all are.
+    pub(crate) fn of_parts(
+        stamp: Stamp,
+        scribes: usize,
+        body: usize,
+        bytes: &[u8],
+    ) -> Option<Form> {
+        let begun = Begun { stamp, scribes, body, is_local: false };
+        let is_one = (1..=TRANSACTION_SCRIBES_MAX).contains(&scribes);
+        if !is_one || bytes.len() > TRANSACTION_BYTES_MAX {
+            return None;
+        }
+        let mut reader = Reader::new(bytes.get(body..)?);
+        read::check(&mut reader, &begun).and_then(|()| reader.finish()).ok()?;
+        reader.is_canonical().then_some(Form { begun, other: None })
     }
 
     fn check(reader: &mut Reader<'_>) -> Result<Begun, Malformed> {
