@@ -198,7 +198,7 @@ pub const REFUSAL_BYTES_MAX: usize = 1024;
 pub const REPAIR_BYTES_MAX: usize = 32 << 20;
 
 /// Bytes of repairs and verdicts for each byte of `scribes` that has come: a verdict of 500 bytes, and a field written
-/// back, for a change of 60.
+/// back, for a change of 40, as it is in brief.
 pub const REPAIR_RATIO_MAX: usize = 16;
 
 /// Bytes of [`REPAIR_BYTES_MAX`] that come back in a second: what a principal may make an authority write is 5 GiB in a day.

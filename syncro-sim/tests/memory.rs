@@ -21,7 +21,7 @@ const BESIDE: usize = 4 << 10;
 const PER_BYTE: usize = 16;
 
 /// The same where transactions are said in brief, and stand for as much as they can.
-const PER_BYTE_IN_BRIEF: usize = 32;
+const PER_BYTE_IN_BRIEF: usize = 24;
 
 /// A frame of many small things has this many bytes; the largest may have 8 MiB.
 const FLOOD_BYTES: usize = 1 << 20;
@@ -287,7 +287,7 @@ fn small(first: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut all = vec![("4,096 echoes", of_transactions(&vec![b"\x92\x00\x01".to_vec(); 4096]))];
     for count in [500, 1000, 20_000, 35_000] {
         all.push(("unknown marks", after_first(count, b"\x92\x01\x91\x94\xa1m\x01\x09\x90")));
-        all.push(("empty names", after_first(count, b"\x92\x01\x91\x94\xa0\xc0\xc0\xc0")));
+        all.push(("empty names", after_first(count, b"\x92\x01\x91\x94\xa0\xc0\xc0\x90")));
     }
     all
 }

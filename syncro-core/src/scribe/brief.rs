@@ -126,7 +126,7 @@ impl<'a> Turning<'a, '_> {
                 }
             }
         }
-        Ok(())
+        self.put(&[])
     }
 
     /// Takes a value as it is.
