@@ -30,24 +30,25 @@ pub(crate) fn to_text(bytes: [u8; 16]) -> [u8; 36] {
 /// The bytes that eight digits stand for, all at once.
 #[inline(always)]
 fn value_of(first: [u8; 4], second: [u8; 4]) -> Option<[u8; 4]> {
-    let digits = u64::from(u32::from_be_bytes(first)) << 32 | u64::from(u32::from_be_bytes(second));
+    let digits =
+        (u64::from(u32::from_be_bytes(first)) << 32) | u64::from(u32::from_be_bytes(second));
     // Letters have this bit, and come nine after what is in their lowest ones.
-    let values = (digits & 0x0f * EACH) + 9 * (digits >> 6 & EACH);
-    if values & 0xf0 * EACH != 0 || digits != written(values) {
+    let values = (digits & (0x0f * EACH)) + 9 * ((digits >> 6) & EACH);
+    if values & (0xf0 * EACH) != 0 || digits != written(values) {
         return None;
     }
-    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
-    Some(((fours | fours >> 16) as u32).to_be_bytes())
+    let pairs = (values | (values >> 4)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
+    Some(((fours | (fours >> 16)) as u32).to_be_bytes())
 }
 
 /// The eight digits of four bytes.
 #[inline(always)]
 fn digits_of(bytes: [u8; 4]) -> [[u8; 4]; 2] {
     let eight = u64::from(u32::from_be_bytes(bytes));
-    let fours = (eight | eight << 16) & 0x0000_ffff_0000_ffff;
-    let pairs = (fours | fours << 8) & 0x00ff_00ff_00ff_00ff;
-    let digits = written((pairs | pairs << 4) & 0x0f * EACH);
+    let fours = (eight | (eight << 16)) & 0x0000_ffff_0000_ffff;
+    let pairs = (fours | (fours << 8)) & 0x00ff_00ff_00ff_00ff;
+    let digits = written((pairs | (pairs << 4)) & (0x0f * EACH));
     [((digits >> 32) as u32).to_be_bytes(), (digits as u32).to_be_bytes()]
 }
 
@@ -56,7 +57,7 @@ const EACH: u64 = 0x0101_0101_0101_0101;
 
 /// The digits of eight values below 16.
 fn written(values: u64) -> u64 {
-    let letters = values + 6 * EACH >> 4 & EACH;
+    let letters = ((values + 6 * EACH) >> 4) & EACH;
     values + u64::from(b'0') * EACH + letters * u64::from(b'a' - b'0' - 10)
 }
 
