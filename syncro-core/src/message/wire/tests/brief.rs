@@ -179,7 +179,7 @@ fn a_brief_transaction_is_by_the_author_of_the_one_before_and_so_much_later() {
         Ok(vec![of(1), of(3), of(5), of(1)])
     );
     let nobody = Malformed::Expected("an author, before a transaction without one");
-    assert_eq!(read(2, &format!("{brief} {whole}")), Err(nobody.clone()));
+    assert_eq!(read(2, &format!("{brief} {whole}")), Err(nobody));
     assert_eq!(read(2, &format!("{echo} {brief}")), Err(nobody));
     for late in [Time::END.bits() - 1, u64::MAX] {
         let late = format!("{whole} 92 cf {late:016x} 91 94 a1'm' 01 02 90");
@@ -201,7 +201,7 @@ fn a_number_stands_for_a_name_that_was_said_in_brief_before() {
     let expected = [WHOLE_SCRIBES, expected[0], expected[1]].map(|scribes| logged(1, scribes));
     assert_eq!(read(3, &format!("{WHOLE} {said} {again}")), Ok(expected.to_vec()));
     let unknown = Malformed::Expected("the number of a name");
-    assert_eq!(read(2, &format!("{WHOLE} {again}")), Err(unknown.clone()), "not by what is whole");
+    assert_eq!(read(2, &format!("{WHOLE} {again}")), Err(unknown), "not by what is whole");
     let more = "92 00 91 94 00 01 00 92 03 07";
     assert_eq!(read(3, &format!("{WHOLE} {said} {more}")), Err(unknown));
     for neither in ["c0", "ff", "c3", "91 00", "c401 00"] {
@@ -301,7 +301,7 @@ fn what_a_message_expands_to_is_bounded() {
     let long = format!("bf '{}'", "x".repeat(31));
     let said = format!("92 00 91 94 {long} 01 02 90");
     let count = 40_000;
-    let transaction = format!("92 00 91 94 00 01 02 90 ").repeat(count);
+    let transaction = "92 00 91 94 00 01 02 90 ".repeat(count);
     let refused = read(count + 2, &format!("{WHOLE} {said} {transaction}"));
     assert_eq!(refused, Err(Malformed::Limit("the scribes of a message")));
     let scribes = "94 00 cd 0101 02 90 ".repeat(count);
