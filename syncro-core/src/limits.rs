@@ -77,9 +77,15 @@ pub const MESSAGE_TRANSACTIONS_BYTES_MAX: usize = BATCH_BYTES + TRANSACTION_BYTE
 /// fields each they are those of twenty models.
 pub const MESSAGE_NAMES_MAX: usize = 128;
 
-/// Bytes of such a name, which nearly all have. What is expanded has at most ten times the bytes that came: a scribe of 5
-/// bytes makes 36, a transaction of 8 with its author 74.
-pub const MESSAGE_NAME_BYTES_MAX: usize = 31;
+/// Bytes of such a name, which nearly all have.
+pub const MESSAGE_NAME_BYTES_MAX: usize = 15;
+
+/// How many times its own bytes a transaction in brief may take in memory when it is expanded, with
+/// [`BRIEF_BESIDE_BYTES`]: as many as a frame may in all. One that makes more of less is said whole.
+pub const BRIEF_RATIO_MAX: usize = 16;
+
+/// Bytes of memory that a transaction takes beside those in which it is encoded.
+pub const BRIEF_BESIDE_BYTES: usize = 112;
 
 /// Bytes of memory that the states of records may take which one message makes, beyond those of its last transaction: each
 /// scribe makes one, and ten thousand small changes may be of one large record. What comes after them is taken in the next

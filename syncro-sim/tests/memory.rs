@@ -20,9 +20,6 @@ const BESIDE: usize = 4 << 10;
 /// Bytes of memory for a byte of a frame.
 const PER_BYTE: usize = 16;
 
-/// The same where transactions are said in brief, and stand for as much as they can.
-const PER_BYTE_IN_BRIEF: usize = 24;
-
 /// A frame of many small things has this many bytes; the largest may have 8 MiB.
 const FLOOD_BYTES: usize = 1 << 20;
 
@@ -65,7 +62,11 @@ fn decoding_a_frame_takes_memory_as_the_frame_has_bytes() {
     }
     for (name, frame) in brief() {
         assert!(is_message(&Bytes::copy_from_slice(&frame)), "{name} are what may come");
-        assert_within(name, &frame, PER_BYTE_IN_BRIEF);
+        assert_within(name, &frame, PER_BYTE);
+    }
+    for (name, frame) in too_brief() {
+        assert!(!is_message(&Bytes::copy_from_slice(&frame)), "{name} stand for too much");
+        assert_within(name, &frame, PER_BYTE);
     }
 }
 
@@ -287,14 +288,29 @@ fn small(first: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut all = vec![("4,096 echoes", of_transactions(&vec![b"\x92\x00\x01".to_vec(); 4096]))];
     for count in [500, 1000, 20_000, 35_000] {
         all.push(("unknown marks", after_first(count, b"\x92\x01\x91\x94\xa1m\x01\x09\x90")));
-        all.push(("empty names", after_first(count, b"\x92\x01\x91\x94\xa0\xc0\xc0\x90")));
+        all.push(("empty names", after_first(count, b"\x92\x01\x91\x94\xa0\xa2ab\xc0\x90")));
     }
     all
 }
 
+/// Transactions that stand for more than they may.
+fn too_brief() -> Vec<(&'static str, Vec<u8>)> {
+    let first = b"\x94\x00\xc4\x10seven and nine..\x00\x91\x94\xa1m\x01\x02\x90".to_vec();
+    let name = [&[0xaf][..], &[b'm'; 15]].concat();
+    let said = [&b"\x92\x01\x91\x94"[..], &name, b"\x01\x02\x90"].concat();
+    let item = |id: &[u8]| [&b"\x92\x00\x91\x94\x00"[..], id, b"\x02\x90"].concat();
+    let of = |item: Vec<u8>| {
+        of_transactions(&[vec![first.clone(), said.clone()], vec![item; 1000]].concat())
+    };
+    vec![
+        ("the least brief transactions", of(item(b"\x01"))),
+        ("brief ones of short ids", of(item(b"\xa1a"))),
+    ]
+}
+
 /// The most that a few bytes can stand for, with the longest name that has a number: as much as a message may have, and less.
 fn brief() -> Vec<(&'static str, Vec<u8>)> {
-    let long = [&[0xbf][..], &[b'm'; 31]].concat();
+    let long = [&[0xaf][..], &[b'm'; 15]].concat();
     let head = [&b"\x94\xcf\x00\x10\0\0\0\0\0\0\xc4\x10"[..], &[7; 16], b"\xcf", &[7; 8]].concat();
     let first = [&head[..], b"\x91\x94\xa1m\x01\x02\x90"].concat();
     let said = [&b"\x92\x01\x91\x94"[..], &long, b"\x01\x02\x90"].concat();
@@ -322,10 +338,10 @@ fn brief() -> Vec<(&'static str, Vec<u8>)> {
         of(vec![scribe])
     };
     let mut all = Vec::new();
-    for count in [100, 1000, 14_000] {
-        let least = b"\x92\x00\x91\x94\x00\x01\x02\x90".to_vec();
+    for count in [100, 1000, 12_000] {
+        let least = b"\x92\x00\x91\x94\x00\xa6abcdef\x02\x90".to_vec();
         all.push(("brief transactions", of(vec![least; count])));
-        let odd = b"\x92\x00\x91\x94\x00\x01\x09\x90".to_vec();
+        let odd = b"\x92\x00\x91\x94\x00\xa6abcdef\x09\x90".to_vec();
         all.push(("brief transactions of unknown marks", of(vec![odd; count])));
     }
     for count in [100, 1000, 27_000] {

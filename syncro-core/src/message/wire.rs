@@ -18,7 +18,7 @@ use crate::limits::{
     CREDENTIALS_BYTES_MAX, ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX,
     MESSAGE_SCRIBES_MAX, MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, REASON_CHARS_MAX,
 };
-use crate::scribe::{Block, Said, Transaction, write_head};
+use crate::scribe::{Block, Said, Transaction, may_stand_for, write_head};
 use crate::stamp::{Epoch, Time};
 
 /// Keys that a message may have, known and unknown, and texts in a list of a `hello`.
@@ -337,6 +337,9 @@ fn read_item<'a>(
             whole.array(count);
             let body = whole.0.len();
             said.expand(&mut ahead, count, &mut whole, bytes_max)?;
+            if !may_stand_for(reader.rest().len() - ahead.rest().len(), whole.0.len()) {
+                return Err(Malformed::Limit("what stands for a transaction"));
+            }
             let left_bytes = 2 * ahead.rest().len();
             let item = match Transaction::of_parts(stamp, count, body, &whole.0) {
                 Some(form) => form.kept(&whole.0, block, left_bytes).into(),

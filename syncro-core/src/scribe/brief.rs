@@ -6,8 +6,15 @@
 
 use crate::encoding::hyphenated;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
-use crate::limits::{MESSAGE_NAME_BYTES_MAX, MESSAGE_NAMES_MAX};
+use crate::limits::{
+    BRIEF_BESIDE_BYTES, BRIEF_RATIO_MAX, MESSAGE_NAME_BYTES_MAX, MESSAGE_NAMES_MAX,
+};
 use crate::stamp::{Stamp, Time};
+
+/// Whether a transaction may be said by so many bytes in brief.
+pub(crate) fn may_stand_for(brief_bytes: usize, bytes: usize) -> bool {
+    bytes + BRIEF_BESIDE_BYTES <= BRIEF_RATIO_MAX * brief_bytes
+}
 
 /// What was said in a message so far.
 #[derive(Debug, Default)]
@@ -33,12 +40,19 @@ impl<'a> Said<'a> {
         Ok(*last)
     }
 
-    /// Writes the brief form of scribes. Returns whether they have one: if not nothing was said, whatever was written.
-    pub(super) fn shorten(&mut self, scribes: &'a [u8], count: usize, out: &mut Writer) -> bool {
+    /// Writes the brief form of scribes. Returns whether they have one that will do: if not nothing was said, whatever was
+    /// written.
+    pub(super) fn shorten(
+        &mut self,
+        scribes: &'a [u8],
+        count: usize,
+        out: &mut Writer,
+        will_do: impl FnOnce(&Writer) -> bool,
+    ) -> bool {
         let names = self.names.0.len();
         let mut reader = Reader::new(scribes);
         let turned = self.turn::<Brief>(&mut reader, count, out, usize::MAX);
-        let is_brief = turned.and_then(|()| reader.finish()).is_ok();
+        let is_brief = turned.and_then(|()| reader.finish()).is_ok() && will_do(out);
         if !is_brief {
             self.names.0.truncate(names);
         }
@@ -175,6 +189,10 @@ const FOUR: u8 = 0x94;
 const TEXT: [u8; 2] = [0xd9, 36];
 const BYTES: [u8; 3] = [0x91, 0xc4, 16];
 
+/// How the names begin that have numbers.
+const SHORT: u8 = 0xa0;
+const SHORT_MAX: u8 = SHORT | MESSAGE_NAME_BYTES_MAX as u8;
+
 struct Brief;
 
 impl Form for Brief {
@@ -182,11 +200,11 @@ impl Form for Brief {
     fn name(turning: &mut Turning<'_, '_>) -> Result<(), Malformed> {
         let name = turning.reader.skip()?;
         match name {
-            [0xa0..=0xbf, ..] => match turning.names.number(name) {
+            [SHORT..=SHORT_MAX, ..] => match turning.names.number(name) {
                 Some(number) => turning.out.push(number),
                 None => turning.put(name)?,
             },
-            [0xd9, ..] => turning.put(name)?,
+            [SHORT..=0xbf | 0xd9, ..] => turning.put(name)?,
             _ => return Err(Malformed::Expected("a name")),
         }
         Ok(())

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::block::SHARED_BYTES_MAX;
 use super::read::{self, Begun};
-use super::{Block, Fresh, Mark, Said, Scribe, ScribeRef, Transaction};
+use super::{Block, Fresh, Mark, Said, Scribe, ScribeRef, Transaction, may_stand_for};
 use crate::encoding::canonical::canonical;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
@@ -203,7 +203,8 @@ impl Transaction {
             writer.uint(later);
             writer.array(count);
             let scribes = self.bytes.get(self.body as usize..).unwrap_or_default();
-            if said.shorten(scribes, count, writer) {
+            let will_do = |out: &Writer| may_stand_for(out.0.len() - start, self.bytes.len());
+            if said.shorten(scribes, count, writer, will_do) {
                 return;
             }
             writer.0.truncate(start);

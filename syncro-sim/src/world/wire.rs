@@ -43,7 +43,7 @@ pub fn items(frame: &Bytes) -> Vec<Value> {
 fn expand(scribe: &mut Value, names: &mut Vec<Value>) {
     let mut name = |part: &mut Value| match part.as_u64() {
         Some(number) => *part = names[usize::try_from(number).unwrap()].clone(),
-        None if part.as_str().unwrap().len() < 32 && names.len() < 128 => names.push(part.clone()),
+        None if part.as_str().unwrap().len() < 16 && names.len() < 128 => names.push(part.clone()),
         None => {}
     };
     name(&mut scribe[0]);

@@ -230,7 +230,7 @@ fn so_many_names_have_a_number_and_none_that_is_long() {
 
     let said = |bytes: usize| {
         format!(
-            "92 00 91 94 d9 {bytes:02x} '{}' 01 02 90 92 00 91 94 00 01 02 90",
+            "92 00 91 94 d9 {bytes:02x} '{}' 01 02 90 92 00 91 94 00 a6'abcdef' 02 90",
             "x".repeat(bytes)
         )
     };
@@ -295,13 +295,30 @@ fn what_cannot_be_read_is_sent_whole() {
     assert_eq!(again, Ok(hex(&frame)));
 }
 
-/// A scribe of a few bytes stands for one with two long names.
+#[test]
+fn a_transaction_that_would_stand_for_too_much_is_said_whole() {
+    let few = "92 00 91 94 00 01 02 90";
+    let too_much = Err(Malformed::Limit("what stands for a transaction"));
+    assert_eq!(read(3, &format!("{WHOLE} 92 00 91 94 a1'm' 01 02 90 {few}")), too_much);
+    let said = |whole: &str| {
+        let message = decode(frame(3, &format!("{whole} {whole} {whole}"))).unwrap();
+        message.encode(Encoding::MessagePack)
+    };
+    // The second says the model in full.
+    assert_eq!(said(WHOLE), frame(3, &format!("{WHOLE} 92 00 91 94 a1'm' 01 02 90 {WHOLE}")));
+    let whole = "94 01 c410 NODE 07 91 94 a1'm' a6'abcdef' 02 90";
+    let [first, next] =
+        ["a1'm'", "00"].map(|model| format!("92 00 91 94 {model} a6'abcdef' 02 90"));
+    assert_eq!(said(whole), frame(3, &format!("{whole} {first} {next}")));
+}
+
+/// A scribe of a few bytes stands for one with a long name.
 #[test]
 fn what_a_message_expands_to_is_bounded() {
-    let long = format!("bf '{}'", "x".repeat(31));
+    let long = format!("af '{}'", "x".repeat(15));
     let said = format!("92 00 91 94 {long} 01 02 90");
-    let count = 40_000;
-    let transaction = "92 00 91 94 00 01 02 90 ".repeat(count);
+    let count = 60_000;
+    let transaction = "92 00 91 94 00 a6'abcdef' 02 90 ".repeat(count);
     let refused = read(count + 2, &format!("{WHOLE} {said} {transaction}"));
     assert_eq!(refused, Err(Malformed::Limit("the scribes of a message")));
     let scribes = "94 00 cd 0101 02 90 ".repeat(count);
