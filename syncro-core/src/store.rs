@@ -101,7 +101,8 @@ pub struct Commit {
     pub entries: Vec<Entry>,
     /// The records that changed, as they are now; one of which nothing is known any more is to go.
     pub records: Vec<(RecordKey, Arc<Record>)>,
-    /// What is to be [merged](Record::merge) into other records, which nobody had to read: each at most once.
+    /// What is to be [merged](Record::merge) into other records, which nobody had to read: each at most once, and only for a
+    /// store that [takes](View::takes_merges) it.
     pub merges: Vec<(RecordKey, Arc<Record>)>,
     /// The peers whose sync point moved.
     pub peers: Vec<(NodeId, PeerRow)>,
@@ -183,6 +184,12 @@ pub trait View {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
+
+    /// Whether the store takes [`Commit::merges`] at this moment: it does not while it would have to read each of the records,
+    /// and a store that never does need not know of them.
+    fn takes_merges(&self) -> bool {
+        false
+    }
 
     /// Whether the log is known to have nothing of an author at the time of a stamp or later: then nothing of that stamp
     /// is [held](Self::held). `false` where it would take a look at the log to tell.

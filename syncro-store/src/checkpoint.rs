@@ -15,6 +15,7 @@ use crate::backend::{Backend, Batch, Durability, Table};
 use crate::encoding::{self, damaged, key, row};
 use crate::layers::Sealing;
 use crate::overlay::{Rows, Value};
+use crate::staging::PIECE_BYTES;
 use crate::state::Shared;
 use crate::view::Look;
 
@@ -43,11 +44,23 @@ pub(crate) struct Checkpoint {
     last: Option<(Table, Bytes)>,
     /// Bytes written since the last durable slice.
     buffered_bytes: usize,
+    /// Whether only what is to be merged is left: after all the rest, where that had to be one slice.
+    has_merges_left: bool,
+}
+
+/// What a slice writes.
+struct Slice {
+    batch: Batch,
+    /// The bytes of what was applied that it writes: of a record into which something is merged, of that alone.
+    applied_bytes: usize,
+    /// Whether a record has become so large that it belongs in pieces.
+    is_large: bool,
+    is_last: bool,
 }
 
 impl Checkpoint {
     pub(crate) fn new(mark: Point) -> Self {
-        Self { mark, last: None, buffered_bytes: 0 }
+        Self { mark, last: None, buffered_bytes: 0, has_merges_left: false }
     }
 
     /// Begins anew: what was written and not made durable may be gone.
@@ -55,7 +68,7 @@ impl Checkpoint {
         *self = Self::new(self.mark);
     }
 
-    /// The next slice of the rows, and whether it is the last.
+    /// The next slice of the rows.
     ///
     /// Names come first, since records refer to them.
     fn slice(
@@ -63,33 +76,48 @@ impl Checkpoint {
         rows: &Rows,
         backend: &dyn Backend,
         shared: &Shared,
-    ) -> Result<(Batch, bool), StoreError> {
+    ) -> Result<Slice, StoreError> {
         let (mut memory, mut below) = (Sealing::default(), Below::of(backend));
         // A record in pieces must not be found half old and half new.
         let first = rows.from(Table::Records, Bound::Unbounded).next();
         let has_pieces = first.is_some_and(|(key, _)| key.as_ref() < key::FIRST_RECORD);
 
-        let (mut slice, mut bytes) = (Vec::new(), 0);
-        let mut rest = rows.after(self.last.as_ref()).peekable();
+        // None of those is in pieces, and each may be far more than what is merged into it.
+        let is_merge = |value: &Option<Value>| matches!(value, Some(Value::Merge { .. }));
+        let is_due = |value: &Option<Value>| !has_pieces || is_merge(value) == self.has_merges_left;
+        let (mut slice, mut bytes, mut applied_bytes, mut is_large) = (Vec::new(), 0, 0, false);
+        let rest = rows.after(self.last.as_ref());
+        let mut rest = rest.filter(|(_, _, value)| is_due(value)).peekable();
         for row in rest.by_ref() {
+            let merged = match row.2 {
+                Some(Value::Merge { record, .. }) => Some(record.bytes()),
+                _ => None,
+            };
             let row = shared.sealed(row, &mut memory, &mut below)?;
-            bytes += row.1.len() + row.2.as_ref().map_or(0, Bytes::len);
+            let (key_bytes, row_bytes) = (row.1.len(), row.2.as_ref().map_or(0, Bytes::len));
+            is_large |= merged.is_some() && row_bytes > PIECE_BYTES;
+            applied_bytes += key_bytes + merged.unwrap_or(row_bytes);
+            bytes += key_bytes + row_bytes;
             slice.push(row);
             let is_full = slice.len() >= shared.bounds.slice_rows || bytes >= SLICE_BYTES;
-            if is_full && !has_pieces {
+            if is_full && (!has_pieces || self.has_merges_left) {
                 break;
             }
         }
-        let is_last = rest.peek().is_none();
+        let mut is_last = rest.peek().is_none();
         drop(rest);
         if let Some((table, key, _)) = slice.last() {
             self.last = Some((*table, key.clone()));
+        }
+        if is_last && has_pieces && !self.has_merges_left {
+            (self.has_merges_left, self.last) = (true, None);
+            is_last = !rows.iter().any(|(_, _, value)| is_merge(value));
         }
         let mut batch = Batch::sorted(slice);
         if is_last {
             encoding::put(&mut batch, Table::Rows, key::MARK, &row::write_mark(self.mark));
         }
-        Ok((batch, is_last))
+        Ok(Slice { batch, applied_bytes, is_large, is_last })
     }
 }
 
@@ -140,7 +168,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes the next slice of the checkpoint under way, if there is one. Returns the bytes written.
+    /// Writes the next slice of the checkpoint under way, if there is one. Returns the bytes of what was applied that it
+    /// has written.
     pub(crate) fn write_slice(&self) -> Result<Option<usize>, StoreError> {
         self.guarded(|shared| shared.where_room(|| shared.write_slice_in_turn()))
     }
@@ -155,7 +184,8 @@ impl Shared {
             };
             (backend, state.derived.aside().clone(), checkpoint)
         };
-        let (batch, is_last) = checkpoint.slice(&rows, &*backend, self)?;
+        let Slice { batch, applied_bytes, is_large, is_last } =
+            checkpoint.slice(&rows, &*backend, self)?;
         checkpoint.buffered_bytes += batch.bytes();
         let mut durability = Durability::Buffered;
         if is_last || checkpoint.buffered_bytes >= BUFFERED_BYTES {
@@ -164,11 +194,13 @@ impl Shared {
         }
         self.write_if_room(&*backend, &batch, durability)?;
         let mut state = self.write();
+        // From here on all are read before they are written, and put in pieces.
+        state.has_pieces |= is_large;
         state.checkpoint = (!is_last).then_some(checkpoint);
         if is_last {
             state.derived.forget();
         }
-        Ok(Some(batch.bytes()))
+        Ok(Some(applied_bytes))
     }
 
     /// A row as it is written. The lock is taken for words that did not occur before, and others go on meanwhile.

@@ -92,8 +92,14 @@ impl Layers<'_> {
     fn whole(&self, key: &[u8], value: Value) -> Result<Value, StoreError> {
         let Value::Merge { record: more, .. } = value else { return Ok(value) };
         let below = self.backend.get(Table::Records, key)?;
-        let record = self.merged(key, below, &more)?;
-        Ok(Value::Record { bytes: record.held_bytes(), record })
+        match self.merged(key, below.clone(), &more) {
+            Ok(record) => Ok(Value::Record { bytes: record.held_bytes(), record }),
+            // Whoever decodes it finds what is damaged, and others go on.
+            Err(StoreError::Corrupt { .. }) if below.is_some() => {
+                Ok(Value::Sealed(below.unwrap_or_default()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What the backend has under a key, and what is to be merged into it.

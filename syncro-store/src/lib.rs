@@ -20,6 +20,8 @@ mod layers;
 mod log_store;
 #[cfg(test)]
 mod many_authors;
+#[cfg(test)]
+mod merges;
 mod migrate;
 mod noted;
 mod overlay;

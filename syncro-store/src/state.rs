@@ -264,6 +264,11 @@ impl State {
         }
     }
 
+    /// Whether anybody remembers.
+    pub(crate) fn has_snapshots(&self) -> bool {
+        self.snapshots.iter().any(|past| past.strong_count() > 0)
+    }
+
     /// Who remembers.
     pub(crate) fn remembering(&mut self) -> Vec<Arc<Past>> {
         let living: Vec<Arc<Past>> = self.snapshots.iter().filter_map(Weak::upgrade).collect();

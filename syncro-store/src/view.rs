@@ -288,6 +288,11 @@ impl View for Look<'_> {
         Ok(Some(walk.at().digest))
     }
 
+    fn takes_merges(&self) -> bool {
+        // Each snapshot keeps whole records, and so do pieces.
+        self.past.is_none() && !self.state.has_pieces && !self.state.has_snapshots()
+    }
+
     fn is_latest(&self, stamp: Stamp) -> Result<bool, StoreError> {
         let author = self.state.authors.number(&stamp.author, &self.rows()?)?;
         Ok(author.is_none_or(|author| self.state.stamps.is_new(author, stamp.time)))
@@ -365,6 +370,9 @@ macro_rules! view_through {
             }
             fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
                 self.look().digest_at(offset)
+            }
+            fn takes_merges(&self) -> bool {
+                self.look().takes_merges()
             }
             fn is_latest(&self, stamp: Stamp) -> Result<bool, StoreError> {
                 self.look().is_latest(stamp)

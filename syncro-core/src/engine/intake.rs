@@ -244,6 +244,8 @@ impl Intake {
         session: Option<SessionId>,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
+        // Otherwise a record would be read as it was before what is to be merged into it.
+        debug_assert!(self.tells_all || session.is_some(), "what is not of a session is judged");
         let whole = transaction.clone();
         let scribes = whole.each().map(|scribe| scribe.map_err(corrupt));
         self.append(transaction, scribes, session, |key| view.record(key))

@@ -56,6 +56,8 @@ pub(crate) struct Own {
     pub(crate) signals: Signals,
     /// Whether somebody is to be told of changes.
     pub(super) is_watched: bool,
+    /// Whether every record that is changed is read in this step.
+    pub(super) tells_all: bool,
 }
 
 /// What is kept of a peer while it has sessions.
@@ -130,6 +132,7 @@ impl Own {
             followed,
             signals: Signals::default(),
             is_watched: true,
+            tells_all: true,
         };
         // The time counts too, in case a host gives one seed to two opens.
         let epoch = own.fresh_epoch(&now.wall_ms.to_be_bytes());
@@ -148,7 +151,7 @@ impl Own {
 
     /// Nothing yet, to be taken in after the end of the log.
     pub(crate) fn intake(&self) -> Intake {
-        let tells_all = self.is_watched || self.judge.is_some() || self.is_view();
+        let tells_all = self.tells_all || self.judge.is_some() || self.is_view();
         Intake::new(self.end, self.entropy.number(), tells_all)
     }
 

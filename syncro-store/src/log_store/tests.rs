@@ -141,58 +141,6 @@ fn a_record_larger_than_a_row_is_kept_in_pieces() {
     assert_eq!(backend.scan(Table::Records, &[], None, 10).unwrap().len(), 1);
 }
 
-/// One more field of a record.
-fn more(number: usize, bytes: usize) -> Record {
-    let author = Author { node: NodeId::named("server"), epoch: Epoch(7) };
-    let stamp = Stamp { time: Time::from_ms(1_710_000_000_001), author };
-    let field = Name::new(&format!("more {number}")).unwrap();
-    let path = Path { field, element: None, kind: Kind::Lww };
-    let value = Value::Text("x".repeat(bytes)).encode();
-    Record::new(None, None, vec![Register { path, stamp, value }])
-}
-
-#[test]
-fn what_is_merged_is_seen_at_once_whatever_it_is_merged_into() {
-    let (small, row) = (100, PIECE_BYTES - 1000);
-    // Into nothing, a row, one that it fills, and pieces; more than is merged unread; and before and after checkpoints.
-    for bytes in [0, small, row, 2 * PIECE_BYTES] {
-        for more_bytes in [small, 1000, 100_000] {
-            for checkpoints in [0, 0b0101, 0b1010, 0b1111] {
-                let disk = MemoryDisk::new();
-                let mut world = World::on(&disk);
-                let mut commit = world.create(1);
-                commit.entries.clear();
-                let mut expected = Record::default();
-                let mut merge = |world: &mut World, more: Record| {
-                    expected.merge(&more);
-                    commit.records.clear();
-                    commit.merges = vec![(todo(2), Arc::new(more))];
-                    let snapshot = world.store.reader().snapshot();
-                    let before = snapshot.record(&todo(2)).unwrap();
-                    world.store.apply(&commit).unwrap();
-                    let seen = world.store.record(&todo(2)).unwrap();
-                    assert_eq!(seen.as_deref(), Some(&expected));
-                    let listed = world.store.records(&todo(2).model, None, 10).unwrap();
-                    assert_eq!(listed[1].1, seen.unwrap());
-                    assert_eq!(snapshot.record(&todo(2)).unwrap(), before);
-                };
-                if bytes > 0 {
-                    merge(&mut world, large(bytes));
-                }
-                for number in 0..4 {
-                    if checkpoints & 1 << number != 0 {
-                        world.store.syncer().checkpoint().unwrap();
-                    }
-                    merge(&mut world, more(number, more_bytes));
-                }
-                world.store.syncer().checkpoint().unwrap();
-                let reopened = LogStore::open(disk.image().open().unwrap()).unwrap();
-                assert_eq!(reopened.record(&todo(2)).unwrap().as_deref(), Some(&expected));
-            }
-        }
-    }
-}
-
 #[test]
 fn records_and_stamps_are_made_anew_from_the_log() {
     let disk = MemoryDisk::new();

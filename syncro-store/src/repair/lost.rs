@@ -125,8 +125,8 @@ impl Places<'_> {
             }
         }
         self.each_remaining(|table, key, content| {
-            // Of a record in several rows some may be of one moment and some of another.
-            let is_whole = table == Table::Records && content.len() < PIECE_BYTES;
+            // Of a record in several rows, the first of which is full, some may be of one moment and some of another.
+            let is_whole = table == Table::Records && content.len() != PIECE_BYTES;
             let key = key::read_record(key).filter(|_| is_whole);
             if key.is_none() {
                 return;
