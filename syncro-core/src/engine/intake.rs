@@ -30,6 +30,8 @@ pub(crate) struct Intake {
     pub(crate) events: Vec<Event>,
     /// Whether somebody wants to know of each change, and what the record was before.
     tells_all: bool,
+    /// Whether each record that is changed is read, and none is to be merged.
+    reads_all: bool,
     /// Bytes of memory that the states of records take, of which each scribe of a peer makes one.
     pub(crate) states_bytes: usize,
     /// Rows of the engine's own as they are after it.
@@ -83,7 +85,7 @@ pub(crate) enum Found {
 
 impl Intake {
     /// Nothing yet, after the end of the log; the seed is none that peers know.
-    pub(crate) fn new(end: Point, seed: u64, tells_all: bool) -> Self {
+    pub(crate) fn new(end: Point, seed: u64, tells_all: bool, reads_all: bool) -> Self {
         Self {
             end,
             entries: Vec::new(),
@@ -91,6 +93,7 @@ impl Intake {
             merges: Touched::new(seed),
             events: Vec::new(),
             tells_all,
+            reads_all,
             states_bytes: 0,
             rows: Rows::default(),
             touched: BTreeSet::new(),
@@ -107,10 +110,9 @@ impl Intake {
         if self.tells_all {
             // One more says how far it is.
             self.events.reserve_exact(transactions + 1);
-            self.records.reserve(transactions);
-        } else {
-            self.merges.reserve(transactions);
         }
+        let records = if self.reads_all { &mut self.records } else { &mut self.merges };
+        records.reserve(transactions);
     }
 
     /// Lets what was taken keep nothing alive of the message but itself: the rest may be far more.
@@ -245,7 +247,7 @@ impl Intake {
         view: &impl View,
     ) -> Result<Taken, StoreError> {
         // Otherwise a record would be read as it was before what is to be merged into it.
-        debug_assert!(self.tells_all || session.is_some(), "what is not of a session is judged");
+        debug_assert!(self.reads_all || session.is_some(), "what is not of a session is judged");
         let whole = transaction.clone();
         let scribes = whole.each().map(|scribe| scribe.map_err(corrupt));
         self.append(transaction, scribes, session, |key| view.record(key))
@@ -269,7 +271,7 @@ impl Intake {
             let scribe = scribe?;
             let (key, mark) = (scribe.key(), scribe.mark());
             let is_told = self.tells_all || key.model.is_reserved();
-            let is_read = is_told || session.is_none();
+            let is_read = self.reads_all || is_told || session.is_none();
             let records = if is_read { &mut self.records } else { &mut self.merges };
             let found = records.find(&key);
             let before = match found {
