@@ -76,6 +76,11 @@ impl<'a> Sheet<'a> {
         }
         let after = checked(field, value)?;
         if after != *before {
+            // Edits are in the order of their fields: what is written twice is found beside the last one.
+            if !self.is_after_edits(field) {
+                self.other();
+                return Ok(());
+            }
             reserve(&mut self.edits, 1);
             self.edits.push(Edit::value(Name::new(field)?, after));
         }

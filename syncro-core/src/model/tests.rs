@@ -247,6 +247,15 @@ proptest! {
 }
 
 #[test]
+fn what_is_written_twice_out_of_order_is_one_edit() {
+    let (mut before, after) = (Odd(vec![("b", Some(0))]), [("a", 0), ("c", 0), ("b", 1), ("c", 0)]);
+    let record = record(&FieldsWriter::fields_of(&before).unwrap());
+    let after = Odd(after.map(|(name, number)| (name, Some(number))).to_vec());
+    let edits = FieldsWriter::edits_of(&mut before, &record, |it| *it = after).unwrap();
+    assert_eq!(edits.len(), 3);
+}
+
+#[test]
 fn an_instance_is_read_from_a_record_as_from_its_fields() {
     let at = |time| Stamp { time: Time::from_bits(time), ..Stamp::PROVISIONAL };
     let register = |path, time, value: &str| Register {
