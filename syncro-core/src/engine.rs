@@ -134,7 +134,6 @@ impl Engine {
     /// offence is never an error; it closes the peer's session.
     pub fn handle(&mut self, now: Now, input: Input, view: &impl View) -> Result<Effects, Error> {
         let mut effects = Effects::default();
-        self.own.may_merge = view.takes_merges();
         match input {
             Input::Propose(proposal) => self.on_propose(now, proposal, view, &mut effects)?,
             Input::Open { session, role, credentials } => {

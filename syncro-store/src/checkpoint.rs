@@ -83,16 +83,14 @@ impl Checkpoint {
         let has_pieces = first.is_some_and(|(key, _)| key.as_ref() < key::FIRST_RECORD);
 
         // None of those is in pieces, and each may be far more than what is merged into it.
-        let is_merge = |value: &Option<Value>| matches!(value, Some(Value::Merge { .. }));
+        let is_merge =
+            |value: &Option<Value>| value.as_ref().is_some_and(|it| it.merge().is_some());
         let is_due = |value: &Option<Value>| !has_pieces || is_merge(value) == self.has_merges_left;
         let (mut slice, mut bytes, mut applied_bytes, mut is_large) = (Vec::new(), 0, 0, false);
         let rest = rows.after(self.last.as_ref());
         let mut rest = rest.filter(|(_, _, value)| is_due(value)).peekable();
         for row in rest.by_ref() {
-            let merged = match row.2 {
-                Some(Value::Merge { record, .. }) => Some(record.bytes()),
-                _ => None,
-            };
+            let merged = row.2.as_ref().and_then(Value::merge).map(|record| record.bytes());
             let row = shared.sealed(row, &mut memory, &mut below)?;
             let (key_bytes, row_bytes) = (row.1.len(), row.2.as_ref().map_or(0, Bytes::len));
             is_large |= merged.is_some() && row_bytes > PIECE_BYTES;
@@ -213,8 +211,10 @@ impl Shared {
         let sealed = match value {
             None => None,
             Some(Value::Sealed(sealed)) => Some(sealed.clone()),
-            Some(Value::Record { record, .. }) => Some(memory.seal(key, record, self)?),
-            Some(Value::Merge { record, .. }) => {
+            Some(Value::Record { record, is_whole: true, .. }) => {
+                Some(memory.seal(key, record, self)?)
+            }
+            Some(Value::Record { record, .. }) => {
                 let known = below.row(table, key)?;
                 let whole = self.read().now()?.merged(key, known, record)?;
                 Some(memory.seal(key, &whole, self)?)

@@ -47,7 +47,7 @@ impl Layers<'_> {
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         match self.value(table, key)? {
             Some(Value::Sealed(sealed)) => unseal(table, key, sealed).map(Some),
-            Some(Value::Record { record, .. } | Value::Merge { record, .. }) => {
+            Some(Value::Record { record, .. }) => {
                 let sealed = Sealing::default().seal(key, &record, self)?;
                 unseal(table, key, sealed).map(Some)
             }
@@ -90,10 +90,13 @@ impl Layers<'_> {
 
     /// What was put under a key, with the record that it is to be merged into.
     fn whole(&self, key: &[u8], value: Value) -> Result<Value, StoreError> {
-        let Value::Merge { record: more, .. } = value else { return Ok(value) };
+        let Some(more) = value.merge() else { return Ok(value) };
         let below = self.backend.get(Table::Records, key)?;
-        match self.merged(key, below.clone(), &more) {
-            Ok(record) => Ok(Value::Record { bytes: record.held_bytes(), record }),
+        match self.merged(key, below.clone(), more) {
+            Ok(record) => {
+                let bytes = record.held_bytes();
+                Ok(Value::whole(record, bytes))
+            }
             // Whoever decodes it finds what is damaged, and others go on.
             Err(StoreError::Corrupt { .. }) if below.is_some() => {
                 Ok(Value::Sealed(below.unwrap_or_default()))
@@ -121,7 +124,7 @@ impl Layers<'_> {
     /// The record that begins with a row. One that fills it goes on in others.
     fn decode(&self, key: &[u8], value: Value) -> Result<Arc<Record>, StoreError> {
         let mut content = match value {
-            Value::Record { record, .. } | Value::Merge { record, .. } => return Ok(record),
+            Value::Record { record, .. } => return Ok(record),
             Value::Sealed(sealed) => unseal(Table::Records, key, sealed)?,
         };
         if content.len() >= PIECE_BYTES {
@@ -168,7 +171,7 @@ impl Layers<'_> {
         let mut memory = Sealing::default();
         rows.map(|(key, value)| match value {
             Value::Sealed(sealed) => Ok((key, sealed)),
-            Value::Record { record, .. } | Value::Merge { record, .. } => {
+            Value::Record { record, .. } => {
                 let sealed = memory.seal(&key, &record, self)?;
                 Ok((key, sealed))
             }

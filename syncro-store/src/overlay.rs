@@ -25,23 +25,31 @@ pub(crate) enum Value {
         record: Arc<Record>,
         /// About the bytes that it takes in memory.
         bytes: usize,
-    },
-    /// What is to be merged into the record that the backend has, if any: it is read when somebody asks for it, or when
-    /// this is written behind. All that lies below in memory is in it already.
-    Merge {
-        /// It.
-        record: Arc<Record>,
-        /// About the bytes that it takes in memory.
-        bytes: usize,
+        /// Whether that is all of it. Otherwise it is to be merged into what the backend has, if anything, which is read when
+        /// somebody asks for it, or when this is written behind. All that lies below in memory is in it already.
+        is_whole: bool,
     },
 }
 
 impl Value {
+    /// A record as a whole.
+    pub(crate) fn whole(record: Arc<Record>, bytes: usize) -> Self {
+        Self::Record { record, bytes, is_whole: true }
+    }
+
+    /// What is to be merged into a record, if it is that.
+    pub(crate) fn merge(&self) -> Option<&Arc<Record>> {
+        match self {
+            Self::Record { record, is_whole: false, .. } => Some(record),
+            _ => None,
+        }
+    }
+
     /// About the bytes that it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Sealed(bytes) => bytes.len(),
-            Self::Record { bytes, .. } | Self::Merge { bytes, .. } => *bytes,
+            Self::Record { bytes, .. } => *bytes,
         }
     }
 }

@@ -148,7 +148,7 @@ impl<'a> Staging<'a> {
         }
         self.number_words(record)?;
         let record = record.clone();
-        self.rows.push((Table::Records, key, Some(Value::Record { record, bytes })));
+        self.rows.push((Table::Records, key, Some(Value::whole(record, bytes))));
         Ok(())
     }
 
@@ -157,14 +157,10 @@ impl<'a> Staging<'a> {
         let at = key::record(key);
         let rows = self.rows()?;
         let mut merged = more.clone();
-        let must_read = match rows.overlaid(Table::Records, &at) {
-            None => false,
-            Some(Some(Value::Merge { record, .. })) => {
-                Arc::make_mut(&mut merged).merge(&record);
-                false
-            }
-            Some(_) => true,
-        };
+        let known = rows.overlaid(Table::Records, &at);
+        let merge = known.iter().flatten().find_map(Value::merge);
+        merge.into_iter().for_each(|known| Arc::make_mut(&mut merged).merge(known));
+        let must_read = known.is_some() && merge.is_none();
         let bytes = merged.held_bytes();
         if must_read || self.has_pieces || bytes > LARGE_BYTES {
             let mut record = rows.record(&at)?.unwrap_or_default();
@@ -172,7 +168,8 @@ impl<'a> Staging<'a> {
             return self.record(key, &record);
         }
         self.number_words(&merged)?;
-        self.rows.push((Table::Records, at.into(), Some(Value::Merge { record: merged, bytes })));
+        let value = Value::Record { record: merged, bytes, is_whole: false };
+        self.rows.push((Table::Records, at.into(), Some(value)));
         Ok(())
     }
 

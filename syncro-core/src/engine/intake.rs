@@ -85,7 +85,7 @@ pub(crate) enum Found {
 
 impl Intake {
     /// Nothing yet, after the end of the log; the seed is none that peers know.
-    pub(crate) fn new(end: Point, seed: u64, tells_all: bool, reads_all: bool) -> Self {
+    pub(crate) fn new(end: Point, seed: u64, tells_all: bool) -> Self {
         Self {
             end,
             entries: Vec::new(),
@@ -93,7 +93,7 @@ impl Intake {
             merges: Touched::new(seed),
             events: Vec::new(),
             tells_all,
-            reads_all,
+            reads_all: true,
             states_bytes: 0,
             rows: Rows::default(),
             touched: BTreeSet::new(),
@@ -102,6 +102,12 @@ impl Intake {
             latest: BTreeMap::new(),
             places: BTreeMap::new(),
         }
+    }
+
+    /// The same for what a peer brings: where nobody is to be told, and the store takes it, that is to be merged into records
+    /// that are not read.
+    pub(crate) fn of_peer(self, view: &impl View) -> Self {
+        Self { reads_all: self.tells_all || !view.takes_merges(), ..self }
     }
 
     /// Makes room for so many transactions, most of which change one record.
@@ -201,20 +207,16 @@ impl Intake {
         of_stamp.next().is_some_and(|((next, _), _)| *next == stamp)
     }
 
-    /// A record as it is after what was taken so far.
+    /// A record as it is after what was taken so far, where all are read: on an authority, or in a view.
     pub(crate) fn record(
         &self,
         key: &RecordKey,
         view: &impl View,
     ) -> Result<Option<Arc<Record>>, StoreError> {
-        if let Some(record) = self.records.get(key) {
-            return Ok(Some(record.clone()));
+        match self.records.get(key) {
+            Some(record) => Ok(Some(record.clone())),
+            None => view.record(key),
         }
-        let known = view.record(key)?;
-        let Some(more) = self.merges.get(key) else { return Ok(known) };
-        let mut record = known.unwrap_or_default();
-        Arc::make_mut(&mut record).merge(more);
-        Ok(Some(record))
     }
 
     #[cfg(all(feature = "planted", debug_assertions))]
@@ -271,7 +273,7 @@ impl Intake {
             let scribe = scribe?;
             let (key, mark) = (scribe.key(), scribe.mark());
             let is_told = self.tells_all || key.model.is_reserved();
-            let is_read = self.reads_all || is_told || session.is_none();
+            let is_read = self.reads_all || is_told;
             let records = if is_read { &mut self.records } else { &mut self.merges };
             let found = records.find(&key);
             let before = match found {

@@ -56,8 +56,6 @@ pub(crate) struct Own {
     pub(crate) signals: Signals,
     /// Whether somebody is to be told of changes.
     pub(super) is_watched: bool,
-    /// Whether the store takes what is to be merged, in this step.
-    pub(super) may_merge: bool,
 }
 
 /// What is kept of a peer while it has sessions.
@@ -132,7 +130,6 @@ impl Own {
             followed,
             signals: Signals::default(),
             is_watched: true,
-            may_merge: false,
         };
         // The time counts too, in case a host gives one seed to two opens.
         let epoch = own.fresh_epoch(&now.wall_ms.to_be_bytes());
@@ -152,7 +149,7 @@ impl Own {
     /// Nothing yet, to be taken in after the end of the log.
     pub(crate) fn intake(&self) -> Intake {
         let tells_all = self.is_watched || self.judge.is_some() || self.is_view();
-        Intake::new(self.end, self.entropy.number(), tells_all, tells_all || !self.may_merge)
+        Intake::new(self.end, self.entropy.number(), tells_all)
     }
 
     pub(crate) fn author(&self) -> Author {

@@ -209,7 +209,8 @@ impl Open {
         let own_end = self.pull.at.map_or(scribes.from.offset, |_| self.pull.own_end);
         let items = std::mem::take(&mut scribes.items);
         let left = own.repair_left(self.principal.as_deref(), now);
-        let mut reading = Reading::new(own.intake(), scribes.from, own_end, bytes, left);
+        let mut reading =
+            Reading::new(own.intake().of_peer(view), scribes.from, own_end, bytes, left);
         self.read(now, &mut reading, items, session, own, view)?;
         let spent = reading.spent();
         let Reading { mut intake, runs, point, own_end, cut, forged, .. } = reading;
