@@ -427,10 +427,11 @@ impl Engine {
 
     fn on_tick(&mut self, now: Now, view: &impl View, effects: &mut Effects) -> Result<(), Error> {
         if self.own.is_index_due() {
+            let step = self.own.step_of_index(view)?;
             // Whoever waits for what the step before has done: what this one does cannot be read yet.
             self.pump(now, view, effects);
             if effects.commit.is_none() {
-                self.own.build_index(view, effects)?;
+                effects.commit = step.map(|intake| self.own.commit(intake, Vec::new()));
             }
         }
         for id in self.wakes.due(now.monotonic_ms) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Effects, Intake, Own, Rows};
+use super::{Intake, Own, Rows};
 use crate::channel::{Channel, MODELS, Sum, Templates};
 use crate::digest::{Digest, Point};
 use crate::encoding::Malformed;
@@ -334,14 +334,10 @@ impl Own {
         Ok(())
     }
 
-    /// Goes on building the index, or deleting what an older one has left.
-    pub(super) fn build_index(
-        &mut self,
-        view: &impl View,
-        effects: &mut Effects,
-    ) -> Result<(), StoreError> {
+    /// What goes on building the index, or deletes what an older one has left, if there is anything left to do.
+    pub(super) fn step_of_index(&self, view: &impl View) -> Result<Option<Intake>, StoreError> {
         let (Some(index), Some(judge)) = (&self.index, &self.judge) else {
-            return Ok(());
+            return Ok(None);
         };
         let mut intake = self.intake();
         let mut next = index.clone();
@@ -359,12 +355,11 @@ impl Own {
             next.is_swept = rows.is_empty();
             rows.into_iter().for_each(|key| intake.rows.delete(key.into()));
         } else {
-            return Ok(());
+            return Ok(None);
         }
         intake.rows.put(STATUS.to_vec(), next.write_status());
         intake.index = Some(next);
-        effects.commit = Some(self.commit(intake, Vec::new()));
-        Ok(())
+        Ok(Some(intake))
     }
 }
 
