@@ -182,7 +182,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             Message::Bundle(Bundle { peer: NodeId::from_bytes(peer), start, end })
         }),
         2 => hello().prop_map(Message::Hello),
-        1 => vec(point(), 0..4).prop_map(|ladder| Message::Sync { ladder }),
+        1 => (vec(point(), 0..4), any::<bool>())
+            .prop_map(|(ladder, has_more)| Message::Sync { ladder, has_more }),
         4 => (point(), point(), any::<u64>(), vec(items, 0..4)).prop_map(|(from, to, end, items)| {
             Message::Scribes(Scribes { from, to, end, items })
         }),
@@ -213,7 +214,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         }),
         1 => word().prop_map(Message::Signal),
         1 => (any::<u64>(), answer()).prop_map(|(call, answer)| Message::Reply { call, answer }),
-        1 => prop::sample::select(vec![Message::Ping, Message::Pong]),
+        1 => prop::sample::select(vec![Message::More, Message::Ping, Message::Pong]),
         1 => (any::<u16>(), text()).prop_map(|(code, detail)| Message::Bye {
             reason: CloseReason::from_code(code),
             detail,

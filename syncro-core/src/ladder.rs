@@ -41,12 +41,25 @@ impl Ladder {
         self.rungs.last().map(|rung| rung.point)
     }
 
-    /// The distinct points in the order in which the peer should try them, the greatest first.
-    pub fn offer(&self) -> Vec<Point> {
-        let mut points: Vec<Point> = self.rungs.iter().map(|rung| rung.point).collect();
+    /// The distinct points in the order in which the peer should try them, the greatest first: the rungs, and the end
+    /// of the own log, if the peer may know of that. The start is no rung: it needs no offer.
+    pub fn offer(&self, end: Option<Point>) -> Vec<Point> {
+        let points = self.rungs.iter().map(|rung| rung.point);
+        let mut points: Vec<Point> = points.filter(|it| *it != Point::START).chain(end).collect();
         points.sort_unstable_by(|a, b| b.cmp(a));
         points.dedup();
         points
+    }
+
+    /// How many of the points that are offered to a peer in an epoch are said at first: those down to the newest rung,
+    /// and to the end of the epoch's branch.
+    ///
+    /// The others are lesser ones. If the peer has any of the first in its log, the greatest of those is the greatest
+    /// that it has of all.
+    pub(crate) fn first(&self, offer: &[Point], epoch: Epoch) -> usize {
+        let ends = [self.newest(), self.end_of(epoch)].into_iter().flatten();
+        let least = ends.min().unwrap_or_default();
+        offer.iter().take_while(|point| **point >= least).count()
     }
 
     /// The branch whose newest rung is a point.
@@ -149,6 +162,9 @@ impl Ladder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::{option, prelude::*};
+
     use super::*;
     use crate::digest::Digest;
     use crate::limits::LADDER_RUNGS_MAX;
@@ -165,7 +181,7 @@ mod tests {
         }
         assert!(ladder.rungs().len() < 40, "{} rungs", ladder.rungs().len());
         for lost in 1..15_000 {
-            let resumed = ladder.offer().into_iter().find(|p| p.offset <= 20_000 - lost);
+            let resumed = ladder.offer(None).into_iter().find(|p| p.offset <= 20_000 - lost);
             let resent = 20_000 - lost - resumed.map_or(0, |p| p.offset);
             assert!(resent <= 2 * lost, "{lost} lost, {resent} sent again");
         }
@@ -180,8 +196,37 @@ mod tests {
             }
         }
         for epoch in 0..LADDER_EPOCHS as u64 {
-            assert!(ladder.offer().contains(&point(1000 * (epoch + 1) + 499)));
+            assert!(ladder.offer(None).contains(&point(1000 * (epoch + 1) + 499)));
         }
         assert!(ladder.rungs().len() <= LADDER_RUNGS_MAX);
+    }
+
+    proptest! {
+        /// Whatever the peer has of what is offered, in any number of branches: if it has one of the points that are said
+        /// at first, the greatest of those is the greatest of all.
+        #[test]
+        fn what_is_said_at_first_hides_no_greater_point(
+            reached in vec((0..4_u64, 1..40_u64, any::<u8>()), 0..60),
+            (epoch, end) in (0..5_u64, option::of(0..60_u64)),
+            known in vec(any::<bool>(), 128),
+        ) {
+            let mut ladder = Ladder::default();
+            for (epoch, offset, branch) in reached {
+                let digest = Digest::EMPTY.then(&[branch % 3]);
+                ladder.advance(Epoch(epoch), Point { offset, digest });
+            }
+            let offer = ladder.offer(end.map(point));
+            let first = ladder.first(&offer, Epoch(epoch));
+            let newest = ladder.newest().filter(|newest| *newest != Point::START);
+            prop_assert!(newest.is_none_or(|newest| offer[..first].contains(&newest)));
+            prop_assert!(offer.is_sorted_by(|a, b| a > b));
+            let known = |point: &&Point| {
+                let place = offer.iter().position(|it| it == *point);
+                place.is_some_and(|place| known[place])
+            };
+            let of_first = offer[..first].iter().find(known);
+            let of_all = offer.iter().filter(known).max();
+            prop_assert!(of_first.is_none() || of_first == of_all);
+        }
     }
 }

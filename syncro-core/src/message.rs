@@ -71,7 +71,11 @@ pub(crate) enum Message {
     /// Asks for the whole log, offering the points that the asker holds of it, the greatest first.
     Sync {
         ladder: Vec<Point>,
+        /// Whether it holds more of them, lesser ones.
+        has_more: bool,
     },
+    /// Asks to be told all of them: none of those that were said is in the sender's log.
+    More,
     Scribes(Scribes),
     /// Asks for channels instead of the whole log. The first one of a session takes the place of `sync`.
     Subscribe {
@@ -127,7 +131,7 @@ pub(crate) struct Hello {
     /// A number that no other session says, by which a node knows that it has called itself.
     pub(crate) nonce: u64,
     pub(crate) name: Option<Name>,
-    /// Bytes of a frame that this side takes.
+    /// Bytes of a frame that this side takes. This and what follows is left out where it is what nearly all say.
     pub(crate) frame: u64,
     /// Bytes of `scribes` messages that may be sent to this side before its first `ack`.
     pub(crate) window: u64,

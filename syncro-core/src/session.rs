@@ -144,8 +144,9 @@ impl Open {
         effects: &mut Effects,
     ) -> Result<(), StoreError> {
         if let (Some(feed), Some(principal)) = (&mut self.feed, &self.principal) {
-            // What this step commits cannot be read yet.
-            if effects.commit.is_some() {
+            // What this step commits cannot be read yet; and what a view is shown stands on what of its own log is held here,
+            // which it has to know before.
+            if effects.commit.is_some() || !self.pull.has_said_enough() {
                 return Ok(());
             }
             let viewer = Viewer { node: self.peer, principal };
@@ -341,14 +342,23 @@ impl Session {
             (Message::Hello(hello), Phase::Greeting { .. }) => {
                 self.on_hello(now, hello, encoding, own, view, effects)?;
             }
-            (Message::Sync { ladder }, Phase::Open(open)) => {
+            (Message::Sync { ladder, has_more }, Phase::Open(open)) => {
                 open.may_sync()?;
-                let at = open.push.resume_at(ladder, own, view)?;
-                if open.follow.is_some() {
-                    open.uncover(now, at.offset, own, view, effects)?;
+                match open.push.resume_at(ladder, has_more, own, view)? {
+                    Some(at) => {
+                        if open.follow.is_some() {
+                            open.uncover(now, at.offset, own, view, effects)?;
+                        }
+                        open.push.begin(at);
+                        open.push.note(own.peer_row(open.peer));
+                    }
+                    None => {
+                        self.outbox.send(&Message::More, effects);
+                    }
                 }
-                open.push.begin(at);
-                open.push.note(own.peer_row(open.peer));
+            }
+            (Message::More, Phase::Open(open)) => {
+                self.outbox.send(&open.pull.on_more()?, effects);
             }
             (Message::Subscribe { channels, has_more }, Phase::Open(open)) => {
                 open.feed(own)?.on_subscribe(channels, has_more)?;

@@ -174,12 +174,11 @@ impl Engine {
         // No session has this nonce but by an accident, which would only be asked to come again.
         let hello = hello(&self.own, 0, credentials, None);
         // A view is shown channels, and asks for no log. Anybody else has at least what its own log begins with.
-        let mut ladder = Vec::new();
-        if !self.own.is_view() {
-            ladder = row.ladder.offer();
-            ladder.push(end);
-        }
+        let ladder = match self.own.is_view() {
+            true => Vec::new(),
+            false => row.ladder.offer(Some(end)),
+        };
         let bundle = Message::Bundle(Bundle { peer, start, end });
-        VecDeque::from([bundle, hello, Message::Sync { ladder }])
+        VecDeque::from([bundle, hello, Message::Sync { ladder, has_more: false }])
     }
 }

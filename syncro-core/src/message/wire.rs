@@ -17,6 +17,7 @@ use crate::id::{Name, NodeId};
 use crate::limits::{
     CREDENTIALS_BYTES_MAX, ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX,
     MESSAGE_SCRIBES_MAX, MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, REASON_CHARS_MAX,
+    WINDOW_BYTES,
 };
 use crate::scribe::{Block, Said, Transaction, may_stand_for, write_head};
 use crate::stamp::{Epoch, Time};
@@ -69,12 +70,17 @@ impl Message {
                 write_point(writer, bundle.end);
             }
             Self::Hello(hello) => write_hello(writer, hello),
-            Self::Sync { ladder } => {
-                head(writer, "sync", 1);
+            Self::Sync { ladder, has_more } => {
+                head(writer, "sync", 1 + usize::from(*has_more));
                 writer.text("ladder");
                 writer.array(ladder.len());
                 ladder.iter().for_each(|point| write_point(writer, *point));
+                if *has_more {
+                    writer.text("more");
+                    writer.bool(true);
+                }
             }
+            Self::More => head(writer, "more", 0),
             Self::Scribes(scribes) => write_scribes(writer, scribes),
             Self::Subscribe { channels, has_more } => {
                 states::write_subscribe(writer, channels, *has_more);
@@ -128,8 +134,11 @@ impl Message {
                     return Err(Malformed::Limit("a ladder"));
                 }
                 let ladder = (0..count).map(|_| read_point(&mut reader));
-                Self::Sync { ladder: ladder.collect::<Result<_, _>>()? }
+                let ladder = ladder.collect::<Result<_, _>>()?;
+                let has_more = parts.find("more").map(|mut more| more.bool()).transpose()?;
+                Self::Sync { ladder, has_more: has_more.unwrap_or_default() }
             }
+            "more" => Self::More,
             "scribes" => Self::Scribes(read_scribes(&parts)?),
             "subscribe" => states::read_subscribe(&parts)?,
             "unsubscribe" => states::read_unsubscribe(&parts)?,
@@ -163,7 +172,20 @@ fn head(writer: &mut Writer, name: &str, keys: usize) {
 }
 
 fn write_hello(writer: &mut Writer, hello: &Hello) {
-    head(writer, "hello", 10 + usize::from(hello.name.is_some()));
+    let has_frame = hello.frame != FRAME_BYTES_MAX as u64;
+    let has_window = hello.window != WINDOW_BYTES;
+    let has_encodings = hello.encodings != Encoding::ALL;
+    let has_capabilities = !hello.capabilities.is_empty();
+    let has_credentials = !hello.credentials.is_empty();
+    let given = [
+        hello.name.is_some(),
+        has_frame,
+        has_window,
+        has_encodings,
+        has_capabilities,
+        has_credentials,
+    ];
+    head(writer, "hello", 5 + given.into_iter().filter(|is_given| *is_given).count());
     writer.text("version");
     writer.uint(hello.version);
     writer.text("node");
@@ -178,25 +200,41 @@ fn write_hello(writer: &mut Writer, hello: &Hello) {
         writer.text("name");
         writer.text(name.as_str());
     }
-    writer.text("frame");
-    writer.uint(hello.frame);
-    writer.text("window");
-    writer.uint(hello.window);
-    writer.text("encodings");
-    writer.array(hello.encodings.len());
-    hello.encodings.iter().for_each(|encoding| writer.text(encoding.name()));
-    writer.text("capabilities");
-    writer.array(hello.capabilities.len());
-    hello.capabilities.iter().for_each(|capability| writer.text(capability));
-    writer.text("credentials");
-    writer.bytes(&hello.credentials);
+    if has_frame {
+        writer.text("frame");
+        writer.uint(hello.frame);
+    }
+    if has_window {
+        writer.text("window");
+        writer.uint(hello.window);
+    }
+    if has_encodings {
+        writer.text("encodings");
+        writer.array(hello.encodings.len());
+        hello.encodings.iter().for_each(|encoding| writer.text(encoding.name()));
+    }
+    if has_capabilities {
+        writer.text("capabilities");
+        writer.array(hello.capabilities.len());
+        hello.capabilities.iter().for_each(|capability| writer.text(capability));
+    }
+    if has_credentials {
+        writer.text("credentials");
+        writer.bytes(&hello.credentials);
+    }
 }
 
 fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
-    let encodings = read_texts(parts.get("encodings")?)?.into_iter();
-    let encodings = encodings
-        .filter_map(|name| Encoding::ALL.into_iter().find(|encoding| encoding.name() == name));
-    let credentials = parts.get("credentials")?.bytes()?;
+    let encodings = match parts.find("encodings") {
+        Some(names) => read_texts(names)?
+            .into_iter()
+            .filter_map(|name| Encoding::ALL.into_iter().find(|it| it.name() == name))
+            .collect(),
+        None => Encoding::ALL.to_vec(),
+    };
+    let uint = |key| parts.find(key).map(|mut value| value.uint()).transpose();
+    let credentials = parts.find("credentials").map(|mut bytes| bytes.bytes()).transpose()?;
+    let credentials = credentials.unwrap_or_default();
     if credentials.len() > CREDENTIALS_BYTES_MAX {
         return Err(Malformed::Limit("the credentials"));
     }
@@ -212,10 +250,10 @@ fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
             }
             None => None,
         },
-        frame: parts.get("frame")?.uint()?,
-        window: parts.get("window")?.uint()?,
-        encodings: encodings.collect(),
-        capabilities: read_texts(parts.get("capabilities")?)?,
+        frame: uint("frame")?.unwrap_or(FRAME_BYTES_MAX as u64),
+        window: uint("window")?.unwrap_or(WINDOW_BYTES),
+        encodings,
+        capabilities: parts.find("capabilities").map(read_texts).transpose()?.unwrap_or_default(),
         credentials: Bytes::copy_from_slice(credentials),
     })
 }
@@ -233,13 +271,16 @@ fn read_texts(mut reader: Reader<'_>) -> Result<Vec<String>, Malformed> {
 }
 
 fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
-    head(writer, "scribes", 4);
+    let has_end = scribes.end != scribes.to.offset;
+    head(writer, "scribes", 3 + usize::from(has_end));
     writer.text("from");
     write_point(writer, scribes.from);
     writer.text("to");
     write_point(writer, scribes.to);
-    writer.text("end");
-    writer.uint(scribes.end);
+    if has_end {
+        writer.text("end");
+        writer.uint(scribes.end);
+    }
     writer.text("transactions");
     writer.array(scribes.items.len());
     let mut said = Said::default();
@@ -299,12 +340,9 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
         items.push(item);
     }
     reader.finish()?;
-    Ok(Scribes {
-        from: read_point(&mut parts.get("from")?)?,
-        to: read_point(&mut parts.get("to")?)?,
-        end: parts.get("end")?.uint()?,
-        items,
-    })
+    let (from, to) = (read_point(&mut parts.get("from")?)?, read_point(&mut parts.get("to")?)?);
+    let end = parts.find("end").map(|mut end| end.uint()).transpose()?;
+    Ok(Scribes { from, to, end: end.unwrap_or(to.offset), items })
 }
 
 /// Bytes of the least item, which is an echo.

@@ -111,24 +111,28 @@ impl Session {
             // what each hears is the other's nonce, which is not its own.
             effects.events.extend(own.note_fork(&hello.nonce.to_be_bytes()));
         }
+        // Where the peer's log begins as this node's does, this node has what is in it.
+        let sees_all = principal.as_ref().is_none_or(|principal| principal.read == Access::All);
+        let end = sees_all.then(|| own.end());
         let row = own.peer_row(hello.node);
         row.name.clone_from(&hello.name);
-        let (mut ladder, held) = (row.ladder.offer(), (row.held, row.confirmed));
-        // Where the peer's log begins as this node's does, this node has what is in it.
-        if principal.as_ref().is_none_or(|principal| principal.read == Access::All) {
-            ladder.push(own.end());
-        }
+        let held = (row.held, row.confirmed);
+        let offered = row.ladder.offer(end);
+        let first = row.ladder.first(&offered, hello.epoch);
         #[cfg(all(feature = "planted", debug_assertions))]
-        if crate::planted::is_planted(crate::planted::Planted::LineageAlone) {
-            ladder = crate::planted::lineage_offer(own.peer_row(hello.node).ladder.rungs());
-        }
+        let (offered, first) =
+            match crate::planted::is_planted(crate::planted::Planted::LineageAlone) {
+                true => (crate::planted::lineage_offer(row.ladder.rungs()), usize::MAX),
+                false => (offered, first),
+            };
+        let pull = Pull::new(offered, first, is_import);
         let session = self.outbox.session;
         if !is_import {
             let (peer, epoch, name) = (hello.node, hello.epoch, hello.name.clone());
             effects.events.push(Event::Opened { session, peer, epoch, name });
         }
         if !own.is_view() {
-            self.outbox.send(&Message::Sync { ladder: ladder.clone() }, effects);
+            self.outbox.send(&pull.ask(), effects);
         }
         let knows = |capability: &str| hello.capabilities.iter().any(|it| it == capability);
         if knows(capability::SIGNAL) && !is_import {
@@ -143,7 +147,7 @@ impl Session {
             over_ms: principal.as_ref().and_then(|principal| principal.over_ms(now)),
             principal,
             is_forger: false,
-            pull: Pull::new(ladder, is_import),
+            pull,
             feed: None,
             follow: None,
             window: hello.window,

@@ -55,14 +55,17 @@ impl Session {
                 let encoding = self.outbox.encoding;
                 self.on_hello(now, hello, encoding, own, view, effects)?;
             }
-            (Message::Sync { ladder }, Phase::Open(open), Some(head)) if !import.has_asked => {
+            (Message::Sync { ladder, has_more: false }, Phase::Open(open), Some(head))
+                if !import.has_asked =>
+            {
                 let is_mine = head.peer == own.author().node;
                 if ladder.is_empty() {
                     open.pull.note_view();
                 } else {
                     open.may_sync()?;
-                    import.said =
-                        is_mine.then(|| open.push.resume_at(ladder, own, view)).transpose()?;
+                    if is_mine {
+                        import.said = open.push.resume_at(ladder, false, own, view)?;
+                    }
                 }
                 import.has_asked = true;
                 if let Some(said) = import.said.filter(|said| open.push.know(*said)) {
@@ -160,9 +163,9 @@ impl Open {
         view: &impl View,
     ) -> Result<bool, Fault> {
         // As it is now: there may be a session beside.
-        let mut held = own.peer_row(self.peer).ladder.offer();
-        held.push(own.end());
-        held.sort_unstable();
+        let end = own.end();
+        let mut held = own.peer_row(self.peer).ladder.offer(Some(end));
+        held.reverse();
         let is_held = |point: Point| point == Point::START || held.binary_search(&point).is_ok();
         let mut point = scribes.from;
         // What this node has named last may be where the two logs begin in the same way.

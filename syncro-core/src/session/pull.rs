@@ -18,8 +18,10 @@ use crate::verdict::Verdict;
 /// How far this node is in the peer's log.
 #[derive(Clone, Debug)]
 pub(super) struct Pull {
-    /// The rungs that were offered, until the peer has resumed at one.
+    /// The rungs that are offered, the greatest first, until the peer has resumed at one; and how many of them are said
+    /// at first.
     offered: Vec<Point>,
+    first: usize,
     /// Where the peer's log comes from, if not from the peer itself.
     bundle: Option<Bundled>,
     /// The sync point reached; `None` until the peer has resumed.
@@ -67,8 +69,9 @@ struct Owed {
 
 impl Pull {
     /// Begins to take in what a peer sends, or has written into a bundle.
-    pub(super) fn new(offered: Vec<Point>, is_import: bool) -> Self {
+    pub(super) fn new(offered: Vec<Point>, first: usize, is_import: bool) -> Self {
         Self {
+            first: first.min(offered.len()),
             offered,
             bundle: is_import.then(Bundled::default),
             at: None,
@@ -83,6 +86,26 @@ impl Pull {
             own_end: 0,
             durable: None,
         }
+    }
+
+    /// Asks for the peer's log, by the rungs that are said at first.
+    pub(super) fn ask(&self) -> Message {
+        let (first, rest) = self.offered.split_at(self.first);
+        Message::Sync { ladder: first.to_vec(), has_more: !rest.is_empty() }
+    }
+
+    /// Whether the peer knows where its log goes on here, or has been told all that there is to know.
+    pub(super) fn has_said_enough(&self) -> bool {
+        self.first >= self.offered.len()
+    }
+
+    /// Asks by all of them, since the peer knew none of the first.
+    pub(super) fn on_more(&mut self) -> Result<Message, Fault> {
+        if self.has_said_enough() {
+            return Err(Fault::peer(CloseReason::Unexpected));
+        }
+        self.first = self.offered.len();
+        Ok(self.ask())
     }
 
     /// Scribes of the peer's log that are not here yet, as far as known.

@@ -20,6 +20,8 @@ use crate::store::{PeerRow, StoreError, View};
 pub(super) struct Push {
     /// Where the stream began and where it is; `None` until the peer has asked.
     stream: Option<Stream>,
+    /// Whether the peer was asked for more rungs.
+    has_asked: bool,
     /// Bytes of `scribes` messages sent, and allowed.
     sent: u64,
     credit: u64,
@@ -88,6 +90,7 @@ impl Push {
     pub(super) fn new(credit: u64, (held, confirmed): (Point, Point), is_durable: bool) -> Self {
         Self {
             stream: None,
+            has_asked: false,
             sent: 0,
             credit,
             acknowledged: None,
@@ -150,20 +153,22 @@ impl Push {
         })
     }
 
-    /// Resumes at the greatest of the points offered that is in this log, or at its start.
+    /// Resumes at the greatest of the points offered that is in this log, or at its start. `None` where the peer has
+    /// more to offer, and is to be asked: until it answers, it is not known to hold anything.
     ///
-    /// Nothing changes by asking: [`begin`](Self::begin) does it.
+    /// The stream does not begin by this: [`begin`](Self::begin) does it.
     pub(super) fn resume_at(
-        &self,
+        &mut self,
         mut ladder: Vec<Point>,
+        has_more: bool,
         own: &Own,
         view: &impl View,
-    ) -> Result<Point, Fault> {
-        if self.stream.is_some() {
+    ) -> Result<Option<Point>, Fault> {
+        if self.stream.is_some() || has_more && self.has_asked {
             return Err(Fault::peer(CloseReason::Unexpected));
         }
         ladder.sort_unstable_by(|a, b| b.cmp(a));
-        let mut at = Point::START;
+        let mut at = None;
         for rung in ladder {
             #[cfg(all(feature = "planted", debug_assertions))]
             if crate::planted::is_planted(crate::planted::Planted::LineageAlone) {
@@ -171,29 +176,41 @@ impl Push {
                 let offset = crate::planted::lineage_resume(rung, epoch, end.offset);
                 let found = offset.map(|offset| view.digest_at(offset)).transpose()?.flatten();
                 if let Some((offset, digest)) = offset.zip(found) {
-                    at = Point { offset, digest };
+                    at = Some(Point { offset, digest });
                     break;
                 }
                 continue;
             }
             if own.has(rung, view)? {
-                at = rung;
+                at = Some(rung);
                 break;
             }
         }
-        #[cfg(all(feature = "planted", debug_assertions))]
-        if at == Point::START
-            && crate::planted::is_planted(crate::planted::Planted::UnknownIsNothing)
-        {
-            at = own.end();
+        if at.is_none() && has_more {
+            (self.has_asked, self.held) = (true, Point::START);
+            return Ok(None);
         }
-        Ok(at)
+        let at = at.unwrap_or(Point::START);
+        #[cfg(all(feature = "planted", debug_assertions))]
+        let at = match crate::planted::is_planted(crate::planted::Planted::UnknownIsNothing) {
+            true if at == Point::START => own.end(),
+            _ => at,
+        };
+        Ok(Some(at))
     }
 
     /// Begins the stream at a point.
     pub(super) fn begin(&mut self, at: Point) {
         // A peer that knows of less than it held was restored.
-        (self.held, self.confirmed) = (self.held.min(at), at);
+        (self.held, self.confirmed) = (at, at);
+        // A peer that was asked for more has sent something meanwhile: the stream may begin within a run of that.
+        let run = self.echoes.range(..at.offset).next_back().map(|(start, run)| (*start, *run));
+        self.echoes = self.echoes.split_off(&at.offset);
+        if let Some((start, run)) = run.filter(|(start, run)| start + run.scribes > at.offset) {
+            let passed = at.offset - start;
+            let (scribes, theirs) = (run.scribes - passed, run.theirs + passed);
+            self.echoes.insert(at.offset, Run { scribes, theirs, ..run });
+        }
         self.stream = Some(Stream { start: at.offset, at, is_announced: false });
     }
 

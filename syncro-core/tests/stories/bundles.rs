@@ -405,7 +405,7 @@ fn a_bundle_of_who_is_no_view_skips_nothing() {
         from = to;
     }
     let ladder = pair.nodes[B].store.peer(peer).unwrap().unwrap().ladder;
-    assert_eq!(ladder.offer(), [newest]);
+    assert_eq!(ladder.offer(None), [newest]);
     assert!(pair.has_event(B, |event| matches!(
         event,
         Event::Closed { reason: CloseReason::Unexpected, .. }

@@ -5,6 +5,7 @@ mod clock;
 mod clones;
 mod hostile;
 mod loss;
+mod meeting;
 mod records;
 mod session;
 mod stream;

@@ -365,7 +365,7 @@ fn points_that_are_in_no_log_bring_everything_from_the_start() {
         stranger.hears().into_iter().filter(|it| it["type"] == "scribes").collect();
     assert_eq!(scribes[0]["from"], wire::point(syncro_core::Point::START));
     assert_eq!(scribes[0]["transactions"].as_array().unwrap().len(), 5);
-    assert_eq!(scribes[0]["end"], end.offset);
+    assert_eq!(scribes[0]["to"], wire::point(end));
 }
 
 #[test]

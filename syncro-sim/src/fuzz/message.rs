@@ -37,7 +37,8 @@ thread_local! {
     static STATES: Vec<(Engine, LogStore)> = states();
 }
 
-/// Greeting on both sides, greeted, streaming both ways, streaming with a receipt, and in each frame of a bundle.
+/// Greeting on both sides, greeted, streaming both ways, streaming with a receipt, greeted by one that was met before, asked
+/// by an unknown point, and in each frame of a bundle.
 fn states() -> Vec<(Engine, LogStore)> {
     let dialled = Input::Open {
         session: SESSION,
@@ -68,6 +69,13 @@ fn states() -> Vec<(Engine, LogStore)> {
     for frame in frames {
         let _ = node.input(2, Input::Receive { session: SESSION, frame });
         let _ = node.sync(3);
+        states.push(copy(&node));
+    }
+    let _ = node.input(4, Input::Lost { session: SESSION });
+    let role = Role::Accept;
+    let _ = node.input(4, Input::Open { session: SESSION, role, credentials: Default::default() });
+    for frame in [wire::hello(NodeId::named("stranger")), wire::sync_at_first(to)] {
+        let _ = node.input(4, Input::Receive { session: SESSION, frame });
         states.push(copy(&node));
     }
 

@@ -113,6 +113,8 @@ fn messages(transactions: &[Transaction]) -> Vec<(&'static str, Bytes)> {
         ("bundle", wire::bundle(node, Point::START, both)),
         ("hello", wire::hello(other)),
         ("sync", wire::sync(at)),
+        ("sync-at-first", wire::sync_at_first(at)),
+        ("more", wire::more()),
         ("scribes", wire::scribes(Point::START, both, &items)),
         ("scribes-more", wire::scribes(at, both, &items[1..])),
         ("scribes-brief", sent()),

@@ -119,7 +119,7 @@ fn read(store: &LogStore) -> Result<(), StoreError> {
         let _ = record.newest();
     }
     for (node, row) in &contents.peers {
-        let _ = (store.peer(*node), row.ladder.offer());
+        let _ = (store.peer(*node), row.ladder.offer(None));
     }
     Ok(())
 }

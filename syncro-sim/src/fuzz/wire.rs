@@ -47,6 +47,22 @@ pub(crate) fn sync(offered: Point) -> Bytes {
     out.into()
 }
 
+/// The same, with lesser points kept back.
+pub(crate) fn sync_at_first(offered: Point) -> Bytes {
+    let mut out = head("sync", 2);
+    text(&mut out, "ladder");
+    out.push(0x91);
+    point(&mut out, offered);
+    text(&mut out, "more");
+    out.push(0xc3);
+    out.into()
+}
+
+/// Asks for those.
+pub(crate) fn more() -> Bytes {
+    head("more", 0).into()
+}
+
 /// A piece of a log, its items encoded already.
 pub(crate) fn scribes(from: Point, to: Point, items: &[Bytes]) -> Bytes {
     let mut out = head("scribes", 4);

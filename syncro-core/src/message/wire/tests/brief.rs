@@ -141,13 +141,11 @@ const WHOLE: &str = "94 01 c410 NODE 07 91 94 a1'm' 01 02 90";
 /// A message with so many items, as they are written down.
 fn frame(count: usize, items: &str) -> Bytes {
     let mut writer = Writer::default();
-    head(&mut writer, "scribes", 4);
+    head(&mut writer, "scribes", 3);
     for key in ["from", "to"] {
         writer.text(key);
         write_point(&mut writer, Point::START);
     }
-    writer.text("end");
-    writer.uint(0);
     writer.text("transactions");
     writer.array(count);
     writer.encoded(&golden(&items.replace("NODE", NODE)));

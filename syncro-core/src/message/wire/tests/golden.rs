@@ -41,39 +41,35 @@ pub(super) fn goldens() -> Vec<Golden> {
                 a5'clock'        cf 018bcfe568000000
                 a5'nonce'        09
                 a4'name'         a6'laptop'
-                a5'frame'        ce 00800000
-                a6'window'       ce 00400000
-                a9'encodings'    92 a7'msgpack' a4'json'
+                a5'frame'        ce 01000000
+                a6'window'       ce 00100000
+                a9'encodings'    91 a4'json'
                 a12'capabilities' 92 a1'a' a1'b'
                 a11'credentials' c4 03 010203",
             r#"{"type":"hello","version":1,"node":NODE,"epoch":7,
-                "clock":{"$int":"111411200000000000"},"nonce":9,"name":"laptop","frame":8388608,
-                "window":4194304,"encodings":["msgpack","json"],
+                "clock":{"$int":"111411200000000000"},"nonce":9,"name":"laptop","frame":16777216,
+                "window":1048576,"encodings":["json"],
                 "capabilities":["a","b"],"credentials":{"$bytes":"AQID"}}"#,
         ),
         (
-            "a hello without a name",
+            "a hello that says no more than it has to",
             Message::Hello(Hello {
                 epoch: Epoch(u64::MAX),
+                frame: 8 << 20,
+                window: 4 << 20,
+                encodings: vec![Encoding::MessagePack, Encoding::Json],
                 capabilities: Vec::new(),
                 credentials: Bytes::new(),
                 ..hello(None)
             }),
-            "8b a4'type'         a5'hello'
+            "86 a4'type'         a5'hello'
                 a7'version'      01
                 a4'node'         NODE
                 a5'epoch'        cf ffffffffffffffff
                 a5'clock'        cf 018bcfe568000000
-                a5'nonce'        09
-                a5'frame'        ce 00800000
-                a6'window'       ce 00400000
-                a9'encodings'    92 a7'msgpack' a4'json'
-                a12'capabilities' 90
-                a11'credentials' c4 00",
+                a5'nonce'        09",
             r#"{"type":"hello","version":1,"node":NODE,"epoch":{"$int":"18446744073709551615"},
-                "clock":{"$int":"111411200000000000"},"nonce":9,"frame":8388608,
-                "window":4194304,"encodings":["msgpack","json"],
-                "capabilities":[],"credentials":{"$bytes":""}}"#,
+                "clock":{"$int":"111411200000000000"},"nonce":9}"#,
         ),
         (
             "the head of a bundle",
@@ -88,16 +84,23 @@ pub(super) fn goldens() -> Vec<Golden> {
         ),
         (
             "a sync of a node that was never here",
-            Message::Sync { ladder: Vec::new() },
+            Message::Sync { ladder: Vec::new(), has_more: false },
             "82 a4'type' a4'sync' a6'ladder' 90",
             r#"{"type":"sync","ladder":[]}"#,
         ),
         (
             "a sync",
-            Message::Sync { ladder: vec![point(300, 0xff), point(0, 0)] },
+            Message::Sync { ladder: vec![point(300, 0xff), point(0, 0)], has_more: false },
             "82 a4'type' a4'sync' a6'ladder' 92 92 cd 012c ONES 92 00 ZEROS",
             r#"{"type":"sync","ladder":[[300,ONES],[0,ZEROS]]}"#,
         ),
+        (
+            "a sync with more to offer",
+            Message::Sync { ladder: vec![point(300, 0xff)], has_more: true },
+            "83 a4'type' a4'sync' a6'ladder' 91 92 cd 012c ONES a4'more' c3",
+            r#"{"type":"sync","ladder":[[300,ONES]],"more":true}"#,
+        ),
+        ("a more", Message::More, "81 a4'type' a4'more'", r#"{"type":"more"}"#),
         (
             "scribes that say there is nothing new",
             Message::Scribes(Scribes {
@@ -106,9 +109,8 @@ pub(super) fn goldens() -> Vec<Golden> {
                 end: 0,
                 items: Vec::new(),
             }),
-            "85 a4'type' a7'scribes' a4'from' 92 00 ZEROS a2'to' 92 00 ZEROS a3'end' 00
-                a12'transactions' 90",
-            r#"{"type":"scribes","from":[0,ZEROS],"to":[0,ZEROS],"end":0,"transactions":[]}"#,
+            "84 a4'type' a7'scribes' a4'from' 92 00 ZEROS a2'to' 92 00 ZEROS a12'transactions' 90",
+            r#"{"type":"scribes","from":[0,ZEROS],"to":[0,ZEROS],"transactions":[]}"#,
         ),
         (
             "scribes",
@@ -215,10 +217,9 @@ pub(super) fn goldens() -> Vec<Golden> {
                 end: 7,
                 items: vec![Item::Skip { scribes: 7, digest: Digest([0xff; 16]) }],
             }),
-            "85 a4'type' a7'scribes' a4'from' 92 00 ZEROS a2'to' 92 07 ONES a3'end' 07
+            "84 a4'type' a7'scribes' a4'from' 92 00 ZEROS a2'to' 92 07 ONES
                 a12'transactions' 91 92 07 ONES",
-            r#"{"type":"scribes","from":[0,ZEROS],"to":[7,ONES],"end":7,
-                "transactions":[[7,ONES]]}"#,
+            r#"{"type":"scribes","from":[0,ZEROS],"to":[7,ONES],"transactions":[[7,ONES]]}"#,
         ),
         (
             "a call",
@@ -351,9 +352,9 @@ fn hello(name: Option<Name>) -> Hello {
         clock: Time::from_ms(1_700_000_000_000),
         nonce: 9,
         name,
-        frame: 8 << 20,
-        window: 4 << 20,
-        encodings: Encoding::ALL.to_vec(),
+        frame: 16 << 20,
+        window: 1 << 20,
+        encodings: vec![Encoding::Json],
         capabilities: vec!["a".to_owned(), "b".to_owned()],
         credentials: Bytes::from_static(&[1, 2, 3]),
     }
