@@ -1,7 +1,7 @@
 //! What a node remembers of another node's log.
 
 use crate::digest::{Digest, Point};
-use crate::limits::LADDER_EPOCHS;
+use crate::limits::{LADDER_EPOCHS, LADDER_RUNGS_MAX};
 use crate::stamp::Epoch;
 
 /// A past sync point, and the epoch in which the peer was met then.
@@ -128,11 +128,14 @@ impl Ladder {
     fn thin(&mut self) {
         let Some(newest) = self.newest() else { return };
         let distance = |rung: &Rung| newest.offset.abs_diff(rung.point.offset);
+        // Nobody keeps so many.
+        self.rungs.drain(..self.rungs.len().saturating_sub(LADDER_RUNGS_MAX));
 
-        // From the newest back: which rungs are the newest of one of the last epochs?
+        // From the newest back: which rungs are the newest of one of the last epochs? Nothing of this is allocated: it is done
+        // for every live change.
         let mut epochs = [None; LADDER_EPOCHS];
-        let mut is_kept = vec![false; self.rungs.len()];
-        let mut others: Vec<(u64, usize)> = Vec::with_capacity(self.rungs.len());
+        let mut is_kept = [false; LADDER_RUNGS_MAX];
+        let (mut others, mut count) = ([(0, 0); LADDER_RUNGS_MAX], 0);
         for (place, rung) in self.rungs.iter().enumerate().rev() {
             let known = epochs.iter_mut().find(|known| known.is_none_or(|it| it == rung.epoch));
             match known {
@@ -142,10 +145,14 @@ impl Ladder {
                 }
                 // What lies above the newest is of a branch that was lost, or has its own end above.
                 _ if rung.point.offset > newest.offset => {}
-                _ => others.push((distance(rung), place)),
+                _ => {
+                    others[count] = (distance(rung), place);
+                    count += 1;
+                }
             }
         }
         // Of the others, one goes where its two neighbours are within a doubling of the distance.
+        let others = &mut others[..count];
         others.sort_by_key(|(distance, _)| *distance);
         let mut before = 1;
         for (at, (distance, place)) in others.iter().enumerate() {
@@ -167,7 +174,6 @@ mod tests {
 
     use super::*;
     use crate::digest::Digest;
-    use crate::limits::LADDER_RUNGS_MAX;
 
     fn point(offset: u64) -> Point {
         Point { offset, digest: Digest::EMPTY.then(&offset.to_be_bytes()) }

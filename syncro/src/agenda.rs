@@ -1,6 +1,6 @@
 //! What the background thread of a node is to do, and when.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::core::lock;
@@ -76,7 +76,7 @@ impl Agenda {
         let at = Instant::now() + delay;
         if plan.sync_at.is_none_or(|(planned, _)| at < planned) {
             plan.sync_at = Some((at, delay));
-            self.changed.notify_one();
+            self.wake(plan);
         }
     }
 
@@ -91,12 +91,18 @@ impl Agenda {
         // A tick that comes too early asks for the next one; only an earlier one must wake the thread.
         if plan.tick_at.is_none_or(|planned| at < planned) {
             plan.tick_at = Some(at);
-            self.changed.notify_one();
+            self.wake(plan);
         }
     }
 
     pub(crate) fn write_behind(&self) {
         lock(&self.plan).is_behind = true;
+        self.changed.notify_one();
+    }
+
+    /// Wakes the thread, which must not find the plan locked: it would wait once more.
+    fn wake(&self, plan: MutexGuard<'_, Plan>) {
+        drop(plan);
         self.changed.notify_one();
     }
 

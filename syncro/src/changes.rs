@@ -1,12 +1,13 @@
 //! Watching changes.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
 use syncro_core::{
-    Changed, DataError, Entry, Fields, FieldsReader, Mark, Point, Record, RecordKey, ScribeModel,
+    Changed, Entry, Fields, FieldsReader, Mark, Point, Record, RecordId, RecordKey, ScribeModel,
     SessionId, Stamp, StoreError, UsageError, View,
 };
 use syncro_store::Reader;
@@ -287,36 +288,29 @@ impl Raw {
     }
 
     fn untyped(self) -> Change<Fields> {
-        let fields = |record: Option<Arc<Record>>| {
-            record.filter(|record| record.is_alive()).map(|record| Fields::of(&record))
-        };
-        Change {
-            offset: self.offset,
-            resume: self.resume,
-            stamp: self.stamp,
-            before: fields(self.before),
-            after: fields(self.after),
-            key: self.key,
-            mark: self.mark,
-            origin: self.origin,
-        }
+        let Ok(change) = self.of(|_, record| Ok::<_, Infallible>(Fields::of(record)));
+        change
     }
 
     fn typed<M: ScribeModel>(self) -> Result<Change<M>, Error> {
-        let change = self.untyped();
-        let id = change.key.id.clone();
-        let instance = |fields: Option<Fields>| -> Result<Option<M>, DataError> {
-            fields.map(|fields| FieldsReader::instance(&id, &fields)).transpose()
+        Ok(self.of(|id, record| FieldsReader::instance_of(id, record))?)
+    }
+
+    /// The change, with what a watcher makes of records that are alive.
+    fn of<T, E>(self, read: impl Fn(&RecordId, &Record) -> Result<T, E>) -> Result<Change<T>, E> {
+        let read = |record: Option<Arc<Record>>| {
+            let alive = record.filter(|record| record.is_alive());
+            alive.map(|record| read(&self.key.id, &record)).transpose()
         };
         Ok(Change {
-            offset: change.offset,
-            resume: change.resume,
-            stamp: change.stamp,
-            before: instance(change.before)?,
-            after: instance(change.after)?,
-            key: change.key,
-            mark: change.mark,
-            origin: change.origin,
+            before: read(self.before)?,
+            after: read(self.after)?,
+            offset: self.offset,
+            resume: self.resume,
+            stamp: self.stamp,
+            key: self.key,
+            mark: self.mark,
+            origin: self.origin,
         })
     }
 }
@@ -357,8 +351,8 @@ struct Queue {
 
 #[derive(Debug)]
 struct Inbox {
-    changes: VecDeque<Changed>,
-    /// The bytes of the records in `changes`.
+    /// Each with the bytes of its records, and those of all.
+    changes: VecDeque<(Changed, usize)>,
     bytes: usize,
     /// The offset of the next change that the watcher has not got, queued ones aside.
     next: u64,
@@ -405,19 +399,19 @@ impl Inbox {
         if self.is_behind || changed.offset < self.next {
             return;
         }
-        let bytes = self.bytes + bytes_of(changed);
-        if self.changes.len() == QUEUED_MAX || bytes > QUEUED_BYTES_MAX {
+        let bytes = bytes_of(changed);
+        if self.changes.len() == QUEUED_MAX || self.bytes + bytes > QUEUED_BYTES_MAX {
             self.is_behind = true;
             return;
         }
-        self.bytes = bytes;
-        self.changes.push_back(changed.clone());
+        self.bytes += bytes;
+        self.changes.push_back((changed.clone(), bytes));
         (self.start, self.next) = (changed.resume, changed.offset + 1);
     }
 
     fn pop(&mut self) -> Option<Changed> {
-        let changed = self.changes.pop_front()?;
-        self.bytes -= bytes_of(&changed);
+        let (changed, bytes) = self.changes.pop_front()?;
+        self.bytes -= bytes;
         Some(changed)
     }
 }
