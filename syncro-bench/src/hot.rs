@@ -46,14 +46,14 @@ pub const PATHS: [Hot; 5] = [
         name: "propose",
         what: "a local update, up to memory",
         is_once: true,
-        ceiling: 14_400,
+        ceiling: 13_700,
         make: propose,
     },
     Hot {
         name: "receive",
         what: "a live change received, up to memory",
         is_once: true,
-        ceiling: 30_300,
+        ceiling: 27_300,
         make: receive,
     },
     Hot {

@@ -43,6 +43,7 @@ impl Reader {
         progress: impl FnMut(u64),
     ) -> Result<Copied, StoreError> {
         let snapshot = self.snapshot();
+        self.shared.pack()?;
         let mut copy =
             Copy { snapshot: &snapshot, backend, batch: Batch::new(), bytes: 0, progress };
         let end = copy.log()?;
@@ -70,7 +71,7 @@ impl<B: Backend, P: FnMut(u64)> Copy<'_, B, P> {
         let end = self.snapshot.look().end();
         let mut at = 0;
         while at < end.offset {
-            let page = self.snapshot.look().rows()?.page(at)?;
+            let page = self.snapshot.look().rows()?.stored_page(at)?;
             let lost = || damaged(Table::Log, &key::page(at));
             let page = page.filter(|page| page.first() == at).ok_or_else(lost)?;
             let (after, content) = page.up_to(end.offset).ok_or_else(lost)?;

@@ -26,6 +26,9 @@ const SLICE_BYTES: usize = 1 << 20;
 /// whole checkpoint.
 const BUFFERED_BYTES: usize = 8 << 20;
 
+/// Pieces of the log that are packed without the lock: fewer are packed sooner than it is taken twice.
+const PIECES_AHEAD: usize = 2;
+
 /// When a sync begins a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
@@ -127,10 +130,11 @@ impl Shared {
 
     fn sync_in_turn(&self, begin: Begin) -> Result<(), StoreError> {
         let _turn = self.turns.for_sync();
+        self.pack_ahead();
         let (backend, rows, mark, log_bytes) = {
             let mut state = self.write();
             let backend = state.backend()?.clone();
-            state.put_open_page();
+            state.pack()?;
             state.put_noted();
             let is_due = begin == Begin::Now || state.behind_bytes() >= self.bounds.overlay_bytes;
             let begins = is_due && state.checkpoint.is_none() && state.behind_bytes() > 0;
@@ -138,7 +142,7 @@ impl Shared {
             if begins {
                 state.set_derived_aside();
             }
-            let mark = begins.then(|| state.open_page.end());
+            let mark = begins.then(|| state.tail.end());
             (backend, state.log.set_aside(), mark, log_bytes)
         };
         let (mut memory, mut below) = (Sealing::default(), Below::of(&*backend));
@@ -164,6 +168,31 @@ impl Shared {
             state.checkpoint = Some(Checkpoint::new(mark));
         }
         Ok(())
+    }
+
+    /// Packs all that was appended before this call.
+    pub(crate) fn pack(&self) -> Result<(), StoreError> {
+        let _turn = self.turns.for_sync();
+        self.pack_ahead();
+        self.write().pack()
+    }
+
+    /// Packs most of what was appended, where that is long, while others apply more and read. Whoever calls has the turn to
+    /// sync.
+    fn pack_ahead(&self) {
+        let (unpacked, mut packing) = {
+            let mut state = self.write();
+            if state.tail.unpacked_pieces() < PIECES_AHEAD {
+                return;
+            }
+            let Some(packing) = state.packing.take() else { return };
+            (state.tail.unpacked(), packing)
+        };
+        let rows = packing.pack(&unpacked);
+        let mut state = self.write();
+        state.tail.on_packed(&unpacked);
+        state.packing = Some(packing);
+        rows.into_iter().for_each(|(table, key, value)| state.put(table, key, value));
     }
 
     /// Writes the next slice of the checkpoint under way, if there is one. Returns the bytes of what was applied that it

@@ -15,7 +15,7 @@ use syncro_core::{Encoded, StoreError};
 use crate::backend::{Batch, Table};
 
 /// The version of everything in this module, stated once per store.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Puts the checksum before a value.
 pub(crate) fn seal(table: Table, key: &[u8], content: &[u8]) -> Bytes {

@@ -198,12 +198,17 @@ impl Layers<'_> {
             .collect()
     }
 
-    /// The page that holds an offset, if the log reaches that far.
+    /// The page that holds an offset, or a piece of the log that is not in a page yet, if the log reaches that far.
     pub(crate) fn page(&self, offset: u64) -> Result<Option<Page>, StoreError> {
-        let open = &self.state.open_page;
-        if offset >= open.first() {
-            return Ok((!open.is_empty()).then(|| open.to_page()));
+        let tail = &self.state.tail;
+        if offset >= tail.first() {
+            return Ok(tail.page(offset));
         }
+        self.stored_page(offset)
+    }
+
+    /// The page of the store that holds an offset, if what is packed reaches that far.
+    pub(crate) fn stored_page(&self, offset: u64) -> Result<Option<Page>, StoreError> {
         let at = key::page(offset);
         match self.sealed_floor(Table::Log, &at)? {
             Some((key, sealed)) => self.state.last_page.page(&key, &sealed).map(Some),

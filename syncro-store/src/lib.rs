@@ -36,6 +36,7 @@ mod snapshot;
 mod staging;
 mod stamps;
 mod state;
+mod tail;
 mod verify;
 mod view;
 #[cfg(test)]

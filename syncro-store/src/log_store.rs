@@ -85,8 +85,7 @@ impl Syncer {
 
     /// About the bytes that are held in memory because they are not in the backend yet.
     pub fn unwritten_bytes(&self) -> usize {
-        let state = self.shared.read();
-        state.log.bytes() + state.derived.bytes()
+        self.shared.read().unwritten_bytes()
     }
 
     /// Whether anything is behind the log that no checkpoint under way is writing.

@@ -1,5 +1,6 @@
 //! Opening a store: what is there is checked, and what follows from the log is brought up to its end.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use crate::migrate::{Chain, Damaged};
 use crate::overlay::Value;
 use crate::staging::Staging;
 use crate::state::{Bounds, Shared, State};
+use crate::tail::{Packing, Tail};
 use crate::view::Look;
 
 /// Bytes of the log that are played at once.
@@ -34,7 +36,8 @@ pub(crate) fn open(
     }
     let first_piece = backend.scan(Table::Records, &[0], Some(key::FIRST_RECORD), 1)?;
     let mut state = State {
-        open_page: last_page(&*backend, end)?,
+        tail: Tail::begin(end),
+        packing: Some(Packing::behind(last_page(&*backend, end)?)),
         next_name: next_number::<Name>(&*backend)?,
         next_author: next_number::<Author>(&*backend)?,
         has_pieces: !first_piece.is_empty(),
@@ -87,13 +90,13 @@ impl Played {
             let before = played.end;
             for transaction in page.transactions().ok_or_else(lost)? {
                 let lost = || damaged(Table::Log, &key::page(page.first()));
-                let (offset, bytes) = transaction.ok_or_else(lost)?;
+                let (Range { start: offset, .. }, bytes) = transaction.ok_or_else(lost)?;
                 if offset > played.end {
                     return Err(lost());
                 }
                 if offset == played.end {
                     let transaction = Transaction::trusted(bytes).map_err(|_| lost())?;
-                    staging.played(transaction.stamp(), offset, page.first())?;
+                    staging.played(&transaction, offset)?;
                     played.transaction(&transaction, staging)?.ok_or_else(lost)?;
                 }
             }

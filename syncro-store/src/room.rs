@@ -76,7 +76,7 @@ impl Shared {
     pub(crate) fn is_short_of_room(&self) -> bool {
         let (backend, unwritten) = {
             let state = self.read();
-            (state.backend.clone(), state.log.bytes() + state.derived.bytes())
+            (state.backend.clone(), state.unwritten_bytes())
         };
         let room = backend.and_then(|backend| backend.room());
         let kept = (unwritten as u64).saturating_mul(2).saturating_add(ROOM_KEPT_BYTES);

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::sync::{Arc, RwLockWriteGuard};
 
 use bytes::Bytes;
-use syncro_core::{Author, Commit, Entry, Name, Record, RecordKey, Stamp, StoreError};
+use syncro_core::{Author, Commit, Entry, Name, Record, RecordKey, Stamp, StoreError, Transaction};
 
 use crate::backend::Table;
 use crate::dictionary::Word;
@@ -77,12 +77,13 @@ impl<'a> Staging<'a> {
     /// Notes where a transaction is that is in the log already.
     pub(crate) fn played(
         &mut self,
-        stamp: Stamp,
+        transaction: &Transaction,
         offset: u64,
-        page: u64,
     ) -> Result<(), StoreError> {
-        let author = self.known(stamp.author, offset)?;
-        if let Some((key, content)) = self.state.stamps.place(author, stamp.time, offset, page) {
+        let Stamp { author, time } = transaction.stamp();
+        let author = self.known(author, offset)?;
+        let row = self.state.stamps.place(author, time, offset, transaction.bytes());
+        if let Some((key, content)) = row {
             self.put(Table::Stamps, key, &content);
         }
         Ok(())
@@ -260,9 +261,8 @@ impl<'a> Staging<'a> {
         let entries = commit.into_iter().flat_map(|commit| &commit.entries);
         for (entry, author) in entries.zip(&self.appended) {
             self.state.append(entry);
-            let page = self.state.open_page.first();
-            let time = entry.transaction.stamp().time;
-            let row = self.state.stamps.place(*author, time, entry.offset, page);
+            let (time, bytes) = (entry.transaction.stamp().time, entry.transaction.bytes());
+            let row = self.state.stamps.place(*author, time, entry.offset, bytes);
             if let Some((key, content)) = row {
                 let sealed = seal(Table::Stamps, &key, &content);
                 let key = Bytes::from(key);

@@ -1,17 +1,18 @@
 //! Where an author's transactions are in the log.
 //!
-//! They come in the order of their times, unless a machine was cloned while it ran. So one row per page
-//! and author, a *run*, says at which time it begins there; a transaction that comes out of order, a
-//! *stray*, has a row of its own.
+//! They come in the order of their times, unless a machine was cloned while it ran. So a row of an author, a *run*, says
+//! where the first of some is, and from which time on they are there: in as many bytes of the log as a page has, wherever pages
+//! end. A transaction that comes out of order, a *stray*, has a row of its own.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use syncro_core::{Author, Stamp, StoreError, Time, Transaction};
 
 use crate::backend::Table;
-use crate::encoding::page::Page;
+use crate::encoding::page::{PAGE_BYTES, Page};
 use crate::encoding::{damaged, key};
 use crate::layers::Layers;
 
@@ -23,14 +24,24 @@ const KNOWN_MAX: usize = 16_384;
 pub(crate) struct Stamps {
     /// By the author's number, which is given here; `None` for one who has written nothing.
     ends: HashMap<u32, Option<End>, FixedState>,
+    /// Bytes of the log that were noted: where the next transaction is, counted from some place before.
+    noted: u64,
 }
 
 /// The last of an author's transactions that came in order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
     time: Time,
-    /// The offset at which its page begins.
-    page: u64,
+    /// Where its run begins, counted as what is noted; or how far back that is, when it is looked up.
+    run: u64,
+}
+
+/// Bytes of the log in a run at most, unless it has a single transaction. In stores of before it is one page.
+const RUN_BYTES: u64 = PAGE_BYTES as u64;
+
+/// The bytes of a transaction and at least of what a page has before it.
+fn bytes_in_run(transaction: &[u8]) -> u64 {
+    transaction.len() as u64 + 2
 }
 
 impl Stamps {
@@ -57,6 +68,7 @@ impl Stamps {
 
     /// Knows the end of an author from here on, as it was [looked up](end_of).
     pub(crate) fn know(&mut self, author: u32, end: Option<End>) {
+        let end = end.map(|end| End { run: self.noted.wrapping_sub(end.run), ..end });
         self.ends.insert(author, end);
     }
 
@@ -66,18 +78,20 @@ impl Stamps {
         author: u32,
         time: Time,
         offset: u64,
-        page: u64,
+        transaction: &[u8],
     ) -> Option<(Vec<u8>, Vec<u8>)> {
+        let begins = self.noted;
+        self.noted = begins.wrapping_add(bytes_in_run(transaction));
         let end = self.ends.entry(author).or_default();
         match end {
             Some(end) if time <= end.time => Some((key::stray(author, time, offset), Vec::new())),
-            Some(end) if end.page == page => {
+            Some(end) if self.noted.wrapping_sub(end.run) <= RUN_BYTES => {
                 end.time = time;
                 None
             }
             _ => {
-                *end = Some(End { time, page });
-                Some((key::run(author, time), page.to_be_bytes().to_vec()))
+                *end = Some(End { time, run: begins });
+                Some((key::run(author, time), offset.to_be_bytes().to_vec()))
             }
         }
     }
@@ -118,7 +132,13 @@ pub(crate) fn of_stamp(
     if let Some((_, first)) = run_at(rows, author, stamp.time)?
         && first < end
     {
-        found = in_page(&page_at(rows, first)?, end, |it| it == stamp)?;
+        each_in_run(rows, first, end, |offset, bytes, it| {
+            if it == stamp {
+                found.push((offset, bytes));
+            }
+            // Another one is a stray.
+            found.is_empty()
+        })?;
     }
     let strays = key::strays(author, stamp.time);
     let after = [strays.as_slice(), &[0xff; 9]].concat();
@@ -134,7 +154,7 @@ pub(crate) fn of_stamp(
     // A page may have many of them.
     let mut rest = offsets.into_iter().peekable();
     while let Some(first) = rest.next() {
-        for (at, bytes) in in_page(&page_at(rows, first)?, end, |it| it == stamp)? {
+        for (at, bytes) in in_page(&page_at(rows, first)?, end, stamp)? {
             if at == first || rest.next_if_eq(&at).is_some() {
                 found.push((at, bytes));
             }
@@ -151,19 +171,19 @@ pub(crate) fn end_of(
     before: u64,
 ) -> Result<Option<End>, StoreError> {
     let mut at = Time::from_bits(u64::MAX);
-    while let Some((first, page)) = run_at(rows, number, at)? {
+    while let Some((first, run)) = run_at(rows, number, at)? {
         // A checkpoint that did not come to its end has left rows of what is to be played again.
-        if page < before {
-            let mut times = Vec::new();
-            in_page(&page_at(rows, page)?, before, |stamp| {
+        if run < before {
+            let mut last = None;
+            let bytes = each_in_run(rows, run, before, |_, _, stamp| {
                 // Earlier ones are strays.
                 if stamp.author == author && stamp.time >= first {
-                    times.push(stamp.time);
+                    last = last.max(Some(stamp.time));
                 }
-                false
+                true
             })?;
-            if let Some(time) = times.into_iter().max() {
-                return Ok(Some(End { time, page }));
+            if let Some(time) = last {
+                return Ok(Some(End { time, run: bytes }));
             }
         }
         match first.bits().checked_sub(1) {
@@ -174,7 +194,7 @@ pub(crate) fn end_of(
     Ok(None)
 }
 
-/// The last run of an author that begins at a time or before: when, and in which page.
+/// The last run of an author that begins at a time or before: when, and where.
 fn run_at(rows: &Layers<'_>, author: u32, time: Time) -> Result<Option<(Time, u64)>, StoreError> {
     let Some((key, page)) = rows.floor(Table::Stamps, &key::run(author, time))? else {
         return Ok(None);
@@ -190,24 +210,65 @@ fn page_at(rows: &Layers<'_>, offset: u64) -> Result<Page, StoreError> {
     rows.page(offset)?.ok_or_else(|| damaged(Table::Log, &key::page(offset)))
 }
 
-/// The transactions of a page, up to an offset, whose stamps are wanted.
-fn in_page(
-    page: &Page,
+/// Calls with each transaction of a run up to an offset: where it is, its bytes and its stamp, until that is enough. Returns the
+/// bytes from the run's beginning on to the offset, or to the end of the log, or more than a run has.
+fn each_in_run(
+    rows: &Layers<'_>,
+    from: u64,
     end: u64,
-    mut is_wanted: impl FnMut(Stamp) -> bool,
-) -> Result<Vec<(u64, Bytes)>, StoreError> {
+    mut visit: impl FnMut(u64, Bytes, Stamp) -> bool,
+) -> Result<u64, StoreError> {
+    let end = end.min(rows.state.tail.end().offset);
+    let (mut at, mut bytes) = (from, 0);
+    while at < end {
+        let page = page_at(rows, at)?;
+        let lost = || damaged(Table::Log, &key::page(page.first()));
+        let before = at;
+        for transaction in page.transactions().ok_or_else(lost)? {
+            let (place, content) = transaction.ok_or_else(lost)?;
+            if place.start < at {
+                continue;
+            }
+            let is_first = bytes == 0;
+            if place.start >= end {
+                return Ok(bytes);
+            }
+            bytes += bytes_in_run(&content);
+            if bytes > RUN_BYTES && !is_first {
+                return Ok(bytes);
+            }
+            let stamp = read_stamp(&content, &page)?;
+            at = place.end;
+            if !visit(place.start, content, stamp) {
+                return Ok(bytes);
+            }
+        }
+        if at == before {
+            return Err(lost());
+        }
+    }
+    Ok(bytes)
+}
+
+/// The transactions of a page, up to an offset, that have a stamp.
+fn in_page(page: &Page, end: u64, stamp: Stamp) -> Result<Vec<(u64, Bytes)>, StoreError> {
     let lost = || damaged(Table::Log, &key::page(page.first()));
     let mut found = Vec::new();
     for transaction in page.transactions().ok_or_else(lost)? {
-        let (offset, bytes) = transaction.ok_or_else(lost)?;
-        if offset >= end {
+        let (Range { start, .. }, bytes) = transaction.ok_or_else(lost)?;
+        if start >= end {
             break;
         }
-        if is_wanted(Transaction::read_stamp(&bytes).map_err(|_| lost())?) {
-            found.push((offset, bytes));
+        if read_stamp(&bytes, page)? == stamp {
+            found.push((start, bytes));
         }
     }
     Ok(found)
+}
+
+fn read_stamp(transaction: &Bytes, page: &Page) -> Result<Stamp, StoreError> {
+    let lost = |_| damaged(Table::Log, &key::page(page.first()));
+    Transaction::read_stamp(transaction).map_err(lost)
 }
 
 #[cfg(test)]

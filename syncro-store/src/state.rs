@@ -12,7 +12,7 @@ use crate::backend::{Backend, Table};
 use crate::checkpoint::{Checkpoint, Turns};
 use crate::dictionary::Dictionary;
 use crate::encoding::page::OpenPage;
-use crate::encoding::{key, seal};
+use crate::encoding::seal;
 use crate::last_page::LastPage;
 use crate::last_record::LastRecord;
 use crate::layers::Layers;
@@ -20,6 +20,7 @@ use crate::noted::Noted;
 use crate::overlay::{Overlay, Rows, Value};
 use crate::staging::{Recent, Row};
 use crate::stamps::{Alike, Stamps};
+use crate::tail::{Packing, Tail};
 
 pub(crate) struct Shared {
     state: RwLock<State>,
@@ -67,8 +68,10 @@ pub(crate) struct State {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// Bytes of the log that no checkpoint has begun to cover: they are played at an opening after a crash.
     pub(crate) log_bytes: usize,
-    /// The page at the end of the log. In the backend as of the last sync.
-    pub(crate) open_page: OpenPage,
+    /// The end of the log, of which what is packed already is in pages, too.
+    pub(crate) tail: Tail,
+    /// Packs it; not here while whoever has the turn to sync packs what is long.
+    pub(crate) packing: Option<Packing>,
     pub(crate) next_name: u32,
     pub(crate) next_author: u32,
     /// These seven remember what was looked up.
@@ -141,7 +144,7 @@ impl Shared {
     pub(crate) fn remember(&self) -> Arc<Past> {
         let mut state = self.write();
         state.put_noted();
-        let (end, generation) = (state.open_page.end(), state.generation);
+        let (end, generation) = (state.tail.end(), state.generation);
         let past = Arc::new(Past { end, generation, before: Mutex::default() });
         let snapshots = &mut state.snapshots;
         if snapshots.len() == snapshots.capacity() {
@@ -247,7 +250,8 @@ impl State {
             derived: Overlay::default(),
             checkpoint: None,
             log_bytes: 0,
-            open_page: OpenPage::begin(Point::START),
+            tail: Tail::begin(Point::START),
+            packing: Some(Packing::behind(OpenPage::begin(Point::START))),
             next_name: 0,
             next_author: 0,
             names: Dictionary::new(),
@@ -314,20 +318,21 @@ impl State {
     /// Appends to the log.
     pub(crate) fn append(&mut self, entry: &Entry) {
         self.log_bytes += entry.transaction.bytes().len();
-        while !self.open_page.push(entry) {
-            self.put_open_page();
-            self.open_page.turn();
-        }
+        self.tail.push(entry);
     }
 
-    /// Puts the page at the end of the log as it is now.
-    pub(crate) fn put_open_page(&mut self) {
-        if self.open_page.is_empty() {
-            return;
-        }
-        let key = key::page(self.open_page.first());
-        let sealed = seal(Table::Log, &key, self.open_page.stored());
-        self.put(Table::Log, Bytes::copy_from_slice(&key), Some(Value::Sealed(sealed)));
+    /// Packs what was appended, and puts the pages.
+    pub(crate) fn pack(&mut self) -> Result<(), StoreError> {
+        let Self { tail, packing, log, .. } = self;
+        let cause = || "packing the log panicked".to_owned();
+        let packing = packing.as_mut().ok_or_else(|| StoreError::Latched { cause: cause() })?;
+        tail.pack(packing, |(table, key, value)| log.put(table, key, value));
+        Ok(())
+    }
+
+    /// About the bytes that are held in memory because they are not in the backend yet.
+    pub(crate) fn unwritten_bytes(&self) -> usize {
+        self.tail.unpacked_bytes() + self.log.bytes() + self.derived.bytes()
     }
 
     /// Puts the small rows as they are now.

@@ -133,6 +133,8 @@ impl Reader {
             verified.find(Damage::Database { what });
         }
         let snapshot = self.snapshot();
+        // What is looked at is what is stored, and not what is in memory beside it.
+        self.shared.pack()?;
         let is_view = unless_damaged(View::row(&snapshot, VIEW_ROW))?.flatten().is_some();
         let mut scrub = Scrub { snapshot: &snapshot, verified, progress, is_view };
         scrub.rows()?;
@@ -265,7 +267,8 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
         let mut at = Point::START;
         while at.offset < end.offset {
             (self.progress)(at.offset, end.offset);
-            let page = unless_damaged(self.snapshot.look().rows()?.page(at.offset))?.flatten();
+            let page =
+                unless_damaged(self.snapshot.look().rows()?.stored_page(at.offset))?.flatten();
             let page = page.filter(|page| page.first() == at.offset);
             let after = match page.and_then(|page| page_end(&page, at, end)) {
                 Some((after, transactions)) => {
@@ -302,7 +305,7 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
             let Some(first) = key::page_offset(&key).filter(|first| *first < end.offset) else {
                 return Ok(end);
             };
-            if let Some(Some(page)) = unless_damaged(look.rows()?.page(first))?
+            if let Some(Some(page)) = unless_damaged(look.rows()?.stored_page(first))?
                 && let Some(walk) = page.walk()
             {
                 return Ok(walk.at());

@@ -1,7 +1,7 @@
 //! Reading a store.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -49,7 +49,7 @@ impl<'a> Look<'a> {
 
     /// Where the log ends.
     pub(crate) fn end(&self) -> Point {
-        self.past.map_or_else(|| self.state.open_page.end(), |past| past.end)
+        self.past.map_or_else(|| self.state.tail.end(), |past| past.end)
     }
 
     /// The transactions of a stamp in the log, each with its offset.
@@ -231,12 +231,12 @@ impl View for Look<'_> {
             let before = next;
             let lost = || damaged(Table::Log, &key::page(before));
             let page = rows.page(next)?.ok_or_else(lost)?;
-            if !found.is_empty() && bytes + page.bytes() > bytes_max {
-                let begins = page.walk().map(|walk| walk.at()).filter(|at| at.offset == next);
-                return Ok((found, Some(begins.ok_or_else(lost)?.digest)));
+            if !found.is_empty() && page.first() == next && bytes + page.bytes() > bytes_max {
+                let begins = page.begins().ok_or_else(lost)?;
+                return Ok((found, Some(begins.digest)));
             }
             for transaction in page.transactions().ok_or_else(lost)? {
-                let (offset, content) = transaction.ok_or_else(lost)?;
+                let (Range { start: offset, .. }, content) = transaction.ok_or_else(lost)?;
                 if offset < next {
                     continue;
                 }
@@ -270,8 +270,8 @@ impl View for Look<'_> {
             return Ok(None);
         };
         if page.first() == offset {
-            let begins = page.walk().ok_or_else(|| damaged(Table::Log, &key::page(offset)))?;
-            return Ok(Some(begins.at().digest));
+            let begins = page.begins().ok_or_else(|| damaged(Table::Log, &key::page(offset)))?;
+            return Ok(Some(begins.digest));
         }
         let lost = || damaged(Table::Log, &key::page(page.first()));
         let mut last = self.state.last_digest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -47,7 +47,8 @@ impl Packer {
 
     /// Begins with another whole, in the same memory.
     pub(crate) fn begin(&mut self, first: &[u8]) {
-        // Places may stay: what is there is looked at before it is believed.
+        // The same whole is packed alike, whatever there was before it.
+        self.places.fill(0);
         self.out.0.clear();
         self.out.0.shrink_to(PACKED_BYTES);
         self.out.fixed(first);
@@ -60,7 +61,7 @@ impl Packer {
 
     /// Takes back what was packed beyond a length.
     pub(crate) fn truncate(&mut self, length: usize) {
-        // Places in it may stay, as in `begin`.
+        // Places in it may stay: what is there is looked at before it is believed.
         self.out.0.truncate(length);
     }
 

@@ -1,5 +1,7 @@
 //! Pages of the log: many small transactions in one value.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use syncro_core::{Digest, Entry, Point, StoreError, Transaction};
 
@@ -57,9 +59,19 @@ impl Page {
         self.first
     }
 
+    /// The point at which it begins, if it has that much.
+    pub(crate) fn begins(&self) -> Option<Point> {
+        self.walk().map(|walk| walk.at())
+    }
+
     /// About the bytes of its transactions.
     pub(crate) fn bytes(&self) -> usize {
         self.content.len()
+    }
+
+    /// All of it as it is unpacked.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.content
     }
 
     /// Walks over the transactions. Ends early, with `None`, at damage.
@@ -102,8 +114,9 @@ impl Page {
         Some((begins, walk.at()))
     }
 
-    /// The transactions, each with its offset, without digests. `None` stands for damage, and is the last.
-    pub(crate) fn transactions(&self) -> Option<impl Iterator<Item = Option<(u64, Bytes)>>> {
+    /// The transactions, each with its offset and that of the next one, without digests. `None` stands for damage, and is the
+    /// last.
+    pub(crate) fn transactions(&self) -> Option<impl Iterator<Item = Option<(Range<u64>, Bytes)>>> {
         let mut rest = In::new(&self.content);
         rest.fixed::<DIGEST_BYTES>()?;
         let mut next = Some(self.first);
@@ -114,7 +127,7 @@ impl Page {
             }
             let step = step(&mut rest);
             next = step.as_ref().and_then(|(scribes, _)| offset.checked_add(*scribes));
-            Some(step.map(|(_, bytes)| (offset, bytes)))
+            Some(step.zip(next).map(|((_, bytes), end)| (offset..end, bytes)))
         }))
     }
 }
@@ -204,12 +217,6 @@ impl OpenPage {
         Some(open)
     }
 
-    /// Appends a transaction, unless it belongs on the next page. Returns whether it did.
-    #[must_use]
-    pub(crate) fn push(&mut self, entry: &Entry) -> bool {
-        self.try_push(entry.transaction.len(), entry.transaction.bytes(), entry.end())
-    }
-
     /// Appends an encoded transaction of so many scribes, after which the log ends at a point, unless it belongs on
     /// the next page. Returns whether it did.
     #[must_use]
@@ -261,6 +268,51 @@ impl OpenPage {
     /// Whether nothing was pushed.
     pub(crate) fn is_empty(&self) -> bool {
         self.end.offset == self.first
+    }
+}
+
+/// A stretch of the log that still grows, and is not packed: as long as a page at most, unless it has a single transaction.
+#[derive(Debug)]
+pub(crate) struct OpenPiece {
+    first: u64,
+    content: Out,
+}
+
+impl OpenPiece {
+    /// Begins at a place in the log.
+    pub(crate) fn begin(at: Point) -> Self {
+        let mut content = Out(Vec::with_capacity(PAGE_BYTES));
+        content.fixed(&at.digest.0);
+        Self { first: at.offset, content }
+    }
+
+    /// Begins anew where the log ends, and returns what there was.
+    pub(crate) fn turn(&mut self, end: Point) -> Page {
+        let Self { first, content } = std::mem::replace(self, Self::begin(end));
+        Page { first, content: content.0.into() }
+    }
+
+    /// Whether one more transaction belongs here.
+    pub(crate) fn has_room_for(&self, bytes: &[u8]) -> bool {
+        let length = self.content.0.len();
+        length == DIGEST_BYTES || length + bytes.len() <= PAGE_BYTES
+    }
+
+    /// Appends a transaction, and returns where its bytes end.
+    pub(crate) fn push(&mut self, scribes: u64, bytes: &[u8]) -> usize {
+        self.content.varint(scribes);
+        self.content.bytes(bytes);
+        self.content.0.len()
+    }
+
+    /// The offset of the first scribe.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// All of it.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.content.0
     }
 
     pub(crate) fn to_page(&self) -> Page {

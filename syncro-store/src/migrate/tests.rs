@@ -1,4 +1,4 @@
-//! The one older format differs in its pages alone, so these pretend that there was another.
+//! The older formats have the same rows, so these pretend that there was another.
 
 use std::sync::Arc;
 
@@ -190,8 +190,8 @@ fn a_version_that_no_step_leads_from_is_refused_with_what_to_do_and_left_alone()
         opened
     };
     assert_eq!(
-        refused(3, &CHAIN),
-        "the store has format version 3, and this program opens none above 2: a newer program wrote it, so \
+        refused(4, &CHAIN),
+        "the store has format version 4, and this program opens none above 3: a newer program wrote it, so \
          upgrade this one"
     );
     assert_eq!(

@@ -32,6 +32,7 @@ fn all() -> impl Iterator<Item = (u32, u8, u16)> {
 enum Step {
     Append(u32, u8, u16),
     NextPage,
+    NextRun,
     Sync,
     Slice,
     Reopen,
@@ -42,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (1..3_u32, 0..12_u8, 0..3_u16).prop_map(|(author, time, id)| Step::Append(author, time, id)),
         2 => Just(Step::NextPage),
+        2 => Just(Step::NextRun),
         2 => Just(Step::Sync),
         2 => Just(Step::Slice),
         1 => Just(Step::Reopen),
@@ -54,7 +56,7 @@ proptest! {
     #[test]
     fn a_transaction_is_found_where_it_is(steps in prop::collection::vec(step(), 1..60)) {
         let mut world = Relay::new();
-        let mut remembered = None;
+        let (mut remembered, mut others) = (None, 0);
         for step in steps {
             match step {
                 Step::Append(author, time, id) => {
@@ -65,6 +67,10 @@ proptest! {
                     }
                 }
                 Step::NextPage => world.next_page(),
+                Step::NextRun => {
+                    others += 1;
+                    world.append((0..120).map(|time| transaction(100 + others, time, time.into())));
+                }
                 Step::Sync => world.store.syncer().begin_checkpoint().unwrap(),
                 Step::Slice => drop(world.store.syncer().write_behind().unwrap()),
                 Step::Reopen | Step::Crash => {
@@ -89,12 +95,21 @@ proptest! {
     }
 }
 
-/// One row per page and author, whatever the number of transactions.
+/// One row per page and author, whatever the number of transactions, and wherever pages end.
 #[test]
 fn an_author_who_writes_in_order_takes_a_row_a_page() {
     let mut world = Relay::new();
-    (0..100).for_each(|time| world.append([transaction(1, time, 0)]));
+    let mut bytes = 0;
+    for time in 0..120 {
+        let transactions = [1, 2, 3].map(|author| transaction(author, time, 0));
+        bytes += transactions.iter().map(|it| bytes_in_run(it.bytes())).sum::<u64>();
+        world.append(transactions);
+        if time % 7 == 0 {
+            world.next_page();
+        }
+    }
     let state = world.store.shared.read();
     let rows = state.now().unwrap().scan(Table::Stamps, &[], None, usize::MAX).unwrap();
-    assert_eq!(rows.len(), 1);
+    let runs = bytes.div_ceil(RUN_BYTES) as usize;
+    assert!(runs > 1 && (3 * runs..=3 * runs + 3).contains(&rows.len()), "{} rows", rows.len());
 }

@@ -10,6 +10,7 @@ use syncro_core::{
 
 use crate::backend::MemoryDisk;
 use crate::log_store::LogStore;
+use crate::state::State;
 
 /// `[time, node, 1, [["Todo", id, create, []]]]`.
 pub(crate) fn transaction(author: u32, time: u8, id: u16) -> Transaction {
@@ -70,10 +71,10 @@ impl Relay {
 
     /// Lets the next transaction begin a page.
     pub(crate) fn next_page(&mut self) {
+        self.store.shared.pack().unwrap();
         let mut state = self.store.shared.write();
-        if !state.open_page.is_empty() {
-            state.put_open_page();
-            state.open_page.turn();
-        }
+        let State { tail, packing, .. } = &mut *state;
+        packing.as_mut().unwrap().turn();
+        tail.turn();
     }
 }

@@ -1,11 +1,11 @@
 //! Stores of each version as files in the tree: whatever is built later opens them, and finds in them what was
 //! written.
 //!
-//! `version-2.rows` has every row of a store with something of everything, cut off by a crash before the last of
-//! it was written behind; `version-2.redb` is the same as a file of redb, written before there was a journal, and `version-2-journal.redb` as what a killed
-//! process leaves: all of it is in the journal. `version-2-pieces.rows` has a record of
-//! more than 4 MiB. They were written by the stories in `story.rs`, as those of version 1 were; this writes the
-//! newest again:
+//! `version-3.rows` has every row of a store with something of everything, cut off by a crash before the last of
+//! it was written behind; `version-3.redb` is the same as a file of redb that a killed process leaves: all of it is in the
+//! journal, as in `version-2-journal.redb`, while `version-2.redb` was written before there was one.
+//! `version-3-pieces.rows` has a record of more than 4 MiB. They were written by the stories in `story.rs`, as those of the
+//! older versions were; this writes the newest again:
 //!
 //! ```text
 //! cargo test -p syncro-store --test format -- --ignored
@@ -144,15 +144,15 @@ fn write_the_files() {
         use syncro_store::{Batch, Durability, Redb, Table};
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.redb");
-        let redb = Redb::open(&path).unwrap();
+        let backend = Redb::open(&path).unwrap();
         let mut batch = Batch::new();
         batch.put(Table::Rows, "gone", "soon");
-        redb.write(&batch, Durability::Durable).unwrap();
-        redb.compact().unwrap();
+        backend.write(&batch, Durability::Durable).unwrap();
+        backend.compact().unwrap();
         let mut batch = story.batch();
         batch.delete(Table::Rows, "gone");
-        redb.write(&batch, Durability::Durable).unwrap();
-        fs::copy(path, file(&format!("version-{FORMAT_VERSION}-journal.redb"))).unwrap();
+        backend.write(&batch, Durability::Durable).unwrap();
+        fs::copy(path, file(&redb(FORMAT_VERSION))).unwrap();
     }
 }
 

@@ -17,7 +17,11 @@ fn stored(page: &OpenPage) -> Bytes {
 }
 
 fn said(page: &Page) -> Vec<(u64, Bytes)> {
-    page.transactions().unwrap().collect::<Option<_>>().unwrap()
+    let transactions = page.transactions().unwrap();
+    transactions
+        .map(|it| it.map(|(place, bytes)| (place.start, bytes)))
+        .collect::<Option<_>>()
+        .unwrap()
 }
 
 /// Bytes in which nothing repeats.
@@ -55,7 +59,6 @@ proptest! {
         let read = Page::read(7, stored.clone()).unwrap();
         prop_assert_eq!(&said(&read), &expected);
         prop_assert_eq!(read.ends().unwrap().1, page.end());
-        prop_assert_eq!(said(&page.to_page()), expected);
         let resumed = OpenPage::resume(&read).unwrap();
         prop_assert_eq!(resumed.stored(), page.stored());
         prop_assert_eq!(resumed.end(), page.end());
@@ -86,7 +89,9 @@ fn a_page_is_full_when_it_fills_a_leaf_or_has_8_kib_unpacked() {
     assert!((PACKED_BYTES - 110..=PACKED_BYTES).contains(&page.stored().len()));
     assert_eq!(page.end().offset, pushed as u64);
     let (page, _) = fill(100, false);
-    assert!((PAGE_BYTES - 110..=PAGE_BYTES).contains(&page.to_page().bytes()));
+    assert!(
+        (PAGE_BYTES - 110..=PAGE_BYTES).contains(&Page::read(0, stored(&page)).unwrap().bytes())
+    );
     assert!(page.stored().len() < 1000);
     for length in [PACKED_BYTES, PAGE_BYTES, 100_000] {
         assert_eq!(fill(length, true).1, 1, "one of {length} has a page of its own");
