@@ -162,3 +162,27 @@ fn to_offer_more_without_end_and_to_ask_for_what_is_not_there_are_unexpected() {
     stranger.says(&more);
     stranger.assert_closed(CloseReason::Unexpected);
 }
+
+/// What a peer names when it meets may not be durable there: until the receipt it is not known to be held.
+#[test]
+fn what_a_peer_has_named_and_lost_is_not_taken_for_held() {
+    let mut world = World::new(3).unwrap();
+    let third = 2;
+    for id in 0..5 {
+        world.write(third, &Write::Put { id, field: 0, value: id }).unwrap();
+    }
+    world.meet(third, B, Encoding::Json).unwrap();
+    let link = world.connect(third, A, Encoding::Json).unwrap();
+    // A takes in the same log, and flushes nothing of it.
+    while world.deliver(link, 0).unwrap() | world.deliver(link, 1).unwrap() {}
+    assert_eq!(world.nodes[A].engine.end(), world.nodes[B].engine.end());
+    let link = world.connect(A, B, Encoding::Json).unwrap();
+    while world.deliver(link, 1).unwrap() | world.deliver(link, 0).unwrap() {}
+    world.cut(link).unwrap();
+    world.crash(A, 0).unwrap();
+    assert_eq!(world.nodes[A].engine.end(), Point::START);
+    let node = world.nodes[A].engine.node();
+    let rows = world.nodes[B].store.peers().unwrap();
+    let (_, row) = rows.into_iter().find(|(peer, _)| *peer == node).unwrap();
+    assert_eq!(row.held, Point::START, "A has given no receipt, and sent nothing");
+}
