@@ -17,7 +17,6 @@ use crate::id::{Name, NodeId};
 use crate::limits::{
     CREDENTIALS_BYTES_MAX, ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX,
     MESSAGE_SCRIBES_MAX, MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, REASON_CHARS_MAX,
-    WINDOW_BYTES,
 };
 use crate::scribe::{Block, Said, Transaction, may_stand_for, write_head};
 use crate::stamp::{Epoch, Time};
@@ -171,9 +170,13 @@ fn head(writer: &mut Writer, name: &str, keys: usize) {
     writer.text(name);
 }
 
+/// What a `hello` means that says nothing of frame or window, whatever this library takes.
+const USUAL_FRAME: u64 = 8 << 20;
+const USUAL_WINDOW: u64 = 4 << 20;
+
 fn write_hello(writer: &mut Writer, hello: &Hello) {
-    let has_frame = hello.frame != FRAME_BYTES_MAX as u64;
-    let has_window = hello.window != WINDOW_BYTES;
+    let has_frame = hello.frame != USUAL_FRAME;
+    let has_window = hello.window != USUAL_WINDOW;
     let has_encodings = hello.encodings != Encoding::ALL;
     let has_capabilities = !hello.capabilities.is_empty();
     let has_credentials = !hello.credentials.is_empty();
@@ -250,8 +253,8 @@ fn read_hello(parts: &Parts<'_>) -> Result<Hello, Malformed> {
             }
             None => None,
         },
-        frame: uint("frame")?.unwrap_or(FRAME_BYTES_MAX as u64),
-        window: uint("window")?.unwrap_or(WINDOW_BYTES),
+        frame: uint("frame")?.unwrap_or(USUAL_FRAME),
+        window: uint("window")?.unwrap_or(USUAL_WINDOW),
         encodings,
         capabilities: parts.find("capabilities").map(read_texts).transpose()?.unwrap_or_default(),
         credentials: Bytes::copy_from_slice(credentials),

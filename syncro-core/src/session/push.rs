@@ -201,8 +201,8 @@ impl Push {
 
     /// Begins the stream at a point.
     pub(super) fn begin(&mut self, at: Point) {
-        // A peer that knows of less than it held was restored.
-        (self.held, self.confirmed) = (at, at);
+        // A peer that knows of less than it held was restored. Of more it may lose what is not on its disk yet.
+        (self.held, self.confirmed) = (self.held.min(at), at);
         // A peer that was asked for more has sent something meanwhile: the stream may begin within a run of that.
         let run = self.echoes.range(..at.offset).next_back().map(|(start, run)| (*start, *run));
         self.echoes = self.echoes.split_off(&at.offset);
