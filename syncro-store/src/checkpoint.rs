@@ -29,6 +29,9 @@ const BUFFERED_BYTES: usize = 8 << 20;
 /// Pieces of the log that are packed without the lock: fewer are packed sooner than it is taken twice.
 const PIECES_AHEAD: usize = 2;
 
+/// How often that is done before the rest is packed while others wait.
+const ROUNDS_AHEAD: usize = 4;
+
 /// When a sync begins a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
@@ -180,19 +183,22 @@ impl Shared {
     /// Packs most of what was appended, where that is long, while others apply more and read. Whoever calls has the turn to
     /// sync.
     fn pack_ahead(&self) {
-        let (unpacked, mut packing) = {
+        // What is appended meanwhile is less each time, but by those who are quicker than this.
+        for _ in 0..ROUNDS_AHEAD {
+            let (unpacked, mut packing) = {
+                let mut state = self.write();
+                if state.tail.unpacked_pieces() < PIECES_AHEAD {
+                    return;
+                }
+                let Some(packing) = state.packing.take() else { return };
+                (state.tail.unpacked(), packing)
+            };
+            let rows = packing.pack(&unpacked);
             let mut state = self.write();
-            if state.tail.unpacked_pieces() < PIECES_AHEAD {
-                return;
-            }
-            let Some(packing) = state.packing.take() else { return };
-            (state.tail.unpacked(), packing)
-        };
-        let rows = packing.pack(&unpacked);
-        let mut state = self.write();
-        state.tail.on_packed(&unpacked);
-        state.packing = Some(packing);
-        rows.into_iter().for_each(|(table, key, value)| state.put(table, key, value));
+            state.tail.on_packed(&unpacked);
+            state.packing = Some(packing);
+            rows.into_iter().for_each(|(table, key, value)| state.put(table, key, value));
+        }
     }
 
     /// Writes the next slice of the checkpoint under way, if there is one. Returns the bytes of what was applied that it

@@ -211,7 +211,7 @@ impl Layers<'_> {
     pub(crate) fn stored_page(&self, offset: u64) -> Result<Option<Page>, StoreError> {
         let at = key::page(offset);
         match self.sealed_floor(Table::Log, &at)? {
-            Some((key, sealed)) => self.state.last_page.page(&key, &sealed).map(Some),
+            Some((key, sealed)) => self.state.last_pages.page(&key, &sealed).map(Some),
             None => Ok(None),
         }
     }

@@ -14,7 +14,7 @@ mod dictionary;
 mod encoding;
 #[cfg(test)]
 mod engine_rows;
-mod last_page;
+mod last_pages;
 mod last_record;
 mod layers;
 mod log_store;

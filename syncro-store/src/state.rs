@@ -13,7 +13,7 @@ use crate::checkpoint::{Checkpoint, Turns};
 use crate::dictionary::Dictionary;
 use crate::encoding::page::OpenPage;
 use crate::encoding::seal;
-use crate::last_page::LastPage;
+use crate::last_pages::LastPages;
 use crate::last_record::LastRecord;
 use crate::layers::Layers;
 use crate::noted::Noted;
@@ -83,7 +83,7 @@ pub(crate) struct State {
     pub(crate) last_digest: Mutex<Option<(u64, Point)>>,
     /// The transactions of the stamp that was last asked for, where there are many.
     pub(crate) alike: Mutex<Option<Alike>>,
-    pub(crate) last_page: LastPage,
+    pub(crate) last_pages: LastPages,
     pub(crate) last_record: LastRecord,
     pub(crate) recent: Recent,
     pub(crate) noted: Noted,
@@ -259,7 +259,7 @@ impl State {
             stamps: Stamps::default(),
             last_digest: Mutex::default(),
             alike: Mutex::default(),
-            last_page: LastPage::default(),
+            last_pages: LastPages::default(),
             last_record: LastRecord::default(),
             recent: Recent::default(),
             noted: Noted::default(),

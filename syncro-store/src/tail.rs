@@ -206,7 +206,11 @@ impl Packing {
     fn append(&mut self, content: &[u8], transactions: &[Placed], put: &mut impl FnMut(Row)) {
         for Placed { to, length, end } in transactions {
             let bytes = &content[(to - length) as usize..*to as usize];
-            let scribes = end.offset - self.page.end().offset;
+            // What was packed by a call that did not come to its end is there.
+            let scribes = end.offset.saturating_sub(self.page.end().offset);
+            if scribes == 0 {
+                continue;
+            }
             while !self.page.try_push(scribes, bytes, *end) {
                 put(self.row());
                 self.page.turn();

@@ -271,6 +271,9 @@ impl OpenPage {
     }
 }
 
+/// A piece has a little more than a page where its last transaction just fits: its length is said before it.
+const PIECE_CAPACITY: usize = PAGE_BYTES + 8;
+
 /// A stretch of the log that still grows, and is not packed: as long as a page at most, unless it has a single transaction.
 #[derive(Debug)]
 pub(crate) struct OpenPiece {
@@ -281,7 +284,7 @@ pub(crate) struct OpenPiece {
 impl OpenPiece {
     /// Begins at a place in the log.
     pub(crate) fn begin(at: Point) -> Self {
-        let mut content = Out(Vec::with_capacity(PAGE_BYTES));
+        let mut content = Out(Vec::with_capacity(PIECE_CAPACITY));
         content.fixed(&at.digest.0);
         Self { first: at.offset, content }
     }
