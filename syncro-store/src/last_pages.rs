@@ -10,7 +10,7 @@ use syncro_core::StoreError;
 
 use crate::encoding::page::Page;
 
-/// Pages that are kept: as many as a run of an author's may touch.
+/// Pages that are kept: as many as nearly all runs of an author touch.
 const KEPT_PAGES: usize = 4;
 
 /// Bytes of a page that is kept: larger ones would stay in memory for nothing.

@@ -79,8 +79,8 @@ impl<M: ScribeModel> Watch<M> {
     ///
     /// # Errors
     ///
-    /// [`DataError::Mismatch`](crate::DataError::Mismatch) when the record, which it names, does not fit the type: the change is passed
-    /// over.
+    /// [`DataError::Mismatch`](crate::DataError::Mismatch) when the record, which it names, does not fit the
+    /// type: the change is passed over.
     /// [`Error::Store`] when the log cannot be read.
     pub async fn next(&mut self) -> Result<Option<Change<M>>, Error> {
         loop {
