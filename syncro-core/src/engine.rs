@@ -120,7 +120,7 @@ impl Engine {
 
     /// Says whether anybody is to be told of changes, which holds until it is said otherwise; at first it does. If nobody
     /// is, there is no [`Event::Changed`] but of the engine's own models, and what peers have changed is
-    /// [to be merged](crate::Commit::merges) by the store: no record is read for it, but on an authority and in a view.
+    /// [left to the store](crate::Commit::is_played) to be played: no record is read for it, but on an authority and in a view.
     pub fn set_watched(&mut self, is_watched: bool) {
         self.own.is_watched = is_watched;
     }

@@ -100,8 +100,12 @@ impl Name {
 
     /// Whether it is the name of a reserved model, which only authorities write: those begin with `syncro.`.
     pub fn is_reserved(&self) -> bool {
-        self.0.starts_with("syncro.")
+        is_reserved(&self.0)
     }
+}
+
+fn is_reserved(model: &str) -> bool {
+    model.starts_with("syncro.")
 }
 
 impl Borrow<str> for Name {
@@ -308,7 +312,7 @@ impl RecordKey {
 }
 
 /// A [`RecordKey`] in encoded input, in the same order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyRef<'a> {
     /// The model.
     pub model: &'a str,
@@ -317,7 +321,7 @@ pub struct KeyRef<'a> {
 }
 
 /// A [`RecordId`] in encoded input, in the same order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IdRef<'a> {
     /// An integer.
     Int(i64),
@@ -347,6 +351,11 @@ impl<'a> KeyRef<'a> {
             _ => return Err(Malformed::Expected("an id")),
         };
         Ok(Self { model, id })
+    }
+
+    /// Whether the model is one of the engine's own.
+    pub(crate) fn is_reserved(self) -> bool {
+        is_reserved(self.model)
     }
 
     pub(crate) fn to_key(self) -> RecordKey {

@@ -119,6 +119,9 @@ pub(crate) trait Playable {
     /// The record.
     fn key(&self) -> RecordKey;
 
+    /// Whether the record is of a model of the engine's own.
+    fn is_reserved(&self) -> bool;
+
     /// What happened to its life.
     fn mark(&self) -> Mark;
 
@@ -130,6 +133,10 @@ pub(crate) trait Playable {
 impl Playable for Scribe {
     fn key(&self) -> RecordKey {
         self.key.clone()
+    }
+
+    fn is_reserved(&self) -> bool {
+        self.key.model.is_reserved()
     }
 
     fn mark(&self) -> Mark {
@@ -166,6 +173,13 @@ impl Playable for Fresh {
         match self {
             Self::Scribe(scribe) => scribe.key(),
             Self::Create(key, _) => key.clone(),
+        }
+    }
+
+    fn is_reserved(&self) -> bool {
+        match self {
+            Self::Scribe(scribe) => scribe.is_reserved(),
+            Self::Create(key, _) => key.model.is_reserved(),
         }
     }
 
@@ -228,7 +242,15 @@ impl Transaction {
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
+
+    /// About the bytes that a store takes in memory for what it makes of records, their rows among them.
+    pub fn played_bytes(&self) -> usize {
+        self.scribes as usize * PLAYED_BYTES + 2 * self.bytes.len()
+    }
 }
+
+/// About the bytes that a record takes in memory beside what is in it: its row, and its stamps.
+const PLAYED_BYTES: usize = 256;
 
 impl PartialEq for Transaction {
     fn eq(&self, other: &Self) -> bool {

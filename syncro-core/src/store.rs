@@ -101,9 +101,10 @@ pub struct Commit {
     pub entries: Vec<Entry>,
     /// The records that changed, as they are now; one of which nothing is known any more is to go.
     pub records: Vec<(RecordKey, Arc<Record>)>,
-    /// What is to be [merged](Record::merge) into other records, which nobody had to read: each at most once, and only for a
-    /// store that [takes](View::takes_merges) it.
-    pub merges: Vec<(RecordKey, Arc<Record>)>,
+    /// Whether those are all that the entries change. If not, the store [merges](Record::merge) each scribe of the entries as
+    /// a [record](crate::ScribeRef::to_record) into the one of its key, before anybody reads that; only for a store that
+    /// [takes](View::takes_unplayed) it. None of them is [shown](crate::Mark::is_shown).
+    pub is_played: bool,
     /// The peers whose sync point moved.
     pub peers: Vec<(NodeId, PeerRow)>,
     /// The node's own row after this commit.
@@ -117,9 +118,11 @@ impl Commit {
     /// About the bytes that a store takes to hold it in memory: transactions and records, and 128 for each
     /// record's row.
     pub fn bytes(&self) -> usize {
-        let entries = self.entries.iter().map(|entry| entry.transaction.bytes().len());
-        let records = self.records.iter().chain(&self.merges);
-        let records = records.map(|(_, record)| 128 + record.bytes());
+        let entries = self.entries.iter().map(|Entry { transaction, .. }| {
+            let played = if self.is_played { 0 } else { transaction.played_bytes() };
+            transaction.bytes().len() + played
+        });
+        let records = self.records.iter().map(|(_, record)| 128 + record.bytes());
         let rows =
             self.rows.iter().map(|(key, row)| key.len() + row.as_ref().map_or(0, Bytes::len));
         entries.chain(records).chain(rows).sum()
@@ -185,9 +188,9 @@ pub trait View {
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
 
-    /// Whether the store takes [`Commit::merges`] at this moment: it does not while it would have to read each of the records,
-    /// and a store that never does need not know of them.
-    fn takes_merges(&self) -> bool {
+    /// Whether the store takes commits that are [not played](Commit::is_played) at this moment: it does not while it would
+    /// have to read each of the records, and a store that never does need not know of them.
+    fn takes_unplayed(&self) -> bool {
         false
     }
 

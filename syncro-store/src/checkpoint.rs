@@ -44,7 +44,7 @@ pub(crate) enum Begin {
 /// A checkpoint under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {
-    /// The end of the log when it began.
+    /// Up to where the log was played when it began.
     mark: Point,
     /// The last row written.
     last: Option<(Table, Bytes)>,
@@ -133,19 +133,24 @@ impl Shared {
 
     fn sync_in_turn(&self, begin: Begin) -> Result<(), StoreError> {
         let _turn = self.turns.for_sync();
+        let begins = self.is_due(begin);
+        if begins {
+            self.play()?;
+        }
         self.pack_ahead();
         let (backend, rows, mark, log_bytes) = {
             let mut state = self.write();
             let backend = state.backend()?.clone();
             state.pack()?;
             state.put_noted();
-            let is_due = begin == Begin::Now || state.behind_bytes() >= self.bounds.overlay_bytes;
-            let begins = is_due && state.checkpoint.is_none() && state.behind_bytes() > 0;
             let log_bytes = state.log_bytes;
             if begins {
                 state.set_derived_aside();
             }
-            let mark = begins.then(|| state.tail.end());
+            let log_bytes = log_bytes - state.log_bytes;
+            // What waits is played after the next opening, unless it is before.
+            let played = state.unplayed.begins().unwrap_or_else(|| state.tail.end());
+            let mark = begins.then_some(played);
             (backend, state.log.set_aside(), mark, log_bytes)
         };
         let (mut memory, mut below) = (Sealing::default(), Below::of(&*backend));
@@ -178,6 +183,13 @@ impl Shared {
         let _turn = self.turns.for_sync();
         self.pack_ahead();
         self.write().pack()
+    }
+
+    /// Whether it is time to write behind, and that is not under way.
+    fn is_due(&self, begin: Begin) -> bool {
+        let state = self.read();
+        let is_due = begin == Begin::Now || state.behind_bytes() >= self.bounds.overlay_bytes;
+        is_due && state.checkpoint.is_none() && state.behind_bytes() > 0
     }
 
     /// Packs most of what was appended, where that is long, while others apply more and read. Whoever calls has the turn to

@@ -1,7 +1,7 @@
 //! The engine's own rows: durable with the log, and no part of it.
 
 use bytes::Bytes;
-use syncro_core::{Commit, Epoch, NodeId, OwnRow, Store, Time, View};
+use syncro_core::{Commit, Store, View};
 
 use crate::backend::Table;
 use crate::encoding::key;
@@ -28,11 +28,7 @@ fn puts(numbers: impl IntoIterator<Item = u8>) -> Changes {
 
 impl Relay {
     fn put(&mut self, rows: Changes) {
-        let (epoch, clock) = (Epoch(7), Time::default());
-        let own = OwnRow { node: NodeId::named("server"), epoch, clock, end: self.end };
-        let (entries, records, merges, peers) = Default::default();
-        let commit =
-            Commit { sequence: self.end.offset, entries, records, merges, peers, own, rows };
+        let commit = Commit { rows, ..self.commit(Vec::new()) };
         self.store.apply(&commit).unwrap();
     }
 

@@ -20,8 +20,6 @@ mod layers;
 mod log_store;
 #[cfg(test)]
 mod many_authors;
-#[cfg(test)]
-mod merges;
 mod migrate;
 mod noted;
 mod overlay;
@@ -37,6 +35,7 @@ mod staging;
 mod stamps;
 mod state;
 mod tail;
+mod unplayed;
 mod verify;
 mod view;
 #[cfg(test)]

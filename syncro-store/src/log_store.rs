@@ -205,6 +205,10 @@ impl Reader {
     pub(crate) fn look(&self) -> Look<'_> {
         Look::now(&self.shared)
     }
+
+    pub(crate) fn look_played(&self) -> Result<Look<'_>, StoreError> {
+        Look::played(&self.shared)
+    }
 }
 
 impl LogStore {
@@ -237,6 +241,10 @@ impl LogStore {
     pub(crate) fn look(&self) -> Look<'_> {
         Look::now(&self.shared)
     }
+
+    pub(crate) fn look_played(&self) -> Result<Look<'_>, StoreError> {
+        Look::played(&self.shared)
+    }
 }
 
 impl Store for LogStore {
@@ -252,6 +260,10 @@ impl Store for LogStore {
             }
             state = self.shared.write();
         }
+        if !state.unplayed.crowded().is_empty() {
+            self.shared.guarded_in(state, |state| Staging::of(state).play_crowded())?;
+            state = self.shared.write();
+        }
         self.shared.guarded_in(state, |state| {
             let mut staging = Staging::of(state);
             for entry in &commit.entries {
@@ -259,11 +271,12 @@ impl Store for LogStore {
             }
             #[cfg(all(feature = "planted", debug_assertions))]
             let commit = &crate::planted::halved(commit);
+            if !commit.is_played {
+                staging.unplayed(&commit.entries)?;
+            }
+            // What is played of what is not as a whole is whole.
             for (key, record) in &commit.records {
                 staging.record(key, record)?;
-            }
-            for (key, more) in &commit.merges {
-                staging.merge(key, more)?;
             }
             staging.publish(Some(commit))
         })

@@ -7,11 +7,16 @@ use crate::backend::{Backend, Batch, Durability, Table};
 use crate::encoding::{self, key, row};
 use crate::state::Shared;
 
-/// A commit without its last record.
+/// A commit without its last record, or without any.
 pub(crate) fn halved(commit: &Commit) -> Commit {
     let mut commit = commit.clone();
-    if is_planted(Planted::HalfTransaction) && commit.records.len() + commit.merges.len() > 1 {
-        let _ = commit.merges.pop().or_else(|| commit.records.pop());
+    if is_planted(Planted::HalfTransaction) {
+        let scribes = commit.entries.iter().map(|entry| entry.transaction.len()).sum::<u64>();
+        if !commit.is_played && scribes > 1 {
+            commit.is_played = true;
+        } else if commit.records.len() > 1 {
+            commit.records.pop();
+        }
     }
     commit
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use syncro_core::StoreError;
+
 use crate::state::{Past, Shared};
 use crate::view::Look;
 
@@ -23,5 +25,10 @@ impl Snapshot {
 
     pub(crate) fn look(&self) -> Look<'_> {
         Look::as_of(&self.shared, &self.past)
+    }
+
+    /// What is unplayed came later.
+    pub(crate) fn look_played(&self) -> Result<Look<'_>, StoreError> {
+        Ok(self.look())
     }
 }

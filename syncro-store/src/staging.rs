@@ -4,7 +4,9 @@ use std::borrow::Borrow;
 use std::sync::{Arc, RwLockWriteGuard};
 
 use bytes::Bytes;
-use syncro_core::{Author, Commit, Entry, Name, Record, RecordKey, Stamp, StoreError, Transaction};
+use syncro_core::{
+    Author, Commit, Entry, KeyRef, Name, Record, RecordKey, Stamp, StoreError, Transaction,
+};
 
 use crate::backend::Table;
 use crate::dictionary::Word;
@@ -15,6 +17,7 @@ use crate::noted::Noted;
 use crate::overlay::Value;
 use crate::stamps;
 use crate::state::{Shared, State};
+use crate::unplayed::{self, Unplayed};
 
 /// What is kept of the memory in which a record is written: more than most take.
 const WRITTEN_BYTES: usize = 4096;
@@ -40,6 +43,11 @@ pub(crate) struct Staging<'a> {
     rows: Vec<Row>,
     /// The authors of what is to be appended.
     appended: Vec<u32>,
+    /// The hashes of the records that are to wait.
+    waiting: Vec<u32>,
+    /// How many of the transactions that wait are played, and the hashes of records of which all are.
+    played: usize,
+    crowded: Vec<u32>,
     next_name: u32,
     next_author: u32,
     has_pieces: bool,
@@ -54,11 +62,13 @@ impl<'a> Staging<'a> {
     pub(crate) fn of(mut state: RwLockWriteGuard<'a, State>) -> Self {
         let rows = std::mem::take(&mut state.recent.rows);
         let appended = std::mem::take(&mut state.recent.appended);
+        let waiting = std::mem::take(&mut state.recent.waiting);
         let State { next_name, next_author, has_pieces, .. } = *state;
         state.stamps.make_room();
         state.names.make_room();
         state.authors.make_room();
-        Self { state, rows, appended, next_name, next_author, has_pieces }
+        let (played, crowded) = (0, Vec::new());
+        Self { state, rows, appended, waiting, played, crowded, next_name, next_author, has_pieces }
     }
 
     pub(crate) fn put(&mut self, table: Table, key: impl Into<Bytes>, content: &[u8]) {
@@ -139,7 +149,10 @@ impl<'a> Staging<'a> {
         key: &RecordKey,
         record: &Arc<Record>,
     ) -> Result<(), StoreError> {
-        let key = key::record(key).into();
+        self.record_of(key::record(key).into(), record)
+    }
+
+    fn record_of(&mut self, key: Bytes, record: &Arc<Record>) -> Result<(), StoreError> {
         let bytes = record.held_bytes();
         if record.is_unknown() {
             return self.no_record(key);
@@ -153,24 +166,72 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    /// Merges more into a record, which is read only where it is in memory, or may be large.
-    pub(crate) fn merge(&mut self, key: &RecordKey, more: &Arc<Record>) -> Result<(), StoreError> {
-        let at = key::record(key);
+    /// Lets the entries of a commit wait that is not played, and plays those that may not.
+    pub(crate) fn unplayed(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        let mut large = Vec::new();
+        for Entry { transaction, .. } in entries {
+            if !Unplayed::takes(transaction) {
+                large.push(transaction.clone());
+                continue;
+            }
+            for hash in unplayed::hashes(transaction) {
+                self.waiting.push(hash?);
+            }
+        }
+        self.merge_all(&large, None)
+    }
+
+    /// Plays the first transactions that wait, and returns how many.
+    pub(crate) fn play_first(mut self) -> Result<usize, StoreError> {
+        let transactions = self.state.unplayed.first();
+        self.merge_all(&transactions, None)?;
+        self.played = transactions.len();
+        self.publish(None)?;
+        Ok(transactions.len())
+    }
+
+    /// Plays what waits of records of which much does.
+    pub(crate) fn play_crowded(mut self) -> Result<(), StoreError> {
+        self.crowded = self.state.unplayed.crowded().to_vec();
+        for at in 0..self.crowded.len() {
+            let hash = self.crowded[at];
+            let transactions = self.state.unplayed.of_hash(hash);
+            self.merge_all(&transactions, Some(hash))?;
+        }
+        self.publish(None)
+    }
+
+    fn merge_all(
+        &mut self,
+        transactions: &[Transaction],
+        only: Option<u32>,
+    ) -> Result<(), StoreError> {
+        for (key, record) in unplayed::merged(transactions, only)? {
+            self.merge(key, record)?;
+        }
+        Ok(())
+    }
+
+    /// Merges more into a record, which is read only where it is in memory, or may be large. Of each there may be one.
+    fn merge(&mut self, key: KeyRef<'_>, mut more: Record) -> Result<(), StoreError> {
+        let mut at = Out::default();
+        key::write_record(key, &mut at);
+        let at = Bytes::from(at.0);
         let rows = self.rows()?;
-        let mut merged = more.clone();
         let known = rows.overlaid(Table::Records, &at);
         let merge = known.iter().flatten().find_map(Value::merge);
-        merge.into_iter().for_each(|known| Arc::make_mut(&mut merged).merge(known));
+        merge.into_iter().for_each(|known| more.merge(known));
         let must_read = known.is_some() && merge.is_none();
-        let bytes = merged.held_bytes();
+        let bytes = more.held_bytes();
         if must_read || self.has_pieces || bytes > LARGE_BYTES {
             let mut record = rows.record(&at)?.unwrap_or_default();
-            Arc::make_mut(&mut record).merge(more);
-            return self.record(key, &record);
+            Arc::make_mut(&mut record).merge(&more);
+            return self.record_of(at, &record);
         }
-        self.number_words(&merged)?;
-        let value = Value::Record { record: merged, bytes, is_whole: false };
-        self.rows.push((Table::Records, at.into(), Some(value)));
+        let record = Arc::new(more);
+        self.number_words(&record)?;
+        let value = Value::Record { record, bytes, is_whole: false };
+        self.rows.push((Table::Records, at, Some(value)));
         Ok(())
     }
 
@@ -258,9 +319,18 @@ impl<'a> Staging<'a> {
         }
         // From here on nothing fails.
         self.state.last_record.forget();
+        self.state.unplayed.forget_first(self.played);
+        self.crowded.iter().for_each(|hash| self.state.unplayed.forget_chain(*hash));
+        let waits = commit.is_some_and(|commit| !commit.is_played);
+        let mut waiting = self.waiting.drain(..);
         let entries = commit.into_iter().flat_map(|commit| &commit.entries);
         for (entry, author) in entries.zip(&self.appended) {
+            let begins = self.state.tail.end();
             self.state.append(entry);
+            if waits && Unplayed::takes(&entry.transaction) {
+                let hashes = waiting.by_ref().take(entry.transaction.len() as usize);
+                self.state.unplayed.push(begins, entry.transaction.clone(), hashes);
+            }
             let (time, bytes) = (entry.transaction.stamp().time, entry.transaction.bytes());
             let row = self.state.stamps.place(*author, time, entry.offset, bytes);
             if let Some((key, content)) = row {
@@ -280,6 +350,9 @@ impl<'a> Staging<'a> {
         }
         rows.shrink_to(ROWS_KEPT);
         self.state.recent.rows = rows;
+        drop(waiting);
+        self.waiting.shrink_to(ROWS_KEPT);
+        self.state.recent.waiting = self.waiting;
         self.appended.clear();
         self.appended.shrink_to(ROWS_KEPT);
         self.state.recent.appended = self.appended;
@@ -340,11 +413,12 @@ pub(crate) struct Recent {
     authors: RecentWords<Author>,
     /// The record whose words were last seen to have numbers.
     numbered: Option<Arc<Record>>,
-    /// Memory for the record that is being written, for rows that are to be put, and for authors.
+    /// Memory for the record that is being written, for rows that are to be put, for authors, and for hashes.
     written: Vec<u8>,
     gathered: Gathered,
     rows: Vec<Row>,
     appended: Vec<u32>,
+    waiting: Vec<u32>,
 }
 
 impl Recent {

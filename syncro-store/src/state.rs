@@ -18,9 +18,10 @@ use crate::last_record::LastRecord;
 use crate::layers::Layers;
 use crate::noted::Noted;
 use crate::overlay::{Overlay, Rows, Value};
-use crate::staging::{Recent, Row};
+use crate::staging::{Recent, Row, Staging};
 use crate::stamps::{Alike, Stamps};
 use crate::tail::{Packing, Tail};
+use crate::unplayed::Unplayed;
 
 pub(crate) struct Shared {
     state: RwLock<State>,
@@ -66,6 +67,8 @@ pub(crate) struct State {
     pub(crate) derived: Overlay,
     /// The checkpoint under way, which writes what is set aside above.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// What of the log is not played yet. Nothing of it is older than a snapshot that lives.
+    pub(crate) unplayed: Unplayed,
     /// Bytes of the log that no checkpoint has begun to cover: they are played at an opening after a crash.
     pub(crate) log_bytes: usize,
     /// The end of the log, of which what is packed already is in pages, too.
@@ -99,6 +102,8 @@ pub(crate) struct Past {
     pub(crate) end: Point,
     generation: u64,
     before: Mutex<Rows>,
+    /// Why the log could not be played up to there.
+    failed: Option<StoreError>,
 }
 
 impl Past {
@@ -142,10 +147,19 @@ impl Shared {
 
     /// Begins to remember what changes.
     pub(crate) fn remember(&self) -> Arc<Past> {
-        let mut state = self.write();
+        let (mut state, failed) = loop {
+            let state = self.write();
+            if state.unplayed.is_empty() {
+                break (state, None);
+            }
+            drop(state);
+            if let Err(failed) = self.play() {
+                break (self.write(), Some(failed));
+            }
+        };
         state.put_noted();
         let (end, generation) = (state.tail.end(), state.generation);
-        let past = Arc::new(Past { end, generation, before: Mutex::default() });
+        let past = Arc::new(Past { end, generation, before: Mutex::default(), failed });
         let snapshots = &mut state.snapshots;
         if snapshots.len() == snapshots.capacity() {
             snapshots.retain(|past| past.strong_count() > 0);
@@ -181,6 +195,19 @@ impl Shared {
     ) -> Result<T, StoreError> {
         let generation = state.writable()?;
         self.latched(generation, || change(state))
+    }
+
+    /// Plays all that waits when this is called, a piece at a time. Others apply more and read between any two.
+    pub(crate) fn play(&self) -> Result<(), StoreError> {
+        let mut left = self.read().unplayed.len();
+        while left > 0 {
+            let state = self.write();
+            // Nothing is written: it may have been given up.
+            let played = self.latched(state.generation, || Staging::of(state).play_first())?;
+            // None where somebody else has played the rest.
+            left = if played == 0 { 0 } else { left.saturating_sub(played) };
+        }
+        Ok(())
     }
 
     fn latched<T>(
@@ -249,6 +276,7 @@ impl State {
             log: Overlay::default(),
             derived: Overlay::default(),
             checkpoint: None,
+            unplayed: Unplayed::default(),
             log_bytes: 0,
             tail: Tail::begin(Point::START),
             packing: Some(Packing::behind(OpenPage::begin(Point::START))),
@@ -305,6 +333,9 @@ impl State {
         if past.is_some_and(|past| past.generation != self.generation) {
             return Err(StoreError::Repaired);
         }
+        if let Some(failed) = past.and_then(|past| past.failed.clone()) {
+            return Err(failed);
+        }
         Ok(Layers { state: self, backend, past })
     }
 
@@ -332,7 +363,8 @@ impl State {
 
     /// About the bytes that are held in memory because they are not in the backend yet.
     pub(crate) fn unwritten_bytes(&self) -> usize {
-        self.tail.unpacked_bytes() + self.log.bytes() + self.derived.bytes()
+        let played = self.derived.bytes() + self.unplayed.played_bytes();
+        self.tail.unpacked_bytes() + self.log.bytes() + played
     }
 
     /// Puts the small rows as they are now.
@@ -345,12 +377,12 @@ impl State {
 
     /// About the bytes of memory, and of log to be played after a crash, that no checkpoint covers.
     pub(crate) fn behind_bytes(&self) -> usize {
-        self.derived.active_bytes() + self.log_bytes
+        self.derived.active_bytes() + self.unplayed.played_bytes() + self.log_bytes
     }
 
     /// Sets aside what follows from the log, for a checkpoint.
     pub(crate) fn set_derived_aside(&mut self) {
-        self.log_bytes = 0;
+        self.log_bytes = self.unplayed.log_bytes();
         self.derived.set_aside();
     }
 

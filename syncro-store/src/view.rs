@@ -39,6 +39,18 @@ impl<'a> Look<'a> {
         Self { state: shared.read(), past: None }
     }
 
+    /// The same, for whoever lists records: nothing is unplayed.
+    pub(crate) fn played(shared: &'a Shared) -> Result<Self, StoreError> {
+        loop {
+            let look = Self::now(shared);
+            if look.state.unplayed.is_empty() {
+                return Ok(look);
+            }
+            drop(look);
+            shared.play()?;
+        }
+    }
+
     pub(crate) fn as_of(shared: &'a Shared, past: &'a Past) -> Self {
         Self { state: shared.read(), past: Some(past) }
     }
@@ -151,6 +163,7 @@ impl View for Look<'_> {
             return Ok(known);
         }
         let record = key::with_record(key, |at| rows.record(at))?;
+        let record = self.state.unplayed.over(key.as_ref(), record)?;
         last.set(key, &record);
         Ok(record)
     }
@@ -288,7 +301,7 @@ impl View for Look<'_> {
         Ok(Some(walk.at().digest))
     }
 
-    fn takes_merges(&self) -> bool {
+    fn takes_unplayed(&self) -> bool {
         // Each snapshot keeps whole records, and so do pieces.
         self.past.is_none() && !self.state.has_pieces && !self.state.has_snapshots()
     }
@@ -353,10 +366,10 @@ macro_rules! view_through {
                 after: Option<&RecordId>,
                 limit: usize,
             ) -> Result<Vec<(RecordId, Arc<Record>)>, StoreError> {
-                self.look().records(model, after, limit)
+                self.look_played()?.records(model, after, limit)
             }
             fn models(&self) -> Result<Vec<Name>, StoreError> {
-                self.look().models()
+                self.look_played()?.models()
             }
             fn entries(&self, from: u64, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
                 self.look().entries(from, bytes_max)
@@ -371,8 +384,8 @@ macro_rules! view_through {
             fn digest_at(&self, offset: u64) -> Result<Option<Digest>, StoreError> {
                 self.look().digest_at(offset)
             }
-            fn takes_merges(&self) -> bool {
-                self.look().takes_merges()
+            fn takes_unplayed(&self) -> bool {
+                self.look().takes_unplayed()
             }
             fn is_latest(&self, stamp: Stamp) -> Result<bool, StoreError> {
                 self.look().is_latest(stamp)

@@ -23,15 +23,13 @@ pub(crate) struct Intake {
     /// The end of the log after it.
     pub(crate) end: Point,
     pub(crate) entries: Vec<Entry>,
-    /// Records as they are after what was taken so far.
+    /// Records as they are after what was taken so far, where all is played.
     pub(crate) records: Touched<Arc<Record>>,
-    /// What it makes of records of which it does not know what they were.
-    pub(crate) merges: Touched<Arc<Record>>,
     pub(crate) events: Vec<Event>,
     /// Whether somebody wants to know of each change, and what the record was before.
     tells_all: bool,
-    /// Whether each record that is changed is read, and none is to be merged.
-    reads_all: bool,
+    /// Whether all that is taken is played here. If not, the store does so.
+    pub(crate) plays_all: bool,
     /// Bytes of memory that the states of records take, of which each scribe of a peer makes one.
     pub(crate) states_bytes: usize,
     /// Rows of the engine's own as they are after it.
@@ -90,10 +88,9 @@ impl Intake {
             end,
             entries: Vec::new(),
             records: Touched::new(seed),
-            merges: Touched::new(seed),
             events: Vec::new(),
             tells_all,
-            reads_all: true,
+            plays_all: true,
             states_bytes: 0,
             rows: Rows::default(),
             touched: BTreeSet::new(),
@@ -104,10 +101,9 @@ impl Intake {
         }
     }
 
-    /// The same for what a peer brings: where nobody is to be told, and the store takes it, that is to be merged into records
-    /// that are not read.
+    /// The same for what a peer brings: where nobody is to be told, and the store takes it, that is left unplayed.
     pub(crate) fn of_peer(self, view: &impl View) -> Self {
-        Self { reads_all: self.tells_all || !view.takes_merges(), ..self }
+        Self { plays_all: self.tells_all || !view.takes_unplayed(), ..self }
     }
 
     /// Makes room for so many transactions, most of which change one record.
@@ -117,8 +113,9 @@ impl Intake {
             // One more says how far it is.
             self.events.reserve_exact(transactions + 1);
         }
-        let records = if self.reads_all { &mut self.records } else { &mut self.merges };
-        records.reserve(transactions);
+        if self.plays_all {
+            self.records.reserve(transactions);
+        }
     }
 
     /// Lets what was taken keep nothing alive of the message but itself: the rest may be far more.
@@ -207,7 +204,7 @@ impl Intake {
         of_stamp.next().is_some_and(|((next, _), _)| *next == stamp)
     }
 
-    /// A record as it is after what was taken so far, where all are read: on an authority, or in a view.
+    /// A record as it is after what was taken so far, where all is played: on an authority, or in a view.
     pub(crate) fn record(
         &self,
         key: &RecordKey,
@@ -241,23 +238,22 @@ impl Intake {
         Ok(Taken::Parked)
     }
 
-    /// Appends a transaction that is new, and plays what is in it.
+    /// Appends a transaction that is new, and plays what is in it, unless the store does.
     pub(crate) fn append_read(
         &mut self,
         transaction: Transaction,
         session: Option<SessionId>,
         view: &impl View,
     ) -> Result<Taken, StoreError> {
-        // Otherwise a record would be read as it was before what is to be merged into it.
-        debug_assert!(self.reads_all || session.is_some(), "what is not of a session is judged");
+        // Otherwise a record would be read as it was before what is unplayed.
+        debug_assert!(self.plays_all || session.is_some(), "what is not of a session is judged");
         let whole = transaction.clone();
         let scribes = whole.each().map(|scribe| scribe.map_err(corrupt));
         self.append(transaction, scribes, session, |key| view.record(key))
     }
 
-    /// Appends a transaction that is new, and plays its scribes. `read` is asked, in their order, for the records that
-    /// nothing taken before has touched, but not for those that need not be known: what a peer has changed, where nobody
-    /// wants to be told, is the same by whomever it is merged.
+    /// Appends a transaction that is new, and plays its scribes, but for those that are left to the store: it is the same by
+    /// whomever they are merged. `read` is asked, in their order, for the records that nothing taken before has touched.
     pub(crate) fn append<S: Playable>(
         &mut self,
         transaction: Transaction,
@@ -271,15 +267,15 @@ impl Intake {
         let count = transaction.len() as usize;
         for (offset, scribe) in (start.offset..).zip(scribes) {
             let scribe = scribe?;
+            if !self.plays_all && !scribe.is_reserved() {
+                continue;
+            }
             let (key, mark) = (scribe.key(), scribe.mark());
             let is_told = self.tells_all || key.model.is_reserved();
-            let is_read = self.reads_all || is_told;
-            let records = if is_read { &mut self.records } else { &mut self.merges };
-            let found = records.find(&key);
+            let found = self.records.find(&key);
             let before = match found {
-                Ok(place) => Some(records.at(place).clone()),
-                Err(_) if is_read => read(&key)?,
-                Err(_) => None,
+                Ok(place) => Some(self.records.at(place).clone()),
+                Err(_) => read(&key)?,
             };
             let after = scribe.play(before.as_deref(), stamp).map_err(corrupt)?;
             if session.is_some() {
@@ -299,8 +295,8 @@ impl Intake {
                 }));
             }
             match found {
-                Ok(place) => *records.at(place) = after,
-                Err(missing) => records.add(missing, key, after),
+                Ok(place) => *self.records.at(place) = after,
+                Err(missing) => self.records.add(missing, key, after),
             }
         }
         self.end = end;

@@ -388,7 +388,7 @@ impl Own {
             sequence: self.sequence,
             entries: intake.entries,
             records: intake.records.into_vec(),
-            merges: intake.merges.into_vec(),
+            is_played: intake.plays_all,
             peers,
             own: OwnRow {
                 node: self.author.node,

@@ -137,6 +137,10 @@ impl Playable for ScribeRef<'_> {
         self.key()
     }
 
+    fn is_reserved(&self) -> bool {
+        self.start.key.is_reserved()
+    }
+
     fn mark(&self) -> Mark {
         self.mark()
     }

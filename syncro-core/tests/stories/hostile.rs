@@ -155,7 +155,7 @@ fn what_is_received_is_taken_however_large_its_record_is() {
         sequence: 2,
         entries: Vec::new(),
         records,
-        merges: Vec::new(),
+        is_played: true,
         peers: Vec::new(),
         own,
         rows: Vec::new(),

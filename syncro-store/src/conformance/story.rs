@@ -23,8 +23,8 @@ pub(super) struct Story {
 }
 
 impl Story {
-    /// Plays the story of a seed over stores in memory. In half of them what comes from the peer is to be merged, which
-    /// must come to the same.
+    /// Plays the story of a seed over stores in memory. In half of them what comes from the peer is left unplayed,
+    /// which must come to the same.
     pub(super) fn of(seed: u64) -> Self {
         let story = Self::told(seed, true);
         if seed.is_multiple_of(2) {
@@ -32,7 +32,7 @@ impl Story {
         }
         let untold = Self::told(seed, false);
         assert_eq!(untold.states, story.states);
-        assert!(untold.commits.iter().any(|commit| !commit.merges.is_empty()));
+        assert!(untold.commits.iter().any(|commit| !commit.is_played));
         untold
     }
 

@@ -9,7 +9,7 @@ use syncro_core::{
 };
 
 use crate::backend::MemoryDisk;
-use crate::log_store::LogStore;
+use crate::log_store::{LogStore, LogStoreBuilder};
 use crate::state::State;
 
 /// `[time, node, 1, [["Todo", id, create, []]]]`.
@@ -35,25 +35,48 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn new() -> Self {
+        Self::with(LogStore::builder())
+    }
+
+    pub(crate) fn with(builder: LogStoreBuilder) -> Self {
         let disk = MemoryDisk::new();
-        let store = LogStore::open(disk.open().unwrap()).unwrap();
+        let store = builder.open(disk.open().unwrap()).unwrap();
         Self { disk, store, end: Point::START, log: Vec::new() }
     }
 
     /// Takes transactions in as one commit, as they come from a peer. No two are of one record.
     pub(crate) fn append(&mut self, transactions: impl IntoIterator<Item = Transaction>) {
-        let (mut entries, mut records) = (Vec::new(), BTreeMap::new());
-        for transaction in transactions {
+        let mut records = BTreeMap::new();
+        let transactions = transactions.into_iter().inspect(|transaction| {
             let scribe = transaction.scribes().unwrap().remove(0);
             let (key, record) = scribe.into_record(transaction.stamp());
             records.insert(key, record);
-            let end = self.end.then(1, transaction.bytes());
-            entries.push(Entry { offset: self.end.offset, transaction, digest: end.digest });
-            self.end = end;
-        }
-        self.log.extend(entries.iter().cloned());
+        });
+        let entries = self.entries(transactions.collect::<Vec<_>>());
         let records = records.into_iter().map(|(key, record)| (key, record.into())).collect();
         self.apply(entries, records, Vec::new());
+    }
+
+    /// Takes transactions in as one commit, and leaves it to the store to play them. Returns the bytes of the commit.
+    pub(crate) fn leave(&mut self, transactions: impl IntoIterator<Item = Transaction>) -> usize {
+        let entries = self.entries(transactions);
+        let commit = Commit { is_played: false, ..self.commit(entries) };
+        self.store.apply(&commit).unwrap();
+        commit.bytes()
+    }
+
+    pub(crate) fn entries(
+        &mut self,
+        transactions: impl IntoIterator<Item = Transaction>,
+    ) -> Vec<Entry> {
+        let entry = |transaction: Transaction| {
+            let offset = self.end.offset;
+            self.end = self.end.then(transaction.len(), transaction.bytes());
+            Entry { offset, transaction, digest: self.end.digest }
+        };
+        let entries: Vec<Entry> = transactions.into_iter().map(entry).collect();
+        self.log.extend(entries.iter().cloned());
+        entries
     }
 
     pub(crate) fn apply(
@@ -62,11 +85,16 @@ impl Relay {
         records: Vec<(RecordKey, Arc<Record>)>,
         peers: Vec<(NodeId, PeerRow)>,
     ) {
+        let commit = Commit { records, peers, ..self.commit(entries) };
+        self.store.apply(&commit).unwrap();
+    }
+
+    pub(crate) fn commit(&self, entries: Vec<Entry>) -> Commit {
         let (epoch, clock) = (Epoch(7), Time::default());
         let own = OwnRow { node: NodeId::named("server"), epoch, clock, end: self.end };
+        let (records, peers, rows) = Default::default();
         let sequence = self.end.offset;
-        let (merges, rows) = (Vec::new(), Vec::new());
-        self.store.apply(&Commit { sequence, entries, records, merges, peers, own, rows }).unwrap();
+        Commit { sequence, entries, records, is_played: true, peers, own, rows }
     }
 
     /// Lets the next transaction begin a page.

@@ -92,8 +92,10 @@ impl Story {
         let own = OwnRow { node, epoch, clock, end };
         let records = records.into_iter().map(|(key, record)| (key, Arc::new(record))).collect();
         let sequence = self.sequence;
-        let (merges, rows) = (Vec::new(), Vec::new());
-        self.store.apply(&Commit { sequence, entries, records, merges, peers, own, rows }).unwrap();
+        let (is_played, rows) = (true, Vec::new());
+        self.store
+            .apply(&Commit { sequence, entries, records, is_played, peers, own, rows })
+            .unwrap();
     }
 }
 

@@ -26,8 +26,7 @@ impl World {
     pub(crate) fn check_memory(&mut self, node: usize, commit: &Commit) -> Result<(), Failure> {
         let cost = |commit: &Commit| {
             let scribes = commit.entries.iter().map(|entry| entry.transaction.len() as usize);
-            let records = commit.records.len() + commit.merges.len();
-            let rows = records + commit.rows.len() + scribes.sum::<usize>();
+            let rows = commit.records.len() + commit.rows.len() + scribes.sum::<usize>();
             commit.bytes() + ROW_BYTES * rows
         };
         let it = &mut self.nodes[node];

@@ -51,8 +51,8 @@ impl World {
             let detail = format!("the log ends at {end:?}, not {:?}", commit.own.end);
             return Err(Law::Origin.broken(detail));
         }
-        let mut changed = commit.records.iter().chain(&commit.merges);
-        if changed.any(|(key, _)| key.model.as_str() == "sim twin") {
+        let mut changed = commit.records.iter().map(|(key, _)| key);
+        if !commit.is_played || changed.any(|key| key.model.as_str() == "sim twin") {
             self.check_twins(node)?;
         }
         if !commit.peers.is_empty() {

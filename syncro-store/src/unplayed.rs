@@ -1,0 +1,268 @@
+//! What peers have changed, before it is played.
+//!
+//! Most of what a peer brings nobody asks for before it has changed again, or is written behind. A commit may leave it
+//! unplayed: then its transactions wait here, and with them where the scribes of each record are. Who reads one record plays
+//! those; who lists records, remembers them or writes them behind has all of them played first. Merging is idempotent and
+//! commutative, so it does not matter what has become of a record meanwhile, nor what is played twice.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use syncro_core::{KeyRef, Point, Record, ScribeRef, StoreError, Transaction};
+
+use crate::rows::{hash, spread};
+
+/// Scribes of a transaction that waits, at most: to find one of them it is read up to there.
+const SCRIBES_MAX: u64 = if cfg!(test) { 3 } else { 16 };
+
+/// Scribes of one record beyond which they are played: whoever reads it plays all that wait.
+const CHAIN_MAX: u32 = if cfg!(test) { 4 } else { 64 };
+
+/// Bytes of transactions that are played at once: others wait so long, some milliseconds.
+const PLAYED_BYTES: usize = if cfg!(test) { 512 } else { 256 << 10 };
+
+/// Transactions that are not played, in the order of the log, each with the point before it.
+#[derive(Debug, Default)]
+pub(crate) struct Unplayed {
+    transactions: VecDeque<(Point, Transaction)>,
+    scribes: VecDeque<Waiting>,
+    /// How many of both were taken away since there were none.
+    transactions_gone: u32,
+    scribes_gone: u32,
+    /// The last scribe that waits of each record, by the hash of its key.
+    last: HashTable<Last>,
+    /// Hashes of records of which many wait.
+    crowded: Vec<u32>,
+    played_bytes: usize,
+}
+
+/// A scribe, by the number of its transaction. Both are counted on since there were none.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    hash: u32,
+    transaction: u32,
+    /// The one before it of the same hash, if any.
+    before: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    hash: u32,
+    scribe: u32,
+    count: u32,
+}
+
+impl Unplayed {
+    /// Whether a transaction may wait.
+    pub(crate) fn takes(transaction: &Transaction) -> bool {
+        transaction.len() <= SCRIBES_MAX
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
+    /// About the bytes that all of it takes in memory when it is played, which are more than it takes now.
+    pub(crate) fn played_bytes(&self) -> usize {
+        self.played_bytes
+    }
+
+    /// Hashes of records of which so many scribes wait that they are to be [played](Self::of_hash).
+    pub(crate) fn crowded(&self) -> &[u32] {
+        &self.crowded
+    }
+
+    /// How many transactions wait.
+    pub(crate) fn len(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// The point up to which all is played, if it is not the end of the log.
+    pub(crate) fn begins(&self) -> Option<Point> {
+        self.transactions.front().map(|(begins, _)| *begins)
+    }
+
+    /// The bytes of those that wait.
+    pub(crate) fn log_bytes(&self) -> usize {
+        self.transactions.iter().map(|(_, transaction)| transaction.bytes().len()).sum()
+    }
+
+    /// Adds a transaction that begins at a point of the log, with the hashes of its records in their order.
+    pub(crate) fn push(
+        &mut self,
+        begins: Point,
+        transaction: Transaction,
+        hashes: impl Iterator<Item = u32>,
+    ) {
+        let number = self.transactions_gone + self.transactions.len() as u32;
+        for hash in hashes {
+            // They are far fewer than there are numbers: memory is bounded.
+            let scribe = self.scribes_gone + self.scribes.len() as u32;
+            let is_it = |last: &Last| last.hash == hash;
+            let mut before = None;
+            match self.last.entry(spread(hash), is_it, |last| spread(last.hash)) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(Last { hash, scribe, count: 1 });
+                }
+                Entry::Occupied(known) => {
+                    let Last { scribe: last, count, .. } = known.into_mut();
+                    before = Some(std::mem::replace(last, scribe));
+                    *count += 1;
+                    if *count == CHAIN_MAX {
+                        self.crowded.push(hash);
+                    }
+                }
+            }
+            self.scribes.push_back(Waiting { hash, transaction: number, before });
+        }
+        self.played_bytes += transaction.played_bytes();
+        self.transactions.push_back((begins, transaction));
+    }
+
+    /// A record with what waits of it, where this is what is known of it otherwise.
+    pub(crate) fn over(
+        &self,
+        key: KeyRef<'_>,
+        mut known: Option<Arc<Record>>,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
+        if self.is_empty() {
+            return Ok(known);
+        }
+        for transaction in self.chain(hash(&key)) {
+            let mut scribes = each(transaction);
+            let of_key = scribes.find(|it| it.as_ref().map_or(true, |it| it.key_ref() == key));
+            let Some(scribe) = of_key else { continue };
+            let more = to_record(scribe?, transaction)?;
+            match &mut known {
+                Some(known) => Arc::make_mut(known).merge(&more),
+                None => known = Some(Arc::new(more)),
+            }
+        }
+        Ok(known)
+    }
+
+    /// The transactions that have a scribe of a record with a hash.
+    pub(crate) fn of_hash(&self, hash: u32) -> Vec<Transaction> {
+        self.chain(hash).cloned().collect()
+    }
+
+    fn chain(&self, hash: u32) -> impl Iterator<Item = &Transaction> {
+        let last = self.last.find(spread(hash), |last| last.hash == hash);
+        let mut next = last.map(|last| last.scribe);
+        std::iter::from_fn(move || {
+            // What was before those that are left is gone.
+            let place = next?.checked_sub(self.scribes_gone)?;
+            let Waiting { transaction, before, .. } = self.scribes.get(place as usize)?;
+            next = *before;
+            let place = transaction - self.transactions_gone;
+            self.transactions.get(place as usize).map(|(_, transaction)| transaction)
+        })
+    }
+
+    /// The first transactions: as many as are played at once.
+    pub(crate) fn first(&self) -> Vec<Transaction> {
+        let mut left = PLAYED_BYTES;
+        let transactions = self.transactions.iter().map(|(_, transaction)| transaction);
+        let first = transactions.take_while(|transaction| {
+            let is_due = left > 0;
+            left = left.saturating_sub(transaction.bytes().len());
+            is_due
+        });
+        first.cloned().collect()
+    }
+
+    /// Forgets the first transactions, which are played.
+    pub(crate) fn forget_first(&mut self, count: usize) {
+        if count == self.transactions.len() {
+            // Both keep their memory, unless it is much.
+            let Self { mut transactions, mut scribes, mut last, .. } = std::mem::take(self);
+            transactions.clear();
+            transactions.shrink_to(KEPT);
+            scribes.clear();
+            scribes.shrink_to(KEPT);
+            last.clear();
+            last.shrink_to(KEPT, |last| spread(last.hash));
+            *self = Self { transactions, scribes, last, ..Self::default() };
+            return;
+        }
+        for (_, transaction) in self.transactions.drain(..count) {
+            self.played_bytes -= transaction.played_bytes();
+        }
+        self.transactions_gone += count as u32;
+        let is_gone = |it: &Waiting| it.transaction < self.transactions_gone;
+        let gone = self.scribes.iter().take_while(|it| is_gone(it)).count();
+        for (scribe, Waiting { hash, .. }) in (self.scribes_gone..).zip(self.scribes.drain(..gone))
+        {
+            let is_it = |last: &Last| last.hash == hash && last.scribe == scribe;
+            if let Ok(last) = self.last.find_entry(spread(hash), is_it) {
+                last.remove();
+            }
+        }
+        self.scribes_gone += gone as u32;
+    }
+
+    /// Does not find what waits of records with a hash any more: it is played. With its transactions it will be once more.
+    pub(crate) fn forget_chain(&mut self, hash: u32) {
+        self.crowded.retain(|crowded| *crowded != hash);
+        if let Ok(last) = self.last.find_entry(spread(hash), |last| last.hash == hash) {
+            last.remove();
+        }
+    }
+}
+
+/// Transactions for which memory is kept when all are played.
+const KEPT: usize = 1024;
+
+/// The scribes of transactions as records, those of one key merged, and only those of one hash where it says so.
+pub(crate) fn merged<'a>(
+    transactions: &'a [Transaction],
+    only: Option<u32>,
+) -> Result<Vec<(KeyRef<'a>, Record)>, StoreError> {
+    let mut scribes = Vec::with_capacity(transactions.len());
+    for transaction in transactions {
+        for scribe in each(transaction) {
+            let scribe = scribe?;
+            let hash = hash(&scribe.key_ref());
+            if only.is_none_or(|only| only == hash) {
+                scribes.push((hash, scribe, transaction));
+            }
+        }
+    }
+    // Records of one hash are next to one another, and nearly always one.
+    scribes.sort_by_key(|(hash, ..)| *hash);
+    let mut records: Vec<(KeyRef<'a>, Record)> = Vec::with_capacity(scribes.len());
+    for alike in scribes.chunk_by(|(one, ..), (other, ..)| one == other) {
+        let first = records.len();
+        for (_, scribe, transaction) in alike {
+            let (key, record) = (scribe.key_ref(), to_record(*scribe, transaction)?);
+            match records[first..].iter_mut().find(|(known, _)| *known == key) {
+                Some((_, known)) => known.merge(&record),
+                None => records.push((key, record)),
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// The hashes of a transaction's records.
+pub(crate) fn hashes(transaction: &Transaction) -> impl Iterator<Item = Result<u32, StoreError>> {
+    each(transaction).map(|scribe| Ok(hash(&scribe?.key_ref())))
+}
+
+fn each(transaction: &Transaction) -> impl Iterator<Item = Result<ScribeRef<'_>, StoreError>> {
+    transaction.each().map(|scribe| scribe.map_err(|_| unreadable(transaction)))
+}
+
+fn to_record(scribe: ScribeRef<'_>, transaction: &Transaction) -> Result<Record, StoreError> {
+    scribe.to_record().map_err(|_| unreadable(transaction))
+}
+
+/// What is checked before it is taken can be read.
+fn unreadable(transaction: &Transaction) -> StoreError {
+    StoreError::Corrupt { what: format!("the transaction of {:?}", transaction.stamp()) }
+}
+
+#[cfg(test)]
+mod tests;
