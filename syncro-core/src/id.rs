@@ -104,7 +104,8 @@ impl Name {
     }
 }
 
-fn is_reserved(model: &str) -> bool {
+/// Whether a model is one of the engine's own.
+pub(crate) fn is_reserved(model: &str) -> bool {
     model.starts_with("syncro.")
 }
 
@@ -312,7 +313,7 @@ impl RecordKey {
 }
 
 /// A [`RecordKey`] in encoded input, in the same order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyRef<'a> {
     /// The model.
     pub model: &'a str,
@@ -321,7 +322,7 @@ pub struct KeyRef<'a> {
 }
 
 /// A [`RecordId`] in encoded input, in the same order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IdRef<'a> {
     /// An integer.
     Int(i64),

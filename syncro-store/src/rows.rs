@@ -1,6 +1,6 @@
 //! Rows in memory.
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::ops::Bound;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -41,9 +41,9 @@ pub(crate) fn after(key: &[u8]) -> Vec<u8> {
 /// How keys are hashed in this process. They come from peers, who must not know.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
-/// The hash of something that peers may choose.
-pub(crate) fn hash(of: &impl Hash) -> u32 {
-    HASHER.hash_one(of) as u32
+/// The hash of a key.
+pub(crate) fn hash(key: &[u8]) -> u32 {
+    HASHER.hash_one(key) as u32
 }
 
 /// A key, hashed once for all the layers in which it is looked for.
@@ -55,7 +55,7 @@ pub(crate) struct Hashed<'a> {
 
 impl<'a> Hashed<'a> {
     pub(crate) fn new(key: &'a [u8]) -> Self {
-        Self { key, hash: hash(&key) }
+        Self { key, hash: hash(key) }
     }
 }
 

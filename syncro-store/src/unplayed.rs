@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use syncro_core::{KeyRef, Point, Record, ScribeRef, StoreError, Transaction};
+use syncro_core::{KeyRef, Point, Record, RecordKey, ScribeRef, StoreError, Transaction};
 
 use crate::rows::{hash, spread};
 
@@ -124,15 +124,18 @@ impl Unplayed {
     /// A record with what waits of it, where this is what is known of it otherwise.
     pub(crate) fn over(
         &self,
-        key: KeyRef<'_>,
+        key: &RecordKey,
         mut known: Option<Arc<Record>>,
     ) -> Result<Option<Arc<Record>>, StoreError> {
         if self.is_empty() {
             return Ok(known);
         }
-        for transaction in self.chain(hash(&key)) {
+        let mut key_bytes = Vec::new();
+        key.write_state(&mut key_bytes);
+        for transaction in self.chain(hash(&key_bytes[..])) {
             let mut scribes = each(transaction);
-            let of_key = scribes.find(|it| it.as_ref().map_or(true, |it| it.key_ref() == key));
+            let is_it = |it: &ScribeRef<'_>| it.key_bytes() == key_bytes;
+            let of_key = scribes.find(|it| it.as_ref().map_or(true, is_it));
             let Some(scribe) = of_key else { continue };
             let more = to_record(scribe?, transaction)?;
             match &mut known {
@@ -224,7 +227,7 @@ pub(crate) fn merged<'a>(
     for transaction in transactions {
         for scribe in each(transaction) {
             let scribe = scribe?;
-            let hash = hash(&scribe.key_ref());
+            let hash = hash(scribe.key_bytes());
             if only.is_none_or(|only| only == hash) {
                 scribes.push((hash, scribe, transaction));
             }
@@ -248,7 +251,7 @@ pub(crate) fn merged<'a>(
 
 /// The hashes of a transaction's records.
 pub(crate) fn hashes(transaction: &Transaction) -> impl Iterator<Item = Result<u32, StoreError>> {
-    each(transaction).map(|scribe| Ok(hash(&scribe?.key_ref())))
+    transaction.keys().map(|key| key.map(hash).map_err(|_| unreadable(transaction)))
 }
 
 fn each(transaction: &Transaction) -> impl Iterator<Item = Result<ScribeRef<'_>, StoreError>> {

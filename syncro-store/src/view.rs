@@ -163,7 +163,7 @@ impl View for Look<'_> {
             return Ok(known);
         }
         let record = key::with_record(key, |at| rows.record(at))?;
-        let record = self.state.unplayed.over(key.as_ref(), record)?;
+        let record = self.state.unplayed.over(key, record)?;
         last.set(key, &record);
         Ok(record)
     }

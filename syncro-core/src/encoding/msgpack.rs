@@ -373,6 +373,7 @@ impl<'a> Reader<'a> {
             [0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff, ..] => 1,
             [tag @ 0xa0..=0xbf, ..] => 1 + usize::from(tag & 0x1f),
             [tag @ 0xcc..=0xcf, ..] => 1 + (1 << (tag - 0xcc)),
+            [0xd9 | 0xc4, length, ..] => 2 + usize::from(*length),
             _ => return self.skip_any(),
         };
         self.take(length)

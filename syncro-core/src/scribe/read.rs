@@ -31,6 +31,7 @@ pub struct ScribeRef<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Start<'a> {
     key: KeyRef<'a>,
+    key_bytes: &'a [u8],
     mark: Mark,
     fields: usize,
 }
@@ -47,6 +48,11 @@ impl<'a> ScribeRef<'a> {
     /// The record's key where it lies.
     pub fn key_ref(&self) -> KeyRef<'a> {
         self.start.key
+    }
+
+    /// The record's key as it is encoded: as [`RecordKey::write_state`] writes it.
+    pub fn key_bytes(&self) -> &'a [u8] {
+        self.start.key_bytes
     }
 
     /// What happened to its life.
@@ -238,10 +244,30 @@ pub(super) fn scribes(
     })
 }
 
+/// Reads the keys of a transaction that was checked, as they are encoded.
+pub(super) fn keys(transaction: &Transaction) -> impl Iterator<Item = Result<&[u8], Malformed>> {
+    let Transaction { scribes, body, bytes: whole, .. } = transaction;
+    let mut reader = Reader::new(whole.get(*body as usize..).unwrap_or_default());
+    (1..=*scribes).map(move |number| {
+        reader.array_of(4, "a scribe of four parts")?;
+        let before = reader.rest();
+        reader.skip()?;
+        reader.skip()?;
+        let key = &before[..before.len() - reader.rest().len()];
+        if number < *scribes {
+            reader.skip()?;
+            reader.skip()?;
+        }
+        Ok(key)
+    })
+}
+
 /// Reads a scribe up to its fields.
 fn start<'a>(reader: &mut Reader<'a>, is_local: bool) -> Result<Start<'a>, Malformed> {
     reader.array_of(4, "a scribe of four parts")?;
+    let before = reader.rest();
     let key = KeyRef::read(reader)?;
+    let key_bytes = &before[..before.len() - reader.rest().len()];
     let mark = match (reader.uint()?, is_local) {
         (0, false) => Mark::Update,
         (1, false) => Mark::Create,
@@ -261,7 +287,7 @@ fn start<'a>(reader: &mut Reader<'a>, is_local: bool) -> Result<Start<'a>, Malfo
     if count % 2 == 1 || !fits {
         return Err(Malformed::Expected("pairs of path and value that fit the mark"));
     }
-    Ok(Start { key, mark, fields: count / 2 })
+    Ok(Start { key, key_bytes, mark, fields: count / 2 })
 }
 
 /// Checks the scribes of a transaction. What is not in canonical form, or not in order, the reader says; where it does, it

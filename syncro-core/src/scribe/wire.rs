@@ -19,7 +19,7 @@ use super::{Block, Fresh, Mark, Said, Scribe, ScribeRef, Transaction, may_stand_
 use crate::encoding::canonical::canonical;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
-use crate::id::RecordKey;
+use crate::id::{RecordKey, is_reserved};
 use crate::limits::{MESSAGE_DEPTH_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
 use crate::record::{ElementRef, PathRef, Record};
 use crate::stamp::{Author, Stamp};
@@ -169,6 +169,22 @@ impl Transaction {
     /// checksums.
     pub fn each(&self) -> impl Iterator<Item = Result<ScribeRef<'_>, Malformed>> {
         read::scribes(self)
+    }
+
+    /// The keys of its records as they are encoded, in its order, without a look at what is said of them:
+    /// as [`RecordKey::write_state`] writes them. [`Malformed`] as with [`each`](Self::each).
+    pub fn keys(&self) -> impl Iterator<Item = Result<&[u8], Malformed>> {
+        read::keys(self)
+    }
+
+    /// Whether a record of it is of a model of the engine's own.
+    pub(crate) fn has_reserved(&self) -> Result<bool, Malformed> {
+        for key in self.keys() {
+            if is_reserved(Reader::new(key?).text()?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What it changes. Long values share its memory, and keep all of it alive.
