@@ -242,15 +242,7 @@ impl Transaction {
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
-
-    /// About the bytes that a store takes in memory for what it makes of records, their rows among them.
-    pub fn played_bytes(&self) -> usize {
-        self.scribes as usize * PLAYED_BYTES + 2 * self.bytes.len()
-    }
 }
-
-/// About the bytes that a record takes in memory beside what is in it: its row, and its stamps.
-const PLAYED_BYTES: usize = 256;
 
 impl PartialEq for Transaction {
     fn eq(&self, other: &Self) -> bool {

@@ -116,11 +116,11 @@ pub struct Commit {
 
 impl Commit {
     /// About the bytes that a store takes to hold it in memory: transactions and records, and 128 for each
-    /// record's row.
+    /// record's row, or for each scribe that is not played.
     pub fn bytes(&self) -> usize {
+        let row = if self.is_played { 0 } else { 128 };
         let entries = self.entries.iter().map(|Entry { transaction, .. }| {
-            let played = if self.is_played { 0 } else { transaction.played_bytes() };
-            transaction.bytes().len() + played
+            transaction.bytes().len() + row * transaction.len() as usize
         });
         let records = self.records.iter().map(|(_, record)| 128 + record.bytes());
         let rows =

@@ -133,25 +133,20 @@ impl Shared {
 
     fn sync_in_turn(&self, begin: Begin) -> Result<(), StoreError> {
         let _turn = self.turns.for_sync();
-        let begins = self.is_due(begin);
-        if begins {
-            self.play()?;
-        }
+        let end = self.read().tail.end().offset;
+        let mark = self.is_due(begin).then(|| self.played(end)).transpose()?;
         self.pack_ahead();
-        let (backend, rows, mark, log_bytes) = {
+        let (backend, rows, log_bytes) = {
             let mut state = self.write();
             let backend = state.backend()?.clone();
             state.pack()?;
             state.put_noted();
             let log_bytes = state.log_bytes;
-            if begins {
+            if mark.is_some() {
                 state.set_derived_aside();
             }
             let log_bytes = log_bytes - state.log_bytes;
-            // What waits is played after the next opening, unless it is before.
-            let played = state.unplayed.begins().unwrap_or_else(|| state.tail.end());
-            let mark = begins.then_some(played);
-            (backend, state.log.set_aside(), mark, log_bytes)
+            (backend, state.log.set_aside(), log_bytes)
         };
         let (mut memory, mut below) = (Sealing::default(), Below::of(&*backend));
         let rows = rows.iter().map(|row| self.sealed(row, &mut memory, &mut below));
@@ -190,6 +185,17 @@ impl Shared {
         let state = self.read();
         let is_due = begin == Begin::Now || state.behind_bytes() >= self.bounds.overlay_bytes;
         is_due && state.checkpoint.is_none() && state.behind_bytes() > 0
+    }
+
+    /// Plays what waits of the log up to an offset, but no more than may be behind, and returns a point up to which all is
+    /// played.
+    fn played(&self, end: u64) -> Result<Point, StoreError> {
+        self.play_within(self.bounds.overlay_bytes)?;
+        let look = Look::now(self);
+        let offset = look.unplayed_from().map_or(end, |offset| offset.min(end));
+        let digest =
+            look.digest_at(offset)?.ok_or_else(|| damaged(Table::Log, &key::page(offset)))?;
+        Ok(Point { offset, digest })
     }
 
     /// Packs most of what was appended, where that is long, while others apply more and read. Whoever calls has the turn to
@@ -272,23 +278,27 @@ impl Shared {
 
     /// Writes everything, so that the next opening has nothing to play.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
-        while self.write_slice()?.is_some() {}
-        self.sync(Begin::Now)?;
-        while self.write_slice()?.is_some() {}
-        Ok(())
+        loop {
+            while self.write_slice()?.is_some() {}
+            self.sync(Begin::Now)?;
+            while self.write_slice()?.is_some() {}
+            // More may have waited than is played for one.
+            if self.read().unplayed.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
-    /// While the log is played: writes what follows from it up to a point, if as much is behind as may be.
+    /// While the log is read: writes what follows from it up to an offset, if as much is behind as may be.
     pub(crate) fn checkpoint_at(&self, offset: u64) -> Result<(), StoreError> {
         if self.read().behind_bytes() < self.bounds.overlay_bytes {
             return Ok(());
         }
-        let digest = Look::now(self).digest_at(offset)?;
-        let digest = digest.ok_or_else(|| damaged(Table::Log, &key::page(offset)))?;
+        let mark = self.played(offset)?;
         let mut state = self.write();
         if state.checkpoint.is_none() {
             state.set_derived_aside();
-            state.checkpoint = Some(Checkpoint::new(Point { offset, digest }));
+            state.checkpoint = Some(Checkpoint::new(mark));
         }
         drop(state);
         loop {

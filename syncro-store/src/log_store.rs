@@ -261,7 +261,15 @@ impl Store for LogStore {
             state = self.shared.write();
         }
         if !state.unplayed.crowded().is_empty() {
-            self.shared.guarded_in(state, |state| Staging::of(state).play_crowded())?;
+            drop(state);
+            self.shared.play_crowded()?;
+            state = self.shared.write();
+        }
+        // What a view shows takes the place of what is before it in the log.
+        let is_shown = commit.entries.iter().any(|entry| entry.transaction.is_local());
+        if is_shown && !state.unplayed.is_empty() {
+            drop(state);
+            self.shared.play()?;
             state = self.shared.write();
         }
         self.shared.guarded_in(state, |state| {
@@ -272,7 +280,8 @@ impl Store for LogStore {
             #[cfg(all(feature = "planted", debug_assertions))]
             let commit = &crate::planted::halved(commit);
             if !commit.is_played {
-                staging.unplayed(&commit.entries)?;
+                let entries = commit.entries.iter();
+                staging.leave(entries.map(|entry| (entry.offset, entry.transaction.clone())))?;
             }
             // What is played of what is not as a whole is whole.
             for (key, record) in &commit.records {

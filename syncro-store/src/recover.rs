@@ -19,8 +19,11 @@ use crate::state::{Bounds, Shared, State};
 use crate::tail::{Packing, Tail};
 use crate::view::Look;
 
-/// Bytes of the log that are played at once.
+/// Bytes of the log that are read at once, and played unless they may wait.
 const PLAYED_BYTES: usize = 4 << 20;
+
+/// About the bytes of a transaction: for as many there is room at first.
+const TRANSACTION_BYTES: usize = 128;
 
 pub(crate) fn open(
     backend: Arc<dyn Backend>,
@@ -57,71 +60,86 @@ pub(crate) fn open(
     Ok(shared)
 }
 
-/// Plays a stretch of the log. Merging is idempotent, so what was played before does no harm.
+/// Brings what follows from the log up to its end. Merging is idempotent, so what was played before does no harm. What is
+/// not too much waits to be played until somebody reads it.
 fn play(shared: &Shared, mut from: u64, end: u64) -> Result<(), StoreError> {
+    let mut may_wait = true;
     while from < end {
         let mut staging = Staging::new(shared);
-        let played = Played::read(&mut staging, from, end)?;
-        for (key, changes) in played.changes.sorted().records() {
-            staging.changed(key, changes)?;
+        let stretch = Stretch::read(&staging, from, end)?;
+        if may_wait && stretch.transactions.iter().any(|(_, it)| it.is_local()) {
+            // What takes the place of what was known does not wait, nor does anything before it.
+            may_wait = false;
+            drop(staging);
+            shared.play()?;
+            continue;
+        }
+        for (offset, transaction) in &stretch.transactions {
+            staging.played(transaction, *offset)?;
+        }
+        if may_wait {
+            staging.leave(stretch.transactions.into_iter())?;
+        } else {
+            for (key, changes) in stretch.changes(&mut staging)?.sorted().records() {
+                staging.changed(key, changes)?;
+            }
         }
         staging.publish(None)?;
-        shared.write().log_bytes += played.bytes;
-        from = played.end;
+        shared.write().log_bytes += stretch.bytes;
+        from = stretch.end;
+        shared.play_crowded()?;
         shared.checkpoint_at(from)?;
     }
     Ok(())
 }
 
-/// What follows from a stretch of the log.
-struct Played {
+/// A stretch of the log, as much as is played at once.
+struct Stretch {
     end: u64,
     bytes: usize,
-    changes: Changes,
+    /// Each with its offset.
+    transactions: Vec<(u64, Transaction)>,
 }
 
-impl Played {
-    /// Reads as much as is played at once.
-    fn read(staging: &mut Staging<'_>, from: u64, end: u64) -> Result<Self, StoreError> {
-        let mut played = Self { end: from, bytes: 0, changes: Changes::default() };
-        while played.end < end && played.bytes < PLAYED_BYTES {
-            let lost = || damaged(Table::Log, &key::page(played.end));
-            let page = staging.rows()?.page(played.end)?.ok_or_else(lost)?;
-            let before = played.end;
+impl Stretch {
+    fn read(staging: &Staging<'_>, from: u64, end: u64) -> Result<Self, StoreError> {
+        let most = (end - from).min((PLAYED_BYTES / TRANSACTION_BYTES) as u64) as usize;
+        let mut stretch = Self { end: from, bytes: 0, transactions: Vec::with_capacity(most) };
+        while stretch.end < end && stretch.bytes < PLAYED_BYTES {
+            let lost = || damaged(Table::Log, &key::page(stretch.end));
+            let page = staging.rows()?.page(stretch.end)?.ok_or_else(lost)?;
+            let before = stretch.end;
             for transaction in page.transactions().ok_or_else(lost)? {
                 let lost = || damaged(Table::Log, &key::page(page.first()));
                 let (Range { start: offset, .. }, bytes) = transaction.ok_or_else(lost)?;
-                if offset > played.end {
+                if offset > stretch.end {
                     return Err(lost());
                 }
-                if offset == played.end {
+                if offset == stretch.end {
                     let transaction = Transaction::trusted(bytes).map_err(|_| lost())?;
-                    staging.played(&transaction, offset)?;
-                    played.transaction(&transaction, staging)?.ok_or_else(lost)?;
+                    stretch.bytes += transaction.bytes().len();
+                    stretch.end += transaction.len();
+                    stretch.transactions.push((offset, transaction));
                 }
             }
-            if played.end == before {
+            if stretch.end == before {
                 return Err(damaged(Table::Log, &key::page(before)));
             }
         }
-        Ok(played)
+        Ok(stretch)
     }
 
-    /// Takes a transaction; `None` for one that cannot be read.
-    fn transaction(
-        &mut self,
-        transaction: &Transaction,
-        staging: &mut Staging<'_>,
-    ) -> Result<Option<()>, StoreError> {
-        self.bytes += transaction.bytes().len();
-        self.end += transaction.len();
-        for scribe in transaction.each() {
-            let Ok(scribe) = scribe else { return Ok(None) };
-            if self.changes.push_scribe(&scribe, staging)?.is_none() {
-                return Ok(None);
+    /// What it does to records.
+    fn changes(&self, staging: &mut Staging<'_>) -> Result<Changes, StoreError> {
+        let mut changes = Changes::default();
+        for (offset, transaction) in &self.transactions {
+            let lost = || damaged(Table::Log, &key::page(*offset));
+            for scribe in transaction.each() {
+                let scribe = scribe.map_err(|_| lost())?;
+                changes.push_scribe(&scribe, staging)?.ok_or_else(lost)?;
             }
         }
-        Ok(Some(()))
+        Ok(changes)
     }
 }
 

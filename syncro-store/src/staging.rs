@@ -43,8 +43,9 @@ pub(crate) struct Staging<'a> {
     rows: Vec<Row>,
     /// The authors of what is to be appended.
     appended: Vec<u32>,
-    /// The hashes of the records that are to wait.
-    waiting: Vec<u32>,
+    /// The transactions that are to wait, and the hashes of their records.
+    left: Vec<(u64, Transaction)>,
+    hashes: Vec<u32>,
     /// How many of the transactions that wait are played, and the hashes of records of which all are.
     played: usize,
     crowded: Vec<u32>,
@@ -62,13 +63,24 @@ impl<'a> Staging<'a> {
     pub(crate) fn of(mut state: RwLockWriteGuard<'a, State>) -> Self {
         let rows = std::mem::take(&mut state.recent.rows);
         let appended = std::mem::take(&mut state.recent.appended);
-        let waiting = std::mem::take(&mut state.recent.waiting);
+        let hashes = std::mem::take(&mut state.recent.hashes);
         let State { next_name, next_author, has_pieces, .. } = *state;
         state.stamps.make_room();
         state.names.make_room();
         state.authors.make_room();
-        let (played, crowded) = (0, Vec::new());
-        Self { state, rows, appended, waiting, played, crowded, next_name, next_author, has_pieces }
+        let (left, played, crowded) = (Vec::new(), 0, Vec::new());
+        Self {
+            state,
+            rows,
+            appended,
+            left,
+            hashes,
+            played,
+            crowded,
+            next_name,
+            next_author,
+            has_pieces,
+        }
     }
 
     pub(crate) fn put(&mut self, table: Table, key: impl Into<Bytes>, content: &[u8]) {
@@ -166,17 +178,23 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    /// Lets the entries of a commit wait that is not played, and plays those that may not.
-    pub(crate) fn unplayed(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+    /// Lets transactions wait unplayed, each with its offset, and plays those that may not.
+    pub(crate) fn leave(
+        &mut self,
+        transactions: impl Iterator<Item = (u64, Transaction)>,
+    ) -> Result<(), StoreError> {
         let mut large = Vec::new();
-        for Entry { transaction, .. } in entries {
-            if !Unplayed::takes(transaction) {
-                large.push(transaction.clone());
+        self.left.reserve(transactions.size_hint().0);
+        self.hashes.reserve(transactions.size_hint().0);
+        for (offset, transaction) in transactions {
+            if !Unplayed::takes(&transaction) {
+                large.push(transaction);
                 continue;
             }
-            for hash in unplayed::hashes(transaction) {
-                self.waiting.push(hash?);
+            for hash in unplayed::hashes(&transaction) {
+                self.hashes.push(hash?);
             }
+            self.left.push((offset, transaction));
         }
         self.merge_all(&large, None)
     }
@@ -321,16 +339,15 @@ impl<'a> Staging<'a> {
         self.state.last_record.forget();
         self.state.unplayed.forget_first(self.played);
         self.crowded.iter().for_each(|hash| self.state.unplayed.forget_chain(*hash));
-        let waits = commit.is_some_and(|commit| !commit.is_played);
-        let mut waiting = self.waiting.drain(..);
+        self.state.unplayed.reserve(self.left.len(), self.hashes.len());
+        let mut hashes = self.hashes.drain(..);
+        for (offset, transaction) in self.left {
+            let hashes = hashes.by_ref().take(transaction.len() as usize);
+            self.state.unplayed.push(offset, transaction, hashes);
+        }
         let entries = commit.into_iter().flat_map(|commit| &commit.entries);
         for (entry, author) in entries.zip(&self.appended) {
-            let begins = self.state.tail.end();
             self.state.append(entry);
-            if waits && Unplayed::takes(&entry.transaction) {
-                let hashes = waiting.by_ref().take(entry.transaction.len() as usize);
-                self.state.unplayed.push(begins, entry.transaction.clone(), hashes);
-            }
             let (time, bytes) = (entry.transaction.stamp().time, entry.transaction.bytes());
             let row = self.state.stamps.place(*author, time, entry.offset, bytes);
             if let Some((key, content)) = row {
@@ -350,9 +367,9 @@ impl<'a> Staging<'a> {
         }
         rows.shrink_to(ROWS_KEPT);
         self.state.recent.rows = rows;
-        drop(waiting);
-        self.waiting.shrink_to(ROWS_KEPT);
-        self.state.recent.waiting = self.waiting;
+        drop(hashes);
+        self.hashes.shrink_to(ROWS_KEPT);
+        self.state.recent.hashes = self.hashes;
         self.appended.clear();
         self.appended.shrink_to(ROWS_KEPT);
         self.state.recent.appended = self.appended;
@@ -418,7 +435,7 @@ pub(crate) struct Recent {
     gathered: Gathered,
     rows: Vec<Row>,
     appended: Vec<u32>,
-    waiting: Vec<u32>,
+    hashes: Vec<u32>,
 }
 
 impl Recent {

@@ -199,6 +199,11 @@ impl Shared {
 
     /// Plays all that waits when this is called, a piece at a time. Others apply more and read between any two.
     pub(crate) fn play(&self) -> Result<(), StoreError> {
+        self.play_within(usize::MAX)
+    }
+
+    /// The same, until what is played and not written behind takes so many bytes.
+    pub(crate) fn play_within(&self, bytes: usize) -> Result<(), StoreError> {
         let mut left = self.read().unplayed.len();
         while left > 0 {
             let state = self.write();
@@ -206,8 +211,20 @@ impl Shared {
             let played = self.latched(state.generation, || Staging::of(state).play_first())?;
             // None where somebody else has played the rest.
             left = if played == 0 { 0 } else { left.saturating_sub(played) };
+            if self.read().derived.active_bytes() >= bytes {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Plays what waits of records of which much does.
+    pub(crate) fn play_crowded(&self) -> Result<(), StoreError> {
+        let state = self.write();
+        if state.unplayed.crowded().is_empty() {
+            return Ok(());
+        }
+        self.latched(state.generation, || Staging::of(state).play_crowded())
     }
 
     fn latched<T>(
@@ -363,8 +380,8 @@ impl State {
 
     /// About the bytes that are held in memory because they are not in the backend yet.
     pub(crate) fn unwritten_bytes(&self) -> usize {
-        let played = self.derived.bytes() + self.unplayed.played_bytes();
-        self.tail.unpacked_bytes() + self.log.bytes() + played
+        let derived = self.derived.bytes() + self.unplayed.bytes();
+        self.tail.unpacked_bytes() + self.log.bytes() + derived
     }
 
     /// Puts the small rows as they are now.
@@ -377,7 +394,7 @@ impl State {
 
     /// About the bytes of memory, and of log to be played after a crash, that no checkpoint covers.
     pub(crate) fn behind_bytes(&self) -> usize {
-        self.derived.active_bytes() + self.unplayed.played_bytes() + self.log_bytes
+        self.derived.active_bytes() + self.unplayed.bytes() + self.log_bytes
     }
 
     /// Sets aside what follows from the log, for a checkpoint.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use syncro_core::{KeyRef, Point, Record, RecordKey, ScribeRef, StoreError, Transaction};
+use syncro_core::{KeyRef, Record, RecordKey, ScribeRef, StoreError, Transaction};
 
 use crate::rows::{hash, spread};
 
@@ -23,10 +23,10 @@ const CHAIN_MAX: u32 = if cfg!(test) { 4 } else { 64 };
 /// Bytes of transactions that are played at once: others wait so long, some milliseconds.
 const PLAYED_BYTES: usize = if cfg!(test) { 512 } else { 256 << 10 };
 
-/// Transactions that are not played, in the order of the log, each with the point before it.
+/// Transactions that are not played, in the order of the log, each with its offset.
 #[derive(Debug, Default)]
 pub(crate) struct Unplayed {
-    transactions: VecDeque<(Point, Transaction)>,
+    transactions: VecDeque<(u64, Transaction)>,
     scribes: VecDeque<Waiting>,
     /// How many of both were taken away since there were none.
     transactions_gone: u32,
@@ -35,7 +35,7 @@ pub(crate) struct Unplayed {
     last: HashTable<Last>,
     /// Hashes of records of which many wait.
     crowded: Vec<u32>,
-    played_bytes: usize,
+    bytes: usize,
 }
 
 /// A scribe, by the number of its transaction. Both are counted on since there were none.
@@ -64,9 +64,9 @@ impl Unplayed {
         self.transactions.is_empty()
     }
 
-    /// About the bytes that all of it takes in memory when it is played, which are more than it takes now.
-    pub(crate) fn played_bytes(&self) -> usize {
-        self.played_bytes
+    /// About the bytes that it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Hashes of records of which so many scribes wait that they are to be [played](Self::of_hash).
@@ -74,14 +74,21 @@ impl Unplayed {
         &self.crowded
     }
 
+    /// Makes room for some more.
+    pub(crate) fn reserve(&mut self, transactions: usize, scribes: usize) {
+        self.transactions.reserve(transactions);
+        self.scribes.reserve(scribes);
+        self.last.reserve(scribes, |last| spread(last.hash));
+    }
+
     /// How many transactions wait.
     pub(crate) fn len(&self) -> usize {
         self.transactions.len()
     }
 
-    /// The point up to which all is played, if it is not the end of the log.
-    pub(crate) fn begins(&self) -> Option<Point> {
-        self.transactions.front().map(|(begins, _)| *begins)
+    /// The offset up to which all is played, if it is not the end of the log.
+    pub(crate) fn offset(&self) -> Option<u64> {
+        self.transactions.front().map(|(offset, _)| *offset)
     }
 
     /// The bytes of those that wait.
@@ -89,10 +96,10 @@ impl Unplayed {
         self.transactions.iter().map(|(_, transaction)| transaction.bytes().len()).sum()
     }
 
-    /// Adds a transaction that begins at a point of the log, with the hashes of its records in their order.
+    /// Adds a transaction, with the hashes of its records in their order.
     pub(crate) fn push(
         &mut self,
-        begins: Point,
+        offset: u64,
         transaction: Transaction,
         hashes: impl Iterator<Item = u32>,
     ) {
@@ -117,8 +124,8 @@ impl Unplayed {
             }
             self.scribes.push_back(Waiting { hash, transaction: number, before });
         }
-        self.played_bytes += transaction.played_bytes();
-        self.transactions.push_back((begins, transaction));
+        self.bytes += bytes(&transaction);
+        self.transactions.push_back((offset, transaction));
     }
 
     /// A record with what waits of it, where this is what is known of it otherwise.
@@ -191,7 +198,7 @@ impl Unplayed {
             return;
         }
         for (_, transaction) in self.transactions.drain(..count) {
-            self.played_bytes -= transaction.played_bytes();
+            self.bytes -= bytes(&transaction);
         }
         self.transactions_gone += count as u32;
         let is_gone = |it: &Waiting| it.transaction < self.transactions_gone;
@@ -214,6 +221,14 @@ impl Unplayed {
         }
     }
 }
+
+/// About the bytes that a transaction takes while it waits.
+fn bytes(transaction: &Transaction) -> usize {
+    transaction.bytes().len() + SCRIBE_BYTES * transaction.len() as usize
+}
+
+/// What a scribe takes beside what it says: its place, and mostly a transaction.
+const SCRIBE_BYTES: usize = 128;
 
 /// Transactions for which memory is kept when all are played.
 const KEPT: usize = 1024;

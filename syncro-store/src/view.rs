@@ -59,6 +59,11 @@ impl<'a> Look<'a> {
         self.state.as_of(self.past)
     }
 
+    /// The offset up to which all is played, if it is not the end of the log.
+    pub(crate) fn unplayed_from(&self) -> Option<u64> {
+        self.state.unplayed.offset()
+    }
+
     /// Where the log ends.
     pub(crate) fn end(&self) -> Point {
         self.past.map_or_else(|| self.state.tail.end(), |past| past.end)
