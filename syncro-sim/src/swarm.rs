@@ -280,6 +280,7 @@ fn abuse() -> impl Strategy<Value = Abuse> {
         Just(Abuse::Mute),
         (0..600_u16).prop_map(Abuse::Deaf),
         any::<u64>().prop_map(Abuse::Replay),
+        any::<u64>().prop_map(Abuse::Ask),
     ]
 }
 
