@@ -202,39 +202,44 @@ impl World {
         }
     }
 
-    /// Points of a node's log, true or not, and pieces of it.
+    /// Points of a node's log, true or not, and pieces of it, most of which go on from the one before.
     fn ask(&self, node: usize, seed: u64) -> Vec<Bytes> {
         let mut random = crate::disk::random(seed);
         let mut next = |below: usize| (random() % below as u64) as usize;
         let log = self.nodes[node].log.entries();
         let place = |place: usize| place.checked_sub(1).map_or(Point::START, |it| log[it].end());
-        let mut frames = Vec::new();
+        let somewhere = |next: &mut dyn FnMut(usize) -> usize| {
+            let point = place(next(log.len() + 1));
+            match next(4) {
+                0 => Point { digest: Digest([next(3) as u8; 16]), ..point },
+                1 => Point { offset: point.offset + 1 + next(3) as u64, ..point },
+                _ => point,
+            }
+        };
+        let (mut frames, mut reached) = (Vec::new(), 0);
         for _ in 0..=next(8) {
-            let at = next(log.len() + 1);
-            let point = match next(4) {
-                0 => Point { digest: Digest([next(3) as u8; 16]), ..place(at) },
-                1 => Point { offset: place(at).offset + next(3) as u64, ..place(at) },
-                _ => place(at),
-            };
-            let message = match next(6) {
+            let message = match next(8) {
                 0 | 1 => {
                     // In any order, and some of them twice.
-                    let mut ladder = vec![point; next(3)];
-                    ladder.extend((0..next(6)).map(|_| place(next(log.len() + 1))));
+                    let mut ladder: Vec<Point> =
+                        (0..next(4)).map(|_| somewhere(&mut next)).collect();
+                    ladder.extend_from_within(..next(ladder.len() + 1));
                     let mut sync = wire::sync(&ladder);
                     sync["more"] = json!(next(3) != 0);
                     sync
                 }
                 2 => json!({ "type": "more" }),
                 3 => json!({ "type": "scribes" }),
-                4 => json!({ "type": "scribes", "from": wire::point(point) }),
+                4 => json!({ "type": "scribes", "from": wire::point(somewhere(&mut next)) }),
                 // What the node has itself.
                 _ => {
+                    let at = if next(8) == 0 { next(log.len() + 1) } else { reached };
                     let count = if self.nodes[node].part.is_view { 0 } else { next(4) };
                     let items = log[at..].iter().take(count);
                     let items = items.take_while(|it| it.transaction.bytes().len() <= 1000);
                     let items: Vec<_> = items.map(|it| wire::item(&it.transaction)).collect();
-                    wire::scribes(place(at), place(at + items.len()), items)
+                    reached = at + items.len();
+                    wire::scribes(place(at), place(reached), items)
                 }
             };
             frames.push(wire::frame(&message));
