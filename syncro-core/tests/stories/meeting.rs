@@ -44,7 +44,7 @@ fn a_second_meeting_says_little() {
     assert!(row.ladder.rungs().len() > 8, "{:?}", row.ladder);
     let said = conversation(&mut pair);
     let bytes: usize = said.iter().map(|(_, frame)| frame.len()).sum();
-    assert!(bytes <= 680, "{bytes} bytes in {} messages", said.len());
+    assert!(bytes <= 560, "{bytes} bytes in {} messages", said.len());
     for side in [0, 1] {
         assert_eq!(of_kind(&said, side, "more"), [] as [Value; 0]);
     }
