@@ -184,9 +184,11 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         2 => hello().prop_map(Message::Hello),
         1 => (vec(point(), 0..4), any::<bool>())
             .prop_map(|(ladder, has_more)| Message::Sync { ladder, has_more }),
-        4 => (point(), point(), any::<u64>(), vec(items, 0..4)).prop_map(|(from, to, end, items)| {
-            Message::Scribes(Scribes { from, to, end, items })
-        }),
+        4 => (option::of(point()), option::of(point()), option::of(any::<u64>()), vec(items, 0..4))
+            .prop_map(|(from, to, end, items)| {
+                let to = to.or_else(|| (!items.is_empty()).then_some(Point::START));
+                Message::Scribes(Scribes { from, to, end, items })
+            }),
         1 => (vec(wanted(), 0..4), any::<bool>())
             .prop_map(|(channels, has_more)| Message::Subscribe { channels, has_more }),
         1 => vec(any::<u64>(), 0..4).prop_map(|numbers| Message::Unsubscribe { numbers }),

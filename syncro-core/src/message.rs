@@ -190,16 +190,51 @@ pub(crate) struct Word {
     pub(crate) via: Vec<NodeId>,
 }
 
-/// A piece of the sender's log, in order.
+/// A piece of the sender's log, without what goes without saying.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scribes {
-    /// Where the piece begins: the point of the piece before, or at first a rung that was offered.
+    /// Where it begins, unless that is where the reader expects it.
+    pub(crate) from: Option<Point>,
+    /// The sync point that it reaches. There is one where anything is in it; else it may be where it begins.
+    pub(crate) to: Option<Point>,
+    /// Where the sender's log ends at present, unless that is there, too.
+    pub(crate) end: Option<u64>,
+    pub(crate) items: Vec<Item>,
+}
+
+impl Scribes {
+    /// The piece that is meant, by whoever expects it to begin at a point.
+    pub(crate) fn read(self, expected: Point) -> Piece {
+        let Self { from, to, end, items } = self;
+        let from = from.unwrap_or(expected);
+        let to = to.unwrap_or(from);
+        Piece { from, to, end: end.unwrap_or(to.offset), items }
+    }
+}
+
+/// A piece of the sender's log, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Where it begins: at the end of the piece before, or at first at a rung that was offered.
     pub(crate) from: Point,
     /// The sync point that it reaches.
     pub(crate) to: Point,
     /// Where the sender's log ends at present.
     pub(crate) end: u64,
     pub(crate) items: Vec<Item>,
+}
+
+impl Piece {
+    /// The message that means it to whoever expects it to begin at a point.
+    pub(crate) fn said(self, expected: Point) -> Scribes {
+        let Self { from, to, end, items } = self;
+        Scribes {
+            from: (from != expected).then_some(from),
+            to: (to != from || !items.is_empty()).then_some(to),
+            end: (end != to.offset).then_some(end),
+            items,
+        }
+    }
 }
 
 /// A channel that a view wants, and what it has of it.

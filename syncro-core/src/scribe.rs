@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use self::block::Block;
-pub(crate) use self::brief::{Said, may_stand_for};
+pub(crate) use self::brief::{Count, Said, may_stand_for};
 pub use self::read::ScribeRef;
 pub(crate) use self::wire::write_head;
 use crate::encoding::Malformed;

@@ -371,15 +371,8 @@ impl Session {
                 open.on_states(now, states, frame.len(), session, own, view, effects)?;
             }
             (Message::Scribes(scribes), Phase::Open(open)) => {
-                open.on_scribes(
-                    now,
-                    scribes,
-                    frame.len(),
-                    self.outbox.session,
-                    own,
-                    view,
-                    effects,
-                )?;
+                let (piece, session) = (open.pull.read(scribes), self.outbox.session);
+                open.on_scribes(now, piece, frame.len(), session, own, view, effects)?;
             }
             (Message::Ack { point, credit }, Phase::Open(open)) => {
                 if let Some(feed) = &mut open.feed {

@@ -370,6 +370,13 @@ impl Op {
             Self::Look(at) => {
                 world.look(node(*at))?;
             }
+            // Only who comes back is told of points that were kept for him.
+            Self::Abuse(at, Abuse::Ask(seed)) => {
+                let at = node(*at);
+                for visit in 0..3 {
+                    world.abuse(at, Abuse::Ask(seed.wrapping_add(visit)))?;
+                }
+            }
             Self::Abuse(at, abuse) => world.abuse(node(*at), *abuse)?,
             // A hub asks for the principals of its peers, which those worlds do not have.
             Self::Classic(..) if world.rules.is_some() => {}

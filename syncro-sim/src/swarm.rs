@@ -270,16 +270,17 @@ fn faults(
 /// What somebody does who means no good.
 fn abuse() -> impl Strategy<Value = Abuse> {
     prop_oneof![
-        Just(Abuse::LengthBomb),
-        any::<u8>().prop_map(Abuse::Lie),
-        Just(Abuse::Depth),
-        Just(Abuse::Elements),
-        any::<bool>().prop_map(Abuse::Drip),
-        (1..600_u16).prop_map(Abuse::Free),
-        Just(Abuse::Gap),
-        Just(Abuse::Mute),
-        (0..600_u16).prop_map(Abuse::Deaf),
-        any::<u64>().prop_map(Abuse::Replay),
+        1 => Just(Abuse::LengthBomb),
+        1 => any::<u8>().prop_map(Abuse::Lie),
+        1 => Just(Abuse::Depth),
+        1 => Just(Abuse::Elements),
+        1 => any::<bool>().prop_map(Abuse::Drip),
+        1 => (1..600_u16).prop_map(Abuse::Free),
+        1 => Just(Abuse::Gap),
+        1 => Just(Abuse::Mute),
+        1 => (0..600_u16).prop_map(Abuse::Deaf),
+        1 => any::<u64>().prop_map(Abuse::Replay),
+        2 => any::<u64>().prop_map(Abuse::Ask),
     ]
 }
 

@@ -71,9 +71,9 @@ impl Export {
                 if !engine.own.has(self.end, view)? {
                     return Err(UsageError::UnknownPoint { point: self.end }.into());
                 }
-                let scribes = piece(at, self.end, &engine.own, view)?;
-                (self.at, self.is_begun) = (Some(scribes.to), true);
-                Message::Scribes(scribes)
+                let piece = piece(at, self.end, &engine.own, view)?;
+                (self.at, self.is_begun) = (Some(piece.to), true);
+                Message::Scribes(piece.said(at))
             }
         };
         Ok(Some(message.encode(Encoding::MessagePack)))

@@ -18,7 +18,7 @@ use crate::limits::{
     CREDENTIALS_BYTES_MAX, ECHO_RUNS_MAX, FRAME_BYTES_MAX, LADDER_RUNGS_MAX, MESSAGE_DEPTH_MAX,
     MESSAGE_SCRIBES_MAX, MESSAGE_TRANSACTIONS_BYTES_MAX, NAME_BYTES_MAX, REASON_CHARS_MAX,
 };
-use crate::scribe::{Block, Said, Transaction, may_stand_for, write_head};
+use crate::scribe::{Block, Count, Said, Transaction, may_stand_for, write_head};
 use crate::stamp::{Epoch, Time};
 
 /// Keys that a message may have, known and unknown, and texts in a list of a `hello`.
@@ -274,25 +274,31 @@ fn read_texts(mut reader: Reader<'_>) -> Result<Vec<String>, Malformed> {
 }
 
 fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
-    let has_end = scribes.end != scribes.to.offset;
-    head(writer, "scribes", 3 + usize::from(has_end));
-    writer.text("from");
-    write_point(writer, scribes.from);
-    writer.text("to");
-    write_point(writer, scribes.to);
-    if has_end {
+    let Scribes { from, to, end, items } = scribes;
+    let given = [from.is_some(), to.is_some(), end.is_some(), !items.is_empty()];
+    head(writer, "scribes", given.into_iter().filter(|is_given| *is_given).count());
+    for (key, point) in [("from", from), ("to", to)] {
+        if let Some(point) = point {
+            writer.text(key);
+            write_point(writer, *point);
+        }
+    }
+    if let Some(end) = end {
         writer.text("end");
-        writer.uint(scribes.end);
+        writer.uint(*end);
+    }
+    if items.is_empty() {
+        return;
     }
     writer.text("transactions");
-    writer.array(scribes.items.len());
+    writer.array(items.len());
     let mut said = Said::default();
-    let transactions = scribes.items.iter().map(|item| match item {
+    let transactions = items.iter().map(|item| match item {
         Item::Transaction(transaction) => transaction.bytes().len(),
         _ => 0,
     });
     writer.0.reserve(transactions.sum());
-    for item in &scribes.items {
+    for item in items {
         match item {
             Item::Transaction(transaction) => transaction.write(writer, &mut said),
             // What this version cannot read it does not say in brief either.
@@ -315,7 +321,17 @@ fn write_scribes(writer: &mut Writer, scribes: &Scribes) {
 }
 
 fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
-    let mut reader = parts.get("transactions")?;
+    let items = parts.find("transactions").map(read_items).transpose()?.unwrap_or_default();
+    let point = |key| parts.find(key).map(|mut point| read_point(&mut point)).transpose();
+    let (from, to) = (point("from")?, point("to")?);
+    if to.is_none() && !items.is_empty() {
+        return Err(Malformed::Expected("to"));
+    }
+    let end = parts.find("end").map(|mut end| end.uint()).transpose()?;
+    Ok(Scribes { from, to, end, items })
+}
+
+fn read_items(mut reader: Reader<'_>) -> Result<Vec<Item>, Malformed> {
     let count = reader.array()?;
     // What is no item costs no more than what is one.
     let mut items = Vec::with_capacity(count.min(reader.rest().len() / ITEM_BYTES_MIN));
@@ -343,9 +359,7 @@ fn read_scribes(parts: &Parts<'_>) -> Result<Scribes, Malformed> {
         items.push(item);
     }
     reader.finish()?;
-    let (from, to) = (read_point(&mut parts.get("from")?)?, read_point(&mut parts.get("to")?)?);
-    let end = parts.find("end").map(|mut end| end.uint()).transpose()?;
-    Ok(Scribes { from, to, end: end.unwrap_or(to.offset), items })
+    Ok(items)
 }
 
 /// Bytes of the least item, which is an echo.
@@ -359,7 +373,8 @@ fn read_item<'a>(
     bytes_max: usize,
 ) -> Result<Item, Malformed> {
     let mut ahead = Reader::new(reader.rest());
-    if ahead.array()? != 2 {
+    let parts = ahead.array()?;
+    if parts != 2 && parts != Count::ALONE_PARTS {
         let item = match Transaction::next(reader, block) {
             Some(transaction) => transaction.into(),
             None => read_transaction(reader.skip()?)?,
@@ -370,27 +385,32 @@ fn read_item<'a>(
         return Ok(item);
     }
     let first = ahead.uint()?;
-    let mut second = ahead.clone();
-    let item = match ahead.head()? {
-        Head::Array(count) => {
-            let (stamp, mut whole) = (said.later(first)?, Writer(scratch::take()));
-            write_head(&mut whole, stamp);
-            whole.array(count);
-            let body = whole.0.len();
-            said.expand(&mut ahead, count, &mut whole, bytes_max)?;
-            if !may_stand_for(reader.rest().len() - ahead.rest().len(), whole.0.len()) {
-                return Err(Malformed::Limit("what stands for a transaction"));
-            }
-            let left_bytes = 2 * ahead.rest().len();
-            let item = match Transaction::of_parts(stamp, count, body, &whole.0) {
-                Some(form) => form.kept(&whole.0, block, left_bytes).into(),
-                None => read_transaction(&whole.0)?,
-            };
-            scratch::give_back(whole.0);
-            item
+    let (mut second, left) = (ahead.clone(), reader.rest().len());
+    let mut brief = |ahead: &mut Reader<'a>, count: Count| {
+        let stamp = said.later(first)?;
+        let mut whole = Writer(scratch::take());
+        write_head(&mut whole, stamp);
+        whole.array(count.number());
+        let body = whole.0.len();
+        said.expand(ahead, count, &mut whole, bytes_max)?;
+        if !may_stand_for(left - ahead.rest().len(), whole.0.len()) {
+            return Err(Malformed::Limit("what stands for a transaction"));
         }
-        Head::Bytes(_) => Item::Skip { scribes: first, digest: Digest(second.bytes_of()?) },
-        _ => Item::Echo { offset: first, scribes: second.uint()? },
+        let left_bytes = 2 * ahead.rest().len();
+        let item = match Transaction::of_parts(stamp, count.number(), body, &whole.0) {
+            Some(form) => form.kept(&whole.0, block, left_bytes).into(),
+            None => read_transaction(&whole.0)?,
+        };
+        scratch::give_back(whole.0);
+        Ok(item)
+    };
+    let item = match parts {
+        Count::ALONE_PARTS => brief(&mut ahead, Count::Alone)?,
+        _ => match ahead.head()? {
+            Head::Array(count) => brief(&mut ahead, Count::Of(count))?,
+            Head::Bytes(_) => Item::Skip { scribes: first, digest: Digest(second.bytes_of()?) },
+            _ => Item::Echo { offset: first, scribes: second.uint()? },
+        },
     };
     *reader = ahead;
     Ok(item)

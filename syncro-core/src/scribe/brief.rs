@@ -1,6 +1,7 @@
 //! The brief form of a transaction in a message: what was said in it before is not said again.
 //!
-//! `[later, [scribe, ...]]` is by the author of the transaction before it, and so much later. A name in it that was said
+//! `[later, [scribe, ...]]` is by the author of the transaction before it, and so much later; one scribe alone goes without
+//! arrays around it. A name in it that was said
 //! before is a number, and an id that is a UUID as text has its bytes, in an array of one. The rest is as it is logged, so
 //! that what this version cannot play has a brief form as well.
 
@@ -14,6 +15,42 @@ use crate::stamp::{Stamp, Time};
 /// Whether a transaction may be said by so many bytes in brief.
 pub(crate) fn may_stand_for(brief_bytes: usize, bytes: usize) -> bool {
     bytes + BRIEF_BESIDE_BYTES <= BRIEF_RATIO_MAX * brief_bytes
+}
+
+/// How many scribes a brief transaction has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Count {
+    /// One, whose parts are parts of the transaction.
+    Alone,
+    /// So many, in an array.
+    Of(usize),
+}
+
+impl Count {
+    /// Parts of a brief transaction with a scribe alone.
+    pub(crate) const ALONE_PARTS: usize = 5;
+
+    pub(crate) fn number(self) -> usize {
+        match self {
+            Self::Alone => 1,
+            Self::Of(count) => count,
+        }
+    }
+
+    /// Writes what is before the scribes.
+    fn write(self, later: u64, out: &mut Writer) {
+        match self {
+            Self::Alone => {
+                out.array(Self::ALONE_PARTS);
+                out.uint(later);
+            }
+            Self::Of(count) => {
+                out.array(2);
+                out.uint(later);
+                out.array(count);
+            }
+        }
+    }
 }
 
 /// What was said in a message so far.
@@ -40,20 +77,34 @@ impl<'a> Said<'a> {
         Ok(*last)
     }
 
-    /// Writes the brief form of scribes. Returns whether they have one that will do: if not nothing was said, whatever was
-    /// written.
+    /// Writes the brief form of a transaction of so many scribes and bytes, so much later than the one before. Returns
+    /// whether it has one: if not nothing was written.
     pub(super) fn shorten(
         &mut self,
+        later: u64,
         scribes: &'a [u8],
         count: usize,
+        bytes: usize,
         out: &mut Writer,
-        will_do: impl FnOnce(&Writer) -> bool,
     ) -> bool {
-        let names = self.names.0.len();
+        let (start, names) = (out.0.len(), self.names.0.len());
+        let count = if count == 1 { Count::Alone } else { Count::Of(count) };
+        count.write(later, out);
+        let body = out.0.len();
         let mut reader = Reader::new(scribes);
         let turned = self.turn::<Brief>(&mut reader, count, out, usize::MAX);
-        let is_brief = turned.and_then(|()| reader.finish()).is_ok() && will_do(out);
+        let will_do = |out: &Writer| may_stand_for(out.0.len() - start, bytes);
+        let mut is_brief = turned.and_then(|()| reader.finish()).is_ok();
+        if is_brief && !will_do(out) {
+            // What is too short for all that it stands for may do in an array.
+            if let Count::Alone = count {
+                out.0[start] = PAIR;
+                out.0.splice(body..body, [ONE, FOUR]);
+            }
+            is_brief = will_do(out);
+        }
         if !is_brief {
+            out.0.truncate(start);
             self.names.0.truncate(names);
         }
         is_brief
@@ -63,7 +114,7 @@ impl<'a> Said<'a> {
     pub(crate) fn expand(
         &mut self,
         reader: &mut Reader<'a>,
-        count: usize,
+        count: Count,
         out: &mut Writer,
         bytes_max: usize,
     ) -> Result<(), Malformed> {
@@ -73,7 +124,7 @@ impl<'a> Said<'a> {
     fn turn<F: Form>(
         &mut self,
         reader: &mut Reader<'a>,
-        count: usize,
+        count: Count,
         out: &mut Writer,
         bytes_max: usize,
     ) -> Result<(), Malformed> {
@@ -117,10 +168,9 @@ struct Turning<'a, 't> {
 
 impl<'a> Turning<'a, '_> {
     /// Looks at nothing but where names and ids are.
-    fn scribes<F: Form>(&mut self, count: usize) -> Result<(), Malformed> {
-        for _ in 0..count {
-            self.reader.array_of(4, "a scribe of four parts")?;
-            self.out.push(FOUR);
+    fn scribes<F: Form>(&mut self, count: Count) -> Result<(), Malformed> {
+        for _ in 0..count.number() {
+            F::head(self, count)?;
             F::name(self)?;
             F::id(self)?;
             self.same()?;
@@ -178,12 +228,15 @@ impl<'a> Turning<'a, '_> {
 
 /// Into which form scribes are turned.
 trait Form {
+    fn head(turning: &mut Turning<'_, '_>, count: Count) -> Result<(), Malformed>;
     fn name(turning: &mut Turning<'_, '_>) -> Result<(), Malformed>;
     fn id(turning: &mut Turning<'_, '_>) -> Result<(), Malformed>;
 }
 
-/// How a scribe begins.
+/// How a scribe begins, and arrays of one and of two.
 const FOUR: u8 = 0x94;
+const ONE: u8 = 0x91;
+const PAIR: u8 = 0x92;
 
 /// How an id that is a UUID as text begins in the log, and how in brief.
 const TEXT: [u8; 2] = [0xd9, 36];
@@ -196,6 +249,15 @@ const SHORT_MAX: u8 = SHORT | MESSAGE_NAME_BYTES_MAX as u8;
 struct Brief;
 
 impl Form for Brief {
+    #[inline(always)]
+    fn head(turning: &mut Turning<'_, '_>, count: Count) -> Result<(), Malformed> {
+        turning.reader.array_of(4, "a scribe of four parts")?;
+        if let Count::Of(_) = count {
+            turning.out.push(FOUR);
+        }
+        Ok(())
+    }
+
     #[inline(always)]
     fn name(turning: &mut Turning<'_, '_>) -> Result<(), Malformed> {
         let name = turning.reader.skip()?;
@@ -229,6 +291,15 @@ impl Form for Brief {
 struct Full;
 
 impl Form for Full {
+    #[inline(always)]
+    fn head(turning: &mut Turning<'_, '_>, count: Count) -> Result<(), Malformed> {
+        if let Count::Of(_) = count {
+            turning.reader.array_of(4, "a scribe of four parts")?;
+        }
+        turning.out.push(FOUR);
+        Ok(())
+    }
+
     #[inline(always)]
     fn name(turning: &mut Turning<'_, '_>) -> Result<(), Malformed> {
         let rest = turning.reader.rest();

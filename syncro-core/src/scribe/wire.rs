@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::block::SHARED_BYTES_MAX;
 use super::read::{self, Begun};
-use super::{Block, Fresh, Mark, Said, Scribe, ScribeRef, Transaction, may_stand_for};
+use super::{Block, Fresh, Mark, Said, Scribe, ScribeRef, Transaction};
 use crate::encoding::canonical::canonical;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
@@ -213,19 +213,11 @@ impl Transaction {
         let (later, count) = (said.follow(self.stamp), self.scribes as usize);
         // Of what is mostly values little would be left out, and they would be walked through.
         let later = later.filter(|_| self.bytes.len() / count.max(1) <= SHARED_BYTES_MAX);
-        let start = writer.0.len();
-        if let Some(later) = later {
-            writer.array(2);
-            writer.uint(later);
-            writer.array(count);
-            let scribes = self.bytes.get(self.body as usize..).unwrap_or_default();
-            let will_do = |out: &Writer| may_stand_for(out.0.len() - start, self.bytes.len());
-            if said.shorten(scribes, count, writer, will_do) {
-                return;
-            }
-            writer.0.truncate(start);
+        let scribes = self.bytes.get(self.body as usize..).unwrap_or_default();
+        let bytes = self.bytes.len();
+        if !later.is_some_and(|later| said.shorten(later, scribes, count, bytes, writer)) {
+            writer.encoded(&self.bytes);
         }
-        writer.encoded(&self.bytes);
     }
 
     /// Takes the transaction that comes next in a message if it is in canonical form and within all limits, as nearly all

@@ -6,7 +6,7 @@ use super::{Fault, Open, Phase, Session};
 use crate::close::CloseReason;
 use crate::digest::Point;
 use crate::engine::{Effects, Event, Own, SessionId};
-use crate::message::{Bundle, Item, Message, Scribes};
+use crate::message::{Bundle, Item, Message, Piece};
 use crate::principal::Access;
 use crate::stamp::Now;
 use crate::store::{Held, StoreError, View};
@@ -77,12 +77,13 @@ impl Session {
             (Message::Scribes(scribes), Phase::Open(open), Some(_))
                 if import.has_asked && !import.is_over =>
             {
-                let (from, to) = (scribes.from, scribes.to);
-                if from != import.at {
+                let piece = scribes.read(import.at);
+                let to = piece.to;
+                if piece.from != import.at {
                     return Err(Fault::peer(CloseReason::Gap));
                 }
                 import.has_scribes = true;
-                if open.take_piece(now, scribes, frame, import, session, own, view, effects)? {
+                if open.take_piece(now, piece, frame, import, session, own, view, effects)? {
                     import.at = to;
                 } else {
                     effects.events.push(Event::Again { session });
@@ -133,7 +134,7 @@ impl Open {
     fn take_piece(
         &mut self,
         now: Now,
-        mut scribes: Scribes,
+        mut piece: Piece,
         frame: &Bytes,
         import: &mut Import,
         session: SessionId,
@@ -141,12 +142,12 @@ impl Open {
         view: &impl View,
         effects: &mut Effects,
     ) -> Result<bool, Fault> {
-        if !self.resume_within(&mut scribes, own, view)? {
-            import.is_missing = import.is_missing || is_missing(&scribes.items, view)?;
+        if !self.resume_within(&mut piece, own, view)? {
+            import.is_missing = import.is_missing || is_missing(&piece.items, view)?;
             return Ok(true);
         }
         let before = own.end();
-        match self.on_scribes(now, scribes, frame.len(), session, own, view, effects) {
+        match self.on_scribes(now, piece, frame.len(), session, own, view, effects) {
             // What was taken is a part of it, and is known when it comes again.
             Err(Fault::Peer { reason: CloseReason::Flow, .. }) if own.end() != before => Ok(false),
             taken => taken.map(|()| true),
@@ -158,7 +159,7 @@ impl Open {
     /// on from what is held.
     fn resume_within(
         &mut self,
-        scribes: &mut Scribes,
+        piece: &mut Piece,
         own: &mut Own,
         view: &impl View,
     ) -> Result<bool, Fault> {
@@ -167,14 +168,14 @@ impl Open {
         let mut held = own.peer_row(self.peer).ladder.offer(Some(end));
         held.reverse();
         let is_held = |point: Point| point == Point::START || held.binary_search(&point).is_ok();
-        let mut point = scribes.from;
+        let mut point = piece.from;
         // What this node has named last may be where the two logs begin in the same way.
         let is_known = is_held(point) || self.pull.reached().is_none() && own.has(point, view)?;
         #[cfg(all(feature = "planted", debug_assertions))]
         let is_known = is_known || crate::planted::is_planted(crate::planted::Planted::GapIgnored);
         let mut known = is_known.then_some((0, point));
         let may_skip = self.pull.is_of_view();
-        for (place, item) in scribes.items.iter().enumerate() {
+        for (place, item) in piece.items.iter().enumerate() {
             point = match item {
                 Item::Transaction(transaction) => {
                     point.then(transaction.len(), transaction.bytes())
@@ -191,17 +192,17 @@ impl Open {
                 known = Some((place + 1, point));
             }
         }
-        if point != scribes.to {
+        if point != piece.to {
             return Err(Fault::peer(CloseReason::Digest));
         }
         match known {
             Some((before, from)) => {
-                scribes.items.drain(..before);
-                scribes.from = from;
+                piece.items.drain(..before);
+                piece.from = from;
                 self.pull.resume();
                 Ok(true)
             }
-            None => Ok(self.pull.reached() == Some(scribes.from)),
+            None => Ok(self.pull.reached() == Some(piece.from)),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::digest::Point;
 use crate::engine::{Effects, Event, Intake, Own, SessionId};
 use crate::ladder::Ladder;
 use crate::limits::{FRAME_BYTES_MAX, WINDOW_BYTES};
-use crate::message::{Message, Scribes};
+use crate::message::{Message, Piece, Scribes};
 use crate::stamp::Epoch;
 use crate::stamp::Now;
 use crate::store::{StoreError, View};
@@ -108,6 +108,13 @@ impl Pull {
         Ok(self.ask())
     }
 
+    /// The piece of the peer's log that is meant. Where it begins goes without saying where the last one ended, or at first
+    /// at the first point by which was asked.
+    pub(super) fn read(&self, scribes: Scribes) -> Piece {
+        let asked = || self.offered.first().copied().unwrap_or_default();
+        scribes.read(self.at.unwrap_or_else(asked))
+    }
+
     /// Scribes of the peer's log that are not here yet, as far as known.
     pub(super) fn behind(&self) -> u64 {
         self.end - self.at.map_or(0, |at| at.offset.min(self.end))
@@ -197,7 +204,7 @@ impl Open {
     pub(super) fn on_scribes(
         &mut self,
         now: Now,
-        mut scribes: Scribes,
+        mut piece: Piece,
         bytes: usize,
         session: SessionId,
         own: &mut Own,
@@ -213,8 +220,8 @@ impl Open {
         let continues = match pull.at {
             // It was looked for.
             _ if pull.bundle.is_some() => true,
-            Some(at) => scribes.from == at,
-            None => scribes.from == Point::START || pull.offered.contains(&scribes.from),
+            Some(at) => piece.from == at,
+            None => piece.from == Point::START || pull.offered.contains(&piece.from),
         };
         #[cfg(all(feature = "planted", debug_assertions))]
         let continues = continues
@@ -227,28 +234,28 @@ impl Open {
         let branch = match pull.at {
             Some(_) => pull.branch,
             None if pull.bundle.is_some_and(|bundle| bundle.has_branch) => pull.branch,
-            None => self.branch(&scribes, own, view)?,
+            None => self.branch(&piece, own, view)?,
         };
-        let own_end = self.pull.at.map_or(scribes.from.offset, |_| self.pull.own_end);
-        let items = std::mem::take(&mut scribes.items);
+        let own_end = self.pull.at.map_or(piece.from.offset, |_| self.pull.own_end);
+        let items = std::mem::take(&mut piece.items);
         let left = own.repair_left(self.principal.as_deref(), now);
         let mut reading =
-            Reading::new(own.intake().of_peer(view), scribes.from, own_end, bytes, left);
+            Reading::new(own.intake().of_peer(view), piece.from, own_end, bytes, left);
         self.read(now, &mut reading, items, session, own, view)?;
         let spent = reading.spent();
         let Reading { mut intake, runs, point, own_end, cut, forged, .. } = reading;
         #[cfg(all(feature = "planted", debug_assertions))]
         // That design took the sender's word for the point.
         let point = match crate::planted::is_planted(crate::planted::Planted::EchoByNode) {
-            true => scribes.to,
+            true => piece.to,
             false => point,
         };
-        if point != scribes.to {
+        if point != piece.to {
             return Err(Fault::peer(CloseReason::Digest));
         }
         own.note_changes(&mut intake, view)?;
         // What was taken before the cut is as sure as the rest: all of it had the digest that was stated.
-        scribes.to = cut.map_or(point, |(cut, _)| cut);
+        piece.to = cut.map_or(point, |(cut, _)| cut);
         if let Some(principal) = &self.principal {
             own.spend_repair(principal, spent, now);
         }
@@ -265,7 +272,7 @@ impl Open {
             }
         }
         self.push.note(own.peer_row(self.peer));
-        self.finish(now, intake, &scribes, received, own, effects);
+        self.finish(now, intake, &piece, received, own, effects);
         for (taken, transaction, theirs) in runs {
             let Some((offset, digest)) = taken.place().filter(|_| self.pull.bundle.is_none())
             else {
@@ -287,14 +294,9 @@ impl Open {
 
     /// The branch of the peer's ladder that goes on where the peer has resumed. If that was the end of this
     /// node's own log, the branch is the one whose end is the last in this log.
-    fn branch(
-        &self,
-        scribes: &Scribes,
-        own: &mut Own,
-        view: &impl View,
-    ) -> Result<Epoch, StoreError> {
+    fn branch(&self, piece: &Piece, own: &mut Own, view: &impl View) -> Result<Epoch, StoreError> {
         let ladder = own.peer_row(self.peer).ladder.clone();
-        let mut from = scribes.from;
+        let mut from = piece.from;
         if !ladder.rungs().iter().any(|rung| rung.point == from) {
             for end in ladder.branch_ends() {
                 if end.offset <= from.offset && own.has(end, view)? {
@@ -303,7 +305,7 @@ impl Open {
                 }
             }
         }
-        Ok(ladder.branch(self.epoch, from, scribes.to))
+        Ok(ladder.branch(self.epoch, from, piece.to))
     }
 
     /// From here on nothing fails.
@@ -311,7 +313,7 @@ impl Open {
         &mut self,
         now: Now,
         mut intake: Intake,
-        scribes: &Scribes,
+        piece: &Piece,
         received: u64,
         own: &mut Own,
         effects: &mut Effects,
@@ -336,28 +338,28 @@ impl Open {
 
         let row = own.peer_row(self.peer);
         let is_new = !intake.entries.is_empty() || !intake.rows.is_empty();
-        let has_moved = self.pull.moves(&row.ladder, scribes.to, is_new)
-            && row.ladder.advance(self.pull.branch, scribes.to);
+        let has_moved = self.pull.moves(&row.ladder, piece.to, is_new)
+            && row.ladder.advance(self.pull.branch, piece.to);
         let row = row.clone();
         if has_moved || is_new {
             effects.commit = Some(own.commit(intake, vec![(self.peer, row)]));
         }
         let pull = &mut self.pull;
         if pull.at.is_none() {
-            pull.began = scribes.from.offset;
+            pull.began = piece.from.offset;
         }
         pull.received = received;
-        pull.at = Some(scribes.to);
-        pull.end = scribes.end.max(scribes.to.offset);
+        pull.at = Some(piece.to);
+        pull.end = piece.end.max(piece.to.offset);
         pull.offered = Vec::new();
         if pull.bundle.is_some() {
             // Nobody waits for a receipt.
             return;
         }
         // Of what a view was shown nothing has to be durable here: others' writes do not delay the answer.
-        let is_skipped = pull.own_end <= scribes.from.offset && scribes.to != scribes.from;
+        let is_skipped = pull.own_end <= piece.from.offset && piece.to != piece.from;
         let sequence = if is_skipped { 0 } else { own.appended() };
-        let (point, own_end) = (scribes.to, pull.own_end);
+        let (point, own_end) = (piece.to, pull.own_end);
         pull.pending.push_back(Owed { sequence, point, received, own_end });
         pull.on_synced(own.synced_through());
         #[cfg(all(feature = "planted", debug_assertions))]

@@ -10,7 +10,7 @@ use crate::limits::{
     BATCH_BYTES, ECHO_DELAY_MS, ECHO_RUN_BYTES, ECHO_RUNS_MAX, ECHO_WORK_MAX, SKIP_DELAY_MS,
     UNACKNOWLEDGED_MAX,
 };
-use crate::message::{Item, Message, Scribes};
+use crate::message::{Item, Message, Piece};
 use crate::scribe::Transaction;
 use crate::stamp::Now;
 use crate::store::{PeerRow, StoreError, View};
@@ -20,6 +20,8 @@ use crate::store::{PeerRow, StoreError, View};
 pub(super) struct Push {
     /// Where the stream began and where it is; `None` until the peer has asked.
     stream: Option<Stream>,
+    /// Where the peer expects the stream to go on.
+    expected: Point,
     /// Whether the peer was asked for more rungs.
     has_asked: bool,
     /// Bytes of `scribes` messages sent, and allowed.
@@ -81,15 +83,16 @@ pub(crate) fn piece(
     end: Point,
     own: &Own,
     view: &impl View,
-) -> Result<Scribes, StoreError> {
+) -> Result<Piece, StoreError> {
     let (items, to) = Push::new(0, (from, from), true).gather(from, end.offset, own, view)?;
-    Ok(Scribes { from, to, end: end.offset, items })
+    Ok(Piece { from, to, end: end.offset, items })
 }
 
 impl Push {
     pub(super) fn new(credit: u64, (held, confirmed): (Point, Point), is_durable: bool) -> Self {
         Self {
             stream: None,
+            expected: Point::START,
             has_asked: false,
             sent: 0,
             credit,
@@ -167,6 +170,7 @@ impl Push {
         if self.stream.is_some() || has_more && self.has_asked {
             return Err(Fault::peer(CloseReason::Unexpected));
         }
+        self.expected = ladder.first().copied().unwrap_or_default();
         ladder.sort_unstable_by(|a, b| b.cmp(a));
         let mut at = None;
         for rung in ladder {
@@ -326,13 +330,10 @@ impl Push {
                 let what = format!("the log does not go on at offset {}", stream.at.offset);
                 return Err(StoreError::Corrupt { what });
             }
-            let message = Message::Scribes(Scribes {
-                from: stream.at,
-                to,
-                end: end.offset.max(to.offset),
-                items,
-            });
+            let piece = Piece { from: stream.at, to, end: end.offset.max(to.offset), items };
+            let message = Message::Scribes(piece.said(self.expected));
             self.sent += outbox.send(&message, effects) as u64;
+            self.expected = to;
             self.under_way = Some(own.taken_bytes());
             self.unacknowledged.push_back(to);
             self.echoes = self.echoes.split_off(&to.offset);

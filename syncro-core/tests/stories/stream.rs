@@ -4,7 +4,8 @@ use syncro_core::limits::{
     FRAME_BYTES_MAX, HEARTBEAT_MS, SEND_BUFFER_BYTES, TRANSACTION_SCRIBES_MAX, WINDOW_BYTES,
 };
 use syncro_core::{
-    DataError, Edit, Encoding, Error, Event, Fields, Input, Proposal, RecordId, RecordKey, Value,
+    CloseReason, DataError, Edit, Encoding, Error, Event, Fields, Input, Proposal, RecordId,
+    RecordKey, Value,
 };
 
 use syncro_sim::world::{A, B, Pair, Stranger, name, note, wire};
@@ -369,12 +370,41 @@ fn points_that_are_in_no_log_bring_everything_from_the_start() {
 }
 
 #[test]
+fn a_piece_goes_on_from_the_last_one_unless_it_says_where_it_begins() {
+    let mut world = World::new(1).unwrap();
+    for id in 0..3 {
+        world.write(A, &Write::Put { id, field: 0, value: 1 }).unwrap();
+    }
+    let log = world.nodes[A].log.entries().to_vec();
+    let piece = |to: syncro_core::Point, entry: &syncro_core::Entry| {
+        let items = [wire::item(&entry.transaction)];
+        serde_json::json!({ "type": "scribes", "to": wire::point(to), "transactions": items })
+    };
+    // It has nothing, and so has asked by the start.
+    let mut stranger = Stranger::synced();
+    for entry in &log[..2] {
+        stranger.says(&piece(entry.end(), entry));
+        assert_eq!((stranger.closed(), stranger.end()), (None, entry.end()));
+    }
+    stranger.says(&serde_json::json!({ "type": "scribes" }));
+    assert_eq!(stranger.closed(), None);
+    let mut endless = piece(log[2].end(), &log[2]);
+    endless.as_object_mut().unwrap().remove("to");
+    let mut other = Stranger::synced();
+    other.says(&endless);
+    other.assert_closed(CloseReason::Malformed);
+    // What is meant for another place has another digest there.
+    stranger.says(&piece(log[0].end(), &log[0]));
+    stranger.assert_closed(CloseReason::Digest);
+    assert_eq!(stranger.end(), log[1].end());
+}
+
+#[test]
 fn the_point_is_sent_even_with_nothing_to_follow() {
     let mut stranger = Stranger::greeted();
     stranger.says(&wire::sync(&[]));
     let said = stranger.hears();
-    assert_eq!(said[0]["type"], "scribes");
-    assert_eq!(said[0]["from"], said[0]["to"]);
+    assert_eq!(said[0], serde_json::json!({ "type": "scribes" }));
 }
 
 #[test]

@@ -118,6 +118,7 @@ fn messages(transactions: &[Transaction]) -> Vec<(&'static str, Bytes)> {
         ("scribes", wire::scribes(Point::START, both, &items)),
         ("scribes-more", wire::scribes(at, both, &items[1..])),
         ("scribes-brief", sent()),
+        ("scribes-none", wire::nothing()),
         ("echo", wire::scribes(at, at, &[wire::echo(0, 1)])),
         ("ack", wire::ack(Point { offset: 1, ..at })),
         ("call", wire::call(0)),

@@ -79,6 +79,11 @@ pub(crate) fn scribes(from: Point, to: Point, items: &[Bytes]) -> Bytes {
     out.into()
 }
 
+/// A piece of a log with nothing in it, from where it is expected.
+pub(crate) fn nothing() -> Bytes {
+    head("scribes", 0).into()
+}
+
 /// An item that stands for what the receiver has in its own log.
 pub(crate) fn echo(offset: u64, scribes: u64) -> Bytes {
     let mut out = vec![0x92];

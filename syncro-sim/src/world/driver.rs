@@ -176,7 +176,7 @@ impl World {
         if bytes > FRAME_BYTES_MAX {
             return Err(Law::Bounds.broken(format!("a frame of {bytes} bytes")));
         }
-        if let Some(took) = self.send_to_intruder(node, session, bytes)? {
+        if let Some(took) = self.send_to_intruder(node, session, &frame)? {
             return Ok(took);
         }
         let place = self.end_of(node, session, |link, side| {

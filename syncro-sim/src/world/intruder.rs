@@ -44,6 +44,9 @@ pub enum Abuse {
     Deaf(u16),
     /// Says what others have said, damaged, as the seed has it.
     Replay(u64),
+    /// Comes back under one name, asks by points that may be anywhere, a part of them at first or all, and for more of them,
+    /// again and out of turn, and says where it is itself, as the seed has it.
+    Ask(u64),
 }
 
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub(crate) struct Intruder {
     incoming: Stream,
     /// Bytes that wait for somebody who reads none.
     queued: usize,
+    /// Whether its node has said that there are more points than those by which it asked.
+    has_more: bool,
     /// Whether it says why it goes: that may be anything.
     has_said_bye: bool,
     /// Why its session has ended.
@@ -73,7 +78,20 @@ impl Abuse {
             Self::LengthBomb => &[CloseReason::FrameTooLarge],
             Self::Lie(_) | Self::Depth | Self::Elements => &[CloseReason::Malformed],
             Self::Gap => &[CloseReason::Gap],
-            Self::Drip(_) | Self::Free(_) | Self::Mute | Self::Deaf(_) | Self::Replay(_) => &[],
+            Self::Drip(_) | Self::Free(_) | Self::Mute | Self::Deaf(_) => &[],
+            Self::Replay(_) | Self::Ask(_) => &[],
+        }
+    }
+
+    /// Whether a session of it may end for a reason at once, though it need not.
+    fn may_end(self, reason: CloseReason) -> bool {
+        match self {
+            Self::Replay(_) => true,
+            Self::Ask(_) => {
+                use CloseReason::{Digest, Gap, Unexpected};
+                matches!(reason, Digest | Gap | Unexpected)
+            }
+            _ => false,
         }
     }
 
@@ -92,6 +110,7 @@ impl Abuse {
             Self::Mute => Sight::EndlessHandshake,
             Self::Deaf(_) => Sight::DeafReader,
             Self::Replay(_) => Sight::MutatedReplay,
+            Self::Ask(_) => Sight::LadderFlood,
         }
     }
 }
@@ -112,6 +131,7 @@ impl World {
             abuse,
             incoming: Stream::new(),
             queued: 0,
+            has_more: false,
             has_said_bye: false,
             closed: None,
             heard_ms,
@@ -121,10 +141,13 @@ impl World {
             Input::Open { session, role: Role::Accept, credentials: Default::default() },
         )?;
         if abuse.is_greeted() {
-            let own = NodeId::named(&format!("intruder {}", session.0));
+            let own = match abuse {
+                Abuse::Ask(_) => NodeId::named("asker"),
+                _ => NodeId::named(&format!("intruder {}", session.0)),
+            };
             self.intrude(session, &wire::frame(&wire::hello(own)))?;
         }
-        for frame in self.offences(abuse) {
+        for frame in self.offences(node, abuse) {
             let says_bye = frame.windows(3).any(|it| it == b"bye");
             let mut intruders = self.intruders.iter_mut();
             if let Some(it) = intruders.find(|it| it.session == session && says_bye) {
@@ -150,7 +173,7 @@ impl World {
     }
 
     /// The frames that it says, after who it is.
-    fn offences(&self, abuse: Abuse) -> Vec<Bytes> {
+    fn offences(&self, node: usize, abuse: Abuse) -> Vec<Bytes> {
         let point = Point { offset: 3, digest: Digest([9; 16]) };
         match abuse {
             Abuse::LengthBomb | Abuse::Mute | Abuse::Drip(_) => Vec::new(),
@@ -175,7 +198,53 @@ impl World {
                 std::iter::once(sync).chain(vec![ping; usize::from(pings)]).collect()
             }
             Abuse::Replay(seed) => self.replay(seed),
+            Abuse::Ask(seed) => self.ask(node, seed),
         }
+    }
+
+    /// Points of a node's log, true or not, and pieces of it, most of which go on from the one before.
+    fn ask(&self, node: usize, seed: u64) -> Vec<Bytes> {
+        let mut random = crate::disk::random(seed);
+        let mut next = |below: usize| (random() % below as u64) as usize;
+        let log = self.nodes[node].log.entries();
+        let place = |place: usize| place.checked_sub(1).map_or(Point::START, |it| log[it].end());
+        let somewhere = |next: &mut dyn FnMut(usize) -> usize| {
+            let point = place(next(log.len() + 1));
+            match next(4) {
+                0 => Point { digest: Digest([next(3) as u8; 16]), ..point },
+                1 => Point { offset: point.offset + 1 + next(3) as u64, ..point },
+                _ => point,
+            }
+        };
+        let (mut frames, mut reached) = (Vec::new(), 0);
+        for _ in 0..=next(8) {
+            let message = match next(8) {
+                0 | 1 => {
+                    // In any order, and some of them twice.
+                    let mut ladder: Vec<Point> =
+                        (0..next(4)).map(|_| somewhere(&mut next)).collect();
+                    ladder.extend_from_within(..next(ladder.len() + 1));
+                    let mut sync = wire::sync(&ladder);
+                    sync["more"] = json!(next(3) != 0);
+                    sync
+                }
+                2 => json!({ "type": "more" }),
+                3 => json!({ "type": "scribes" }),
+                4 => json!({ "type": "scribes", "from": wire::point(somewhere(&mut next)) }),
+                // What the node has itself.
+                _ => {
+                    let at = if next(8) == 0 { next(log.len() + 1) } else { reached };
+                    let count = if self.nodes[node].part.is_view { 0 } else { next(4) };
+                    let items = log[at..].iter().take(count);
+                    let items = items.take_while(|it| it.transaction.bytes().len() <= 1000);
+                    let items: Vec<_> = items.map(|it| wire::item(&it.transaction)).collect();
+                    reached = at + items.len();
+                    wire::scribes(place(at), place(reached), items)
+                }
+            };
+            frames.push(wire::frame(&message));
+        }
+        frames
     }
 
     /// What others have said on some line, but for who they are, with some bytes of it changed.
@@ -252,17 +321,26 @@ impl World {
         &mut self,
         node: usize,
         session: SessionId,
-        bytes: usize,
+        frame: &Bytes,
     ) -> Result<Option<bool>, Failure> {
         let mut intruders = self.intruders.iter_mut();
         let is_it = |it: &&mut Intruder| (it.node, it.session) == (node, session);
         let it = intruders.find(is_it).filter(|it| it.closed.is_none());
         let Some(it) = it else { return Ok(None) };
+        if let Abuse::Ask(_) = it.abuse {
+            let message = wire::read(frame);
+            let has_all = message["type"] == "sync" && message["more"].is_null();
+            if message["type"] == "more" {
+                self.seen.insert(Sight::AskedForMore);
+            }
+            self.seen.extend((has_all && it.has_more).then_some(Sight::AskedByAll));
+            it.has_more |= message["more"] == true;
+        }
         if !matches!(it.abuse, Abuse::Deaf(_)) {
             return Ok(Some(true));
         }
-        it.queued += bytes;
-        check_room(it.queued, bytes)?;
+        it.queued += frame.len();
+        check_room(it.queued, frame.len())?;
         Ok(Some(false))
     }
 
@@ -285,7 +363,7 @@ impl World {
             _ if it.has_said_bye => true,
             CloseReason::Silent | CloseReason::HandshakeTimeout => reasons.is_empty(),
             CloseReason::Other(_) | CloseReason::Lost | CloseReason::Store => false,
-            _ => reasons.contains(&reason) || matches!(it.abuse, Abuse::Replay(_)),
+            _ => reasons.contains(&reason) || it.abuse.may_end(reason),
         };
         if !is_fair {
             let detail = format!("node {} ends {:?} with {reason}", it.node, it.abuse);

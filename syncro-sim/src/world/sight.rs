@@ -128,6 +128,11 @@ pub enum Sight {
     DeafReader,
     /// Somebody said what others had said, damaged.
     MutatedReplay,
+    /// Somebody asked by points that may be anywhere, in part, again and out of turn.
+    LadderFlood,
+    /// A node asked such a one for more points, and said all of its own when it was asked for them.
+    AskedForMore,
+    AskedByAll,
     /// A node that was called gave up a caller whom a dead line kept silent.
     SilentCaller,
     /// A node that had called gave up whom it had called.
@@ -162,7 +167,7 @@ pub enum Sight {
 }
 
 impl Sight {
-    pub const ALL: [Self; 63] = [
+    pub const ALL: [Self; 66] = [
         Self::CutInPrefix,
         Self::CutInMessage,
         Self::CrashBeforeApply,
@@ -224,6 +229,9 @@ impl Sight {
         Self::EndlessHandshake,
         Self::DeafReader,
         Self::MutatedReplay,
+        Self::LadderFlood,
+        Self::AskedForMore,
+        Self::AskedByAll,
         Self::SilentCaller,
         Self::SilentCalled,
     ];

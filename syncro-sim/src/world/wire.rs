@@ -26,15 +26,20 @@ pub fn items(frame: &Bytes) -> Vec<Value> {
     let mut message = read(frame);
     let Value::Array(items) = message["transactions"].take() else { return Vec::new() };
     let (mut whole, mut names): (Vec<Value>, _) = (Vec::new(), Vec::new());
-    for mut item in items {
-        if item.as_array().is_some_and(|item| item.len() == 4) {
-            whole.push(item);
-        } else if item[1].is_array() {
-            let before = whole.last().unwrap();
-            let time = int(&before[0]) + int(&item[0]);
-            item[1].as_array_mut().unwrap().iter_mut().for_each(|it| expand(it, &mut names));
-            whole.push(json!([tagged(time), before[1], before[2], item[1]]));
-        }
+    for item in items {
+        let mut scribes = match &item.as_array().unwrap()[..] {
+            [_, _, _, _] => {
+                whole.push(item);
+                continue;
+            }
+            [_, scribe @ ..] if scribe.len() == 4 => json!([scribe]),
+            [_, scribes] if scribes.is_array() => scribes.clone(),
+            _ => continue,
+        };
+        scribes.as_array_mut().unwrap().iter_mut().for_each(|it| expand(it, &mut names));
+        let before = whole.last().unwrap();
+        let time = int(&before[0]) + int(&item[0]);
+        whole.push(json!([tagged(time), before[1], before[2], scribes]));
     }
     whole
 }

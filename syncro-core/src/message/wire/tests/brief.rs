@@ -17,7 +17,7 @@ fn decode(frame: impl Into<Bytes>) -> Result<Message, Malformed> {
 }
 
 fn message(items: Vec<Item>) -> Message {
-    Message::Scribes(Scribes { from: Point::START, to: Point::START, end: 0, items })
+    Message::Scribes(Scribes { from: None, to: Some(Point::START), end: None, items })
 }
 
 /// Names of which some have a length that no number stands for, and more than there are numbers.
@@ -95,7 +95,7 @@ proptest! {
             Item::Transaction(transaction) => transaction.bytes().len(),
             _ => 0,
         });
-        let most = lengths.sum::<usize>() + message(Vec::new()).encode(Encoding::MessagePack).len() + 2;
+        let most = lengths.sum::<usize>() + frame(0, "").len() + 2;
         prop_assert!(message(items).encode(Encoding::MessagePack).len() <= most);
     }
 
@@ -111,8 +111,11 @@ proptest! {
     }
 }
 
-const PIECES: [&str; 20] = [
+const PIECES: [&str; 23] = [
     "92 00 91 94",
+    "95 00",
+    "95 00 00 01 02 90",
+    "95 01 a1'm' 01 00 92 a1'f' 00",
     "92 01",
     "91",
     "92",
@@ -186,6 +189,29 @@ fn a_brief_transaction_is_by_the_author_of_the_one_before_and_so_much_later() {
     let last = format!("{whole} 92 cf {:016x} 91 94 a1'm' 01 02 90", Time::END.bits() - 2);
     assert!(read(2, &last).is_ok());
     assert!(read(2, &format!("{whole} 92 02 90")).is_err(), "a transaction has a scribe");
+}
+
+#[test]
+fn one_scribe_alone_goes_without_arrays_around_it() {
+    let said = "a1'm' 91 c410 NODE 00 94 a1'f' 07 93 a1'g' 00 a1'k' 08";
+    let again = "00 01 00 92 93 02 00 a1'k' 09";
+    let listed = read(3, &format!("{WHOLE} 92 05 91 94 {said} 92 01 91 94 {again}"));
+    assert!(listed.is_ok());
+    assert_eq!(read(3, &format!("{WHOLE} 95 05 {said} 95 01 {again}")), listed);
+    assert_eq!(read(3, &format!("{WHOLE} 95 05 {said} 92 01 91 94 {again}")), listed);
+    let nobody = Malformed::Expected("an author, before a transaction without one");
+    assert_eq!(read(2, &format!("95 00 {said} {WHOLE}")), Err(nobody));
+    for neither in [
+        "95 05 91 94 a1'm' 01 02 90",
+        "95 05 a1'm' 01 02",
+        "94 05 a1'm' 01 02",
+        "96 05 a1'm' 01 02 90 c3",
+        "95 a1'm' 05 01 02 90",
+        // With a fifth part a transaction is of one log alone.
+        "95 01 c410 NODE 07 91 94 a1'm' 01 02 90 c3",
+    ] {
+        assert!(read(2, &format!("{WHOLE} {neither}")).is_err(), "{neither}");
+    }
 }
 
 #[test]
@@ -286,8 +312,8 @@ fn what_cannot_be_read_is_set_aside_as_it_was_logged() {
 #[test]
 fn what_cannot_be_read_is_sent_whole() {
     let odd = "94 01 c410 NODE 07 91 94 a1'o' 01 09 92 a1'p' 07";
-    let said = "92 00 91 94 a1'm' 01 00 92 a1'f' 07";
-    let items = format!("{WHOLE} {odd} {said} {odd} 92 00 91 94 00 01 00 92 01 09");
+    let said = "95 00 a1'm' 01 00 92 a1'f' 07";
+    let items = format!("{WHOLE} {odd} {said} {odd} 95 00 00 a3'abc' 00 92 01 09");
     let frame = frame(5, &items);
     let again = decode(frame.clone()).map(|message| hex(&message.encode(Encoding::MessagePack)));
     assert_eq!(again, Ok(hex(&frame)));
@@ -302,11 +328,10 @@ fn a_transaction_that_would_stand_for_too_much_is_said_whole() {
         let message = decode(frame(3, &format!("{whole} {whole} {whole}"))).unwrap();
         message.encode(Encoding::MessagePack)
     };
-    // The second says the model in full.
+    // The second says the model in full, and is long enough in an array.
     assert_eq!(said(WHOLE), frame(3, &format!("{WHOLE} 92 00 91 94 a1'm' 01 02 90 {WHOLE}")));
     let whole = "94 01 c410 NODE 07 91 94 a1'm' a6'abcdef' 02 90";
-    let [first, next] =
-        ["a1'm'", "00"].map(|model| format!("92 00 91 94 {model} a6'abcdef' 02 90"));
+    let [first, next] = ["a1'm'", "00"].map(|model| format!("95 00 {model} a6'abcdef' 02 90"));
     assert_eq!(said(whole), frame(3, &format!("{whole} {first} {next}")));
 }
 

@@ -103,21 +103,27 @@ pub(super) fn goldens() -> Vec<Golden> {
         ("a more", Message::More, "81 a4'type' a4'more'", r#"{"type":"more"}"#),
         (
             "scribes that say there is nothing new",
+            Message::Scribes(Scribes { from: None, to: None, end: None, items: Vec::new() }),
+            "81 a4'type' a7'scribes'",
+            r#"{"type":"scribes"}"#,
+        ),
+        (
+            "scribes that begin elsewhere, and are to come",
             Message::Scribes(Scribes {
-                from: Point::START,
-                to: Point::START,
-                end: 0,
+                from: Some(point(300, 0xff)),
+                to: None,
+                end: Some(70_000),
                 items: Vec::new(),
             }),
-            "84 a4'type' a7'scribes' a4'from' 92 00 ZEROS a2'to' 92 00 ZEROS a12'transactions' 90",
-            r#"{"type":"scribes","from":[0,ZEROS],"to":[0,ZEROS],"transactions":[]}"#,
+            "83 a4'type' a7'scribes' a4'from' 92 cd 012c ONES a3'end' ce 00011170",
+            r#"{"type":"scribes","from":[300,ONES],"end":70000}"#,
         ),
         (
             "scribes",
             Message::Scribes(Scribes {
-                from: Point::START,
-                to: point(7, 0xff),
-                end: 70_000,
+                from: Some(Point::START),
+                to: Some(point(7, 0xff)),
+                end: Some(70_000),
                 items: vec![
                     Item::from(updates()),
                     Item::Echo { offset: 1000, scribes: 2 },
@@ -143,8 +149,8 @@ pub(super) fn goldens() -> Vec<Golden> {
                         94 a4'todo' 05 01 92 a5'title' a0
                         94 00 NODE 02 90
                         94 00 d1 fc18 03 90
-                    92 cd 012c 91
-                        94 00 91 NODE 00 94
+                    95 cd 012c
+                        00 91 NODE 00 94
                             93 a4'tags' 00 a1'k'      a1'v'
                             01                        a5'bread'",
             r#"{"type":"scribes","from":[0,ZEROS],"to":[7,ONES],"end":70000,"transactions":[
@@ -153,7 +159,7 @@ pub(super) fn goldens() -> Vec<Golden> {
                     ["team",0,["ann"]],true,["team",0,["bob"]],null,"title","milk"]]]],
                 [1000,2],
                 [1,[["todo",5,1,["title",""]],[0,NODE,2,[]],[0,-1000,3,[]]]],
-                [300,[[0,[NODE],0,[["tags",0,"k"],"v",1,"bread"]]]]]}"#,
+                [300,0,[NODE],0,[["tags",0,"k"],"v",1,"bread"]]]}"#,
         ),
         (
             "an ack",
@@ -212,14 +218,13 @@ pub(super) fn goldens() -> Vec<Golden> {
         (
             "scribes of a view",
             Message::Scribes(Scribes {
-                from: point(0, 0),
-                to: point(7, 0xff),
-                end: 7,
+                from: None,
+                to: Some(point(7, 0xff)),
+                end: None,
                 items: vec![Item::Skip { scribes: 7, digest: Digest([0xff; 16]) }],
             }),
-            "84 a4'type' a7'scribes' a4'from' 92 00 ZEROS a2'to' 92 07 ONES
-                a12'transactions' 91 92 07 ONES",
-            r#"{"type":"scribes","from":[0,ZEROS],"to":[7,ONES],"transactions":[[7,ONES]]}"#,
+            "83 a4'type' a7'scribes' a2'to' 92 07 ONES a12'transactions' 91 92 07 ONES",
+            r#"{"type":"scribes","to":[7,ONES],"transactions":[[7,ONES]]}"#,
         ),
         (
             "a call",

@@ -286,7 +286,12 @@ fn the_largest_batch_fits_a_frame_in_json_whatever_the_values_are() {
         let mut items = vec![echo; ECHO_RUNS_MAX];
         items.push(Item::from(transaction(BATCH_BYTES - 1, value)));
         items.push(Item::from(transaction(TRANSACTION_BYTES_MAX, value)));
-        let message = Message::Scribes(Scribes { from: point, to: point, end: u64::MAX, items });
+        let message = Message::Scribes(Scribes {
+            from: Some(point),
+            to: Some(point),
+            end: Some(u64::MAX),
+            items,
+        });
         let frame = message.encode(Encoding::Json);
         assert!(frame.len() <= FRAME_BYTES_MAX, "{} bytes", frame.len());
         assert!(decode(frame) == Ok(message));
@@ -305,9 +310,9 @@ fn least_scribes(count: usize) -> Message {
     let transactions = scribes.chunks(TRANSACTION_SCRIBES_MAX);
     let items = transactions.map(|part| Item::from(Transaction::new(stamp, part)));
     Message::Scribes(Scribes {
-        from: Point::START,
-        to: Point::START,
-        end: 0,
+        from: None,
+        to: Some(Point::START),
+        end: None,
         items: items.collect(),
     })
 }
@@ -330,9 +335,9 @@ fn a_message_has_one_batch_of_transactions_and_one_more_and_nothing_beyond() {
     let items =
         [2 * BATCH_BYTES, TRANSACTION_BYTES_MAX].map(|bytes| Item::from(transaction(bytes, value)));
     let message = Message::Scribes(Scribes {
-        from: Point::START,
-        to: Point::START,
-        end: 0,
+        from: None,
+        to: Some(Point::START),
+        end: None,
         items: items.to_vec(),
     });
     let refused = decode(message.encode(Encoding::MessagePack));
@@ -380,9 +385,9 @@ fn a_set_member_of_the_greatest_depth_travels_in_json_too() {
             author: Author { node: NodeId::named("a"), epoch: Epoch(1) },
         };
         let message = Message::Scribes(Scribes {
-            from: Point::START,
-            to: Point::START,
-            end: 0,
+            from: None,
+            to: Some(Point::START),
+            end: None,
             items: vec![Item::from(Transaction::new(stamp, &[scribe]))],
         });
         for encoding in [Encoding::MessagePack, Encoding::Json] {
