@@ -7,6 +7,7 @@ pub(crate) mod canonical;
 pub(crate) mod hyphenated;
 pub(crate) mod json;
 pub(crate) mod msgpack;
+pub(crate) mod plain;
 pub(crate) mod scratch;
 
 pub use json::{from_json, to_json};

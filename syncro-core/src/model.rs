@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::sheet::Sheet;
+use crate::encoding::msgpack::Writer;
 use crate::encoding::scratch;
 use crate::error::DataError;
 use crate::fields::{self, Field, Fields, Shown};
@@ -18,7 +19,7 @@ use crate::id::{ModelId, Name, RecordId};
 use crate::proposal::Edit;
 use crate::record::{PathRef, Record, Written};
 use crate::stamp::Stamp;
-use crate::value::Encoded;
+use crate::value::{Encoded, Raw};
 
 /// A Rust type whose instances are records.
 ///
@@ -83,8 +84,8 @@ pub struct FieldsWriter<'a> {
     sheet: Option<Sheet<'a>>,
     /// Has what is written as registers, as long as it is plain values.
     written: Option<Written>,
-    /// One value, as serde encodes it.
-    bytes: Vec<u8>,
+    /// Memory for one value.
+    out: Writer,
 }
 
 impl FieldsWriter<'_> {
@@ -138,9 +139,9 @@ impl FieldsWriter<'_> {
 
     /// Takes what an instance writes.
     fn take<M: ScribeModel>(&mut self, instance: &M) -> Result<(), DataError> {
-        self.bytes = scratch::take();
+        self.out.0 = scratch::take();
         let written = instance.write(self);
-        scratch::give_back(mem::take(&mut self.bytes));
+        scratch::give_back(mem::take(&mut self.out.0));
         written
     }
 
@@ -154,13 +155,11 @@ impl FieldsWriter<'_> {
         field: &str,
         value: &T,
     ) -> Result<(), DataError> {
-        self.bytes.clear();
-        rmp_serde::encode::write_named(&mut self.bytes, value)
-            .map_err(|reason| bad_value(field, reason.to_string()))?;
+        let value = Raw::of(value, &mut self.out).map_err(|reason| bad_value(field, reason))?;
         if let Some(sheet) = &mut self.sheet {
-            return sheet.value(field, &self.bytes);
+            return sheet.value(field, value);
         }
-        let value = checked(field, &self.bytes)?;
+        let value = value.check().map_err(|reason| bad_value(field, reason))?;
         // A create writes nothing for nil.
         let Some(written) = self.written.as_mut().filter(|_| !value.is_nil()) else {
             return self.put(field, Field::Value(value));
@@ -224,11 +223,6 @@ impl FieldsWriter<'_> {
 
 fn encode<T: Serialize + ?Sized>(field: &str, value: &T) -> Result<Encoded, DataError> {
     Encoded::of(value).map_err(|reason| bad_value(field, reason))
-}
-
-/// The value of a field, which serde has encoded.
-fn checked(field: &str, value: &[u8]) -> Result<Encoded, DataError> {
-    Encoded::checked(value).map_err(|reason| bad_value(field, reason.to_string()))
 }
 
 fn bad_value(field: &str, reason: String) -> DataError {

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::encoding::canonical::canonical;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
-use crate::encoding::{json, scratch};
+use crate::encoding::{json, plain, scratch};
 use crate::limits::VALUE_DEPTH_MAX;
 
 /// A value in its canonical MessagePack encoding, checked and cheap to clone.
@@ -58,13 +58,9 @@ impl Encoded {
     ///
     /// Says in words why serde or the limits refuse the value.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
-        let mut bytes = scratch::take();
-        let written = rmp_serde::encode::write_named(&mut bytes, value);
-        let encoded = match written {
-            Ok(()) => Self::checked(&bytes).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        scratch::give_back(bytes);
+        let mut out = Writer(scratch::take());
+        let encoded = Raw::of(value, &mut out).and_then(Raw::check);
+        scratch::give_back(out.0);
         encoded
     }
 
@@ -145,7 +141,11 @@ impl Encoded {
     ///
     /// Says in words why the value does not fit.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, String> {
-        rmp_serde::from_slice(self.as_bytes()).map_err(|error| error.to_string())
+        let bytes = self.as_bytes();
+        match plain::read(bytes) {
+            Some(it) => Ok(it),
+            None => rmp_serde::from_slice(bytes).map_err(|error| error.to_string()),
+        }
     }
 
     /// The integer that this is, if it is one in the range of `i64`.
@@ -161,6 +161,43 @@ impl Encoded {
         let mut writer = Writer::default();
         writer.int(int);
         Self::new(&writer.0, Bytes::copy_from_slice)
+    }
+}
+
+/// A value as serde encodes it, before anybody has to know whether it is in canonical form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Raw<'a> {
+    bytes: &'a [u8],
+    is_canonical: bool,
+}
+
+impl<'a> Raw<'a> {
+    /// Encodes anything that serde can serialise, in memory of which nothing else is needed.
+    #[inline]
+    pub(crate) fn of<T: Serialize + ?Sized>(
+        value: &T,
+        out: &'a mut Writer,
+    ) -> Result<Self, String> {
+        out.0.clear();
+        if plain::write(value, out) {
+            return Ok(Self { bytes: &out.0, is_canonical: true });
+        }
+        out.0.clear();
+        rmp_serde::encode::write_named(&mut out.0, value).map_err(|error| error.to_string())?;
+        Ok(Self { bytes: &out.0, is_canonical: false })
+    }
+
+    /// The bytes, in whatever form.
+    pub(crate) fn as_bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The value, unless it is not one.
+    pub(crate) fn check(self) -> Result<Encoded, String> {
+        match self.is_canonical {
+            true => Ok(Encoded::copied(self.bytes)),
+            false => Encoded::checked(self.bytes).map_err(|error| error.to_string()),
+        }
     }
 }
 

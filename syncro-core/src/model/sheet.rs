@@ -1,13 +1,13 @@
 //! What an instance writes before and after it is changed, beside the record that it was made of.
 
-use super::checked;
+use super::bad_value;
 use crate::error::DataError;
 use crate::fields::{Field, Fields, Shown, shown_at};
 use crate::id::Name;
 use crate::proposal::Edit;
 use crate::record::Record;
 use crate::touched::reserve;
-use crate::value::Encoded;
+use crate::value::{Encoded, Raw};
 
 /// What an instance writes that its record does not show. Most values are those of the record, and nothing has to be
 /// made of them.
@@ -53,16 +53,18 @@ impl<'a> Sheet<'a> {
     }
 
     /// Takes a plain value, as serde encodes it.
-    pub(super) fn value(&mut self, field: &str, value: &[u8]) -> Result<(), DataError> {
+    pub(super) fn value(&mut self, field: &str, value: Raw<'_>) -> Result<(), DataError> {
         let likely = self.record.registers().only(self.next, field);
-        if likely.is_some_and(|likely| likely.as_bytes() == value) && self.takes(self.next) {
+        if likely.is_some_and(|likely| likely.as_bytes() == value.as_bytes())
+            && self.takes(self.next)
+        {
             return Ok(());
         }
         self.other_value(field, value)
     }
 
     /// Takes a value that is not the next one of the record.
-    fn other_value(&mut self, field: &str, value: &[u8]) -> Result<(), DataError> {
+    fn other_value(&mut self, field: &str, value: Raw<'_>) -> Result<(), DataError> {
         let before = match shown_at(self.record, field, self.next) {
             Shown::Value(place, before) if self.takes(place) => before,
             Shown::Nothing if self.is_after_edits(field) => &Encoded::NIL,
@@ -71,10 +73,10 @@ impl<'a> Sheet<'a> {
                 return Ok(());
             }
         };
-        if before.as_bytes() == value {
+        if before.as_bytes() == value.as_bytes() {
             return Ok(());
         }
-        let after = checked(field, value)?;
+        let after = value.check().map_err(|reason| bad_value(field, reason))?;
         if after != *before {
             // Edits are in the order of their fields: what is written twice is found beside the last one.
             if !self.is_after_edits(field) {
