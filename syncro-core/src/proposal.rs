@@ -1,17 +1,17 @@
 //! A local transaction before the engine has stamped it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::encoding::msgpack::{Malformed, Writer};
 use crate::error::DataError;
 use crate::fields::Fields;
 use crate::id::{Name, RecordKey, abridged};
 use crate::limits::{MEMBER_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::model::{FieldsWriter, ScribeModel};
-use crate::record::{Element, Kind, Path, Record, Register};
-use crate::scribe::Mark;
-use crate::stamp::Stamp;
+use crate::record::{Element, FEW_REGISTERS, Kind, Path, Record, Register};
+use crate::scribe::{Mark, Playable, Scribe, Writable, fields_of, write_scribe};
+use crate::stamp::{Author, Stamp};
 use crate::touched::{Touched, reserve};
 use crate::value::Encoded;
 
@@ -79,17 +79,28 @@ pub(crate) struct Change {
     /// All that it writes, where that is a create of plain values and no more: the record, but for its stamps.
     pub(crate) whole: Option<Arc<Record>>,
     /// The values to write otherwise, as they were said.
-    said: Vec<(Path, Encoded)>,
+    pub(crate) fields: Vec<(Path, Encoded)>,
     /// How many may have been said before it is seen to that each path is there once.
     said_max: usize,
-    /// The counters to raise.
-    pub(crate) raises: BTreeMap<Name, i64>,
+    /// The counters to raise, in the order of their names.
+    pub(crate) raises: Vec<(Name, i64)>,
+    /// The record as it is, once the engine has looked.
+    pub(crate) before: Option<Arc<Record>>,
+    /// Whether nothing is left of it: what it created it has destroyed.
+    pub(crate) is_taken_back: bool,
 }
 
 impl Change {
     fn new(mark: Mark) -> Self {
-        let (said, raises) = (Vec::new(), BTreeMap::new());
-        Self { mark, whole: None, said, said_max: FEW_WRITES, raises }
+        Self {
+            mark,
+            whole: None,
+            fields: Vec::new(),
+            said_max: FEW_WRITES,
+            raises: Vec::new(),
+            before: None,
+            is_taken_back: false,
+        }
     }
 
     /// The values to write in path order, one per path: the last one counts.
@@ -98,45 +109,51 @@ impl Change {
             let registers = whole.registers().iter();
             return registers.map(|it| (it.path.clone(), it.value.clone())).collect();
         }
-        if self.said.is_sorted_by(|(one, _), (other, _)| one < other) {
-            return Cow::Borrowed(&self.said);
+        if self.fields.is_sorted_by(|(one, _), (other, _)| one < other) {
+            return Cow::Borrowed(&self.fields);
         }
-        let mut writes = self.said.clone();
+        let mut writes = self.fields.clone();
         writes.reverse();
         writes.sort_by(|(one, _), (other, _)| one.cmp(other));
         writes.dedup_by(|(other, _), (kept, _)| other == kept);
         Cow::Owned(writes)
     }
 
-    /// The values to write, as [`writes`](Self::writes) has them, and the counters to raise.
-    pub(crate) fn into_parts(self) -> (Vec<(Path, Encoded)>, BTreeMap<Name, i64>) {
-        let sorted = match self.writes() {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(sorted) => Some(sorted),
-        };
-        (sorted.unwrap_or(self.said), self.raises)
+    /// Puts the values to write in order, to be changed.
+    pub(crate) fn in_order(&mut self) -> &mut Vec<(Path, Encoded)> {
+        if let Cow::Owned(writes) = self.writes() {
+            (self.fields, self.whole) = (writes, None);
+        }
+        &mut self.fields
+    }
+
+    /// The scribe that says it.
+    pub(crate) fn into_scribe(mut self, key: RecordKey) -> Scribe {
+        let fields = std::mem::take(self.in_order());
+        Scribe { key, mark: self.mark, fields }
     }
 
     /// Takes all edits or, after an error, none.
     fn edit(&mut self, edits: Vec<Edit>) -> Result<(), DataError> {
         if self.whole.is_some() {
-            self.said = self.writes().into_owned();
-            self.whole = None;
+            self.in_order();
         }
-        reserve(&mut self.said, edits.len());
         if edits.iter().any(|edit| matches!(edit, Edit::Raise { .. })) {
             self.raise(&edits)?;
         }
-        for edit in edits {
-            if let Edit::Write(path, value) = edit {
-                self.said.push((path, value));
-            }
+        let writes = edits.into_iter().filter_map(|edit| match edit {
+            Edit::Write(path, value) => Some((path, value)),
+            Edit::Raise { .. } => None,
+        });
+        if self.fields.is_empty() {
+            // Where the edits were.
+            self.fields = writes.collect();
+        } else {
+            self.fields.extend(writes);
         }
-        if self.said.len() > self.said_max {
-            if let Cow::Owned(writes) = self.writes() {
-                self.said = writes;
-            }
-            self.said_max = FEW_WRITES.max(2 * self.said.len());
+        if self.fields.len() > self.said_max {
+            self.in_order();
+            self.said_max = FEW_WRITES.max(2 * self.fields.len());
         }
         Ok(())
     }
@@ -145,23 +162,74 @@ impl Change {
     fn raise(&mut self, edits: &[Edit]) -> Result<(), DataError> {
         let mut raises = self.raises.clone();
         for edit in edits {
-            if let Edit::Raise { field, by } = edit {
-                let raise = raises.entry(field.clone()).or_default();
-                *raise = raise
-                    .checked_add(*by)
-                    .ok_or_else(|| DataError::CounterOverflow { field: field.to_string() })?;
+            let Edit::Raise { field, by } = edit else { continue };
+            match raises.binary_search_by(|(known, _)| known.cmp(field)) {
+                Err(place) => raises.insert(place, (field.clone(), *by)),
+                Ok(place) => {
+                    let overflow = || DataError::CounterOverflow { field: field.to_string() };
+                    raises[place].1 = raises[place].1.checked_add(*by).ok_or_else(overflow)?;
+                }
             }
         }
         self.raises = raises;
         Ok(())
     }
 
-    /// Takes an edit of a record that is created: there is one for each part of a field.
+    /// Takes an edit of a record that is created: there is one for each part of a field, in the order of their names.
     fn take(&mut self, edit: Edit) {
         match edit {
-            Edit::Write(path, value) => self.said.push((path, value)),
-            Edit::Raise { field, by } => {
-                self.raises.insert(field, by);
+            Edit::Write(path, value) => self.fields.push((path, value)),
+            Edit::Raise { field, by } => self.raises.push((field, by)),
+        }
+    }
+}
+
+/// A change that the engine has settled is a scribe to be.
+impl Playable for (RecordKey, Change) {
+    fn key(&self) -> RecordKey {
+        self.0.clone()
+    }
+
+    fn is_reserved(&self) -> bool {
+        self.0.model.is_reserved()
+    }
+
+    fn mark(&self) -> Mark {
+        self.1.mark
+    }
+
+    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Arc<Record>, Malformed> {
+        let (key, mut change) = self;
+        if let Some(mut whole) = change.whole.take() {
+            Arc::make_mut(&mut whole).stamp(stamp);
+            return Ok(whole);
+        }
+        let Some(before) = before else {
+            return Ok(Arc::new(change.into_scribe(key).into_record(stamp).1));
+        };
+        let mut after = before.clone();
+        if change.fields.len() > FEW_REGISTERS {
+            after.merge(&change.into_scribe(key).into_record(stamp).1);
+            return Ok(Arc::new(after));
+        }
+        let (created, destroyed) = change.mark.stamps(stamp);
+        for (path, value) in change.fields {
+            after.join(path.as_ref(), stamp, value, || path.clone());
+        }
+        after.join_marks(created, destroyed);
+        Ok(Arc::new(after))
+    }
+}
+
+impl Writable for (RecordKey, Change) {
+    fn write(&self, writer: &mut Writer, author: Author) {
+        let (key, Change { mark, whole, fields, .. }) = self;
+        match whole {
+            None => write_scribe(writer, key, *mark, fields_of(fields), author),
+            Some(whole) => {
+                let fields = whole.registers().iter();
+                let fields = fields.map(|it| (it.path.as_ref(), it.value.as_bytes()));
+                write_scribe(writer, key, *mark, fields, author);
             }
         }
     }
@@ -188,8 +256,7 @@ const FEW_WRITES: usize = 16;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Proposal {
-    /// Nothing in place of a change that was taken back.
-    changes: Touched<Option<Change>>,
+    changes: Touched<Change>,
 }
 
 impl Proposal {
@@ -221,9 +288,9 @@ impl Proposal {
             Some(_) => return Err(DataError::Exists { key }),
         };
         let mut change = Change::new(mark);
-        reserve(&mut change.said, fields.len());
+        reserve(&mut change.fields, fields.len());
         fields.edit_from(&Fields::default(), |edit| change.take(edit))?;
-        self.changes.set(key, Some(change));
+        self.changes.set(key, change);
         Ok(())
     }
 
@@ -237,16 +304,14 @@ impl Proposal {
         key: RecordKey,
         instance: &M,
     ) -> Result<(), DataError> {
-        let whole = match self.change(&key) {
-            None => FieldsWriter::record_of(instance)?,
-            Some(_) => None,
-        };
-        let Some(whole) = whole else {
-            return self.create(key, &FieldsWriter::fields_of(instance)?);
-        };
-        let change = Change { whole: Some(Arc::new(whole)), ..Change::new(Mark::Create) };
-        self.changes.set(key, Some(change));
-        Ok(())
+        if let Err(missing) = self.changes.find(&key)
+            && let Some(whole) = FieldsWriter::record_of(instance)?
+        {
+            let change = Change { whole: Some(Arc::new(whole)), ..Change::new(Mark::Create) };
+            self.changes.add(missing, key, change);
+            return Ok(());
+        }
+        self.create(key, &FieldsWriter::fields_of(instance)?)
     }
 
     /// Changes fields of a record that is alive.
@@ -255,7 +320,11 @@ impl Proposal {
     ///
     /// [`DataError::Missing`] when this proposal destroys it.
     pub fn update(&mut self, key: RecordKey, edits: Vec<Edit>) -> Result<(), DataError> {
-        if let Some(Some(change)) = self.changes.get_mut(&key) {
+        let found = self.changes.find(&key);
+        if let Ok(place) = found
+            && let change = self.changes.at(place)
+            && !change.is_taken_back
+        {
             return match change.mark {
                 Mark::Destroy => Err(DataError::Missing { key }),
                 _ => change.edit(edits),
@@ -263,7 +332,10 @@ impl Proposal {
         }
         let mut change = Change::new(Mark::Update);
         change.edit(edits)?;
-        self.changes.set(key, Some(change));
+        match found {
+            Ok(place) => *self.changes.at(place) = change,
+            Err(missing) => self.changes.add(missing, key, change),
+        }
         Ok(())
     }
 
@@ -277,10 +349,10 @@ impl Proposal {
             Some(Mark::Destroy) => return Err(DataError::Missing { key }),
             Some(Mark::Create) => {
                 if let Some(change) = self.changes.get_mut(&key) {
-                    *change = None;
+                    change.is_taken_back = true;
                 }
             }
-            _ => self.changes.set(key, Some(Change::new(Mark::Destroy))),
+            _ => self.changes.set(key, Change::new(Mark::Destroy)),
         }
         Ok(())
     }
@@ -309,16 +381,17 @@ impl Proposal {
 
     /// The changes in the order in which their records were first touched.
     pub(crate) fn changes(&self) -> impl Iterator<Item = (&RecordKey, &Change)> {
-        self.changes.iter().filter_map(|(key, change)| Some((key, change.as_ref()?)))
+        let changes = self.changes.iter().map(|(key, change)| (key, change));
+        changes.filter(|(_, change)| !change.is_taken_back)
     }
 
-    pub(crate) fn into_changes(self) -> impl Iterator<Item = (RecordKey, Change)> {
-        let changes = self.changes.into_vec().into_iter();
-        changes.filter_map(|(key, change)| Some((key, change?)))
+    /// The same, with those that were taken back.
+    pub(crate) fn into_changes(self) -> Vec<(RecordKey, Change)> {
+        self.changes.into_vec()
     }
 
     fn change(&self, key: &RecordKey) -> Option<&Change> {
-        self.changes.get(key)?.as_ref()
+        self.changes.get(key).filter(|change| !change.is_taken_back)
     }
 }
 

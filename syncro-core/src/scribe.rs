@@ -12,10 +12,10 @@ use bytes::Bytes;
 pub(crate) use self::block::Block;
 pub(crate) use self::brief::{Count, Said, may_stand_for};
 pub use self::read::ScribeRef;
-pub(crate) use self::wire::write_head;
+pub(crate) use self::wire::{Writable, fields_of, write_head, write_scribe};
 use crate::encoding::Malformed;
 use crate::id::{Name, RecordKey};
-use crate::record::{FEW_REGISTERS, Path, Record, Written};
+use crate::record::{Path, Record, Written};
 use crate::stamp::Stamp;
 use crate::state;
 use crate::value::{Encoded, Value};
@@ -47,6 +47,11 @@ impl Mark {
     /// Whether the scribe destroys what was there.
     pub const fn destroys(self) -> bool {
         matches!(self, Self::Destroy | Self::Replace)
+    }
+
+    /// When a record is created and destroyed by what has a stamp.
+    pub(crate) fn stamps(self, stamp: Stamp) -> (Option<Stamp>, Option<Stamp>) {
+        (self.creates().then_some(stamp), self.destroys().then_some(stamp))
     }
 
     /// Whether the scribe takes the place of all that was known of the record, rather than being merged into it.
@@ -100,7 +105,7 @@ impl Scribe {
             return (self.key, state.unwrap_or_default());
         }
         let Self { key, mark, fields } = self;
-        let (created, destroyed) = marks(mark, stamp);
+        let (created, destroyed) = mark.stamps(stamp);
         let mut written = Written::new(Some(fields.len()));
         for (path, value) in fields {
             written.push(path.as_ref(), stamp, value, || path.clone());
@@ -109,12 +114,7 @@ impl Scribe {
     }
 }
 
-/// When a record is created and destroyed by what has a mark.
-fn marks(mark: Mark, stamp: Stamp) -> (Option<Stamp>, Option<Stamp>) {
-    (mark.creates().then_some(stamp), mark.destroys().then_some(stamp))
-}
-
-/// What can be played: a scribe that is about to be written, or one in a transaction.
+/// What can be played: what is about to be written, or a scribe in a transaction.
 pub(crate) trait Playable {
     /// The record.
     fn key(&self) -> RecordKey;
@@ -128,77 +128,6 @@ pub(crate) trait Playable {
     /// The record that the scribe of a transaction with a stamp makes of one: as if it were [merged](Record::merge) as a
     /// record.
     fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Arc<Record>, Malformed>;
-}
-
-impl Playable for Scribe {
-    fn key(&self) -> RecordKey {
-        self.key.clone()
-    }
-
-    fn is_reserved(&self) -> bool {
-        self.key.model.is_reserved()
-    }
-
-    fn mark(&self) -> Mark {
-        self.mark
-    }
-
-    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Arc<Record>, Malformed> {
-        let Some(before) = before.filter(|_| !self.mark.is_shown()) else {
-            return Ok(Arc::new(self.into_record(stamp).1));
-        };
-        let mut after = before.clone();
-        if self.fields.len() > FEW_REGISTERS {
-            after.merge(&self.into_record(stamp).1);
-            return Ok(Arc::new(after));
-        }
-        let (created, destroyed) = marks(self.mark, stamp);
-        for (path, value) in self.fields {
-            after.join(path.as_ref(), stamp, value, || path.clone());
-        }
-        after.join_marks(created, destroyed);
-        Ok(Arc::new(after))
-    }
-}
-
-/// A scribe of this node's that is about to be written.
-pub(crate) enum Fresh {
-    Scribe(Scribe),
-    /// The create of a record of which nothing is known: the record, but for its stamps.
-    Create(RecordKey, Arc<Record>),
-}
-
-impl Playable for Fresh {
-    fn key(&self) -> RecordKey {
-        match self {
-            Self::Scribe(scribe) => scribe.key(),
-            Self::Create(key, _) => key.clone(),
-        }
-    }
-
-    fn is_reserved(&self) -> bool {
-        match self {
-            Self::Scribe(scribe) => scribe.is_reserved(),
-            Self::Create(key, _) => key.model.is_reserved(),
-        }
-    }
-
-    fn mark(&self) -> Mark {
-        match self {
-            Self::Scribe(scribe) => scribe.mark,
-            Self::Create(..) => Mark::Create,
-        }
-    }
-
-    fn play(self, before: Option<&Record>, stamp: Stamp) -> Result<Arc<Record>, Malformed> {
-        match self {
-            Self::Scribe(scribe) => scribe.play(before, stamp),
-            Self::Create(_, mut record) => {
-                Arc::make_mut(&mut record).stamp(stamp);
-                Ok(record)
-            }
-        }
-    }
 }
 
 /// One or more scribes under one stamp, at most one per record: the unit of atomicity, of the log and of

@@ -1,7 +1,6 @@
 //! What somebody would be told who is not a peer: the host's own callers have rights too.
 
 use super::judge::{Bearer, trials};
-use super::propose::scribe;
 use super::{Engine, Own, SessionId};
 use crate::error::Error;
 use crate::principal::{Principal, Refusal};
@@ -40,10 +39,14 @@ impl Own {
             return Ok(Err(Refusal::new(Refusal::SILENCE, "its author's rights have ended")));
         }
         let (author, mut newest, mut scribes) = (self.author(), None, Vec::new());
-        for (key, change) in proposal.clone().into_changes() {
+        let changes = proposal.clone().into_changes().into_iter();
+        for (key, mut change) in changes.filter(|(_, change)| !change.is_taken_back) {
             let record = view.record(&key)?;
             newest = newest.max(record.as_ref().and_then(|record| record.newest_time()));
-            scribes.extend(scribe(key, change, record.as_deref(), author)?);
+            change.settle(&key, record.as_deref(), author)?;
+            if change.is_something() {
+                scribes.push(change.into_scribe(key));
+            }
         }
         // Without a time that is left it cannot be recorded, which is told then.
         let Some(time) = self.clock.next(now.wall_ms, newest) else { return Ok(Ok(())) };

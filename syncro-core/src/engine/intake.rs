@@ -11,7 +11,7 @@ use crate::encoding::Malformed;
 use crate::id::RecordKey;
 use crate::quarantine::{self, Parked};
 use crate::record::Record;
-use crate::scribe::{Block, Playable, Scribe, Transaction};
+use crate::scribe::{Block, Playable, ScribeRef, Transaction};
 use crate::stamp::{Author, Stamp, Time};
 use crate::store::{Entry, Held, StoreError, View};
 use crate::touched::{Touched, reserve};
@@ -248,7 +248,7 @@ impl Intake {
         // Otherwise a record would be read as it was before what is unplayed.
         debug_assert!(self.plays_all || session.is_some(), "what is not of a session is judged");
         if !self.plays_all && !transaction.has_reserved().map_err(corrupt)? {
-            let nothing = std::iter::empty::<Result<Scribe, StoreError>>();
+            let nothing = std::iter::empty::<Result<ScribeRef<'_>, StoreError>>();
             return self.append(transaction, nothing, session, |key| view.record(key));
         }
         let whole = transaction.clone();

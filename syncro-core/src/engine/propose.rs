@@ -1,7 +1,6 @@
 //! A local transaction: checked, stamped, recorded.
 
 use std::cell::Cell;
-use std::sync::Arc;
 
 use super::{Effects, Own};
 use crate::error::{DataError, Error};
@@ -11,7 +10,7 @@ use crate::limits::{
 };
 use crate::proposal::{Change, Proposal, check_size, check_write};
 use crate::record::{Path, Record};
-use crate::scribe::{Fresh, Mark, Playable, Scribe, Transaction};
+use crate::scribe::{Mark, Transaction};
 use crate::stamp::{Author, Now, Stamp, Time};
 use crate::store::View;
 use crate::value::Encoded;
@@ -35,38 +34,32 @@ impl Own {
             author.epoch = self.fresh_epoch(&[&self.end().digest.0[..], &clocks].concat());
         }
         let mut newest: Option<Time> = None;
-        // Each with the record as it is: there is at most one for each record.
-        let mut scribes = Vec::with_capacity(1);
-        for (key, mut change) in proposal.into_changes() {
-            let record = view.record(&key)?;
+        let mut changes = proposal.into_changes();
+        for (key, change) in changes.iter_mut().filter(|(_, change)| !change.is_taken_back) {
+            let record = view.record(key)?;
             newest = newest.max(record.as_ref().and_then(|record| record.newest_time()));
-            let scribe = match change.whole.take_if(|_| record.is_none()) {
-                Some(whole) => Some(create(key, whole)?),
-                None => scribe(key, change, record.as_deref(), author)?.map(Fresh::Scribe),
-            };
-            if let Some(scribe) = scribe {
-                scribes.push((scribe, record));
-            }
+            change.settle(key, record.as_deref(), author)?;
+            change.before = record;
         }
-        if scribes.is_empty() {
+        changes.retain(|(_, change)| change.is_something());
+        let Some((first, _)) = changes.first() else {
             return Ok(false);
+        };
+        if changes.len() > TRANSACTION_SCRIBES_MAX {
+            return Err(DataError::TooManyScribes { scribes: changes.len() }.into());
         }
-        if scribes.len() > TRANSACTION_SCRIBES_MAX {
-            return Err(DataError::TooManyScribes { scribes: scribes.len() }.into());
-        }
-        let unwritable = || DataError::Unwritable { key: scribes[0].0.key() };
+        let unwritable = || DataError::Unwritable { key: first.clone() };
         let time = self.clock.next(now.wall_ms, newest).ok_or_else(unwritable)?;
-        let transaction =
-            Transaction::new(Stamp { time, author }, scribes.iter().map(|(scribe, _)| scribe));
+        let transaction = Transaction::new(Stamp { time, author }, &changes);
         let bytes = transaction.bytes().len();
         if bytes > TRANSACTION_BYTES_MAX {
             return Err(DataError::TransactionTooLarge { bytes }.into());
         }
         let mut intake = self.intake();
         let before = Cell::new(None);
-        let scribes = scribes.into_iter().map(|(scribe, record)| {
-            before.set(record);
-            Ok(scribe)
+        let scribes = changes.into_iter().map(|(key, mut change)| {
+            before.set(change.before.take());
+            Ok((key, change))
         });
         intake.append(transaction, scribes, None, |_| Ok(before.take()))?;
         let is_large = |record: &Record| record.registers().len() > SURELY_SMALL;
@@ -94,64 +87,71 @@ impl Own {
 /// Registers of a record that is not too large, whatever is in them.
 const SURELY_SMALL: usize = RECORD_BYTES_MAX / (2 * VALUE_BYTES_MAX);
 
-/// Whether the change fits the record's life.
-fn check(key: &RecordKey, change: &Change, record: Option<&Record>) -> Result<(), DataError> {
-    match (change.mark, record.is_some_and(Record::is_alive)) {
-        (Mark::Create, true) => Err(DataError::Exists { key: key.clone() }),
-        (Mark::Update | Mark::Destroy | Mark::Replace, false) => {
-            Err(DataError::Missing { key: key.clone() })
+impl Change {
+    /// Leaves of a change, which must fit the record's life, what differs from the record, in path order. Its values must
+    /// fit the limits.
+    pub(super) fn settle(
+        &mut self,
+        key: &RecordKey,
+        record: Option<&Record>,
+        author: Author,
+    ) -> Result<(), DataError> {
+        self.check(key, record)?;
+        if let Some(whole) = self.whole.as_ref().filter(|_| record.is_none()) {
+            return whole.registers().iter().try_for_each(|it| check_size(it.path, it.value));
         }
-        _ => Ok(()),
+        let mark = self.mark;
+        // What a replace erases does not count. What a create uncovers does.
+        let before = record.filter(|_| mark != Mark::Replace);
+        let fields = self.in_order();
+        fields.iter().try_for_each(|(path, value)| check_write(path, value))?;
+        fields.retain(|(path, value)| {
+            let present = before.and_then(|before| Some((before, before.register(path)?.value)));
+            // Under a younger register of another shape, what is there does not show.
+            let is_same = present.map_or(value.is_nil(), |(before, present)| {
+                present == value && shows(before, path)
+            });
+            !is_same || (mark == Mark::Create && !value.is_nil())
+        });
+        if !self.raises.is_empty() {
+            self.settle_raises(before, author)?;
+        }
+        Ok(())
     }
-}
 
-/// The scribe that creates a record of which nothing is known.
-fn create(key: RecordKey, whole: Arc<Record>) -> Result<Fresh, DataError> {
-    whole.registers().iter().try_for_each(|it| check_size(it.path, it.value))?;
-    Ok(Fresh::Create(key, whole))
-}
-
-/// The scribe of a change, which must fit the record's life: only what differs from the record. `None` when nothing
-/// does. Its values must fit the limits.
-pub(super) fn scribe(
-    key: RecordKey,
-    change: Change,
-    record: Option<&Record>,
-    author: Author,
-) -> Result<Option<Scribe>, DataError> {
-    check(&key, &change, record)?;
-    let mark = change.mark;
-    // What a replace erases does not count. What a create uncovers does.
-    let before = record.filter(|_| mark != Mark::Replace);
-    let (mut fields, raises) = change.into_parts();
-    fields.iter().try_for_each(|(path, value)| check_write(path, value))?;
-    fields.retain(|(path, value)| {
-        let present = before.and_then(|before| Some((before, before.register(path)?.value)));
-        // Under a younger register of another shape, what is there does not show.
-        let is_same = present
-            .map_or(value.is_nil(), |(before, present)| present == value && shows(before, path));
-        !is_same || (mark == Mark::Create && !value.is_nil())
-    });
-    let has_raises = !raises.is_empty();
-    for (field, by) in raises {
-        let path = Path::counter(field.clone(), author);
-        let total = before
-            .and_then(|before| before.register(&path))
-            .and_then(|register| register.value.as_i64())
-            .unwrap_or(0);
-        let overflow = || DataError::CounterOverflow { field: field.to_string() };
-        let raised = total.checked_add(by).ok_or_else(overflow)?;
-        if by != 0 {
-            fields.push((path, Encoded::int(raised)));
+    /// Whether the change fits the record's life.
+    fn check(&self, key: &RecordKey, record: Option<&Record>) -> Result<(), DataError> {
+        match (self.mark, record.is_some_and(Record::is_alive)) {
+            (Mark::Create, true) => Err(DataError::Exists { key: key.clone() }),
+            (Mark::Update | Mark::Destroy | Mark::Replace, false) => {
+                Err(DataError::Missing { key: key.clone() })
+            }
+            _ => Ok(()),
         }
     }
-    if fields.is_empty() && mark == Mark::Update {
-        return Ok(None);
+
+    /// Turns what counters are to be raised by into the author's totals.
+    fn settle_raises(&mut self, before: Option<&Record>, author: Author) -> Result<(), DataError> {
+        for (field, by) in std::mem::take(&mut self.raises) {
+            let path = Path::counter(field.clone(), author);
+            let total = before
+                .and_then(|before| before.register(&path))
+                .and_then(|register| register.value.as_i64())
+                .unwrap_or(0);
+            let overflow = || DataError::CounterOverflow { field: field.to_string() };
+            let raised = total.checked_add(by).ok_or_else(overflow)?;
+            if by != 0 {
+                self.fields.push((path, Encoded::int(raised)));
+            }
+        }
+        self.fields.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(())
     }
-    if has_raises {
-        fields.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+
+    /// Whether there is anything to record of what was settled.
+    pub(super) fn is_something(&self) -> bool {
+        !self.is_taken_back && (self.mark != Mark::Update || !self.fields.is_empty())
     }
-    Ok(Some(Scribe { key, mark, fields }))
 }
 
 /// Whether the path has the shape in which its field shows.

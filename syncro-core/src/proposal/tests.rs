@@ -71,7 +71,7 @@ fn many_updates_of_one_record_are_joined_without_copying_what_is_there() {
         proposal.update(key(1), vec![entry, raise("n", 1)]).unwrap();
     }
     let (_, change) = proposal.changes().next().unwrap();
-    assert_eq!((change.writes().len(), change.raises[&name("n")]), (100_000, 100_000));
+    assert_eq!((change.writes().len(), &change.raises[..]), (100_000, &[(name("n"), 100_000)][..]));
 }
 
 /// A draft shows the record before each update: what was said before the last one would be sorted each time.
@@ -81,7 +81,7 @@ fn of_what_was_said_of_one_field_little_more_than_the_last_is_kept() {
     for n in 0..1000 {
         proposal.update(key(1), vec![write("g", n), write("f", -n)]).unwrap();
         let (_, change) = proposal.changes().next().unwrap();
-        assert!(change.said.len() <= FEW_WRITES);
+        assert!(change.fields.len() <= FEW_WRITES);
         let written = |field: &str, int| (Path::field(name(field)), Encoded::int(int));
         assert_eq!(change.writes()[..], [written("f", -n), written("g", n)]);
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::block::SHARED_BYTES_MAX;
 use super::wire::{write_field, write_head};
-use super::{Mark, Playable, Scribe, Transaction, marks};
+use super::{Mark, Playable, Scribe, Transaction};
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::id::{KeyRef, NodeId, RecordKey};
 use crate::limits::{
@@ -96,7 +96,7 @@ impl<'a> ScribeRef<'a> {
             let value = self.value(value);
             written.push(path, self.stamp, value, || self.path(path));
         }
-        let (created, destroyed) = marks(self.mark(), self.stamp);
+        let (created, destroyed) = self.mark().stamps(self.stamp);
         Ok(written.into_record(created, destroyed))
     }
 
@@ -165,7 +165,7 @@ impl Playable for ScribeRef<'_> {
             let value = self.value(value);
             after.join(path, self.stamp, value, || self.path(path));
         }
-        let (created, destroyed) = marks(self.mark(), self.stamp);
+        let (created, destroyed) = self.mark().stamps(self.stamp);
         after.join_marks(created, destroyed);
         Ok(Arc::new(after))
     }

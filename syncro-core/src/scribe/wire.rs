@@ -15,14 +15,15 @@ use bytes::Bytes;
 
 use super::block::SHARED_BYTES_MAX;
 use super::read::{self, Begun};
-use super::{Block, Fresh, Mark, Said, Scribe, ScribeRef, Transaction};
+use super::{Block, Mark, Said, Scribe, ScribeRef, Transaction};
 use crate::encoding::canonical::canonical;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::encoding::scratch;
 use crate::id::{RecordKey, is_reserved};
 use crate::limits::{MESSAGE_DEPTH_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SCRIBES_MAX};
-use crate::record::{ElementRef, PathRef, Record};
+use crate::record::{ElementRef, Path, PathRef, Record};
 use crate::stamp::{Author, Stamp};
+use crate::value::Encoded;
 
 impl Transaction {
     /// Encodes scribes under a stamp. The fields of each scribe are in path order, as scribes have them.
@@ -284,26 +285,18 @@ pub(crate) trait Writable {
 
 impl Writable for Scribe {
     fn write(&self, writer: &mut Writer, author: Author) {
-        let fields = self.fields.iter();
-        let fields = fields.map(|(path, value)| (path.as_ref(), value.as_bytes()));
-        write_scribe(writer, &self.key, self.mark, fields, author);
+        write_scribe(writer, &self.key, self.mark, fields_of(&self.fields), author);
     }
 }
 
-impl Writable for Fresh {
-    fn write(&self, writer: &mut Writer, author: Author) {
-        match self {
-            Self::Scribe(scribe) => scribe.write(writer, author),
-            Self::Create(key, record) => {
-                let fields = record.registers().iter();
-                let fields = fields.map(|it| (it.path.as_ref(), it.value.as_bytes()));
-                write_scribe(writer, key, Mark::Create, fields, author);
-            }
-        }
-    }
+/// Fields as they are written.
+pub(crate) fn fields_of(
+    fields: &[(Path, Encoded)],
+) -> impl ExactSizeIterator<Item = (PathRef<'_>, &[u8])> {
+    fields.iter().map(|(path, value)| (path.as_ref(), value.as_bytes()))
 }
 
-fn write_scribe<'a>(
+pub(crate) fn write_scribe<'a>(
     writer: &mut Writer,
     key: &RecordKey,
     mark: Mark,
