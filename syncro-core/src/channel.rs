@@ -270,8 +270,8 @@ impl ScribeModel for ModelChannels {
 
     type Id = String;
 
-    fn id(&self) -> String {
-        self.model.clone()
+    fn id(&self) -> &String {
+        &self.model
     }
 
     fn write(&self, fields: &mut FieldsWriter<'_>) -> Result<(), DataError> {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::encoding::msgpack::{Head, Malformed, Reader, Writer};
 use crate::error::DataError;
 use crate::limits::NAME_BYTES_MAX;
+use crate::model::ScribeModel;
 
 /// The namespace of [`NodeId::named`].
 const NODES: Uuid = Uuid::from_u128(0x6f2d_84a1_3c57_5e0b_9d1e_7a60_52c4_98f3);
@@ -76,11 +77,12 @@ impl Name {
     }
 
     /// Checks what is to be a name.
+    #[inline]
     pub(crate) fn check(text: &str) -> Result<(), DataError> {
-        if text.is_empty() || text.len() > NAME_BYTES_MAX {
-            return Err(DataError::NameLength { name: abridged(text), bytes: text.len() });
+        match text.len() {
+            1..=NAME_BYTES_MAX => Ok(()),
+            bytes => Err(DataError::NameLength { name: abridged(text), bytes }),
         }
-        Ok(())
     }
 
     /// A name that is known to be one.
@@ -278,6 +280,16 @@ pub struct RecordKey {
 }
 
 impl RecordKey {
+    /// The key of a model's instance.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError`] for a model or an id outside 1 to 255 bytes.
+    pub fn of<M: ScribeModel>(id: &M::Id) -> Result<Self, DataError> {
+        Name::check(M::MODEL)?;
+        Ok(Self { model: Name::fixed(M::MODEL), id: id.to_record_id()? })
+    }
+
     /// The key, borrowed.
     pub fn as_ref(&self) -> KeyRef<'_> {
         let id = match &self.id {

@@ -5,19 +5,18 @@ mod sheet;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::sheet::Sheet;
 use crate::encoding::msgpack::Writer;
-use crate::encoding::scratch;
+use crate::encoding::{plain, scratch};
 use crate::error::DataError;
 use crate::fields::{self, Field, Fields, Shown};
 use crate::id::{ModelId, Name, RecordId};
 use crate::proposal::Edit;
-use crate::record::{PathRef, Record, Written};
+use crate::record::{PathRef, Record, Registers, Written};
 use crate::stamp::Stamp;
 use crate::value::{Encoded, Raw};
 
@@ -34,7 +33,7 @@ use crate::value::{Encoded, Raw};
 /// impl ScribeModel for Page {
 ///     const MODEL: &'static str = "page";
 ///     type Id = String;
-///     fn id(&self) -> String { self.slug.clone() }
+///     fn id(&self) -> &String { &self.slug }
 ///     fn write(&self, fields: &mut FieldsWriter<'_>) -> Result<(), DataError> {
 ///         fields.value("title", &self.title)?;
 ///         fields.counter("views", self.views)
@@ -56,7 +55,7 @@ pub trait ScribeModel: Sized {
     type Id: ModelId;
 
     /// Returns the id of this instance.
-    fn id(&self) -> Self::Id;
+    fn id(&self) -> &Self::Id;
 
     /// Writes every field that this type knows.
     ///
@@ -96,8 +95,9 @@ impl FieldsWriter<'_> {
     /// [`DataError`], naming the field that cannot be recorded.
     pub fn fields_of<M: ScribeModel>(instance: &M) -> Result<Fields, DataError> {
         let fields = Fields::with_capacity(FEW_FIELDS);
-        let mut writer = FieldsWriter { fields, ..FieldsWriter::default() };
-        writer.take(instance)?;
+        let mut writer = FieldsWriter { fields, ..FieldsWriter::new() };
+        instance.write(&mut writer)?;
+        scratch::give_back(writer.out.0);
         Ok(writer.fields)
     }
 
@@ -105,8 +105,9 @@ impl FieldsWriter<'_> {
     /// a look at its fields.
     pub(crate) fn record_of<M: ScribeModel>(instance: &M) -> Result<Option<Record>, DataError> {
         let written = Some(Written::new(None));
-        let mut writer = FieldsWriter { written, ..FieldsWriter::default() };
-        writer.take(instance)?;
+        let mut writer = FieldsWriter { written, ..FieldsWriter::new() };
+        instance.write(&mut writer)?;
+        scratch::give_back(writer.out.0);
         let written = writer.written.filter(Written::is_in_order);
         Ok(written.map(|written| written.into_record(Some(Stamp::PROVISIONAL), None)))
     }
@@ -121,28 +122,25 @@ impl FieldsWriter<'_> {
         record: &Record,
         change: impl FnOnce(&mut M),
     ) -> Result<Vec<Edit>, DataError> {
-        let sheet = Some(Sheet::new(record));
-        let mut writer = FieldsWriter { sheet, ..FieldsWriter::default() };
-        writer.take(instance)?;
+        let mut writer = FieldsWriter { sheet: Some(Sheet::new(record)), ..FieldsWriter::new() };
+        instance.write(&mut writer)?;
         if !writer.sheet.as_mut().is_some_and(Sheet::change) {
             let before = Self::fields_of(instance)?;
             change(instance);
             return Self::fields_of(instance)?.edits_from(&before);
         }
         change(instance);
-        writer.take(instance)?;
+        instance.write(&mut writer)?;
+        scratch::give_back(writer.out.0);
         match writer.sheet.map_or(Ok(Vec::new()), Sheet::into_edits) {
             Ok(edits) => Ok(edits),
             Err(before) => Self::fields_of(instance)?.edits_from(&before),
         }
     }
 
-    /// Takes what an instance writes.
-    fn take<M: ScribeModel>(&mut self, instance: &M) -> Result<(), DataError> {
-        self.out.0 = scratch::take();
-        let written = instance.write(self);
-        scratch::give_back(mem::take(&mut self.out.0));
-        written
+    /// With the memory of this thread, to be given back; after an error there is no need to.
+    fn new() -> Self {
+        FieldsWriter { out: Writer(scratch::take()), ..FieldsWriter::default() }
     }
 
     /// Writes a plain value: the last writer wins.
@@ -241,8 +239,13 @@ pub struct FieldsReader<'a> {
 #[derive(Debug)]
 enum Source<'a> {
     Fields(&'a Fields),
-    /// And the place of the register after the one that was read last.
-    Record(&'a Record, Cell<usize>),
+    Record {
+        record: &'a Record,
+        /// Its registers, where each is a field's only one and shows; otherwise none.
+        plain: Registers<'a>,
+        /// The place of the register after the one that was read last.
+        next: Cell<usize>,
+    },
 }
 
 impl<'a> FieldsReader<'a> {
@@ -264,7 +267,8 @@ impl<'a> FieldsReader<'a> {
         id: &'a RecordId,
         record: &'a Record,
     ) -> Result<M, DataError> {
-        Self::read(id, Source::Record(record, Cell::new(0)))
+        let all = if record.is_alive() { record.registers() } else { Registers::default() };
+        Self::read(id, Source::Record { record, plain: all.if_plain(), next: Cell::new(0) })
     }
 
     fn read<M: ScribeModel>(id: &'a RecordId, source: Source<'a>) -> Result<M, DataError> {
@@ -280,6 +284,19 @@ impl<'a> FieldsReader<'a> {
     ///
     /// [`DataError::Mismatch`] when the value does not fit.
     pub fn value<T: DeserializeOwned>(&self, field: &str) -> Result<T, DataError> {
+        if let Source::Record { plain, next, .. } = &self.source
+            && let Some(likely) = plain.get(next.get())
+            && likely.path.field.as_str() == field
+            && let Some(value) = plain::read(likely.value.as_bytes())
+        {
+            next.set(next.get() + 1);
+            return Ok(value);
+        }
+        self.other_value(field)
+    }
+
+    /// Reads a value that is not the next one of the record, not plain, or does not fit.
+    fn other_value<T: DeserializeOwned>(&self, field: &str) -> Result<T, DataError> {
         let none = |_| {
             "the record has none; make the field an `Option`, or give it a default with \
              `#[scribe(default)]`"
@@ -287,13 +304,15 @@ impl<'a> FieldsReader<'a> {
         };
         let plain = match &self.source {
             Source::Fields(_) => None,
-            Source::Record(record, next) => match fields::shown_at(record, field, next.get()) {
-                Shown::Value(place, value) => {
-                    next.set(place + 1);
-                    Some(value)
+            Source::Record { record, next, .. } => {
+                match fields::shown_at(record, field, next.get()) {
+                    Shown::Value(place, value) => {
+                        next.set(place + 1);
+                        Some(value)
+                    }
+                    Shown::Nothing | Shown::Other => None,
                 }
-                Shown::Nothing | Shown::Other => None,
-            },
+            }
         };
         match plain {
             Some(value) if !value.is_nil() => value.to(),
@@ -375,7 +394,7 @@ impl<'a> FieldsReader<'a> {
     fn present(&self, field: &str) -> Option<Cow<'a, Field>> {
         let field = match &self.source {
             Source::Fields(fields) => fields.get(field).map(Cow::Borrowed),
-            Source::Record(record, _) => fields::field_shown(record, field).map(Cow::Owned),
+            Source::Record { record, .. } => fields::field_shown(record, field).map(Cow::Owned),
         };
         field.filter(|field| match &**field {
             Field::Value(value) => !value.is_nil(),

@@ -100,6 +100,7 @@ impl Encoded {
     }
 
     /// Returns the encoded bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Short { length, bytes } => &bytes[..usize::from(*length)],

@@ -90,8 +90,8 @@ impl ScribeModel for Verdict {
 
     type Id = Uuid;
 
-    fn id(&self) -> Uuid {
-        self.id
+    fn id(&self) -> &Uuid {
+        &self.id
     }
 
     fn write(&self, fields: &mut FieldsWriter<'_>) -> Result<(), DataError> {

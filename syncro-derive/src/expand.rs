@@ -31,8 +31,8 @@ pub(crate) fn implementation(model: &Model) -> TokenStream {
 
             type Id = #id_type;
 
-            fn id(&self) -> Self::Id {
-                ::core::clone::Clone::clone(&self.#id)
+            fn id(&self) -> &Self::Id {
+                &self.#id
             }
 
             fn write(

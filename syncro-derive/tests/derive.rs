@@ -300,7 +300,8 @@ fn read<M: ScribeModel>(id: M::Id, fields: &Fields) -> Result<M, DataError> {
 
 /// The instance that is read from what another wrote.
 fn back<M: ScribeModel + Debug>(instance: &M) -> M {
-    read(instance.id(), &written(instance)).unwrap()
+    let id = instance.id().to_record_id().unwrap();
+    read(M::Id::from_record_id(&id).unwrap(), &written(instance)).unwrap()
 }
 
 /// The edits that record something: raising a counter by nothing does not.

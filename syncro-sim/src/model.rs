@@ -9,8 +9,7 @@ use std::thread;
 
 use proptest::prelude::*;
 use syncro_core::{
-    DataError, Edit, Fields, FieldsReader, FieldsWriter, ModelId, Name, RecordId, RecordKey,
-    ScribeModel,
+    DataError, Edit, Fields, FieldsReader, FieldsWriter, RecordId, RecordKey, ScribeModel,
 };
 use syncro_store::LogStore;
 
@@ -167,7 +166,7 @@ fn writes<M: ScribeModel + PartialEq + fmt::Debug + 'static>(
 ) -> impl Strategy<Value = Write> {
     (instances, 0..5_u8).prop_map(|(instance, choice)| {
         let written = || -> Result<Write, DataError> {
-            let key = RecordKey { model: Name::new(M::MODEL)?, id: instance.id().to_record_id()? };
+            let key = RecordKey::of::<M>(instance.id())?;
             if choice == 0 {
                 return Ok(Write::Drop { key });
             }

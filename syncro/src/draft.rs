@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use syncro_core::{
-    DataError, Edit, Fields, FieldsReader, FieldsWriter, ModelId, Name, Proposal, Record,
-    RecordKey, ScribeModel, UsageError, View,
+    DataError, Edit, Fields, FieldsReader, FieldsWriter, ModelId, Proposal, Record, RecordKey,
+    ScribeModel, UsageError, View,
 };
 use syncro_store::Reader;
 
@@ -39,7 +39,7 @@ impl Draft {
     ///
     /// [`Error::Data`] when the record does not fit the type; [`Error::Store`] when it cannot be read.
     pub fn get<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<M>, Error> {
-        let key = key_of::<M>(id)?;
+        let key = RecordKey::of::<M>(id)?;
         self.alive(&key)?.map_or(Ok(None), |record| instance(&key, &record))
     }
 
@@ -49,7 +49,7 @@ impl Draft {
     ///
     /// [`DataError::Exists`] when it is alive, and whatever else makes the data unfit to be recorded.
     pub fn create<M: ScribeModel>(&mut self, instance: &M) -> Result<(), Error> {
-        let key = key_of::<M>(&instance.id())?;
+        let key = RecordKey::of::<M>(instance.id())?;
         if self.alive(&key)?.is_some() {
             return Err(DataError::Exists { key }.into());
         }
@@ -67,7 +67,7 @@ impl Draft {
         id: &M::Id,
         change: impl FnOnce(&mut M),
     ) -> Result<(), Error> {
-        let key = key_of::<M>(id)?;
+        let key = RecordKey::of::<M>(id)?;
         let missing = || DataError::Missing { key: key.clone() };
         let record = self.alive(&key)?.ok_or_else(missing)?;
         let mut changed: M = FieldsReader::instance_of(&key.id, &record)?;
@@ -88,7 +88,7 @@ impl Draft {
     ///
     /// Whatever makes the data unfit to be recorded.
     pub fn save<M: ScribeModel>(&mut self, instance: &M) -> Result<(), Error> {
-        let key = key_of::<M>(&instance.id())?;
+        let key = RecordKey::of::<M>(instance.id())?;
         let fields = FieldsWriter::fields_of(instance)?;
         let Some(record) = self.alive(&key)? else {
             return Ok(self.proposal.create(key, &fields)?);
@@ -103,7 +103,7 @@ impl Draft {
     ///
     /// [`DataError::Missing`] when it is not alive.
     pub fn destroy<M: ScribeModel>(&mut self, id: &M::Id) -> Result<(), Error> {
-        self.destroy_record(key_of::<M>(id)?)
+        self.destroy_record(RecordKey::of::<M>(id)?)
     }
 
     /// Reads the fields of a record of any model, as this transaction would leave them.
@@ -156,11 +156,6 @@ impl Draft {
         let record = self.proposal.preview(key, self.reader.record(key)?);
         Ok(record.filter(|record| record.is_alive()))
     }
-}
-
-/// The key of an instance of a model.
-pub(crate) fn key_of<M: ScribeModel>(id: &M::Id) -> Result<RecordKey, DataError> {
-    Ok(RecordKey { model: Name::new(M::MODEL)?, id: id.to_record_id()? })
 }
 
 /// The instance of a record, if it is alive.

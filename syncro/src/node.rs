@@ -20,7 +20,7 @@ use syncro_store::{Memory, Reader};
 
 use crate::changes::{Watch, WatchAll};
 use crate::core::{Committed, Core, Durability};
-use crate::draft::{Draft, instance, key_of};
+use crate::draft::{Draft, instance};
 use crate::error::Error;
 use crate::notices::Notices;
 use crate::peers::{PeerStatus, Receipt};
@@ -260,7 +260,7 @@ impl Node {
     ///
     /// [`DataError::Mismatch`](crate::DataError::Mismatch) when it does not fit the type.
     pub fn get<M: ScribeModel>(&self, id: &M::Id) -> Result<Option<M>, Error> {
-        let key = key_of::<M>(id)?;
+        let key = RecordKey::of::<M>(id)?;
         match self.core.reader.record(&key)? {
             Some(record) => instance(&key, &record),
             None => Ok(None),

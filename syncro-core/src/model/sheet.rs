@@ -5,7 +5,7 @@ use crate::error::DataError;
 use crate::fields::{Field, Fields, Shown, shown_at};
 use crate::id::Name;
 use crate::proposal::Edit;
-use crate::record::Record;
+use crate::record::{Path, Record, Registers};
 use crate::touched::reserve;
 use crate::value::{Encoded, Raw};
 
@@ -14,6 +14,8 @@ use crate::value::{Encoded, Raw};
 #[derive(Debug)]
 pub(super) struct Sheet<'a> {
     record: &'a Record,
+    /// Its registers, where each is a field's only one and shows; otherwise none.
+    plain: Registers<'a>,
     /// The place of the register that comes next.
     next: usize,
     /// The places whose values were written before the change, a bit for each; and whether it has been made.
@@ -26,8 +28,9 @@ pub(super) struct Sheet<'a> {
 
 impl<'a> Sheet<'a> {
     pub(super) fn new(record: &'a Record) -> Self {
+        let plain = record.registers().if_plain();
         let (edits, is_changed, is_other) = (Vec::new(), false, !record.is_alive());
-        Self { record, next: 0, before: 0, is_changed, edits, is_other }
+        Self { record, plain, next: 0, before: 0, is_changed, edits, is_other }
     }
 
     /// Goes on after the change. Returns `false` where other values were written before it than the record shows: they
@@ -53,9 +56,12 @@ impl<'a> Sheet<'a> {
     }
 
     /// Takes a plain value, as serde encodes it.
+    // What most types write is found to be there without a call.
+    #[inline(always)]
     pub(super) fn value(&mut self, field: &str, value: Raw<'_>) -> Result<(), DataError> {
-        let likely = self.record.registers().only(self.next, field);
-        if likely.is_some_and(|likely| likely.as_bytes() == value.as_bytes())
+        if let Some(likely) = self.plain.get(self.next)
+            && likely.path.field.as_str() == field
+            && likely.value.as_bytes() == value.as_bytes()
             && self.takes(self.next)
         {
             return Ok(());
@@ -65,9 +71,9 @@ impl<'a> Sheet<'a> {
 
     /// Takes a value that is not the next one of the record.
     fn other_value(&mut self, field: &str, value: Raw<'_>) -> Result<(), DataError> {
-        let before = match shown_at(self.record, field, self.next) {
-            Shown::Value(place, before) if self.takes(place) => before,
-            Shown::Nothing if self.is_after_edits(field) => &Encoded::NIL,
+        let (place, before) = match shown_at(self.record, field, self.next) {
+            Shown::Value(place, before) if self.takes(place) => (Some(place), before),
+            Shown::Nothing if self.is_after_edits(field) => (None, &Encoded::NIL),
             Shown::Value(..) | Shown::Nothing | Shown::Other => {
                 self.other();
                 return Ok(());
@@ -83,8 +89,12 @@ impl<'a> Sheet<'a> {
                 self.other();
                 return Ok(());
             }
+            let path = match place.and_then(|place| self.plain.get(place)) {
+                Some(register) => register.path.clone(),
+                None => Path::field(Name::new(field)?),
+            };
             reserve(&mut self.edits, 1);
-            self.edits.push(Edit::value(Name::new(field)?, after));
+            self.edits.push(Edit::Write(path, after));
         }
         Ok(())
     }
@@ -103,6 +113,7 @@ impl<'a> Sheet<'a> {
     }
 
     /// Goes on to a place. Returns whether its value may be written now.
+    #[inline]
     fn takes(&mut self, place: usize) -> bool {
         let bit = bit(place);
         if !self.is_changed {

@@ -26,8 +26,8 @@ struct Page {
 impl ScribeModel for Page {
     const MODEL: &'static str = "page";
     type Id = i32;
-    fn id(&self) -> i32 {
-        self.id
+    fn id(&self) -> &i32 {
+        &self.id
     }
     fn write(&self, fields: &mut FieldsWriter) -> Result<(), DataError> {
         fields.value("title", &self.title)?;
@@ -171,8 +171,8 @@ struct Odd(Vec<(&'static str, Option<u8>)>);
 impl ScribeModel for Odd {
     const MODEL: &'static str = "odd";
     type Id = i32;
-    fn id(&self) -> i32 {
-        1
+    fn id(&self) -> &i32 {
+        &1
     }
     fn write(&self, fields: &mut FieldsWriter) -> Result<(), DataError> {
         self.0.iter().try_for_each(|(name, number)| match number {

@@ -10,7 +10,7 @@ use crate::stamp::Stamp;
 use crate::value::Encoded;
 
 /// Registers of a record, in path order.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Registers<'a> {
     paths: &'a [Path],
     cells: &'a [Cell],
@@ -55,6 +55,11 @@ impl<'a> Registers<'a> {
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.cells.is_empty()
+    }
+
+    /// Them, where each is of a field as a whole, of which there is nothing else; otherwise none.
+    pub(crate) fn if_plain(self) -> Self {
+        if self.is_plain { self } else { self.slice(0..0) }
     }
 
     /// The register at a place.
