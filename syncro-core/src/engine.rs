@@ -450,6 +450,9 @@ impl Engine {
 
     /// Lets every session send what it can.
     fn pump(&mut self, now: Now, view: &impl View, effects: &mut Effects) {
+        if self.sessions.is_empty() {
+            return;
+        }
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             self.pump_one(now, id, view, effects);

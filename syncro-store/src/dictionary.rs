@@ -103,8 +103,8 @@ impl<W: Word> Dictionary<W> {
     }
 
     /// Makes room for the words of the next commit.
-    pub(crate) fn make_room(&self) {
-        let mut cache = self.lock();
+    pub(crate) fn make_room(&mut self) {
+        let cache = self.cache.get_mut().unwrap_or_else(PoisonError::into_inner);
         if cache.numbers.len() >= CACHED_MAX {
             cache.numbers.clear();
             cache.words.clear();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use syncro_core::{Record, RecordKey};
 
-/// Bytes of a record that is kept: larger ones would stay in memory for nothing.
+/// Bytes of memory of a record that is kept: larger ones would stay in memory for nothing.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// A key, and the record that it has now, if any. To be read and set only by those who hold the lock of the state for
@@ -27,7 +27,7 @@ impl LastRecord {
 
     pub(crate) fn set(&self, key: &RecordKey, record: &Option<Arc<Record>>) {
         let Some(mut last) = self.lock() else { return };
-        let is_small = record.as_ref().is_none_or(|record| record.bytes() <= KEPT_BYTES_MAX);
+        let is_small = record.as_ref().is_none_or(|record| record.held_bytes() <= KEPT_BYTES_MAX);
         *last = is_small.then(|| (key.clone(), record.clone()));
     }
 

@@ -320,6 +320,9 @@ impl State {
 
     /// Who remembers.
     pub(crate) fn remembering(&mut self) -> Vec<Arc<Past>> {
+        if self.snapshots.is_empty() {
+            return Vec::new();
+        }
         let living: Vec<Arc<Past>> = self.snapshots.iter().filter_map(Weak::upgrade).collect();
         if living.len() < self.snapshots.len() {
             self.snapshots = living.iter().map(Arc::downgrade).collect();
@@ -330,13 +333,19 @@ impl State {
     /// The backend, if it may be touched.
     pub(crate) fn backend(&self) -> Result<&Arc<dyn Backend>, StoreError> {
         let backend = self.backend.as_ref().ok_or(StoreError::Closed)?;
-        self.out_of_use.clone().map_or(Ok(backend), Err)
+        match &self.out_of_use {
+            None => Ok(backend),
+            Some(why) => Err(why.clone()),
+        }
     }
 
     /// Whether anything may be written, and which generation it is.
     fn writable(&self) -> Result<u64, StoreError> {
-        let why = self.latched.clone().map(|cause| StoreError::Latched { cause });
-        self.out_of_use.clone().or(why).map_or(Ok(self.generation), Err)
+        match (&self.out_of_use, &self.latched) {
+            (None, None) => Ok(self.generation),
+            (Some(why), _) => Err(why.clone()),
+            (None, Some(cause)) => Err(StoreError::Latched { cause: cause.clone() }),
+        }
     }
 
     /// The rows as they are now.

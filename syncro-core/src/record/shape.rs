@@ -133,10 +133,21 @@ impl Shaping {
     }
 
     /// Takes the next path; `to_path` is asked for it where no known shape has it.
+    #[inline]
     pub(super) fn push(&mut self, path: PathRef<'_>, to_path: impl FnOnce() -> Path) {
+        let likely = self.known.paths().get(self.next).filter(|_| self.paths.is_empty());
+        if likely.is_some_and(|likely| likely.is(path)) {
+            self.next += 1;
+        } else {
+            self.push_other(path, to_path);
+        }
+    }
+
+    /// Takes a path with which no known shape goes on that begins with those before it, or the first one.
+    fn push_other(&mut self, path: PathRef<'_>, to_path: impl FnOnce() -> Path) {
         let Self { count, next, known, paths } = self;
         let has = |shape: &Shape| shape.paths().get(*next).is_some_and(|known| known.is(path));
-        if paths.is_empty() && !has(known) {
+        if paths.is_empty() {
             let so_far = &known.paths()[..*next];
             let is_it = |it: &Shape| {
                 has(it)
