@@ -46,14 +46,14 @@ pub const PATHS: [Hot; 5] = [
         name: "propose",
         what: "a local update, up to memory",
         is_once: true,
-        ceiling: 13_700,
+        ceiling: 12_600,
         make: propose,
     },
     Hot {
         name: "receive",
         what: "a live change received, up to memory",
         is_once: true,
-        ceiling: 27_300,
+        ceiling: 26_600,
         make: receive,
     },
     Hot {
