@@ -359,8 +359,8 @@ impl State {
         if past.is_some_and(|past| past.generation != self.generation) {
             return Err(StoreError::Repaired);
         }
-        if let Some(failed) = past.and_then(|past| past.failed.clone()) {
-            return Err(failed);
+        if let Some(failed) = past.and_then(|past| past.failed.as_ref()) {
+            return Err(failed.clone());
         }
         Ok(Layers { state: self, backend, past })
     }

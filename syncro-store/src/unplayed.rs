@@ -185,6 +185,9 @@ impl Unplayed {
 
     /// Forgets the first transactions, which are played.
     pub(crate) fn forget_first(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
         if count == self.transactions.len() {
             // Both keep their memory, unless it is much.
             let Self { mut transactions, mut scribes, mut last, .. } = std::mem::take(self);
