@@ -258,6 +258,10 @@ impl Store for LogStore {
                 Ok(_) | Err(StoreError::Full) => {}
                 Err(error) => return Err(error),
             }
+            // What waits is all that was ever said of a record.
+            if self.shared.read().unplayed.bytes() >= self.shared.bounds.overlay_bytes {
+                self.shared.play()?;
+            }
             state = self.shared.write();
         }
         if !state.unplayed.crowded().is_empty() {

@@ -361,3 +361,18 @@ fn a_store_that_has_stopped_goes_on_to_be_read() {
     assert_eq!(listed(&relay.store, 10).len(), 3);
     assert_eq!(listed(&relay.store.reader().snapshot(), 10).len(), 3);
 }
+
+/// Of a record that changes again and again all changes waited, while the disk was full.
+#[test]
+fn what_waits_is_played_where_it_cannot_be_written() {
+    const BYTES: usize = 16 << 10;
+    let mut relay = Relay::with(LogStore::builder().overlay_bytes(BYTES));
+    relay.leave(writes([1], 1, "title", 10));
+    relay.store.syncer().begin_checkpoint().unwrap();
+    relay.disk.fail_write(1, Fault::Forever(StoreError::Full));
+    for time in 2..200 {
+        relay.leave(writes([1, 2], time, "title", 1000));
+        assert!(relay.store.shared.read().unplayed.bytes() < 2 * BYTES);
+    }
+    assert_eq!(listed(&relay.store, 10).len(), 2);
+}
