@@ -43,6 +43,8 @@ impl Reader {
         progress: impl FnMut(u64),
     ) -> Result<Copied, StoreError> {
         let snapshot = self.snapshot();
+        // The copy says of its records that they follow from all of its log.
+        snapshot.look_played().map(drop)?;
         self.shared.pack()?;
         let mut copy =
             Copy { snapshot: &snapshot, backend, batch: Batch::new(), bytes: 0, progress };

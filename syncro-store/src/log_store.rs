@@ -149,7 +149,7 @@ impl LogStoreBuilder {
     /// 64 MiB.
     ///
     /// In memory there are at most about three times as many, while one checkpoint is written and more
-    /// comes; about as many bytes of log are played at an opening after a crash.
+    /// comes; about as many bytes of log are read at an opening after a crash.
     pub fn overlay_bytes(mut self, bytes: usize) -> Self {
         self.bounds.overlay_bytes = bytes;
         self
@@ -212,7 +212,7 @@ impl Reader {
 }
 
 impl LogStore {
-    /// Opens a store over a backend, and brings records and stamps up to the end of the log. A store of an older
+    /// Opens a store over a backend, and reads what of its log records do not show yet. A store of an older
     /// format is made one of this program's first.
     ///
     /// # Errors
@@ -260,7 +260,7 @@ impl Store for LogStore {
             }
             // What waits is all that was ever said of a record.
             if self.shared.read().unplayed.bytes() >= self.shared.bounds.overlay_bytes {
-                self.shared.play()?;
+                self.shared.guarded(Shared::play)?;
             }
             state = self.shared.write();
         }
@@ -273,7 +273,7 @@ impl Store for LogStore {
         let is_shown = commit.entries.iter().any(|entry| entry.transaction.is_local());
         if is_shown && !state.unplayed.is_empty() {
             drop(state);
-            self.shared.play()?;
+            self.shared.guarded(Shared::play)?;
             state = self.shared.write();
         }
         self.shared.guarded_in(state, |state| {

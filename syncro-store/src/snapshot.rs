@@ -27,8 +27,11 @@ impl Snapshot {
         Look::as_of(&self.shared, &self.past)
     }
 
-    /// What is unplayed came later.
+    /// What is unplayed came later, unless it could not be played.
     pub(crate) fn look_played(&self) -> Result<Look<'_>, StoreError> {
-        Ok(self.look())
+        match &self.past.failed {
+            Some(failed) => Err(failed.clone()),
+            None => Ok(self.look()),
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::layers::Layers;
 use crate::noted::Noted;
 use crate::overlay::Value;
 use crate::stamps;
-use crate::state::{Shared, State};
+use crate::state::{Past, Shared, State};
 use crate::unplayed::{self, Unplayed};
 
 /// What is kept of the memory in which a record is written: more than most take.
@@ -202,7 +202,10 @@ impl<'a> Staging<'a> {
     /// Plays the first transactions that wait, and returns how many.
     pub(crate) fn play_first(mut self) -> Result<usize, StoreError> {
         let transactions = self.state.unplayed.first();
-        self.merge_all(&transactions, None)?;
+        if let Err(error) = self.merge_all(&transactions, None) {
+            self.state.forget_words();
+            return Err(error);
+        }
         self.played = transactions.len();
         self.publish(None)?;
         Ok(transactions.len())
@@ -314,27 +317,42 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
+    /// Shows those who remember how what is to be put is now.
+    fn keep_before(
+        &mut self,
+        remembering: &[Arc<Past>],
+        commit: Option<&Commit>,
+    ) -> Result<(), StoreError> {
+        self.state.backend()?;
+        if remembering.is_empty() {
+            return Ok(());
+        }
+        let mut noted = Noted::default();
+        commit.into_iter().for_each(|commit| noted.note(commit));
+        for (key, content) in noted.take() {
+            match content {
+                Some(content) => self.put(Table::Rows, key, &content),
+                None => self.rows.push((Table::Rows, key.into(), None)),
+            }
+        }
+        let now = self.state.now()?;
+        let before = self
+            .rows
+            .iter()
+            .map(|(table, key, _)| Ok((*table, key.clone(), now.value(*table, key)?)));
+        let before: Vec<_> = before.collect::<Result<_, StoreError>>()?;
+        remembering.iter().for_each(|past| past.keep(&before));
+        Ok(())
+    }
+
     /// Puts the rows, appends what was committed to the log, and notes who and where the node is.
     pub(crate) fn publish(mut self, commit: Option<&Commit>) -> Result<(), StoreError> {
-        self.state.backend()?;
         let remembering = self.state.remembering();
-        if !remembering.is_empty() {
-            let mut noted = Noted::default();
-            commit.into_iter().for_each(|commit| noted.note(commit));
-            for (key, content) in noted.take() {
-                match content {
-                    Some(content) => self.put(Table::Rows, key, &content),
-                    None => self.rows.push((Table::Rows, key.into(), None)),
-                }
-            }
-            let now = self.state.now()?;
-            let before = self
-                .rows
-                .iter()
-                .map(|(table, key, _)| Ok((*table, key.clone(), now.value(*table, key)?)));
-            let before: Vec<_> = before.collect::<Result<_, StoreError>>()?;
-            remembering.iter().for_each(|past| past.keep(&before));
+        if let Err(error) = self.keep_before(&remembering, commit) {
+            self.state.forget_words();
+            return Err(error);
         }
+
         // From here on nothing fails.
         self.state.last_record.forget();
         self.state.unplayed.forget_first(self.played);

@@ -69,7 +69,7 @@ pub(crate) struct State {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// What of the log is not played yet. Nothing of it is older than a snapshot that lives.
     pub(crate) unplayed: Unplayed,
-    /// Bytes of the log that no checkpoint has begun to cover: they are played at an opening after a crash.
+    /// Bytes of the log that no checkpoint has begun to cover: they are read at an opening after a crash.
     pub(crate) log_bytes: usize,
     /// The end of the log, of which what is packed already is in pages, too.
     pub(crate) tail: Tail,
@@ -103,7 +103,7 @@ pub(crate) struct Past {
     generation: u64,
     before: Mutex<Rows>,
     /// Why the log could not be played up to there.
-    failed: Option<StoreError>,
+    pub(crate) failed: Option<StoreError>,
 }
 
 impl Past {
@@ -202,16 +202,20 @@ impl Shared {
         self.play_within(usize::MAX)
     }
 
-    /// The same, until what is played and not written behind takes so many bytes.
+    /// The same, until what is played and not written behind takes so many bytes, and what waits fewer.
     pub(crate) fn play_within(&self, bytes: usize) -> Result<(), StoreError> {
         let mut left = self.read().unplayed.len();
         while left > 0 {
             let state = self.write();
-            // Nothing is written: it may have been given up.
-            let played = self.latched(state.generation, || Staging::of(state).play_first())?;
+            // What fails leaves no trace, and nothing is written: who reads does not stop the store.
+            let latch = LatchOnPanic { shared: self, generation: state.generation };
+            let played = Staging::of(state).play_first();
+            std::mem::forget(latch);
+            let played = played?;
             // None where somebody else has played the rest.
             left = if played == 0 { 0 } else { left.saturating_sub(played) };
-            if self.read().derived.active_bytes() >= bytes {
+            let state = self.read();
+            if state.derived.active_bytes() >= bytes && state.unplayed.bytes() < bytes {
                 break;
             }
         }
@@ -359,10 +363,13 @@ impl State {
         if past.is_some_and(|past| past.generation != self.generation) {
             return Err(StoreError::Repaired);
         }
-        if let Some(failed) = past.and_then(|past| past.failed.as_ref()) {
-            return Err(failed.clone());
-        }
         Ok(Layers { state: self, backend, past })
+    }
+
+    /// Forgets what was looked up of words: some may have been given numbers that nobody has put.
+    pub(crate) fn forget_words(&mut self) {
+        (self.names, self.authors) = (Dictionary::new(), Dictionary::new());
+        self.recent = Recent::default();
     }
 
     pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Option<Value>) {

@@ -28,7 +28,7 @@ const PLAYED_BYTES: usize = if cfg!(test) { 512 } else { 256 << 10 };
 pub(crate) struct Unplayed {
     transactions: VecDeque<(u64, Transaction)>,
     scribes: VecDeque<Waiting>,
-    /// How many of both were taken away since there were none.
+    /// How many of both were taken away since there were none, which may be more than there are numbers.
     transactions_gone: u32,
     scribes_gone: u32,
     /// The last scribe that waits of each record, by the hash of its key.
@@ -103,10 +103,10 @@ impl Unplayed {
         transaction: Transaction,
         hashes: impl Iterator<Item = u32>,
     ) {
-        let number = self.transactions_gone + self.transactions.len() as u32;
+        let number = self.transactions_gone.wrapping_add(self.transactions.len() as u32);
         for hash in hashes {
-            // They are far fewer than there are numbers: memory is bounded.
-            let scribe = self.scribes_gone + self.scribes.len() as u32;
+            // Those that wait are far fewer than there are numbers: memory is bounded.
+            let scribe = self.scribes_gone.wrapping_add(self.scribes.len() as u32);
             let is_it = |last: &Last| last.hash == hash;
             let mut before = None;
             match self.last.entry(spread(hash), is_it, |last| spread(last.hash)) {
@@ -139,16 +139,23 @@ impl Unplayed {
         }
         let mut key_bytes = Vec::new();
         key.write_state(&mut key_bytes);
+        // Merged by themselves first: the record may be far larger than all of them.
+        let mut waiting: Option<Record> = None;
         for transaction in self.chain(hash(&key_bytes[..])) {
             let mut scribes = each(transaction);
             let is_it = |it: &ScribeRef<'_>| it.key_bytes() == key_bytes;
             let of_key = scribes.find(|it| it.as_ref().map_or(true, is_it));
             let Some(scribe) = of_key else { continue };
             let more = to_record(scribe?, transaction)?;
-            match &mut known {
-                Some(known) => Arc::make_mut(known).merge(&more),
-                None => known = Some(Arc::new(more)),
+            match &mut waiting {
+                Some(waiting) => waiting.merge(&more),
+                None => waiting = Some(more),
             }
+        }
+        let Some(waiting) = waiting else { return Ok(known) };
+        match &mut known {
+            Some(known) => Arc::make_mut(known).merge(&waiting),
+            None => known = Some(Arc::new(waiting)),
         }
         Ok(known)
     }
@@ -162,11 +169,11 @@ impl Unplayed {
         let last = self.last.find(spread(hash), |last| last.hash == hash);
         let mut next = last.map(|last| last.scribe);
         std::iter::from_fn(move || {
-            // What was before those that are left is gone.
-            let place = next?.checked_sub(self.scribes_gone)?;
+            // What was before those that are left is gone, and far from them.
+            let place = next?.wrapping_sub(self.scribes_gone);
             let Waiting { transaction, before, .. } = self.scribes.get(place as usize)?;
             next = *before;
-            let place = transaction - self.transactions_gone;
+            let place = transaction.wrapping_sub(self.transactions_gone);
             self.transactions.get(place as usize).map(|(_, transaction)| transaction)
         })
     }
@@ -203,17 +210,18 @@ impl Unplayed {
         for (_, transaction) in self.transactions.drain(..count) {
             self.bytes -= bytes(&transaction);
         }
-        self.transactions_gone += count as u32;
-        let is_gone = |it: &Waiting| it.transaction < self.transactions_gone;
+        let first = self.transactions_gone;
+        self.transactions_gone = first.wrapping_add(count as u32);
+        let is_gone = |it: &Waiting| it.transaction.wrapping_sub(first) < count as u32;
         let gone = self.scribes.iter().take_while(|it| is_gone(it)).count();
-        for (scribe, Waiting { hash, .. }) in (self.scribes_gone..).zip(self.scribes.drain(..gone))
-        {
+        for (place, Waiting { hash, .. }) in (0..).zip(self.scribes.drain(..gone)) {
+            let scribe = self.scribes_gone.wrapping_add(place);
             let is_it = |last: &Last| last.hash == hash && last.scribe == scribe;
             if let Ok(last) = self.last.find_entry(spread(hash), is_it) {
                 last.remove();
             }
         }
-        self.scribes_gone += gone as u32;
+        self.scribes_gone = self.scribes_gone.wrapping_add(gone as u32);
     }
 
     /// Does not find what waits of records with a hash any more: it is played. With its transactions it will be once more.

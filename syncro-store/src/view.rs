@@ -161,8 +161,12 @@ impl View for Look<'_> {
 
     fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
         let (rows, last) = (self.rows()?, &self.state.last_record);
-        if self.past.is_some() {
-            return key::with_record(key, |at| rows.record(at));
+        if let Some(past) = self.past {
+            let record = key::with_record(key, |at| rows.record(at))?;
+            return match past.failed {
+                Some(_) => self.state.unplayed.over(key, record),
+                None => Ok(record),
+            };
         }
         if let Some(known) = last.get(key) {
             return Ok(known);

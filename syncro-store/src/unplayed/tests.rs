@@ -70,6 +70,8 @@ impl Relay {
 enum Step {
     /// Transactions that a peer brings, and whether they are left to the store.
     Bring(Vec<Brought>, bool),
+    /// A view shows records no more, which changes of a log do not come back from.
+    Evict(Vec<i64>),
     Read(i64),
     List(usize),
     Snapshot,
@@ -101,6 +103,22 @@ impl Brought {
     }
 }
 
+/// `[time, node, 1, [["Todo", id, evict, []], ...], true]`.
+fn evict(number: u64, ids: &[i64]) -> Transaction {
+    let mut bytes = vec![0x95, 0xcd];
+    bytes.extend((number as u16 + 1000).to_be_bytes());
+    bytes.extend([0xc4, 16]);
+    bytes.extend([9; 16]);
+    bytes.extend([1, 0x90 | ids.len() as u8]);
+    for id in ids {
+        bytes.extend([0x94, 0xa4]);
+        bytes.extend(b"Todo");
+        bytes.extend([*id as u8, 5, 0x90]);
+    }
+    bytes.push(0xc3);
+    Transaction::logged(bytes.into()).unwrap()
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let mark = prop::sample::select(vec![Mark::Update, Mark::Create, Mark::Destroy, Mark::Replace]);
     let changes = prop::collection::btree_map(0_i64..6, (mark, any::<u8>()), 1..6);
@@ -108,6 +126,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (prop::collection::vec(brought, 1..4), prop::bool::weighted(0.8))
             .prop_map(|(brought, is_left)| Step::Bring(brought, is_left)),
+        1 => prop::collection::btree_set(0_i64..6, 1..3)
+            .prop_map(|ids| Step::Evict(ids.into_iter().collect())),
         4 => (0_i64..6).prop_map(Step::Read),
         1 => (1_usize..4).prop_map(Step::List),
         1 => Just(Step::Snapshot),
@@ -140,9 +160,13 @@ proptest! {
     #[test]
     fn what_is_left_unplayed_is_seen_as_if_it_were_played(
         steps in prop::collection::vec(step(), 1..60),
+        overlay in prop::sample::select(vec![0, 1, 500, 4000, 64 << 20]),
     ) {
-        let mut relay = Relay::with(LogStore::builder().slice_rows(2));
-        let (mut records, mut durable) = (Records::new(), (Records::new(), 0));
+        let builder = || LogStore::builder().slice_rows(1).overlay_bytes(overlay);
+        let mut relay = Relay::with(builder());
+        // What the log comes to at each of its ends, and how much of it is durable at least.
+        let mut ends = BTreeMap::from([(0, Records::new())]);
+        let (mut records, mut durable) = (Records::new(), 0);
         let mut number = 0;
         let mut snapshots: Vec<(Snapshot, Records)> = Vec::new();
         for step in steps {
@@ -170,6 +194,13 @@ proptest! {
                         relay.apply(entries, played.collect(), Vec::new());
                     }
                 }
+                Step::Evict(ids) => {
+                    number += 1;
+                    let entries = relay.entries([evict(number, &ids)]);
+                    ids.iter().for_each(|id| _ = records.remove(&todo(*id)));
+                    let gone = ids.iter().map(|id| (todo(*id), Arc::new(Record::default())));
+                    relay.apply(entries, gone.collect(), Vec::new());
+                }
                 Step::Read(id) => {
                     let seen = relay.store.record(&todo(id)).unwrap();
                     prop_assert_eq!(seen.as_deref(), records.get(&todo(id)));
@@ -195,21 +226,21 @@ proptest! {
                 Step::Crash => {
                     snapshots.clear();
                     relay.disk = relay.disk.crash_keeping(0);
-                    relay.store = LogStore::open(relay.disk.open().unwrap()).unwrap();
-                    records = durable.0.clone();
+                    relay.store = builder().open(relay.disk.open().unwrap()).unwrap();
                     relay.end = relay.store.own().unwrap().map_or_else(Default::default, |own| own.end);
-                    prop_assert_eq!(relay.end.offset, durable.1);
+                    prop_assert!(relay.end.offset >= durable);
+                    records = ends[&relay.end.offset].clone();
                     prop_assert_eq!(&listed(&relay.store, 10), &records);
                 }
             }
             if is_sync {
-                durable = (records.clone(), relay.end.offset);
+                durable = relay.end.offset;
             }
+            ends.insert(relay.end.offset, records.clone());
         }
         prop_assert_eq!(&listed(&relay.store, 10), &records);
         relay.store.syncer().checkpoint().unwrap();
         prop_assert_eq!(&listed(&relay.reopened(), 10), &records);
-        prop_assert_eq!(relay.verify().findings, 0);
     }
 }
 
@@ -375,4 +406,44 @@ fn what_waits_is_played_where_it_cannot_be_written() {
         assert!(relay.store.shared.read().unplayed.bytes() < 2 * BYTES);
     }
     assert_eq!(listed(&relay.store, 10).len(), 2);
+}
+
+/// A stretch of the log was read, and no more of it played than was written behind.
+#[test]
+fn a_log_that_is_read_at_opening_stays_within_bounds() {
+    const BYTES: usize = 1 << 20;
+    let mut relay = Relay::new();
+    for first in (0..100_000).step_by(1000) {
+        relay.leave(writes(first..first + 1000, 1, "body", 100));
+    }
+    relay.store.sync().unwrap();
+    let builder = LogStore::builder().overlay_bytes(BYTES);
+    let store = builder.open(relay.disk.crash().open().unwrap()).unwrap();
+    let bytes = store.syncer().unwritten_bytes();
+    assert!(bytes < 4 * BYTES, "{bytes} bytes");
+}
+
+/// A check failed, and stopped the store, where something waited whose names were damaged.
+#[test]
+fn a_check_names_the_damage_for_which_something_cannot_be_played() {
+    let mut relay = Relay::new();
+    relay.leave(writes(0..10, 1, "title", 10));
+    relay.store.syncer().checkpoint().unwrap();
+    relay.leave(writes(10..12, 2, "title", 10));
+    relay.store.sync().unwrap();
+    let damaged = relay.changed(|backend, batch| {
+        for (key, row) in backend.scan(Table::Names, &[], None, 100).unwrap() {
+            let mut row = row.to_vec();
+            *row.last_mut().unwrap() ^= 1;
+            batch.put(Table::Names, key, row);
+        }
+    });
+    let Ok(mut store) = LogStore::open(damaged.open().unwrap()) else {
+        return;
+    };
+    assert!(store.reader().verify(|_, _| ()).unwrap().findings > 0);
+    assert!(matches!(store.models(), Err(StoreError::Corrupt { .. })));
+    assert!(matches!(store.reader().snapshot().models(), Err(StoreError::Corrupt { .. })));
+    // It goes on, until it is to be written behind.
+    store.sync().unwrap();
 }
