@@ -112,7 +112,7 @@ struct Opened {
 }
 
 impl Redb {
-    /// Opens the store in a file, creating it where there is none, with a cache of 64 MiB.
+    /// Opens the store in a file, creating it where there is none, with a cache of 8 MiB.
     ///
     /// # Errors
     ///

@@ -17,9 +17,9 @@ use crate::backend::place::Place;
 
 /// The page cache of a [`Redb`] in bytes, unless its builder says otherwise.
 ///
-/// redb takes 1 GiB by default, which an application that embeds us could not explain. Half of the
-/// cache may hold buffered writes, so this is also room for some 32 MiB of them.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// redb takes 1 GiB by default, which an application that embeds us could not explain. What it has not, the system mostly has.
+/// Half of the cache may hold buffered writes; those beyond are in the file before they are durable.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Opens a [`Redb`] with other settings than the default ones.
 ///
