@@ -366,11 +366,6 @@ impl<'a> KeyRef<'a> {
         Ok(Self { model, id })
     }
 
-    /// Whether the model is one of the engine's own.
-    pub(crate) fn is_reserved(self) -> bool {
-        is_reserved(self.model)
-    }
-
     pub(crate) fn to_key(self) -> RecordKey {
         let id = match self.id {
             IdRef::Int(int) => RecordId::Int(int),

@@ -190,10 +190,6 @@ impl Playable for (RecordKey, Change) {
         self.0.clone()
     }
 
-    fn is_reserved(&self) -> bool {
-        self.0.model.is_reserved()
-    }
-
     fn mark(&self) -> Mark {
         self.1.mark
     }

@@ -119,9 +119,6 @@ pub(crate) trait Playable {
     /// The record.
     fn key(&self) -> RecordKey;
 
-    /// Whether the record is of a model of the engine's own.
-    fn is_reserved(&self) -> bool;
-
     /// What happened to its life.
     fn mark(&self) -> Mark;
 

@@ -278,8 +278,8 @@ impl Shared {
 
     /// Writes everything, so that the next opening has nothing to play.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        while self.write_slice()?.is_some() {}
         loop {
-            while self.write_slice()?.is_some() {}
             self.sync(Begin::Now)?;
             while self.write_slice()?.is_some() {}
             // More may have waited than is played for one.

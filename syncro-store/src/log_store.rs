@@ -270,8 +270,8 @@ impl Store for LogStore {
             state = self.shared.write();
         }
         // What a view shows takes the place of what is before it in the log.
-        let is_shown = commit.entries.iter().any(|entry| entry.transaction.is_local());
-        if is_shown && !state.unplayed.is_empty() {
+        let is_shown = || commit.entries.iter().any(|entry| entry.transaction.is_local());
+        if !state.unplayed.is_empty() && is_shown() {
             drop(state);
             self.shared.guarded(Shared::play)?;
             state = self.shared.write();

@@ -17,13 +17,10 @@ use crate::overlay::Value;
 use crate::staging::Staging;
 use crate::state::{Bounds, Shared, State};
 use crate::tail::{Packing, Tail};
-use crate::view::Look;
+use crate::view::{Look, TRANSACTION_BYTES};
 
 /// Bytes of the log that are read at once, and played unless they may wait.
 const PLAYED_BYTES: usize = 4 << 20;
-
-/// About the bytes of a transaction: for as many there is room at first.
-const TRANSACTION_BYTES: usize = 128;
 
 pub(crate) fn open(
     backend: Arc<dyn Backend>,

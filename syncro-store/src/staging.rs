@@ -202,10 +202,7 @@ impl<'a> Staging<'a> {
     /// Plays the first transactions that wait, and returns how many.
     pub(crate) fn play_first(mut self) -> Result<usize, StoreError> {
         let transactions = self.state.unplayed.first();
-        if let Err(error) = self.merge_all(&transactions, None) {
-            self.state.forget_words();
-            return Err(error);
-        }
+        self.merge_all(&transactions, None)?;
         self.played = transactions.len();
         self.publish(None)?;
         Ok(transactions.len())
@@ -227,10 +224,10 @@ impl<'a> Staging<'a> {
         transactions: &[Transaction],
         only: Option<u32>,
     ) -> Result<(), StoreError> {
-        for (key, record) in unplayed::merged(transactions, only)? {
-            self.merge(key, record)?;
-        }
-        Ok(())
+        let merged = unplayed::merged(transactions, only).and_then(|records| {
+            records.into_iter().try_for_each(|(key, record)| self.merge(key, record))
+        });
+        merged.inspect_err(|_| self.state.forget_words())
     }
 
     /// Merges more into a record, which is read only where it is in memory, or may be large. Of each there may be one.
@@ -348,10 +345,8 @@ impl<'a> Staging<'a> {
     /// Puts the rows, appends what was committed to the log, and notes who and where the node is.
     pub(crate) fn publish(mut self, commit: Option<&Commit>) -> Result<(), StoreError> {
         let remembering = self.state.remembering();
-        if let Err(error) = self.keep_before(&remembering, commit) {
-            self.state.forget_words();
-            return Err(error);
-        }
+        let kept = self.keep_before(&remembering, commit);
+        kept.inspect_err(|_| self.state.forget_words())?;
 
         // From here on nothing fails.
         self.state.last_record.forget();

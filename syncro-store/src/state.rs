@@ -208,10 +208,8 @@ impl Shared {
         while left > 0 {
             let state = self.write();
             // What fails leaves no trace, and nothing is written: who reads does not stop the store.
-            let latch = LatchOnPanic { shared: self, generation: state.generation };
-            let played = Staging::of(state).play_first();
-            std::mem::forget(latch);
-            let played = played?;
+            let played =
+                self.unless_it_panics(state.generation, || Staging::of(state).play_first())?;
             // None where somebody else has played the rest.
             left = if played == 0 { 0 } else { left.saturating_sub(played) };
             let state = self.read();
@@ -236,9 +234,7 @@ impl Shared {
         generation: u64,
         write: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let latch = LatchOnPanic { shared: self, generation };
-        let written = write();
-        std::mem::forget(latch);
+        let written = self.unless_it_panics(generation, write);
         match &written {
             Ok(_) => {}
             // Nothing was written: the store had been given up before.
@@ -248,6 +244,14 @@ impl Shared {
             Err(error) => self.latch(generation, error.to_string()),
         }
         written
+    }
+
+    /// Runs a change, and stops the store when it panics.
+    fn unless_it_panics<T>(&self, generation: u64, change: impl FnOnce() -> T) -> T {
+        let latch = LatchOnPanic { shared: self, generation };
+        let changed = change();
+        std::mem::forget(latch);
+        changed
     }
 
     /// What failed before a repair says nothing of the store after it.

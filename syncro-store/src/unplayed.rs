@@ -35,7 +35,8 @@ pub(crate) struct Unplayed {
     last: HashTable<Last>,
     /// Hashes of records of which many wait.
     crowded: Vec<u32>,
-    bytes: usize,
+    /// The bytes of the transactions.
+    log_bytes: usize,
 }
 
 /// A scribe, by the number of its transaction. Both are counted on since there were none.
@@ -66,7 +67,7 @@ impl Unplayed {
 
     /// About the bytes that it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.log_bytes + SCRIBE_BYTES * self.scribes.len()
     }
 
     /// Hashes of records of which so many scribes wait that they are to be [played](Self::of_hash).
@@ -93,7 +94,7 @@ impl Unplayed {
 
     /// The bytes of those that wait.
     pub(crate) fn log_bytes(&self) -> usize {
-        self.transactions.iter().map(|(_, transaction)| transaction.bytes().len()).sum()
+        self.log_bytes
     }
 
     /// Adds a transaction, with the hashes of its records in their order.
@@ -124,7 +125,7 @@ impl Unplayed {
             }
             self.scribes.push_back(Waiting { hash, transaction: number, before });
         }
-        self.bytes += bytes(&transaction);
+        self.log_bytes += transaction.bytes().len();
         self.transactions.push_back((offset, transaction));
     }
 
@@ -208,7 +209,7 @@ impl Unplayed {
             return;
         }
         for (_, transaction) in self.transactions.drain(..count) {
-            self.bytes -= bytes(&transaction);
+            self.log_bytes -= transaction.bytes().len();
         }
         let first = self.transactions_gone;
         self.transactions_gone = first.wrapping_add(count as u32);
@@ -233,12 +234,7 @@ impl Unplayed {
     }
 }
 
-/// About the bytes that a transaction takes while it waits.
-fn bytes(transaction: &Transaction) -> usize {
-    transaction.bytes().len() + SCRIBE_BYTES * transaction.len() as usize
-}
-
-/// What a scribe takes beside what it says: its place, and mostly a transaction.
+/// About the bytes that a scribe takes beside what it says: its place, and mostly a transaction.
 const SCRIBE_BYTES: usize = 128;
 
 /// Transactions for which memory is kept when all are played.

@@ -26,7 +26,7 @@ const ROWS_AT_ONCE: usize = 16;
 const PEERS_AT_ONCE: usize = 256;
 
 /// About the bytes of a transaction in the log: for as many there is room at first.
-const TRANSACTION_BYTES: usize = 128;
+pub(crate) const TRANSACTION_BYTES: usize = 128;
 
 /// One look at a store: nothing is applied meanwhile.
 pub(crate) struct Look<'a> {

@@ -271,11 +271,11 @@ impl Intake {
         let count = transaction.len() as usize;
         for (offset, scribe) in (start.offset..).zip(scribes) {
             let scribe = scribe?;
-            if !self.plays_all && !scribe.is_reserved() {
-                continue;
-            }
             let (key, mark) = (scribe.key(), scribe.mark());
             let is_told = self.tells_all || key.model.is_reserved();
+            if !is_told && !self.plays_all {
+                continue;
+            }
             let found = self.records.find(&key);
             let before = match found {
                 Ok(place) => Some(self.records.at(place).clone()),

@@ -143,10 +143,6 @@ impl Playable for ScribeRef<'_> {
         self.key()
     }
 
-    fn is_reserved(&self) -> bool {
-        self.start.key.is_reserved()
-    }
-
     fn mark(&self) -> Mark {
         self.mark()
     }
