@@ -283,7 +283,7 @@ impl Shared {
             self.sync(Begin::Now)?;
             while self.write_slice()?.is_some() {}
             // More may have waited than is played for one.
-            if self.read().unplayed.is_empty() {
+            if self.read().is_played() {
                 return Ok(());
             }
         }

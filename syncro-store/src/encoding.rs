@@ -15,7 +15,7 @@ use syncro_core::{Encoded, StoreError};
 use crate::backend::{Batch, Table};
 
 /// The version of everything in this module, stated once per store.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// Puts the checksum before a value.
 pub(crate) fn seal(table: Table, key: &[u8], content: &[u8]) -> Bytes {
@@ -106,6 +106,11 @@ impl<'a> In<'a> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.place >= self.content.len()
+    }
+
+    /// The next byte, which stays.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.content.get(self.place).copied()
     }
 
     pub(crate) fn byte(&mut self) -> Option<u8> {

@@ -36,6 +36,7 @@ mod stamps;
 mod state;
 mod tail;
 mod unplayed;
+mod unread;
 mod verify;
 mod view;
 #[cfg(test)]

@@ -195,7 +195,7 @@ impl Reader {
     ///
     /// [`StoreError`] when the log cannot be read.
     pub fn of_stamp(&self, stamp: Stamp) -> Result<Vec<Transaction>, StoreError> {
-        let found = self.look().of_stamp(stamp)?.into_iter();
+        let found = self.look_read()?.of_stamp(stamp)?.into_iter();
         let damaged = |offset| damaged(Table::Log, &key::page(offset));
         found
             .map(|(offset, bytes)| Transaction::trusted(bytes).map_err(|_| damaged(offset)))
@@ -204,6 +204,14 @@ impl Reader {
 
     pub(crate) fn look(&self) -> Look<'_> {
         Look::now(&self.shared)
+    }
+
+    pub(crate) fn look_for_record(&self) -> Result<Look<'_>, StoreError> {
+        Look::for_record(&self.shared)
+    }
+
+    pub(crate) fn look_read(&self) -> Result<Look<'_>, StoreError> {
+        Look::read(&self.shared)
     }
 
     pub(crate) fn look_played(&self) -> Result<Look<'_>, StoreError> {
@@ -242,6 +250,14 @@ impl LogStore {
         Look::now(&self.shared)
     }
 
+    pub(crate) fn look_for_record(&self) -> Result<Look<'_>, StoreError> {
+        Look::for_record(&self.shared)
+    }
+
+    pub(crate) fn look_read(&self) -> Result<Look<'_>, StoreError> {
+        Look::read(&self.shared)
+    }
+
     pub(crate) fn look_played(&self) -> Result<Look<'_>, StoreError> {
         Look::played(&self.shared)
     }
@@ -271,9 +287,15 @@ impl Store for LogStore {
         }
         // What a view shows takes the place of what is before it in the log.
         let is_shown = || commit.entries.iter().any(|entry| entry.transaction.is_local());
-        if !state.unplayed.is_empty() && is_shown() {
+        if !state.is_played() && is_shown() {
             drop(state);
             self.shared.guarded(Shared::play)?;
+            state = self.shared.write();
+        }
+        // What waits is in the order of the log, and so is what an author has written.
+        if state.unread.as_ref().is_some_and(|unread| !unread.may_be_followed_by(commit)) {
+            drop(state);
+            self.shared.guarded(Shared::read_rest)?;
             state = self.shared.write();
         }
         self.shared.guarded_in(state, |state| {

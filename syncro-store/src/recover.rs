@@ -17,6 +17,7 @@ use crate::overlay::Value;
 use crate::staging::Staging;
 use crate::state::{Bounds, Shared, State};
 use crate::tail::{Packing, Tail};
+use crate::unread::Unread;
 use crate::view::{Look, TRANSACTION_BYTES};
 
 /// Bytes of the log that are read at once, and played unless they may wait.
@@ -30,7 +31,7 @@ pub(crate) fn open(
     let is_new = chain.run(&*backend, Damaged::Refused)?;
     let own = read(&*backend, Table::Rows, key::OWN, row::read_own)?;
     let mark = read(&*backend, Table::Rows, key::MARK, row::read_mark)?.unwrap_or_default();
-    let end = own.map_or(Point::START, |own: OwnRow| own.end);
+    let end = own.as_ref().map_or(Point::START, |own: &OwnRow| own.end);
     if mark == row::UNDER_REPAIR {
         return Err(StoreError::Corrupt { what: "a repair of it was cut off".to_owned() });
     }
@@ -53,17 +54,24 @@ pub(crate) fn open(
     if Look::now(&shared).digest_at(mark.offset)? != Some(mark.digest) {
         return Err(damaged(Table::Rows, key::MARK));
     }
-    play(&shared, mark.offset, end.offset)?;
+    if let Some(own) = own.filter(|own| own.end.offset > mark.offset) {
+        let scribes = mark.offset..own.end.offset;
+        let unread = Unread::of(&Look::now(&shared).rows()?, scribes.clone(), own.epoch)?;
+        match unread.filter(|unread| unread.log_bytes() < bounds.overlay_bytes) {
+            Some(unread) => shared.write().unread = Some(unread),
+            None => catch_up(&shared, scribes)?,
+        }
+    }
     Ok(shared)
 }
 
 /// Brings what follows from the log up to its end. Merging is idempotent, so what was played before does no harm. What is
 /// not too much waits to be played until somebody reads it.
-fn play(shared: &Shared, mut from: u64, end: u64) -> Result<(), StoreError> {
+fn catch_up(shared: &Shared, mut scribes: Range<u64>) -> Result<(), StoreError> {
     let mut may_wait = true;
-    while from < end {
+    while !scribes.is_empty() {
         let mut staging = Staging::new(shared);
-        let stretch = Stretch::read(&staging, from, end)?;
+        let stretch = Stretch::read(&staging, scribes.clone())?;
         if may_wait && stretch.transactions.iter().any(|(_, it)| it.is_local()) {
             // What takes the place of what was known does not wait, nor does anything before it.
             may_wait = false;
@@ -71,23 +79,42 @@ fn play(shared: &Shared, mut from: u64, end: u64) -> Result<(), StoreError> {
             shared.play()?;
             continue;
         }
-        for (offset, transaction) in &stretch.transactions {
-            staging.played(transaction, *offset)?;
-        }
+        scribes.start = stretch.end;
+        let bytes = stretch.bytes;
         if may_wait {
-            staging.leave(stretch.transactions.into_iter())?;
+            stretch.leave(&mut staging)?;
         } else {
+            stretch.place(&mut staging)?;
             for (key, changes) in stretch.changes(&mut staging)?.sorted().records() {
                 staging.changed(key, changes)?;
             }
         }
         staging.publish(None)?;
-        shared.write().log_bytes += stretch.bytes;
-        from = stretch.end;
+        shared.write().log_bytes += bytes;
         shared.play_crowded()?;
-        shared.checkpoint_at(from)?;
+        shared.checkpoint_at(scribes.start)?;
     }
     Ok(())
+}
+
+impl Shared {
+    /// Reads what has not been read since the store was opened, and lets it wait to be played.
+    pub(crate) fn read_rest(&self) -> Result<(), StoreError> {
+        while self.read().unread.is_some() {
+            let state = self.write();
+            self.unless_it_panics(state.generation, || {
+                let mut staging = Staging::of(state);
+                let Some(scribes) = staging.unread() else { return Ok(()) };
+                let stretch = Stretch::read(&staging, scribes)?;
+                staging.read_up_to(stretch.end, stretch.bytes);
+                let left = stretch.leave(&mut staging);
+                left.inspect_err(|_| staging.forget_looked_up())?;
+                staging.publish(None)
+            })?;
+            self.play_crowded()?;
+        }
+        Ok(())
+    }
 }
 
 /// A stretch of the log, as much as is played at once.
@@ -99,7 +126,8 @@ struct Stretch {
 }
 
 impl Stretch {
-    fn read(staging: &Staging<'_>, from: u64, end: u64) -> Result<Self, StoreError> {
+    fn read(staging: &Staging<'_>, scribes: Range<u64>) -> Result<Self, StoreError> {
+        let Range { start: from, end } = scribes;
         let most = (end - from).min((PLAYED_BYTES / TRANSACTION_BYTES) as u64) as usize;
         let mut stretch = Self { end: from, bytes: 0, transactions: Vec::with_capacity(most) };
         while stretch.end < end && stretch.bytes < PLAYED_BYTES {
@@ -124,6 +152,18 @@ impl Stretch {
             }
         }
         Ok(stretch)
+    }
+
+    /// Notes where its transactions are.
+    fn place(&self, staging: &mut Staging<'_>) -> Result<(), StoreError> {
+        let mut transactions = self.transactions.iter();
+        transactions.try_for_each(|(offset, transaction)| staging.played(transaction, *offset))
+    }
+
+    /// Lets it wait to be played.
+    fn leave(self, staging: &mut Staging<'_>) -> Result<(), StoreError> {
+        self.place(staging)?;
+        staging.leave(self.transactions.into_iter())
     }
 
     /// What it does to records.

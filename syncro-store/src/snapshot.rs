@@ -27,6 +27,14 @@ impl Snapshot {
         Look::as_of(&self.shared, &self.past)
     }
 
+    pub(crate) fn look_for_record(&self) -> Result<Look<'_>, StoreError> {
+        Ok(self.look())
+    }
+
+    pub(crate) fn look_read(&self) -> Result<Look<'_>, StoreError> {
+        Ok(self.look())
+    }
+
     /// What is unplayed came later, unless it could not be played.
     pub(crate) fn look_played(&self) -> Result<Look<'_>, StoreError> {
         match &self.past.failed {

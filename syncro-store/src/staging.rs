@@ -1,6 +1,7 @@
 //! Turning commits into rows.
 
 use std::borrow::Borrow;
+use std::ops::Range;
 use std::sync::{Arc, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use crate::overlay::Value;
 use crate::stamps;
 use crate::state::{Past, Shared, State};
 use crate::unplayed::{self, Unplayed};
+use crate::unread::Unread;
 
 /// What is kept of the memory in which a record is written: more than most take.
 const WRITTEN_BYTES: usize = 4096;
@@ -46,6 +48,8 @@ pub(crate) struct Staging<'a> {
     /// The transactions that are to wait, and the hashes of their records.
     left: Vec<(u64, Transaction)>,
     hashes: Vec<u32>,
+    /// Up to where what was unread is read, and how many bytes.
+    read_up_to: Option<(u64, usize)>,
     /// How many of the transactions that wait are played, and the hashes of records of which all are.
     played: usize,
     crowded: Vec<u32>,
@@ -68,13 +72,14 @@ impl<'a> Staging<'a> {
         state.stamps.make_room();
         state.names.make_room();
         state.authors.make_room();
-        let (left, played, crowded) = (Vec::new(), 0, Vec::new());
+        let (left, read_up_to, played, crowded) = (Vec::new(), None, 0, Vec::new());
         Self {
             state,
             rows,
             appended,
             left,
             hashes,
+            read_up_to,
             played,
             crowded,
             next_name,
@@ -94,6 +99,21 @@ impl<'a> Staging<'a> {
         let author = self.known(entry.transaction.stamp().author, entry.offset)?;
         self.appended.push(author);
         Ok(())
+    }
+
+    /// The offsets of what nobody has read, if there is any.
+    pub(crate) fn unread(&self) -> Option<Range<u64>> {
+        self.state.unread.as_ref().map(Unread::scribes)
+    }
+
+    /// What was unread is read up to an offset, so many bytes of it.
+    pub(crate) fn read_up_to(&mut self, offset: u64, bytes: usize) {
+        self.read_up_to = Some((offset, bytes));
+    }
+
+    /// What it has looked up is not to be put.
+    pub(crate) fn forget_looked_up(&mut self) {
+        self.state.forget_looked_up();
     }
 
     /// Notes where a transaction is that is in the log already.
@@ -227,7 +247,7 @@ impl<'a> Staging<'a> {
         let merged = unplayed::merged(transactions, only).and_then(|records| {
             records.into_iter().try_for_each(|(key, record)| self.merge(key, record))
         });
-        merged.inspect_err(|_| self.state.forget_words())
+        merged.inspect_err(|_| self.state.forget_looked_up())
     }
 
     /// Merges more into a record, which is read only where it is in memory, or may be large. Of each there may be one.
@@ -346,10 +366,15 @@ impl<'a> Staging<'a> {
     pub(crate) fn publish(mut self, commit: Option<&Commit>) -> Result<(), StoreError> {
         let remembering = self.state.remembering();
         let kept = self.keep_before(&remembering, commit);
-        kept.inspect_err(|_| self.state.forget_words())?;
+        kept.inspect_err(|_| self.state.forget_looked_up())?;
 
         // From here on nothing fails.
         self.state.last_record.forget();
+        if let Some((offset, bytes)) = self.read_up_to {
+            self.state.log_bytes += bytes;
+            let unread = self.state.unread.take();
+            self.state.unread = unread.and_then(|unread| unread.read_up_to(offset));
+        }
         self.state.unplayed.forget_first(self.played);
         self.crowded.iter().for_each(|hash| self.state.unplayed.forget_chain(*hash));
         self.state.unplayed.reserve(self.left.len(), self.hashes.len());

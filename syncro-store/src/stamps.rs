@@ -57,8 +57,13 @@ impl Stamps {
     /// Makes room for as many authors as come together.
     pub(crate) fn make_room(&mut self) {
         if self.ends.len() >= KNOWN_MAX {
-            self.ends.clear();
+            self.forget();
         }
+    }
+
+    /// Forgets the ends of all authors.
+    pub(crate) fn forget(&mut self) {
+        self.ends.clear();
     }
 
     /// Whether the end of an author is known.

@@ -22,6 +22,7 @@ use crate::staging::{Recent, Row, Staging};
 use crate::stamps::{Alike, Stamps};
 use crate::tail::{Packing, Tail};
 use crate::unplayed::Unplayed;
+use crate::unread::Unread;
 
 pub(crate) struct Shared {
     state: RwLock<State>,
@@ -67,6 +68,8 @@ pub(crate) struct State {
     pub(crate) derived: Overlay,
     /// The checkpoint under way, which writes what is set aside above.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// What of the log nobody has read since the store was opened: all that waits to be played came after it.
+    pub(crate) unread: Option<Unread>,
     /// What of the log is not played yet. Nothing of it is older than a snapshot that lives.
     pub(crate) unplayed: Unplayed,
     /// Bytes of the log that no checkpoint has begun to cover: they are read at an opening after a crash.
@@ -149,7 +152,7 @@ impl Shared {
     pub(crate) fn remember(&self) -> Arc<Past> {
         let (mut state, failed) = loop {
             let state = self.write();
-            if state.unplayed.is_empty() {
+            if state.is_played() {
                 break (state, None);
             }
             drop(state);
@@ -204,6 +207,7 @@ impl Shared {
 
     /// The same, until what is played and not written behind takes so many bytes, and what waits fewer.
     pub(crate) fn play_within(&self, bytes: usize) -> Result<(), StoreError> {
+        self.read_rest()?;
         let mut left = self.read().unplayed.len();
         while left > 0 {
             let state = self.write();
@@ -247,7 +251,7 @@ impl Shared {
     }
 
     /// Runs a change, and stops the store when it panics.
-    fn unless_it_panics<T>(&self, generation: u64, change: impl FnOnce() -> T) -> T {
+    pub(crate) fn unless_it_panics<T>(&self, generation: u64, change: impl FnOnce() -> T) -> T {
         let latch = LatchOnPanic { shared: self, generation };
         let changed = change();
         std::mem::forget(latch);
@@ -301,6 +305,7 @@ impl State {
             log: Overlay::default(),
             derived: Overlay::default(),
             checkpoint: None,
+            unread: None,
             unplayed: Unplayed::default(),
             log_bytes: 0,
             tail: Tail::begin(Point::START),
@@ -370,9 +375,11 @@ impl State {
         Ok(Layers { state: self, backend, past })
     }
 
-    /// Forgets what was looked up of words: some may have been given numbers that nobody has put.
-    pub(crate) fn forget_words(&mut self) {
+    /// Forgets what was looked up: some words may have been given numbers that nobody has put, and some transactions
+    /// places.
+    pub(crate) fn forget_looked_up(&mut self) {
         (self.names, self.authors) = (Dictionary::new(), Dictionary::new());
+        self.stamps.forget();
         self.recent = Recent::default();
     }
 
@@ -398,6 +405,17 @@ impl State {
         Ok(())
     }
 
+    /// Whether all of the log is played.
+    pub(crate) fn is_played(&self) -> bool {
+        self.unread.is_none() && self.unplayed.is_empty()
+    }
+
+    /// The offset up to which all is played, if it is not the end of the log.
+    pub(crate) fn unplayed_from(&self) -> Option<u64> {
+        let unread = self.unread.as_ref().map(|unread| unread.scribes().start);
+        self.unplayed.offset().into_iter().chain(unread).min()
+    }
+
     /// About the bytes that are held in memory because they are not in the backend yet.
     pub(crate) fn unwritten_bytes(&self) -> usize {
         let derived = self.derived.bytes() + self.unplayed.bytes();
@@ -414,7 +432,8 @@ impl State {
 
     /// About the bytes of memory, and of log to be played after a crash, that no checkpoint covers.
     pub(crate) fn behind_bytes(&self) -> usize {
-        self.derived.active_bytes() + self.unplayed.bytes() + self.log_bytes
+        let unread = self.unread.as_ref().map_or(0, Unread::log_bytes);
+        self.derived.active_bytes() + self.unplayed.bytes() + self.log_bytes + unread
     }
 
     /// Sets aside what follows from the log, for a checkpoint.

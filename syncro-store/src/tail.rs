@@ -236,7 +236,7 @@ impl Packing {
 
     fn row(&self) -> Row {
         let key = key::page(self.page.first());
-        let sealed = seal(Table::Log, &key, self.page.stored());
+        let sealed = seal(Table::Log, &key, &self.page.stored());
         (Table::Log, Bytes::copy_from_slice(&key), Some(Value::Sealed(sealed)))
     }
 }

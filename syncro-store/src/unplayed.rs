@@ -133,32 +133,16 @@ impl Unplayed {
     pub(crate) fn over(
         &self,
         key: &RecordKey,
-        mut known: Option<Arc<Record>>,
+        known: Option<Arc<Record>>,
     ) -> Result<Option<Arc<Record>>, StoreError> {
         if self.is_empty() {
             return Ok(known);
         }
-        let mut key_bytes = Vec::new();
-        key.write_state(&mut key_bytes);
-        // Merged by themselves first: the record may be far larger than all of them.
-        let mut waiting: Option<Record> = None;
-        for transaction in self.chain(hash(&key_bytes[..])) {
-            let mut scribes = each(transaction);
-            let is_it = |it: &ScribeRef<'_>| it.key_bytes() == key_bytes;
-            let of_key = scribes.find(|it| it.as_ref().map_or(true, is_it));
-            let Some(scribe) = of_key else { continue };
-            let more = to_record(scribe?, transaction)?;
-            match &mut waiting {
-                Some(waiting) => waiting.merge(&more),
-                None => waiting = Some(more),
-            }
+        let mut said = Said::of(key);
+        for transaction in self.chain(hash(said.key())) {
+            said.merge(transaction)?;
         }
-        let Some(waiting) = waiting else { return Ok(known) };
-        match &mut known {
-            Some(known) => Arc::make_mut(known).merge(&waiting),
-            None => known = Some(Arc::new(waiting)),
-        }
-        Ok(known)
+        Ok(said.over(known))
     }
 
     /// The transactions that have a scribe of a record with a hash.
@@ -231,6 +215,48 @@ impl Unplayed {
         if let Ok(last) = self.last.find_entry(spread(hash), |last| last.hash == hash) {
             last.remove();
         }
+    }
+}
+
+/// What transactions say of one record. It is merged by itself first: the record may be far larger than all of it.
+pub(crate) struct Said {
+    /// The key as transactions write it.
+    key: Vec<u8>,
+    more: Option<Record>,
+}
+
+impl Said {
+    pub(crate) fn of(key: &RecordKey) -> Self {
+        let mut bytes = Vec::new();
+        key.write_state(&mut bytes);
+        Self { key: bytes, more: None }
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Adds what one more says, if anything.
+    pub(crate) fn merge(&mut self, transaction: &Transaction) -> Result<(), StoreError> {
+        let is_it = |it: &ScribeRef<'_>| it.key_bytes() == self.key;
+        let of_key = each(transaction).find(|it| it.as_ref().map_or(true, is_it));
+        let Some(scribe) = of_key else { return Ok(()) };
+        let more = to_record(scribe?, transaction)?;
+        match &mut self.more {
+            Some(known) => known.merge(&more),
+            None => self.more = Some(more),
+        }
+        Ok(())
+    }
+
+    /// All of it, over what is known of the record otherwise.
+    pub(crate) fn over(self, mut known: Option<Arc<Record>>) -> Option<Arc<Record>> {
+        let Some(more) = self.more else { return known };
+        match &mut known {
+            Some(known) => Arc::make_mut(known).merge(&more),
+            None => known = Some(Arc::new(more)),
+        }
+        known
     }
 }
 

@@ -43,12 +43,34 @@ impl<'a> Look<'a> {
     pub(crate) fn played(shared: &'a Shared) -> Result<Self, StoreError> {
         loop {
             let look = Self::now(shared);
-            if look.state.unplayed.is_empty() {
+            if look.state.is_played() {
                 return Ok(look);
             }
             drop(look);
             shared.play()?;
         }
+    }
+
+    /// The same, for whoever looks for what is in the log: all of it has been read.
+    pub(crate) fn read(shared: &'a Shared) -> Result<Self, StoreError> {
+        loop {
+            let look = Self::now(shared);
+            if look.state.unread.is_none() {
+                return Ok(look);
+            }
+            drop(look);
+            shared.read_rest()?;
+        }
+    }
+
+    /// The same, for whoever reads a record: it has been where many are read.
+    pub(crate) fn for_record(shared: &'a Shared) -> Result<Self, StoreError> {
+        let look = Self::now(shared);
+        if look.state.unread.as_ref().is_none_or(|unread| !unread.is_worn()) {
+            return Ok(look);
+        }
+        drop(look);
+        Self::read(shared)
     }
 
     pub(crate) fn as_of(shared: &'a Shared, past: &'a Past) -> Self {
@@ -61,12 +83,26 @@ impl<'a> Look<'a> {
 
     /// The offset up to which all is played, if it is not the end of the log.
     pub(crate) fn unplayed_from(&self) -> Option<u64> {
-        self.state.unplayed.offset()
+        self.state.unplayed_from()
     }
 
     /// Where the log ends.
     pub(crate) fn end(&self) -> Point {
         self.past.map_or_else(|| self.state.tail.end(), |past| past.end)
+    }
+
+    /// A record with what is not played, where this is what is known of it otherwise.
+    fn unplayed_over(
+        &self,
+        rows: &Layers<'_>,
+        key: &RecordKey,
+        known: Option<Arc<Record>>,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
+        let known = match &self.state.unread {
+            Some(unread) => unread.over(rows, key, known)?,
+            None => known,
+        };
+        self.state.unplayed.over(key, known)
     }
 
     /// The transactions of a stamp in the log, each with its offset.
@@ -164,7 +200,7 @@ impl View for Look<'_> {
         if let Some(past) = self.past {
             let record = key::with_record(key, |at| rows.record(at))?;
             return match past.failed {
-                Some(_) => self.state.unplayed.over(key, record),
+                Some(_) => self.unplayed_over(&rows, key, record),
                 None => Ok(record),
             };
         }
@@ -172,7 +208,7 @@ impl View for Look<'_> {
             return Ok(known);
         }
         let record = key::with_record(key, |at| rows.record(at))?;
-        let record = self.state.unplayed.over(key, record)?;
+        let record = self.unplayed_over(&rows, key, record)?;
         last.set(key, &record);
         Ok(record)
     }
@@ -367,7 +403,7 @@ macro_rules! view_through {
                 View::rows(&self.look(), prefix, after, limit)
             }
             fn record(&self, key: &RecordKey) -> Result<Option<Arc<Record>>, StoreError> {
-                self.look().record(key)
+                self.look_for_record()?.record(key)
             }
             fn records(
                 &self,
@@ -397,10 +433,10 @@ macro_rules! view_through {
                 self.look().takes_unplayed()
             }
             fn is_latest(&self, stamp: Stamp) -> Result<bool, StoreError> {
-                self.look().is_latest(stamp)
+                self.look_read()?.is_latest(stamp)
             }
             fn held(&self, transaction: &Transaction) -> Result<Held, StoreError> {
-                self.look().held(transaction)
+                self.look_read()?.held(transaction)
             }
         }
     )*};

@@ -25,8 +25,13 @@ impl World {
         Self::over(builder.open(disk.open().unwrap()).unwrap())
     }
 
-    pub(crate) fn over(mut store: LogStore) -> Self {
-        let config = Config { node: Some(NodeId::named("server")), ..Config::default() };
+    pub(crate) fn over(store: LogStore) -> Self {
+        Self::seeded(store, Config::default().seed)
+    }
+
+    /// With a seed of its own its epoch is one, too.
+    pub(crate) fn seeded(mut store: LogStore, seed: [u8; 32]) -> Self {
+        let config = Config { node: Some(NodeId::named("server")), seed, ..Config::default() };
         let (engine, effects) = Engine::open(Now::default(), config, &store).unwrap();
         store.apply(&effects.commit.unwrap()).unwrap();
         store.sync().unwrap();

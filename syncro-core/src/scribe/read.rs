@@ -241,16 +241,15 @@ pub(super) fn scribes(
 }
 
 /// Reads the keys of a transaction that was checked, as they are encoded.
-pub(super) fn keys(transaction: &Transaction) -> impl Iterator<Item = Result<&[u8], Malformed>> {
-    let Transaction { scribes, body, bytes: whole, .. } = transaction;
-    let mut reader = Reader::new(whole.get(*body as usize..).unwrap_or_default());
-    (1..=*scribes).map(move |number| {
+pub(super) fn keys(body: &[u8], scribes: u32) -> impl Iterator<Item = Result<&[u8], Malformed>> {
+    let mut reader = Reader::new(body);
+    (1..=scribes).map(move |number| {
         reader.array_of(4, "a scribe of four parts")?;
         let before = reader.rest();
         reader.skip()?;
         reader.skip()?;
         let key = &before[..before.len() - reader.rest().len()];
-        if number < *scribes {
+        if number < scribes {
             reader.skip()?;
             reader.skip()?;
         }

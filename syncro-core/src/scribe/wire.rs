@@ -175,7 +175,7 @@ impl Transaction {
     /// The keys of its records as they are encoded, in its order, without a look at what is said of them:
     /// as [`RecordKey::write_state`] writes them. [`Malformed`] as with [`each`](Self::each).
     pub fn keys(&self) -> impl Iterator<Item = Result<&[u8], Malformed>> {
-        read::keys(self)
+        read::keys(self.bytes.get(self.body as usize..).unwrap_or_default(), self.scribes)
     }
 
     /// Whether a record of it is of a model of the engine's own.
@@ -206,6 +206,23 @@ impl Transaction {
     /// [`Malformed`] for bytes that begin as no transaction does.
     pub fn read_stamp(bytes: &[u8]) -> Result<Stamp, Malformed> {
         Ok(read::head(&mut Reader::new(bytes))?.0)
+    }
+
+    /// Reads the [keys](Self::keys) alone of an encoded transaction that was checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] for bytes that begin as no transaction does, or as one that is for this node's log alone.
+    pub fn read_keys(
+        bytes: &[u8],
+    ) -> Result<impl Iterator<Item = Result<&[u8], Malformed>>, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let (_, is_local) = read::head(&mut reader)?;
+        if is_local {
+            return Err(Malformed::Expected("a transaction of four parts"));
+        }
+        let scribes = reader.array()?;
+        Ok(read::keys(reader.rest(), scribes as u32))
     }
 
     /// Writes it as what comes next in a message: in brief where that is shorter, and the author that of the transaction

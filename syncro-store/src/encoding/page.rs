@@ -20,15 +20,28 @@ const PACKED_BYTES: usize = 4096 - (8 + 4 + 12);
 /// its bytes. The offset of the first scribe is the page's key.
 ///
 /// In the store it is packed, unless it has more than a MiB or is of an older version: what follows the digest is
-/// then zero, which is no number of scribes, and the [packed](pack) rest.
+/// then zero, which is no number of scribes, and the [packed](pack) rest. That begins with zero again, which packs nothing,
+/// where the page says which records it is about: a length, and a hash of 4 bytes for each scribe.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
     first: u64,
     content: Bytes,
+    /// The hashes of the records, if it says them.
+    hashes: Option<Bytes>,
 }
 
 /// What the packed rest of a page begins with.
 const PACKED: u8 = 0;
+
+/// What it goes on with where hashes come next.
+const HASHED: u8 = 0;
+
+const HASH_BYTES: usize = 4;
+
+/// The hash of a record's key, as transactions write it.
+pub(crate) fn key_hash(key: &[u8]) -> u32 {
+    crc32fast::hash(key)
+}
 
 const DIGEST_BYTES: usize = 16;
 
@@ -45,13 +58,38 @@ impl Page {
         let mut input = In::new(&stored);
         let digest = input.fixed::<DIGEST_BYTES>()?;
         if stored.get(DIGEST_BYTES) != Some(&PACKED) {
-            return Some(Self { first, content: stored });
+            return Some(Self { first, content: stored, hashes: None });
         }
         input.byte()?;
+        let hashes = read_hashes(&mut input)?;
         let mut content = Vec::with_capacity(2 * stored.len());
         content.extend_from_slice(&digest);
         pack::unpack(input, &mut content)?;
-        Some(Self { first, content: content.into() })
+        Some(Self { first, content: content.into(), hashes })
+    }
+
+    /// The hashes of the records that a page under a key is about, scribe by scribe, without a look at what it says of them;
+    /// `None` where it does not tell.
+    pub(crate) fn unseal_hashes(
+        key: &[u8],
+        sealed: &Bytes,
+    ) -> Result<Option<Vec<u32>>, StoreError> {
+        let stored = unseal(Table::Log, key, sealed.clone())?;
+        if stored.get(DIGEST_BYTES) != Some(&PACKED) {
+            return Ok(None);
+        }
+        let mut rest = In::new(&stored);
+        let lost = || damaged(Table::Log, key);
+        rest.fixed::<{ DIGEST_BYTES + 1 }>().ok_or_else(lost)?;
+        let hashes = read_hashes(&mut rest).ok_or_else(lost)?;
+        Ok(hashes.map(|hashes| to_hashes(&hashes).collect()))
+    }
+
+    /// Whether the hashes that it says, if any, are of the records that it is about.
+    pub(crate) fn has_its_hashes(&self) -> bool {
+        let Some(hashes) = &self.hashes else { return true };
+        let again = OpenPage::resume(self).filter(|page| page.is_hashed);
+        again.is_some_and(|again| to_hashes(hashes).eq(again.hashes))
     }
 
     /// The offset of the first scribe.
@@ -101,7 +139,7 @@ impl Page {
             let (offset, bytes) = walk.step()?;
             cut.push_bytes(walk.at().offset - offset, &bytes, walk.at());
         }
-        Some((cut.end, Bytes::copy_from_slice(cut.stored())))
+        Some((cut.end, cut.stored().into()))
     }
 
     /// Where in the log it begins, and where it ends; `None` where it is damaged.
@@ -130,6 +168,19 @@ impl Page {
             Some(step.zip(next).map(|((_, bytes), end)| (offset..end, bytes)))
         }))
     }
+}
+
+/// Reads the hashes of a packed page, if there are any.
+fn read_hashes(rest: &mut In<'_>) -> Option<Option<Bytes>> {
+    if rest.peek() != Some(HASHED) {
+        return Some(None);
+    }
+    rest.byte()?;
+    rest.shared_bytes().map(Some)
+}
+
+fn to_hashes(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    bytes.as_chunks().0.iter().map(|hash| u32::from_be_bytes(*hash))
 }
 
 /// What a page begins with that is packed, after a digest.
@@ -185,6 +236,9 @@ pub(crate) struct OpenPage {
     end: Point,
     content: Out,
     packer: Packer,
+    /// The hashes of the records, scribe by scribe, unless something in it is for this node's log alone.
+    hashes: Vec<u32>,
+    is_hashed: bool,
 }
 
 impl OpenPage {
@@ -193,17 +247,19 @@ impl OpenPage {
         let mut content = Out(Vec::with_capacity(PAGE_BYTES));
         content.fixed(&at.digest.0);
         let packer = Packer::after(&begins(&at.digest));
-        Self { first: at.offset, end: at, content, packer }
+        Self { first: at.offset, end: at, content, packer, hashes: Vec::new(), is_hashed: true }
     }
 
     /// Begins the next page where this one ends, in the same memory.
     pub(crate) fn turn(&mut self) {
-        let Self { first, end, content, packer } = self;
+        let Self { first, end, content, packer, hashes, is_hashed } = self;
         *first = end.offset;
         content.0.clear();
         content.0.shrink_to(PAGE_BYTES);
         content.fixed(&end.digest.0);
         packer.begin(&begins(&end.digest));
+        hashes.clear();
+        *is_hashed = true;
     }
 
     /// Goes on with the last page of a store; `None` where it is damaged.
@@ -226,11 +282,14 @@ impl OpenPage {
         if !is_first && before.0 + bytes.len() > PAGE_BYTES {
             return false;
         }
+        let hashed = (self.hashes.len(), self.is_hashed);
         self.push_bytes(scribes, bytes, end);
-        if !is_first && self.packer.packed().len() > PACKED_BYTES {
+        if !is_first && self.packer.packed().len() + self.hashes_bytes() > PACKED_BYTES {
             self.content.0.truncate(before.0);
             self.packer.truncate(before.1);
             self.end = before.2;
+            self.hashes.truncate(hashed.0);
+            self.is_hashed = hashed.1;
             return false;
         }
         true
@@ -241,6 +300,7 @@ impl OpenPage {
         self.content.varint(scribes);
         self.content.bytes(bytes);
         self.end = end;
+        self.hash(scribes, bytes);
         if self.is_packed() {
             self.packer.pack(&self.content.0, from);
         }
@@ -260,9 +320,36 @@ impl OpenPage {
         self.end
     }
 
+    /// Notes which records a transaction is about.
+    fn hash(&mut self, scribes: u64, bytes: &[u8]) {
+        let (before, hashes) = (self.hashes.len(), &mut self.hashes);
+        let keys = Transaction::read_keys(bytes);
+        let all = keys.and_then(|mut keys| {
+            keys.try_for_each(|key| key.map(|key| hashes.push(key_hash(key))))
+        });
+        self.is_hashed &= all.is_ok() && (hashes.len() - before) as u64 == scribes;
+    }
+
+    /// About the bytes of the hashes in what is stored.
+    fn hashes_bytes(&self) -> usize {
+        if self.is_hashed { 1 + 2 + HASH_BYTES * self.hashes.len() } else { 0 }
+    }
+
     /// What is put into the store.
-    pub(crate) fn stored(&self) -> &[u8] {
-        if self.is_packed() { self.packer.packed() } else { &self.content.0 }
+    pub(crate) fn stored(&self) -> Vec<u8> {
+        if !self.is_packed() {
+            return self.content.0.clone();
+        }
+        let (begins, pieces) = self.packer.packed().split_at(DIGEST_BYTES + 1);
+        let mut stored = Out(Vec::with_capacity(begins.len() + self.hashes_bytes() + pieces.len()));
+        stored.fixed(begins);
+        if self.is_hashed {
+            stored.byte(HASHED);
+            stored.varint((HASH_BYTES * self.hashes.len()) as u64);
+            self.hashes.iter().for_each(|hash| stored.fixed(&hash.to_be_bytes()));
+        }
+        stored.fixed(pieces);
+        stored.0
     }
 
     /// Whether nothing was pushed.
@@ -292,7 +379,7 @@ impl OpenPiece {
     /// Begins anew where the log ends, and returns what there was.
     pub(crate) fn turn(&mut self, end: Point) -> Page {
         let Self { first, content } = std::mem::replace(self, Self::begin(end));
-        Page { first, content: content.0.into() }
+        Page { first, content: content.0.into(), hashes: None }
     }
 
     /// Whether one more transaction belongs here.
@@ -319,7 +406,8 @@ impl OpenPiece {
     }
 
     pub(crate) fn to_page(&self) -> Page {
-        Page { first: self.first, content: Bytes::copy_from_slice(&self.content.0) }
+        let content = Bytes::copy_from_slice(&self.content.0);
+        Page { first: self.first, content, hashes: None }
     }
 }
 

@@ -197,11 +197,14 @@ fn golden_bytes_of_pages() {
     let length = GOLD_TRANSACTION.len() as u8;
     let plain = [&[9; 16], [1, length].as_slice(), GOLD_TRANSACTION].concat();
     // Nothing in it repeats: a piece of new bytes.
-    let piece = [0, 0xf0, 2 + length - 15];
-    let expected = [&[9; 16], piece.as_slice(), &plain[16..]].concat();
-    assert_eq!(hex(page.stored()), hex(&expected));
-    let [plain, packed] = [plain, expected].map(|it| page::Page::read(7, it.into()).unwrap());
-    for read in [plain, packed] {
+    let piece = [0xf0, 2 + length - 15];
+    let hash = crc32fast::hash(transaction.keys().next().unwrap().unwrap()).to_be_bytes();
+    let hashes = [&[0, 4], &hash[..]].concat();
+    let [before, expected] = [&[], &hashes[..]]
+        .map(|hashes| [&[9; 16], &[0][..], hashes, &piece, &plain[16..]].concat());
+    assert_eq!(hex(&page.stored()), hex(&expected));
+    for read in [plain, before, expected] {
+        let read = page::Page::read(7, read.into()).unwrap();
         let entry = read.walk().unwrap().entry().unwrap();
         let expected = (7, transaction.clone(), digest);
         assert_eq!((entry.offset, entry.transaction, entry.digest), expected);

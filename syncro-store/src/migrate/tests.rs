@@ -190,8 +190,8 @@ fn a_version_that_no_step_leads_from_is_refused_with_what_to_do_and_left_alone()
         opened
     };
     assert_eq!(
-        refused(4, &CHAIN),
-        "the store has format version 4, and this program opens none above 3: a newer program wrote it, so \
+        refused(5, &CHAIN),
+        "the store has format version 5, and this program opens none above 4: a newer program wrote it, so \
          upgrade this one"
     );
     assert_eq!(

@@ -229,7 +229,7 @@ impl Repair {
 
     fn put_page(&self, batch: &mut Batch) {
         if !self.page.is_empty() {
-            put(batch, Table::Log, &key::page(self.page.first()), self.page.stored());
+            put(batch, Table::Log, &key::page(self.page.first()), &self.page.stored());
         }
     }
 

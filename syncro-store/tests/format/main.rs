@@ -1,10 +1,10 @@
 //! Stores of each version as files in the tree: whatever is built later opens them, and finds in them what was
 //! written.
 //!
-//! `version-3.rows` has every row of a store with something of everything, cut off by a crash before the last of
-//! it was written behind; `version-3.redb` is the same as a file of redb that a killed process leaves: all of it is in the
+//! `version-4.rows` has every row of a store with something of everything, cut off by a crash before the last of
+//! it was written behind; `version-4.redb` is the same as a file of redb that a killed process leaves: all of it is in the
 //! journal, as in `version-2-journal.redb`, while `version-2.redb` was written before there was one.
-//! `version-3-pieces.rows` has a record of more than 4 MiB. They were written by the stories in `story.rs`, as those of the
+//! `version-4-pieces.rows` has a record of more than 4 MiB. They were written by the stories in `story.rs`, as those of the
 //! older versions were; this writes the newest again:
 //!
 //! ```text

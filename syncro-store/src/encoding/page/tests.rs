@@ -1,6 +1,10 @@
 use proptest::prelude::*;
 
+use syncro_core::{Author, Epoch, Mark, NodeId, Scribe, Stamp, Time};
+
 use super::*;
+use crate::encoding::seal;
+use crate::world::todo;
 
 fn begun(offset: u64) -> OpenPage {
     OpenPage::begin(Point { offset, digest: Digest([9; 16]) })
@@ -13,7 +17,7 @@ fn push(page: &mut OpenPage, scribes: u64, bytes: &[u8]) -> bool {
 }
 
 fn stored(page: &OpenPage) -> Bytes {
-    Bytes::copy_from_slice(page.stored())
+    page.stored().into()
 }
 
 fn said(page: &Page) -> Vec<(u64, Bytes)> {
@@ -22,6 +26,18 @@ fn said(page: &Page) -> Vec<(u64, Bytes)> {
         .map(|it| it.map(|(place, bytes)| (place.start, bytes)))
         .collect::<Option<_>>()
         .unwrap()
+}
+
+/// A transaction of so many scribes.
+fn written(time: u64, ids: &[impl Copy + Into<i64>]) -> Transaction {
+    let scribe = |id: &_| {
+        let key = todo(Into::<i64>::into(*id));
+        Scribe { key, mark: Mark::Create, fields: Vec::new() }
+    };
+    let author = Author { node: NodeId::from_bytes([1; 16]), epoch: Epoch(1) };
+    let scribes: Vec<Scribe> = ids.iter().map(scribe).collect();
+    let stamp = Stamp { time: Time::from_ms(time), author };
+    Transaction::packed(stamp, &scribes).remove(0)
 }
 
 /// Bytes in which nothing repeats.
@@ -63,15 +79,45 @@ proptest! {
         prop_assert_eq!(resumed.stored(), page.stored());
         prop_assert_eq!(resumed.end(), page.end());
         if let Some(early) = early {
-            prop_assert!(stored.starts_with(&early), "an earlier state is the beginning of a later one");
+            let early = said(&Page::read(7, early).unwrap());
+            prop_assert!(expected.starts_with(&early), "an earlier state says the beginning of a later one");
         }
+    }
+
+    #[test]
+    fn a_page_says_a_hash_for_each_scribe(
+        all in prop::collection::vec(prop::collection::vec(any::<i8>(), 1..5), 1..80),
+        flipped in any::<prop::sample::Index>(),
+    ) {
+        let (mut page, mut expected) = (begun(7), Vec::new());
+        for (time, ids) in (1..).zip(&all) {
+            let transaction = written(time, ids);
+            if !push(&mut page, transaction.len(), transaction.bytes()) {
+                break;
+            }
+            expected.extend(transaction.keys().map(|key| key_hash(key.unwrap())));
+        }
+        let key = key::page(7);
+        let hashes = |stored: &[u8]| Page::unseal_hashes(&key, &seal(Table::Log, &key, stored));
+        let stored = stored(&page);
+        prop_assert_eq!(hashes(&stored).unwrap(), Some(expected.clone()));
+        let read = Page::read(7, stored.clone()).unwrap();
+        prop_assert!(read.has_its_hashes());
+        prop_assert_eq!(OpenPage::resume(&read).unwrap().stored(), page.stored());
+        // After the digest, what the page is, and the length of the hashes.
+        let first = DIGEST_BYTES + 2 + if expected.len() < 32 { 1 } else { 2 };
+        let mut other = stored.to_vec();
+        other[first + flipped.index(HASH_BYTES * expected.len())] ^= 1;
+        prop_assert!(!Page::read(7, other.into()).unwrap().has_its_hashes());
     }
 
     #[test]
     fn damage_never_panics(stored in prop::collection::vec(any::<u8>(), 0..100), is_packed in any::<bool>()) {
         let head = if is_packed { vec![0; 17] } else { vec![0; 16] };
+        let (key, content) = (key::page(9), [&head[..], &stored].concat());
+        let _ = Page::unseal_hashes(&key, &seal(Table::Log, &key, &content));
         if let Some(page) = Page::read(u64::MAX - 9, [head, stored].concat().into()) {
-            let _ = (page.ends(), page.up_to(u64::MAX), OpenPage::resume(&page));
+            let _ = (page.ends(), page.up_to(u64::MAX), OpenPage::resume(&page), page.has_its_hashes());
             prop_assert!(page.bytes() <= UNPACKED_MAX);
         }
     }
@@ -109,6 +155,32 @@ fn a_page_that_refused_is_as_it_was() {
     let read = Page::read(3, stored(&page)).unwrap();
     assert_eq!(said(&read).len(), 2);
     assert_eq!(read.ends().unwrap().1, page.end());
+}
+
+/// Which records a view shows is not said, since it is played in order.
+#[test]
+fn a_page_with_something_for_this_log_alone_says_no_hashes() {
+    let mut local = vec![0x95, 9, 0xc4, 16];
+    local.extend([9; 16]);
+    local.extend(b"\x01\x91\x94\xa4Todo\x01\x05\x90\xc3");
+    let mut page = begun(0);
+    assert!(push(&mut page, 1, written(1, &[1]).bytes()));
+    assert!(push(&mut page, 1, &noise(3900, 1)));
+    let (before, key) = (stored(&page), key::page(0));
+    // One that does not fit takes nothing away.
+    assert!(!push(&mut page, 1, &[&local[..], &noise(3900, 2)].concat()));
+    assert_eq!(stored(&page), before);
+    let mut page = begun(0);
+    assert!(push(&mut page, 1, written(1, &[1]).bytes()));
+    let hashes = |page: &OpenPage| {
+        Page::unseal_hashes(&key, &seal(Table::Log, &key, &page.stored())).unwrap()
+    };
+    assert_eq!(hashes(&page).map(|hashes| hashes.len()), Some(1));
+    assert!(push(&mut page, 1, &local));
+    assert_eq!(hashes(&page), None);
+    page.turn();
+    assert!(push(&mut page, 1, written(1, &[1]).bytes()));
+    assert_eq!(hashes(&page).map(|hashes| hashes.len()), Some(1));
 }
 
 #[test]
