@@ -282,7 +282,7 @@ impl Store for LogStore {
         }
         if !state.unplayed.crowded().is_empty() {
             drop(state);
-            self.shared.play_crowded()?;
+            self.shared.guarded(Shared::play_crowded)?;
             state = self.shared.write();
         }
         // What a view shows takes the place of what is before it in the log.

@@ -16,7 +16,7 @@ use crate::rows;
 /// What this program can open.
 pub(crate) const CHAIN: Chain = Chain {
     newest: FORMAT_VERSION,
-    steps: &[pages_may_be_packed, runs_go_on_beyond_pages, pages_may_say_hashes],
+    steps: &[pages_may_be_packed, runs_go_on_beyond_pages, pages_may_have_heads],
     slice_bytes: 1 << 20,
 };
 
@@ -30,8 +30,8 @@ fn runs_go_on_beyond_pages(_: Table, _: &Bytes, _: &Bytes, _: &mut Batch) -> Opt
     Some(())
 }
 
-/// From version 3, whose pages do not say which records they are about. One that does not is read instead.
-fn pages_may_say_hashes(_: Table, _: &Bytes, _: &Bytes, _: &mut Batch) -> Option<()> {
+/// From version 3, whose pages have no heads. One that has none is read instead.
+fn pages_may_have_heads(_: Table, _: &Bytes, _: &Bytes, _: &mut Batch) -> Option<()> {
     Some(())
 }
 

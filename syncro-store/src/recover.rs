@@ -57,7 +57,7 @@ pub(crate) fn open(
     if let Some(own) = own.filter(|own| own.end.offset > mark.offset) {
         let scribes = mark.offset..own.end.offset;
         let unread = Unread::of(&Look::now(&shared).rows()?, scribes.clone(), own.epoch)?;
-        match unread.filter(|unread| unread.log_bytes() < bounds.overlay_bytes) {
+        match unread.filter(|unread| unread.bytes_once_read() < bounds.overlay_bytes) {
             Some(unread) => shared.write().unread = Some(unread),
             None => catch_up(&shared, scribes)?,
         }

@@ -32,7 +32,7 @@ impl Snapshot {
     }
 
     pub(crate) fn look_read(&self) -> Result<Look<'_>, StoreError> {
-        Ok(self.look())
+        self.look_played()
     }
 
     /// What is unplayed came later, unless it could not be played.

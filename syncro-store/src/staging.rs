@@ -374,6 +374,8 @@ impl<'a> Staging<'a> {
             self.state.log_bytes += bytes;
             let unread = self.state.unread.take();
             self.state.unread = unread.and_then(|unread| unread.read_up_to(offset));
+            // What was noted meanwhile lies behind it: runs would be taken for shorter than they are.
+            self.state.stamps.forget();
         }
         self.state.unplayed.forget_first(self.played);
         self.crowded.iter().for_each(|hash| self.state.unplayed.forget_chain(*hash));

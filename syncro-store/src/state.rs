@@ -230,7 +230,7 @@ impl Shared {
         if state.unplayed.crowded().is_empty() {
             return Ok(());
         }
-        self.latched(state.generation, || Staging::of(state).play_crowded())
+        self.unless_it_panics(state.generation, || Staging::of(state).play_crowded())
     }
 
     fn latched<T>(

@@ -261,7 +261,7 @@ impl Said {
 }
 
 /// About the bytes that a scribe takes beside what it says: its place, and mostly a transaction.
-const SCRIBE_BYTES: usize = 128;
+pub(crate) const SCRIBE_BYTES: usize = 128;
 
 /// Transactions for which memory is kept when all are played.
 const KEPT: usize = 1024;

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use syncro_core::{
     Author, Commit, Entry, Epoch, OwnRow, Record, RecordKey, StoreError, Transaction,
@@ -17,10 +17,13 @@ use crate::encoding::page::{Page, key_hash};
 use crate::encoding::{damaged, key};
 use crate::layers::Layers;
 use crate::rows;
-use crate::unplayed::Said;
+use crate::unplayed::{SCRIBE_BYTES, Said};
 
 /// Records that are read before it is worth while to read all: each takes a look at every hash.
 const READS_MAX: u32 = if cfg!(test) { 6 } else { 1000 };
+
+/// So many times as many bytes of pages may be read for them as all of it has.
+const TIMES_MAX: usize = if cfg!(test) { 16 } else { 4 };
 
 /// Scribes of one hash beyond which it takes as long to find them as to read all.
 const ALIKE_MAX: usize = if cfg!(test) { 4 } else { 64 };
@@ -40,13 +43,14 @@ pub(crate) struct Unread {
     scribes: Range<u64>,
     /// The node's epoch when it ended.
     epoch: Epoch,
-    /// About its bytes.
+    /// Its bytes, about.
     log_bytes: usize,
     /// The hashes of its records, scribe by scribe, from the beginning of a page on.
     first: u64,
     hashes: Vec<u32>,
-    /// How many records were read.
+    /// How many records were read, and how many bytes of pages for them.
     reads: AtomicU32,
+    page_bytes: AtomicUsize,
 }
 
 impl Unread {
@@ -63,27 +67,24 @@ impl Unread {
         let first = key::page_offset(&first).ok_or_else(|| damaged(Table::Log, &first))?;
         let mut hashes = Vec::with_capacity((scribes.end - first).min(HASHES_AT_FIRST) as usize);
         let scan = |start: &[u8]| rows.backend.scan(Table::Log, start, None, PAGES_AT_ONCE);
-        let mut packed_bytes = 0;
+        let mut log_bytes = 0_usize;
         for pages in rows::pieces(&key::page(first), scan) {
             for (key, sealed) in &pages? {
                 let begins = first + hashes.len() as u64;
                 if key::page_offset(key) != Some(begins) {
                     return Err(lost(begins));
                 }
-                packed_bytes += sealed.len();
-                match Page::unseal_hashes(key, sealed)? {
-                    Some(more) => hashes.extend(more),
-                    None => return Ok(None),
-                }
+                let Some(head) = Page::unseal_head(key, sealed)? else { return Ok(None) };
+                log_bytes = log_bytes.saturating_add(head.bytes as usize);
+                hashes.extend(head.hashes());
             }
         }
         let ends = first + hashes.len() as u64;
         if ends != scribes.end {
             return Err(lost(ends));
         }
-        // Packed they have about half.
-        let (log_bytes, reads) = (2 * packed_bytes, AtomicU32::new(0));
-        Ok(Some(Self { scribes, epoch, log_bytes, first, hashes, reads }))
+        let (reads, page_bytes) = Default::default();
+        Ok(Some(Self { scribes, epoch, log_bytes, first, hashes, reads, page_bytes }))
     }
 
     /// The offsets of what is left to be read.
@@ -111,9 +112,15 @@ impl Unread {
         self.log_bytes
     }
 
+    /// About the bytes that it takes in memory once it is read.
+    pub(crate) fn bytes_once_read(&self) -> usize {
+        self.log_bytes + SCRIBE_BYTES * self.hashes.len()
+    }
+
     /// Whether so much was asked of it that it is worth while to read all before the next record.
     pub(crate) fn is_worn(&self) -> bool {
         self.reads.load(Ordering::Relaxed) >= READS_MAX
+            || self.page_bytes.load(Ordering::Relaxed) > TIMES_MAX * self.log_bytes
     }
 
     /// A record with what is said of it here, where this is what is known of it otherwise.
@@ -136,6 +143,7 @@ impl Unread {
             }
             let lost = || damaged(Table::Log, &key::page(offset));
             let page = rows.stored_page(offset)?.ok_or_else(lost)?;
+            self.page_bytes.fetch_add(page.bytes(), Ordering::Relaxed);
             let mut transactions = page.transactions().ok_or_else(lost)?;
             let found = transactions.find(|it| it.as_ref().is_none_or(|(it, _)| it.end > offset));
             let (place, bytes) = found.flatten().ok_or_else(lost)?;
@@ -158,3 +166,6 @@ impl Unread {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod lives;

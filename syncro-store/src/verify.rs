@@ -269,7 +269,7 @@ impl<P: FnMut(u64, u64)> Scrub<'_, P> {
             (self.progress)(at.offset, end.offset);
             let page =
                 unless_damaged(self.snapshot.look().rows()?.stored_page(at.offset))?.flatten();
-            let page = page.filter(|page| page.first() == at.offset && page.has_its_hashes());
+            let page = page.filter(|page| page.first() == at.offset && page.is_as_it_says());
             let after = match page.and_then(|page| page_end(&page, at, end)) {
                 Some((after, transactions)) => {
                     for (offset, transaction, scribes) in transactions {

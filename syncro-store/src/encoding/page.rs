@@ -21,20 +21,28 @@ const PACKED_BYTES: usize = 4096 - (8 + 4 + 12);
 ///
 /// In the store it is packed, unless it has more than a MiB or is of an older version: what follows the digest is
 /// then zero, which is no number of scribes, and the [packed](pack) rest. That begins with zero again, which packs nothing,
-/// where the page says which records it is about: a length, and a hash of 4 bytes for each scribe.
+/// where the page has a head: its length as it is unpacked, and which records it is about, a hash of 4 bytes for each scribe.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
     first: u64,
     content: Bytes,
-    /// The hashes of the records, if it says them.
-    hashes: Option<Bytes>,
+    head: Option<Head>,
+}
+
+/// What a page says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Its bytes as it is unpacked.
+    pub(crate) bytes: u64,
+    /// The hashes of its records, scribe by scribe.
+    hashes: Bytes,
 }
 
 /// What the packed rest of a page begins with.
 const PACKED: u8 = 0;
 
-/// What it goes on with where hashes come next.
-const HASHED: u8 = 0;
+/// What it goes on with where a head comes next.
+const HEADED: u8 = 0;
 
 const HASH_BYTES: usize = 4;
 
@@ -58,38 +66,31 @@ impl Page {
         let mut input = In::new(&stored);
         let digest = input.fixed::<DIGEST_BYTES>()?;
         if stored.get(DIGEST_BYTES) != Some(&PACKED) {
-            return Some(Self { first, content: stored, hashes: None });
+            return Some(Self { first, content: stored, head: None });
         }
         input.byte()?;
-        let hashes = read_hashes(&mut input)?;
+        let head = Head::read(&mut input)?;
         let mut content = Vec::with_capacity(2 * stored.len());
         content.extend_from_slice(&digest);
         pack::unpack(input, &mut content)?;
-        Some(Self { first, content: content.into(), hashes })
+        Some(Self { first, content: content.into(), head })
     }
 
-    /// The hashes of the records that a page under a key is about, scribe by scribe, without a look at what it says of them;
-    /// `None` where it does not tell.
-    pub(crate) fn unseal_hashes(
-        key: &[u8],
-        sealed: &Bytes,
-    ) -> Result<Option<Vec<u32>>, StoreError> {
+    /// What a page under a key says of itself, without a look at the rest of it; `None` where it says nothing.
+    pub(crate) fn unseal_head(key: &[u8], sealed: &Bytes) -> Result<Option<Head>, StoreError> {
         let stored = unseal(Table::Log, key, sealed.clone())?;
         if stored.get(DIGEST_BYTES) != Some(&PACKED) {
             return Ok(None);
         }
         let mut rest = In::new(&stored);
-        let lost = || damaged(Table::Log, key);
-        rest.fixed::<{ DIGEST_BYTES + 1 }>().ok_or_else(lost)?;
-        let hashes = read_hashes(&mut rest).ok_or_else(lost)?;
-        Ok(hashes.map(|hashes| to_hashes(&hashes).collect()))
+        let begins = rest.fixed::<{ DIGEST_BYTES + 1 }>();
+        begins.and_then(|_| Head::read(&mut rest)).ok_or_else(|| damaged(Table::Log, key))
     }
 
-    /// Whether the hashes that it says, if any, are of the records that it is about.
-    pub(crate) fn has_its_hashes(&self) -> bool {
-        let Some(hashes) = &self.hashes else { return true };
-        let again = OpenPage::resume(self).filter(|page| page.is_hashed);
-        again.is_some_and(|again| to_hashes(hashes).eq(again.hashes))
+    /// Whether what it says of itself, if anything, is so.
+    pub(crate) fn is_as_it_says(&self) -> bool {
+        let Some(head) = &self.head else { return true };
+        OpenPage::resume(self).and_then(|page| page.head()).is_some_and(|it| it == *head)
     }
 
     /// The offset of the first scribe.
@@ -170,17 +171,19 @@ impl Page {
     }
 }
 
-/// Reads the hashes of a packed page, if there are any.
-fn read_hashes(rest: &mut In<'_>) -> Option<Option<Bytes>> {
-    if rest.peek() != Some(HASHED) {
-        return Some(None);
+impl Head {
+    /// Reads what comes next in a packed page: the head, if there is one.
+    fn read(rest: &mut In<'_>) -> Option<Option<Self>> {
+        if rest.peek() != Some(HEADED) {
+            return Some(None);
+        }
+        rest.byte()?;
+        Some(Some(Self { bytes: rest.varint()?, hashes: rest.shared_bytes()? }))
     }
-    rest.byte()?;
-    rest.shared_bytes().map(Some)
-}
 
-fn to_hashes(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    bytes.as_chunks().0.iter().map(|hash| u32::from_be_bytes(*hash))
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = u32> {
+        self.hashes.as_chunks().0.iter().map(|hash| u32::from_be_bytes(*hash))
+    }
 }
 
 /// What a page begins with that is packed, after a digest.
@@ -284,7 +287,7 @@ impl OpenPage {
         }
         let hashed = (self.hashes.len(), self.is_hashed);
         self.push_bytes(scribes, bytes, end);
-        if !is_first && self.packer.packed().len() + self.hashes_bytes() > PACKED_BYTES {
+        if !is_first && self.packer.packed().len() + self.head_bytes() > PACKED_BYTES {
             self.content.0.truncate(before.0);
             self.packer.truncate(before.1);
             self.end = before.2;
@@ -330,9 +333,15 @@ impl OpenPage {
         self.is_hashed &= all.is_ok() && (hashes.len() - before) as u64 == scribes;
     }
 
-    /// About the bytes of the hashes in what is stored.
-    fn hashes_bytes(&self) -> usize {
-        if self.is_hashed { 1 + 2 + HASH_BYTES * self.hashes.len() } else { 0 }
+    /// The bytes of the head at most.
+    fn head_bytes(&self) -> usize {
+        if self.is_hashed { 1 + 3 + 3 + HASH_BYTES * self.hashes.len() } else { 0 }
+    }
+
+    fn head(&self) -> Option<Head> {
+        let hashes = self.hashes.iter().flat_map(|hash| hash.to_be_bytes());
+        let bytes = self.content.0.len() as u64;
+        self.is_hashed.then(|| Head { bytes, hashes: hashes.collect() })
     }
 
     /// What is put into the store.
@@ -341,10 +350,11 @@ impl OpenPage {
             return self.content.0.clone();
         }
         let (begins, pieces) = self.packer.packed().split_at(DIGEST_BYTES + 1);
-        let mut stored = Out(Vec::with_capacity(begins.len() + self.hashes_bytes() + pieces.len()));
+        let mut stored = Out(Vec::with_capacity(begins.len() + self.head_bytes() + pieces.len()));
         stored.fixed(begins);
         if self.is_hashed {
-            stored.byte(HASHED);
+            stored.byte(HEADED);
+            stored.varint(self.content.0.len() as u64);
             stored.varint((HASH_BYTES * self.hashes.len()) as u64);
             self.hashes.iter().for_each(|hash| stored.fixed(&hash.to_be_bytes()));
         }
@@ -379,7 +389,7 @@ impl OpenPiece {
     /// Begins anew where the log ends, and returns what there was.
     pub(crate) fn turn(&mut self, end: Point) -> Page {
         let Self { first, content } = std::mem::replace(self, Self::begin(end));
-        Page { first, content: content.0.into(), hashes: None }
+        Page { first, content: content.0.into(), head: None }
     }
 
     /// Whether one more transaction belongs here.
@@ -407,7 +417,7 @@ impl OpenPiece {
 
     pub(crate) fn to_page(&self) -> Page {
         let content = Bytes::copy_from_slice(&self.content.0);
-        Page { first: self.first, content, hashes: None }
+        Page { first: self.first, content, head: None }
     }
 }
 

@@ -199,9 +199,9 @@ fn golden_bytes_of_pages() {
     // Nothing in it repeats: a piece of new bytes.
     let piece = [0xf0, 2 + length - 15];
     let hash = crc32fast::hash(transaction.keys().next().unwrap().unwrap()).to_be_bytes();
-    let hashes = [&[0, 4], &hash[..]].concat();
-    let [before, expected] = [&[], &hashes[..]]
-        .map(|hashes| [&[9; 16], &[0][..], hashes, &piece, &plain[16..]].concat());
+    let head = [&[0, 16 + 2 + length, 4], &hash[..]].concat();
+    let [before, expected] =
+        [&[], &head[..]].map(|head| [&[9; 16], &[0][..], head, &piece, &plain[16..]].concat());
     assert_eq!(hex(&page.stored()), hex(&expected));
     for read in [plain, before, expected] {
         let read = page::Page::read(7, read.into()).unwrap();

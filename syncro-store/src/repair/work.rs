@@ -189,6 +189,11 @@ impl Repair {
                 for transaction in &transactions {
                     self.is_new(transaction);
                 }
+                if !page.is_as_it_says() {
+                    let mut batch = Batch::new();
+                    self.put_page(&mut batch);
+                    self.backend.write(&batch, Durability::Buffered)?;
+                }
                 return Ok(());
             }
         }

@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn a_page_says_a_hash_for_each_scribe(
+    fn a_page_says_its_length_and_a_hash_for_each_scribe(
         all in prop::collection::vec(prop::collection::vec(any::<i8>(), 1..5), 1..80),
         flipped in any::<prop::sample::Index>(),
     ) {
@@ -98,26 +98,34 @@ proptest! {
             expected.extend(transaction.keys().map(|key| key_hash(key.unwrap())));
         }
         let key = key::page(7);
-        let hashes = |stored: &[u8]| Page::unseal_hashes(&key, &seal(Table::Log, &key, stored));
         let stored = stored(&page);
-        prop_assert_eq!(hashes(&stored).unwrap(), Some(expected.clone()));
         let read = Page::read(7, stored.clone()).unwrap();
-        prop_assert!(read.has_its_hashes());
+        let head = Page::unseal_head(&key, &seal(Table::Log, &key, &stored)).unwrap().unwrap();
+        prop_assert_eq!(head.bytes, read.bytes() as u64);
+        prop_assert_eq!(head.hashes().collect::<Vec<_>>(), expected.clone());
+        prop_assert!(read.is_as_it_says());
         prop_assert_eq!(OpenPage::resume(&read).unwrap().stored(), page.stored());
-        // After the digest, what the page is, and the length of the hashes.
-        let first = DIGEST_BYTES + 2 + if expected.len() < 32 { 1 } else { 2 };
+        // Whatever of the head is another, after the digest and what the page is.
+        let varint = |int: usize| if int < 1 << 7 { 1 } else { 2 };
+        let hashes = HASH_BYTES * expected.len();
+        let lengths = varint(read.bytes()) + varint(hashes);
         let mut other = stored.to_vec();
-        other[first + flipped.index(HASH_BYTES * expected.len())] ^= 1;
-        prop_assert!(!Page::read(7, other.into()).unwrap().has_its_hashes());
+        let at = flipped.index(lengths + hashes);
+        other[DIGEST_BYTES + 2 + at] ^= 1;
+        let is_seen = match Page::read(7, other.into()) {
+            Some(page) => !page.is_as_it_says() || page.ends().is_none(),
+            None => true,
+        };
+        prop_assert!(is_seen);
     }
 
     #[test]
     fn damage_never_panics(stored in prop::collection::vec(any::<u8>(), 0..100), is_packed in any::<bool>()) {
         let head = if is_packed { vec![0; 17] } else { vec![0; 16] };
         let (key, content) = (key::page(9), [&head[..], &stored].concat());
-        let _ = Page::unseal_hashes(&key, &seal(Table::Log, &key, &content));
+        let _ = Page::unseal_head(&key, &seal(Table::Log, &key, &content));
         if let Some(page) = Page::read(u64::MAX - 9, [head, stored].concat().into()) {
-            let _ = (page.ends(), page.up_to(u64::MAX), OpenPage::resume(&page), page.has_its_hashes());
+            let _ = (page.ends(), page.up_to(u64::MAX), OpenPage::resume(&page), page.is_as_it_says());
             prop_assert!(page.bytes() <= UNPACKED_MAX);
         }
     }
@@ -173,14 +181,15 @@ fn a_page_with_something_for_this_log_alone_says_no_hashes() {
     let mut page = begun(0);
     assert!(push(&mut page, 1, written(1, &[1]).bytes()));
     let hashes = |page: &OpenPage| {
-        Page::unseal_hashes(&key, &seal(Table::Log, &key, &page.stored())).unwrap()
+        let head = Page::unseal_head(&key, &seal(Table::Log, &key, &page.stored())).unwrap();
+        head.map(|head| head.hashes().count())
     };
-    assert_eq!(hashes(&page).map(|hashes| hashes.len()), Some(1));
+    assert_eq!(hashes(&page), Some(1));
     assert!(push(&mut page, 1, &local));
     assert_eq!(hashes(&page), None);
     page.turn();
     assert!(push(&mut page, 1, written(1, &[1]).bytes()));
-    assert_eq!(hashes(&page).map(|hashes| hashes.len()), Some(1));
+    assert_eq!(hashes(&page), Some(1));
 }
 
 #[test]
