@@ -200,11 +200,11 @@ impl Shared {
 
     /// Packs most of what was appended, where that is long, while others apply more and read. Whoever calls has the turn to
     /// sync.
-    fn pack_ahead(&self) {
+    pub(crate) fn pack_ahead(&self) {
         // What is appended meanwhile is less each time, but by those who are quicker than this.
         for _ in 0..ROUNDS_AHEAD {
             let (unpacked, mut packing) = {
-                let mut state = self.write();
+                let mut state = self.write_between();
                 if state.tail.unpacked_pieces() < PIECES_AHEAD {
                     return;
                 }
@@ -212,7 +212,7 @@ impl Shared {
                 (state.tail.unpacked(), packing)
             };
             let rows = packing.pack(&unpacked);
-            let mut state = self.write();
+            let mut state = self.write_between();
             state.tail.on_packed(&unpacked);
             state.packing = Some(packing);
             rows.into_iter().for_each(|(table, key, value)| state.put(table, key, value));
@@ -374,7 +374,7 @@ pub(crate) struct Turns {
 pub(crate) type Turn<'a> = MutexGuard<'a, ()>;
 
 impl Turns {
-    fn for_sync(&self) -> Turn<'_> {
+    pub(crate) fn for_sync(&self) -> Turn<'_> {
         Self::of(&self.sync)
     }
 

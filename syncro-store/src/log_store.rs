@@ -65,6 +65,13 @@ impl Syncer {
         self.shared.sync(Begin::Now)
     }
 
+    /// Packs most of what was applied, where that is much, so that the next [`sync`](Self::sync) has less to do. To be called
+    /// from a thread that has nothing better to do, while others apply more and read.
+    pub fn pack_ahead(&self) {
+        let _turn = self.shared.turns.for_sync();
+        self.shared.pack_ahead();
+    }
+
     /// Writes the next slice of what follows from the log behind it, if it is time to. Returns whether
     /// anything was written: then there may be more. Where a full medium could not even be opened anew, that is
     /// tried again first. To be called now and then from a thread that has

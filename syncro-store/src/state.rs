@@ -24,6 +24,9 @@ use crate::tail::{Packing, Tail};
 use crate::unplayed::Unplayed;
 use crate::unread::Unread;
 
+/// How often somebody looks who has time whether nobody has the lock: for some dozen microseconds.
+const TRIES: usize = 1000;
+
 pub(crate) struct Shared {
     state: RwLock<State>,
     /// Who writes to the backend.
@@ -146,6 +149,18 @@ impl Shared {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Like [`write`](Self::write), for whoever has time: those who write one thing after the other would be put to sleep by
+    /// somebody who waits in line, and take far longer to wake up than this to find a moment between two of them.
+    pub(crate) fn write_between(&self) -> RwLockWriteGuard<'_, State> {
+        for _ in 0..TRIES {
+            if let Ok(state) = self.state.try_write() {
+                return state;
+            }
+            std::hint::spin_loop();
+        }
+        self.write()
     }
 
     /// Begins to remember what changes.

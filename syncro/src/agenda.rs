@@ -31,6 +31,7 @@ struct Plan {
     patience: Duration,
     synced_at: Option<Instant>,
     tick_at: Option<Instant>,
+    is_unpacked: bool,
     is_behind: bool,
     is_over: bool,
 }
@@ -62,6 +63,8 @@ impl Plan {
 pub(crate) struct Due {
     pub(crate) sync: bool,
     pub(crate) tick: bool,
+    /// There is something to pack.
+    pub(crate) pack: bool,
     /// There is something to write behind.
     pub(crate) behind: bool,
 }
@@ -95,6 +98,11 @@ impl Agenda {
         }
     }
 
+    pub(crate) fn pack(&self) {
+        lock(&self.plan).is_unpacked = true;
+        self.changed.notify_one();
+    }
+
     pub(crate) fn write_behind(&self) {
         lock(&self.plan).is_behind = true;
         self.changed.notify_one();
@@ -124,6 +132,7 @@ impl Agenda {
         let due = Due {
             sync: is_due(sync_at),
             tick: is_due(plan.tick_at),
+            pack: std::mem::take(&mut plan.is_unpacked),
             behind: std::mem::take(&mut plan.is_behind),
         };
         if due.sync {
@@ -132,7 +141,7 @@ impl Agenda {
         if due.tick {
             plan.tick_at = None;
         }
-        if !due.sync && !due.tick && !due.behind {
+        if !due.sync && !due.tick && !due.pack && !due.behind {
             let next = sync_at.into_iter().chain(plan.tick_at).min();
             let pause = next.map_or(PAUSE_MAX, |at| at - now).min(PAUSE_MAX);
             drop(self.changed.wait_timeout(plan, pause));

@@ -1,5 +1,6 @@
 //! The driver: gives inputs to the engine, carries out the effects, and syncs the store once for many.
 
+mod behind;
 mod bundle;
 mod life;
 mod repair;
@@ -308,9 +309,10 @@ impl Core {
         principal: Option<&Principal>,
     ) -> Result<Option<Committed>, Error> {
         self.check_room(&proposal)?;
-        let (applied, room, committed, is_long_unsynced) = {
+        let (applied, room, committed, unsynced_bytes) = {
             let mut state = self.state();
             self.permit(&state, principal, &proposal)?;
+            let before = state.unsynced_bytes;
             let effects = self.step(&mut state, Input::Propose(proposal))?;
             let Some(commit) = &effects.commit else {
                 return Ok(None);
@@ -320,10 +322,9 @@ impl Core {
             };
             let stamp = entry.transaction.stamp();
             let committed = Committed { stamp, offset: entry.end().offset };
-            let is_long_unsynced = state.unsynced_bytes > UNSYNCED_BYTES_MAX;
             // To count the bytes takes a look at every register.
             let room = self.syncer.is_crowded().then(|| commit.bytes());
-            (state.applied, room, committed, is_long_unsynced)
+            (state.applied, room, committed, before..state.unsynced_bytes)
         };
         // Whoever took this for a refusal would write it twice.
         let recorded = |error| match error {
@@ -333,10 +334,13 @@ impl Core {
         if let Some(bytes) = room {
             self.make_room(bytes).map_err(recorded)?;
         }
-        if durability == Durability::Durable || is_long_unsynced {
+        if durability == Durability::Durable || unsynced_bytes.end > UNSYNCED_BYTES_MAX {
             self.make_durable(applied).map_err(recorded)?;
         } else {
             self.agenda.sync_within(DEFERRED_MAX);
+            if behind::is_worth_packing(unsynced_bytes) {
+                self.agenda.pack();
+            }
         }
         Ok(Some(committed))
     }
@@ -480,57 +484,6 @@ impl Core {
         }
     }
 
-    /// Writes a slice behind the log, if it is time to.
-    fn write_behind(&self) {
-        let repairs = self.repairs();
-        match self.syncer.write_behind() {
-            Ok(true) => self.on_written_behind(),
-            // A node that is closed has nothing to write.
-            Ok(false) | Err(StoreError::Closed) => {}
-            Err(StoreError::Full) => self.on_no_room(),
-            Err(error) => self.fail_since(repairs, &error),
-        }
-    }
-
-    /// Goes on with a checkpoint, or begins the next one where it has ended and as much is behind again.
-    fn on_written_behind(&self) {
-        if self.syncer.is_writing_behind() {
-            self.agenda.write_behind();
-        } else if self.syncer.is_crowded() {
-            // A failure has stopped the node; whoever calls next is told.
-            let _ = self.begin_checkpoint();
-        }
-        self.synced.notify_waiters();
-    }
-
-    fn begin_checkpoint(&self) -> Result<(), Error> {
-        let _turn = lock(&self.turn);
-        if self.syncer.is_writing_behind() { Ok(()) } else { self.sync_in_turn(Syncer::sync) }
-    }
-
-    /// Slows down whoever applies more than the background thread writes behind.
-    fn make_room(&self, bytes: usize) -> Result<(), Error> {
-        if self.syncer.is_crowded() && !self.syncer.is_writing_behind() {
-            return self.begin_checkpoint();
-        }
-        let repairs = self.repairs();
-        match self.syncer.make_room(bytes) {
-            Ok(true) => {
-                self.on_written_behind();
-                Ok(())
-            }
-            Ok(false) => Ok(()),
-            Err(StoreError::Full) => {
-                self.on_no_room();
-                Ok(())
-            }
-            Err(error) => {
-                self.fail_since(repairs, &error);
-                Err(error.into())
-            }
-        }
-    }
-
     fn is_durable(&self, applied: u64) -> Result<bool, Error> {
         let durable = lock(&self.durable);
         if let Some((_, why)) = durable.lost.iter().find(|(lost, _)| lost.contains(&applied)) {
@@ -653,6 +606,9 @@ fn background(core: &Weak<Core>) {
         if due.sync {
             // A failure has stopped the node; whoever calls next is told.
             let _ = core.sync_what_is_applied();
+        }
+        if due.pack {
+            core.syncer.pack_ahead();
         }
         if due.behind {
             core.write_behind();

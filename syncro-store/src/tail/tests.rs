@@ -14,6 +14,7 @@ enum Step {
     WriteMany(usize),
     Sync,
     Pack,
+    PackAhead,
     Crash,
 }
 
@@ -24,6 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..60_usize).prop_map(Step::WriteMany),
         3 => Just(Step::Sync),
         1 => Just(Step::Pack),
+        2 => Just(Step::PackAhead),
         1 => Just(Step::Crash),
     ]
 }
@@ -56,6 +58,7 @@ impl Logged {
             Step::WriteMany(count) => (0..*count).for_each(|at| self.write(100 + at)),
             Step::Sync => self.world.store.sync().unwrap(),
             Step::Pack => self.world.store.shared.pack().unwrap(),
+            Step::PackAhead => self.world.store.syncer().pack_ahead(),
             // The engine goes on in its epoch: what it writes then must be the same.
             Step::Crash => {
                 self.world.store.sync().unwrap();
