@@ -285,9 +285,9 @@ impl<'a> FieldsReader<'a> {
     /// [`DataError::Mismatch`] when the value does not fit.
     pub fn value<T: DeserializeOwned>(&self, field: &str) -> Result<T, DataError> {
         if let Source::Record { plain, next, .. } = &self.source
-            && let Some(likely) = plain.get(next.get())
-            && likely.path.field.as_str() == field
-            && let Some(value) = plain::read(likely.value.as_bytes())
+            && let Some((path, likely)) = plain.value_at(next.get())
+            && path.field.as_str() == field
+            && let Some(value) = plain::read(likely.as_bytes())
         {
             next.set(next.get() + 1);
             return Ok(value);

@@ -1,5 +1,6 @@
 //! Records: join-semilattices, with one way to change them.
 
+mod authors;
 mod path;
 mod registers;
 mod shape;
@@ -9,6 +10,7 @@ pub use registers::{RegisterRef, Registers, RegistersIter};
 
 use std::fmt;
 
+use self::authors::{At, Authors};
 use self::shape::{Shape, Shaping};
 use crate::encoding::msgpack::Writer;
 use crate::stamp::{Author, Stamp, Time};
@@ -25,26 +27,11 @@ pub struct Register {
     pub value: Encoded,
 }
 
-/// What is in a register, whose path the [shape](Shape) of its record has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is in a register, whose path the [shape](Shape) of its record has, and whose author is one of the record's.
+#[derive(Clone, Debug)]
 struct Cell {
-    stamp: Stamp,
+    at: At,
     value: Encoded,
-}
-
-impl Cell {
-    /// Joins another one of the same path: the greater stamp wins. Equal stamps of different values come of a forked
-    /// machine: the greater bytes win.
-    fn merge(&mut self, stamp: Stamp, value: Encoded) {
-        #[cfg(all(feature = "planted", debug_assertions))]
-        if stamp == self.stamp && crate::planted::is_planted(crate::planted::Planted::TieByArrival)
-        {
-            return;
-        }
-        if (stamp, &value) > (self.stamp, &self.value) {
-            (self.stamp, self.value) = (stamp, value);
-        }
-    }
 }
 
 /// All that a node knows of one record.
@@ -53,10 +40,11 @@ impl Cell {
 /// scribes, in whatever order and however often, hold equal records.
 ///
 /// Source: Shapiro et al., "Conflict-free Replicated Data Types", 2011.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, Default)]
 pub struct Record {
-    created: Option<Stamp>,
-    destroyed: Option<Stamp>,
+    created: Option<At>,
+    destroyed: Option<At>,
+    authors: Authors,
     /// Where its registers are, and what is in each; none is older than `destroyed`.
     shape: Shape,
     cells: Vec<Cell>,
@@ -84,17 +72,18 @@ impl Record {
 
     /// The stamp of the greatest create, unless a greater destroy followed.
     pub fn created(&self) -> Option<Stamp> {
-        self.created
+        self.created.map(|at| self.authors.stamp(at))
     }
 
     /// The stamp of the greatest destroy.
     pub fn destroyed(&self) -> Option<Stamp> {
-        self.destroyed
+        self.destroyed.map(|at| self.authors.stamp(at))
     }
 
     /// The registers in path order. While the record is not alive they are hidden.
     pub fn registers(&self) -> Registers<'_> {
-        Registers::new(self.shape.paths(), &self.cells, self.shape.is_plain())
+        let Self { shape, cells, authors, .. } = self;
+        Registers::new(shape.paths(), cells, authors, shape.is_plain())
     }
 
     /// Whether both share the memory of their paths, as most records of one model do: then those are the same.
@@ -140,21 +129,25 @@ impl Record {
 
     /// Every stamp in the record, some more than once.
     pub fn stamps(&self) -> impl Iterator<Item = Stamp> {
+        self.ats().map(|at| self.authors.stamp(at))
+    }
+
+    fn ats(&self) -> impl Iterator<Item = At> {
         let marks = self.created.into_iter().chain(self.destroyed);
-        marks.chain(self.cells.iter().map(|cell| cell.stamp))
+        marks.chain(self.cells.iter().map(|cell| cell.at))
     }
 
     /// Whether everything in the record was written by one author.
     pub fn is_all_by(&self, author: Author) -> bool {
-        let is_by = |mark: Option<Stamp>| mark.is_none_or(|stamp| stamp.author == author);
-        let marks = is_by(self.created) && is_by(self.destroyed);
-        marks && self.cells.iter().all(|cell| cell.stamp.author == author)
+        match self.authors.only() {
+            Some(only) => only == author,
+            None => self.stamps().all(|stamp| stamp.author == author),
+        }
     }
 
     /// The time of the greatest stamp in the record.
     pub(crate) fn newest_time(&self) -> Option<Time> {
-        let marks = self.created.max(self.destroyed).map(|stamp| stamp.time);
-        self.cells.iter().fold(marks, |newest, cell| newest.max(Some(cell.stamp.time)))
+        self.ats().map(|at| at.time).max()
     }
 
     /// About the bytes that the record takes in a store: names, elements and values, and 64 for each
@@ -166,7 +159,8 @@ impl Record {
     /// About the bytes that the record takes in memory.
     pub fn held_bytes(&self) -> usize {
         let cells = self.cells.iter().map(|cell| size_of::<Cell>() + cell.value.heap_bytes());
-        size_of::<Self>() + self.shape.held_bytes() + cells.sum::<usize>()
+        let shared = self.shape.held_bytes() + self.authors.heap_bytes();
+        size_of::<Self>() + shared + cells.sum::<usize>()
     }
 
     /// Joins what another copy knows into this one.
@@ -178,7 +172,7 @@ impl Record {
         } else {
             self.merge_registers(other);
         }
-        self.join_marks(other.created, other.destroyed);
+        self.join_marks(other.created(), other.destroyed());
     }
 
     /// Joins one of few registers, where its path belongs; `to_path` is asked for it where there is none. Marks are to be
@@ -191,18 +185,23 @@ impl Record {
         to_path: impl FnOnce() -> Path,
     ) {
         match self.place(path) {
-            Ok(place) => self.cells[place].merge(stamp, value),
+            Ok(place) => self.cells[place].merge(stamp, value, &mut self.authors),
             Err(place) => {
+                let at = self.authors.at(stamp);
                 self.shape.paths_mut().insert(place, to_path());
-                self.cells.insert(place, Cell { stamp, value });
+                self.cells.insert(place, Cell { at, value });
             }
         }
     }
 
     /// Joins marks, and brings the record into normal form.
     pub(crate) fn join_marks(&mut self, created: Option<Stamp>, destroyed: Option<Stamp>) {
-        self.created = self.created.max(created);
-        self.destroyed = self.destroyed.max(destroyed);
+        if created > self.created() {
+            self.created = created.map(|stamp| self.authors.at(stamp));
+        }
+        if destroyed > self.destroyed() {
+            self.destroyed = destroyed.map(|stamp| self.authors.at(stamp));
+        }
         self.normalise();
     }
 
@@ -213,6 +212,7 @@ impl Record {
         let mut ours = ours.zip(std::mem::take(&mut self.cells)).peekable();
         let most = ours.len() + other.cells.len();
         let (mut paths, mut cells) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let authors = &mut self.authors;
         let mut push = |(path, cell)| {
             paths.push(path);
             cells.push(cell);
@@ -223,10 +223,13 @@ impl Record {
             }
             match ours.next_if(|(ours, _)| ours == path) {
                 Some((path, mut both)) => {
-                    both.merge(stamp, value.clone());
+                    both.merge(stamp, value.clone(), authors);
                     push((path, both));
                 }
-                None => push((path.clone(), Cell { stamp, value: value.clone() })),
+                None => {
+                    let (at, value) = (authors.at(stamp), value.clone());
+                    push((path.clone(), Cell { at, value }));
+                }
             }
         }
         ours.for_each(push);
@@ -235,14 +238,16 @@ impl Record {
 
     /// Lets the record of a create alone have this stamp for what it had.
     pub(crate) fn stamp(&mut self, stamp: Stamp) {
-        self.created = Some(stamp);
-        self.cells.iter_mut().for_each(|cell| cell.stamp = stamp);
+        self.authors = Authors::default();
+        let at = self.authors.at(stamp);
+        self.created = Some(at);
+        self.cells.iter_mut().for_each(|cell| cell.at = at);
     }
 
     /// Appends the canonical bytes of the record's state, for digests over stores.
     pub fn write_state(&self, out: &mut Vec<u8>) {
         let mut writer = Writer(std::mem::take(out));
-        for mark in [self.created, self.destroyed] {
+        for mark in [self.created(), self.destroyed()] {
             match mark {
                 Some(stamp) => write_stamp(&mut writer, stamp),
                 None => writer.nil(),
@@ -269,23 +274,62 @@ impl Record {
 
     /// A destroy erases every register older than itself, and the create mark below it.
     fn normalise(&mut self) {
-        if let Some(destroyed) = self.destroyed {
-            self.created = self.created.filter(|created| *created >= destroyed);
-            if self.cells.iter().any(|cell| cell.stamp < destroyed) {
-                let mut is_kept = self.cells.iter().map(|cell| cell.stamp >= destroyed);
-                self.shape.paths_mut().retain(|_| is_kept.next() == Some(true));
-                self.cells.retain(|cell| cell.stamp >= destroyed);
+        if let Some(destroyed) = self.destroyed() {
+            let authors = &self.authors;
+            let is_kept = |at: At| authors.stamp(at) >= destroyed;
+            self.created = self.created.filter(|created| is_kept(*created));
+            if !self.cells.iter().all(|cell| is_kept(cell.at)) {
+                let mut are_kept = self.cells.iter().map(|cell| is_kept(cell.at));
+                self.shape.paths_mut().retain(|_| are_kept.next() == Some(true));
+                self.cells.retain(|cell| is_kept(cell.at));
             }
         }
         self.shape.share();
+        // Each stamp brings one at most: from here on there are no more of them than stamps.
+        if self.authors.len() > self.ats().count().max(1) {
+            self.forget_authors();
+        }
+    }
+
+    /// Keeps those authors who have a stamp.
+    fn forget_authors(&mut self) {
+        let before = std::mem::take(&mut self.authors);
+        let marks = self.created.iter_mut().chain(&mut self.destroyed);
+        for at in marks.chain(self.cells.iter_mut().map(|cell| &mut cell.at)) {
+            *at = self.authors.at(before.stamp(*at));
+        }
+    }
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        let marks = |it: &Self| (it.created(), it.destroyed());
+        marks(self) == marks(other) && self.registers() == other.registers()
+    }
+}
+
+impl Eq for Record {}
+
+impl Cell {
+    /// Joins another one of the same path: the greater stamp wins. Equal stamps of different values come of a forked
+    /// machine: the greater bytes win.
+    fn merge(&mut self, stamp: Stamp, value: Encoded, authors: &mut Authors) {
+        let own = authors.stamp(self.at);
+        #[cfg(all(feature = "planted", debug_assertions))]
+        if stamp == own && crate::planted::is_planted(crate::planted::Planted::TieByArrival) {
+            return;
+        }
+        if (stamp, &value) > (own, &self.value) {
+            *self = Self { at: authors.at(stamp), value };
+        }
     }
 }
 
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
-            .field("created", &self.created)
-            .field("destroyed", &self.destroyed)
+            .field("created", &self.created())
+            .field("destroyed", &self.destroyed())
             .field("registers", &self.registers())
             .finish()
     }
@@ -297,12 +341,13 @@ impl fmt::Debug for Record {
 pub struct Written {
     shaping: Shaping,
     cells: Vec<Cell>,
+    authors: Authors,
 }
 
 impl Written {
     /// For so many registers, if that is known.
     pub fn new(count: Option<usize>) -> Self {
-        Self { shaping: Shaping::new(count), cells: Vec::new() }
+        Self { shaping: Shaping::new(count), cells: Vec::new(), authors: Authors::default() }
     }
 
     /// Takes the next one; `to_path` is asked for its path where no record before has had it.
@@ -317,7 +362,8 @@ impl Written {
         if self.cells.is_empty() {
             self.cells = Vec::with_capacity(self.shaping.likely());
         }
-        self.cells.push(Cell { stamp, value });
+        let at = self.authors.at(stamp);
+        self.cells.push(Cell { at, value });
     }
 
     /// Whether they have come in path order, one per path.
@@ -327,16 +373,20 @@ impl Written {
 
     /// The record that has them, in normal form.
     pub fn into_record(self, created: Option<Stamp>, destroyed: Option<Stamp>) -> Record {
-        let Self { shaping, mut cells } = self;
+        let Self { shaping, mut cells, mut authors } = self;
         cells.shrink_to_fit();
         if !shaping.is_in_order() {
             // Whoever makes a scribe by hand may have put them together in any.
             let parts = shaping.into_paths().into_iter().zip(cells);
-            let registers =
-                parts.map(|(path, Cell { stamp, value })| Register { path, stamp, value });
+            let registers = parts.map(|(path, Cell { at, value })| {
+                let stamp = authors.stamp(at);
+                Register { path, stamp, value }
+            });
             return Record::new(created, destroyed, registers.collect());
         }
-        let mut record = Record { created, destroyed, shape: shaping.into_shape(), cells };
+        let [created, destroyed] = [created, destroyed].map(|mark| mark.map(|it| authors.at(it)));
+        let shape = shaping.into_shape();
+        let mut record = Record { created, destroyed, authors, shape, cells };
         record.normalise();
         record
     }

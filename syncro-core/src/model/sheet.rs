@@ -59,9 +59,9 @@ impl<'a> Sheet<'a> {
     // What most types write is found to be there without a call.
     #[inline(always)]
     pub(super) fn value(&mut self, field: &str, value: Raw<'_>) -> Result<(), DataError> {
-        if let Some(likely) = self.plain.get(self.next)
-            && likely.path.field.as_str() == field
-            && likely.value.as_bytes() == value.as_bytes()
+        if let Some((path, likely)) = self.plain.value_at(self.next)
+            && path.field.as_str() == field
+            && likely.as_bytes() == value.as_bytes()
             && self.takes(self.next)
         {
             return Ok(());
@@ -89,8 +89,8 @@ impl<'a> Sheet<'a> {
                 self.other();
                 return Ok(());
             }
-            let path = match place.and_then(|place| self.plain.get(place)) {
-                Some(register) => register.path.clone(),
+            let path = match place.and_then(|place| self.plain.value_at(place)) {
+                Some((path, _)) => path.clone(),
                 None => Path::field(Name::new(field)?),
             };
             reserve(&mut self.edits, 1);

@@ -5,15 +5,17 @@ use std::iter::Zip;
 use std::ops::Range;
 use std::slice;
 
+use super::authors::{Authors, NOBODY};
 use super::{Cell, Path, Register};
 use crate::stamp::Stamp;
 use crate::value::Encoded;
 
 /// Registers of a record, in path order.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Registers<'a> {
     paths: &'a [Path],
     cells: &'a [Cell],
+    authors: &'a Authors,
     /// Whether each is of a field as a whole, of which there is nothing else.
     is_plain: bool,
 }
@@ -30,8 +32,9 @@ pub struct RegisterRef<'a> {
 }
 
 impl<'a> RegisterRef<'a> {
-    fn new((path, Cell { stamp, value }): (&'a Path, &'a Cell)) -> Self {
-        Self { path, stamp: *stamp, value }
+    #[inline]
+    fn new(path: &'a Path, Cell { at, value }: &'a Cell, authors: &Authors) -> Self {
+        Self { path, stamp: authors.stamp(*at), value }
     }
 }
 
@@ -43,8 +46,13 @@ impl From<RegisterRef<'_>> for Register {
 
 impl<'a> Registers<'a> {
     /// As many paths as there are cells.
-    pub(super) fn new(paths: &'a [Path], cells: &'a [Cell], is_plain: bool) -> Self {
-        Self { paths, cells, is_plain }
+    pub(super) fn new(
+        paths: &'a [Path],
+        cells: &'a [Cell],
+        authors: &'a Authors,
+        is_plain: bool,
+    ) -> Self {
+        Self { paths, cells, authors, is_plain }
     }
 
     /// How many there are.
@@ -64,7 +72,13 @@ impl<'a> Registers<'a> {
 
     /// The register at a place.
     pub fn get(self, place: usize) -> Option<RegisterRef<'a>> {
-        Some(RegisterRef::new((self.paths.get(place)?, self.cells.get(place)?)))
+        Some(RegisterRef::new(self.paths.get(place)?, self.cells.get(place)?, self.authors))
+    }
+
+    /// The path and the value at a place, for which it takes no look at who wrote it.
+    #[inline]
+    pub(crate) fn value_at(self, place: usize) -> Option<(&'a Path, &'a Encoded)> {
+        Some((self.paths.get(place)?, &self.cells.get(place)?.value))
     }
 
     /// The field of the register at a place.
@@ -98,6 +112,20 @@ impl<'a> Registers<'a> {
     }
 }
 
+impl Default for Registers<'_> {
+    fn default() -> Self {
+        Self { paths: &[], cells: &[], authors: &NOBODY, is_plain: false }
+    }
+}
+
+impl PartialEq for Registers<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Registers<'_> {}
+
 impl fmt::Debug for Registers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
@@ -109,13 +137,16 @@ impl<'a> IntoIterator for Registers<'a> {
     type IntoIter = RegistersIter<'a>;
 
     fn into_iter(self) -> Self::IntoIter {
-        RegistersIter(self.paths.iter().zip(self.cells))
+        RegistersIter { rest: self.paths.iter().zip(self.cells), authors: self.authors }
     }
 }
 
 /// Gives one register after the other.
 #[derive(Clone, Debug)]
-pub struct RegistersIter<'a>(Zip<slice::Iter<'a, Path>, slice::Iter<'a, Cell>>);
+pub struct RegistersIter<'a> {
+    rest: Zip<slice::Iter<'a, Path>, slice::Iter<'a, Cell>>,
+    authors: &'a Authors,
+}
 
 impl<'a> Iterator for RegistersIter<'a> {
     type Item = RegisterRef<'a>;
@@ -123,11 +154,12 @@ impl<'a> Iterator for RegistersIter<'a> {
     // Other crates go over every register that is written.
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(RegisterRef::new)
+        let (path, cell) = self.rest.next()?;
+        Some(RegisterRef::new(path, cell, self.authors))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
+        self.rest.size_hint()
     }
 }
 

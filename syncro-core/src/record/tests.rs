@@ -156,6 +156,32 @@ proptest! {
         prop_assert_eq!(Record::new(created, destroyed, registers), record);
     }
 
+    /// However many have written in it.
+    #[test]
+    fn a_record_knows_no_more_authors_than_it_has_stamps(
+        writes in vec((0..50_u64, 0..40_u8, 0..3_usize), 0..80),
+        others in vec((0..50_u64, 0..40_u8, 0..3_usize), 0..80),
+    ) {
+        let scribe = |(time, node, what): (u64, u8, usize)| {
+            let made = [(Mark::Update, f()), (Mark::Update, g()), (Mark::Create, f())];
+            let (made, path) = made[what].clone();
+            (at_node(time, node), mark(made, &[(path, i64::from(node))]))
+        };
+        let [one, other] = [writes, others].map(|all| {
+            played(&all.into_iter().map(scribe).collect::<Vec<_>>())
+        });
+        for record in [&one, &other, &joined(&one, &other)] {
+            prop_assert!(record.authors.len() <= record.stamps().count());
+            let parts = record.registers().iter().map(Register::from).collect();
+            let anew = Record::new(record.created(), record.destroyed(), parts);
+            prop_assert_eq!(&anew, record);
+            prop_assert_eq!(state(&anew), state(record));
+            let first = record.newest().map(|newest| newest.author);
+            let is_all = |author| record.stamps().all(|stamp| stamp.author == author);
+            prop_assert!(first.is_none_or(|first| record.is_all_by(first) == is_all(first)));
+        }
+    }
+
     #[test]
     fn many_registers_merge_as_each_of_them_would(a in record(), b in record()) {
         let mut one_by_one = joined(&a, &Record::new(b.created(), b.destroyed(), Vec::new()));
