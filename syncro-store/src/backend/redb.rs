@@ -167,9 +167,11 @@ impl Redb {
         let mut latest = lock(&self.latest);
         let snapshot = match &latest.snapshot {
             Some(snapshot) => Arc::clone(snapshot),
-            None => Arc::new(Snapshot::open(opened.database()?)?),
+            None => {
+                let snapshot = Arc::new(Snapshot::open(opened.database()?)?);
+                latest.snapshot.insert(snapshot).clone()
+            }
         };
-        latest.snapshot = Some(Arc::clone(&snapshot));
         Ok(Shown { snapshot, pending: Arc::clone(&latest.pending) })
     }
 
