@@ -32,7 +32,7 @@ pub const PATHS: [Hot; 5] = [
         name: "merge",
         what: "a record copied, and an update merged",
         is_once: false,
-        ceiling: 960,
+        ceiling: 1_060,
         make: merge,
     },
     Hot {
