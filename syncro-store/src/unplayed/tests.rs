@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use syncro_core::{
-    Author, Epoch, Kind, Mark, Name, NodeId, Path, Record, RecordKey, Register, Scribe, Stamp,
-    Store, StoreError, Time, Transaction, Value, View,
+    Kind, Mark, Name, Path, Record, RecordKey, Register, Scribe, Store, StoreError, Transaction,
+    Value, View,
 };
 
 use super::CHAIN_MAX;
@@ -13,13 +13,8 @@ use crate::encoding::key;
 use crate::log_store::LogStore;
 use crate::snapshot::Snapshot;
 use crate::staging::PIECE_BYTES;
-use crate::world::relay::Relay;
+use crate::world::relay::{Relay, evict, stamp};
 use crate::world::todo;
-
-fn stamp(author: u8, time: u64) -> Stamp {
-    let author = Author { node: NodeId::from_bytes([author; 16]), epoch: Epoch(7) };
-    Stamp { time: Time::from_ms(time), author }
-}
 
 fn text(name: &str, bytes: usize) -> (Path, syncro_core::Encoded) {
     let path = Path { field: Name::new(name).unwrap(), element: None, kind: Kind::Lww };
@@ -101,22 +96,6 @@ impl Brought {
         let scribes: Vec<Scribe> = changes.iter().map(scribe).collect();
         Transaction::packed(stamp(*author, time), &scribes).remove(0)
     }
-}
-
-/// `[time, node, 1, [["Todo", id, evict, []], ...], true]`.
-fn evict(number: u64, ids: &[i64]) -> Transaction {
-    let mut bytes = vec![0x95, 0xcd];
-    bytes.extend((number as u16 + 1000).to_be_bytes());
-    bytes.extend([0xc4, 16]);
-    bytes.extend([9; 16]);
-    bytes.extend([1, 0x90 | ids.len() as u8]);
-    for id in ids {
-        bytes.extend([0x94, 0xa4]);
-        bytes.extend(b"Todo");
-        bytes.extend([*id as u8, 5, 0x90]);
-    }
-    bytes.push(0xc3);
-    Transaction::logged(bytes.into()).unwrap()
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -12,6 +12,7 @@ use syncro_core::{
 use super::tests::{path, with_hashes};
 use crate::backend::{Backend, Batch, Durability, MemoryDisk, Table};
 use crate::log_store::{LogStore, LogStoreBuilder};
+use crate::world::relay::evict;
 use crate::world::todo;
 
 /// Random numbers.
@@ -30,21 +31,6 @@ impl Dice {
     fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
-}
-
-fn evict(number: u64, ids: &[i64]) -> Transaction {
-    let mut bytes = vec![0x95, 0xcd];
-    bytes.extend((number as u16 + 1000).to_be_bytes());
-    bytes.extend([0xc4, 16]);
-    bytes.extend([9; 16]);
-    bytes.extend([1, 0x90 | ids.len() as u8]);
-    for id in ids {
-        bytes.extend([0x94, 0xa4]);
-        bytes.extend(b"Todo");
-        bytes.extend([*id as u8, 5, 0x90]);
-    }
-    bytes.push(0xc3);
-    Transaction::logged(bytes.into()).unwrap()
 }
 
 type Records = BTreeMap<RecordKey, Record>;

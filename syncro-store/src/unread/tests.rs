@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use syncro_core::{
-    Author, Commit, Entry, Epoch, Held, Kind, Mark, Name, NodeId, Path, RecordKey, Scribe, Stamp,
-    Store, StoreError, Time, Transaction, Value, View,
+    Commit, Entry, Held, Kind, Mark, Name, NodeId, Path, RecordKey, Scribe, Stamp, Store,
+    StoreError, Transaction, Value, View,
 };
 
 use super::{ALIKE_MAX, READS_MAX};
@@ -9,7 +9,7 @@ use crate::backend::{Backend, Batch, Durability, MemoryDisk, Table};
 use crate::encoding::page::Page;
 use crate::encoding::{In, Out, key, seal};
 use crate::log_store::LogStore;
-use crate::world::relay::{Relay, transaction};
+use crate::world::relay::{Relay, stamp, transaction};
 use crate::world::{World, todo};
 
 /// The record of a transaction.
@@ -159,6 +159,22 @@ fn a_page_that_is_gone_or_damaged_is_found_when_the_store_is_opened() {
     }
 }
 
+/// A store after a crash, where the number of a transaction's author is damaged; and what makes the disk well again.
+fn without_the_author(relay: &Relay, of: &Transaction) -> (LogStore, impl FnOnce() + use<>) {
+    let author = of.stamp().author;
+    let name = [&[1, 1], &key::author(author.node, author.epoch)[..]].concat();
+    let number = relay.disk.image().open().unwrap().get(Table::Names, &name).unwrap().unwrap();
+    let damaged = relay.changed(|_, batch| batch.put(Table::Names, name.clone(), "none"));
+    let store = LogStore::open(damaged.crash().open().unwrap()).unwrap();
+    let backend = store.shared.read().backend().unwrap().clone();
+    let heal = move || {
+        let mut batch = Batch::new();
+        batch.put(Table::Names, name, number);
+        backend.write(&batch, Durability::Durable).unwrap();
+    };
+    (store, heal)
+}
+
 #[test]
 fn what_could_not_be_read_can_be_when_the_disk_is_well_again() {
     let mut relay = Relay::new();
@@ -166,28 +182,16 @@ fn what_could_not_be_read_can_be_when_the_disk_is_well_again() {
     relay.store.syncer().checkpoint().unwrap();
     relay.leave([transaction(1, 2, 2), transaction(3, 1, 3), transaction(2, 2, 4)]);
     relay.store.sync().unwrap();
-    let author = transaction(2, 1, 1).stamp().author;
-    let name = [&[1, 1], &key::author(author.node, author.epoch)[..]].concat();
-    let number = relay.disk.image().open().unwrap().get(Table::Names, &name).unwrap().unwrap();
-    let damaged = relay.changed(|_, batch| batch.put(Table::Names, name.clone(), "none"));
-    let store = LogStore::open(damaged.crash().open().unwrap()).unwrap();
+    let (store, heal) = without_the_author(&relay, &transaction(2, 1, 1));
     for _ in 0..2 {
         assert!(matches!(store.models(), Err(StoreError::Corrupt { .. })));
         assert!(is_unread(&store));
     }
-    let mut batch = Batch::new();
-    batch.put(Table::Names, name.clone(), number.clone());
-    let backend = store.shared.read().backend().unwrap().clone();
-    backend.write(&batch, Durability::Durable).unwrap();
+    heal();
     assert_eq!(store.records(&record(0).model, None, 99).unwrap().len(), 5);
     assert!(store.reader().verify(|_, _| ()).unwrap().is_sound());
     let strays = store.look().rows().unwrap().scan(Table::Stamps, &[], None, 99).unwrap();
     assert!(strays.iter().all(|(_, offset)| !offset.is_empty()), "all came in order");
-}
-
-fn stamp(author: u8, time: u64) -> Stamp {
-    let author = Author { node: NodeId::from_bytes([author; 16]), epoch: Epoch(7) };
-    Stamp { time: Time::from_ms(time), author }
 }
 
 pub(super) fn path(name: &str) -> Path {
@@ -361,19 +365,11 @@ fn what_a_failed_snapshot_finds_is_not_kept_for_others() {
     relay.store.syncer().checkpoint().unwrap();
     relay.leave([alike[2].clone(), transaction(2, 2, 10)]);
     relay.store.sync().unwrap();
-    let author = transaction(2, 1, 9).stamp().author;
-    let name = [&[1, 1], &key::author(author.node, author.epoch)[..]].concat();
-    let number = relay.disk.image().open().unwrap().get(Table::Names, &name).unwrap().unwrap();
-    let damaged = relay.changed(|_, batch| batch.put(Table::Names, name.clone(), "none"));
-    let store = LogStore::open(damaged.crash().open().unwrap()).unwrap();
+    let (store, heal) = without_the_author(&relay, &transaction(2, 1, 9));
     let snapshot = store.reader().snapshot();
     assert!(alike.iter().all(|it| snapshot.held(it).is_err()));
     drop(snapshot);
-    // The disk is well again.
-    let mut batch = Batch::new();
-    batch.put(Table::Names, name, number);
-    let backend = store.shared.read().backend().unwrap().clone();
-    backend.write(&batch, Durability::Durable).unwrap();
+    heal();
     let held: Vec<Held> = alike.iter().map(|it| store.held(it).unwrap()).collect();
     assert!(held.iter().all(|it| matches!(it, Held::Same { .. })), "{held:?}");
 }

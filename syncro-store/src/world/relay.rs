@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use syncro_core::{
-    Commit, Entry, Epoch, NodeId, OwnRow, PeerRow, Point, Record, RecordKey, Store, Time,
-    Transaction,
+    Author, Commit, Entry, Epoch, NodeId, OwnRow, PeerRow, Point, Record, RecordKey, Stamp, Store,
+    Time, Transaction,
 };
 
 use crate::backend::MemoryDisk;
@@ -23,6 +23,28 @@ pub(crate) fn transaction(author: u32, time: u8, id: u16) -> Transaction {
     bytes.extend((id | 0x4000).to_be_bytes());
     bytes.extend([1, 0x90]);
     Transaction::decode(bytes.into()).unwrap()
+}
+
+/// A stamp of another node.
+pub(crate) fn stamp(author: u8, time: u64) -> Stamp {
+    let author = Author { node: NodeId::from_bytes([author; 16]), epoch: Epoch(7) };
+    Stamp { time: Time::from_ms(time), author }
+}
+
+/// `[time, node, 1, [["Todo", id, evict, []], ...], true]`.
+pub(crate) fn evict(number: u64, ids: &[i64]) -> Transaction {
+    let mut bytes = vec![0x95, 0xcd];
+    bytes.extend((number as u16 + 1000).to_be_bytes());
+    bytes.extend([0xc4, 16]);
+    bytes.extend([9; 16]);
+    bytes.extend([1, 0x90 | ids.len() as u8]);
+    for id in ids {
+        bytes.extend([0x94, 0xa4]);
+        bytes.extend(b"Todo");
+        bytes.extend([*id as u8, 5, 0x90]);
+    }
+    bytes.push(0xc3);
+    Transaction::logged(bytes.into()).unwrap()
 }
 
 /// A store that takes in what others wrote.
