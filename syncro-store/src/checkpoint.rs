@@ -135,7 +135,7 @@ impl Shared {
         let _turn = self.turns.for_sync();
         let end = self.read().tail.end().offset;
         let mark = self.is_due(begin).then(|| self.played(end)).transpose()?;
-        self.pack_ahead();
+        self.pack_ahead_in_turn();
         let (backend, rows, log_bytes) = {
             let mut state = self.write();
             let backend = state.backend()?.clone();
@@ -176,8 +176,14 @@ impl Shared {
     /// Packs all that was appended before this call.
     pub(crate) fn pack(&self) -> Result<(), StoreError> {
         let _turn = self.turns.for_sync();
-        self.pack_ahead();
+        self.pack_ahead_in_turn();
         self.write().pack()
+    }
+
+    /// Packs most of what was appended, where that is long, while others apply more and read.
+    pub(crate) fn pack_ahead(&self) {
+        let _turn = self.turns.for_sync();
+        self.pack_ahead_in_turn();
     }
 
     /// Whether it is time to write behind, and that is not under way.
@@ -198,9 +204,7 @@ impl Shared {
         Ok(Point { offset, digest })
     }
 
-    /// Packs most of what was appended, where that is long, while others apply more and read. Whoever calls has the turn to
-    /// sync.
-    pub(crate) fn pack_ahead(&self) {
+    fn pack_ahead_in_turn(&self) {
         // What is appended meanwhile is less each time, but by those who are quicker than this.
         for _ in 0..ROUNDS_AHEAD {
             let (unpacked, mut packing) = {
@@ -374,7 +378,7 @@ pub(crate) struct Turns {
 pub(crate) type Turn<'a> = MutexGuard<'a, ()>;
 
 impl Turns {
-    pub(crate) fn for_sync(&self) -> Turn<'_> {
+    fn for_sync(&self) -> Turn<'_> {
         Self::of(&self.sync)
     }
 

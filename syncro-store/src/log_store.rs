@@ -68,7 +68,6 @@ impl Syncer {
     /// Packs most of what was applied, where that is much, so that the next [`sync`](Self::sync) has less to do. To be called
     /// from a thread that has nothing better to do, while others apply more and read.
     pub fn pack_ahead(&self) {
-        let _turn = self.shared.turns.for_sync();
         self.shared.pack_ahead();
     }
 

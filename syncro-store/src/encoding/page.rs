@@ -30,7 +30,7 @@ pub(crate) struct Page {
 }
 
 /// What a page says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Head {
     /// Its bytes as it is unpacked.
     pub(crate) bytes: u64,
@@ -43,8 +43,6 @@ const PACKED: u8 = 0;
 
 /// What it goes on with where a head comes next.
 const HEADED: u8 = 0;
-
-const HASH_BYTES: usize = 4;
 
 /// The hash of a record's key, as transactions write it.
 pub(crate) fn key_hash(key: &[u8]) -> u32 {
@@ -90,7 +88,9 @@ impl Page {
     /// Whether what it says of itself, if anything, is so.
     pub(crate) fn is_as_it_says(&self) -> bool {
         let Some(head) = &self.head else { return true };
-        OpenPage::resume(self).and_then(|page| page.head()).is_some_and(|it| it == *head)
+        let again = OpenPage::resume(self).filter(|page| page.is_hashed);
+        head.bytes == self.content.len() as u64
+            && again.is_some_and(|page| page.hashes.0 == head.hashes)
     }
 
     /// The offset of the first scribe.
@@ -240,7 +240,7 @@ pub(crate) struct OpenPage {
     content: Out,
     packer: Packer,
     /// The hashes of the records, scribe by scribe, unless something in it is for this node's log alone.
-    hashes: Vec<u32>,
+    hashes: Out,
     is_hashed: bool,
 }
 
@@ -250,7 +250,7 @@ impl OpenPage {
         let mut content = Out(Vec::with_capacity(PAGE_BYTES));
         content.fixed(&at.digest.0);
         let packer = Packer::after(&begins(&at.digest));
-        Self { first: at.offset, end: at, content, packer, hashes: Vec::new(), is_hashed: true }
+        Self { first: at.offset, end: at, content, packer, hashes: Out::default(), is_hashed: true }
     }
 
     /// Begins the next page where this one ends, in the same memory.
@@ -261,7 +261,7 @@ impl OpenPage {
         content.0.shrink_to(PAGE_BYTES);
         content.fixed(&end.digest.0);
         packer.begin(&begins(&end.digest));
-        hashes.clear();
+        hashes.0.clear();
         *is_hashed = true;
     }
 
@@ -285,13 +285,13 @@ impl OpenPage {
         if !is_first && before.0 + bytes.len() > PAGE_BYTES {
             return false;
         }
-        let hashed = (self.hashes.len(), self.is_hashed);
+        let hashed = (self.hashes.0.len(), self.is_hashed);
         self.push_bytes(scribes, bytes, end);
         if !is_first && self.packer.packed().len() + self.head_bytes() > PACKED_BYTES {
             self.content.0.truncate(before.0);
             self.packer.truncate(before.1);
             self.end = before.2;
-            self.hashes.truncate(hashed.0);
+            self.hashes.0.truncate(hashed.0);
             self.is_hashed = hashed.1;
             return false;
         }
@@ -325,23 +325,21 @@ impl OpenPage {
 
     /// Notes which records a transaction is about.
     fn hash(&mut self, scribes: u64, bytes: &[u8]) {
-        let (before, hashes) = (self.hashes.len(), &mut self.hashes);
+        let (mut count, hashes) = (0, &mut self.hashes);
         let keys = Transaction::read_keys(bytes);
         let all = keys.and_then(|mut keys| {
-            keys.try_for_each(|key| key.map(|key| hashes.push(key_hash(key))))
+            keys.try_for_each(|key| {
+                hashes.fixed(&key_hash(key?).to_be_bytes());
+                count += 1;
+                Ok(())
+            })
         });
-        self.is_hashed &= all.is_ok() && (hashes.len() - before) as u64 == scribes;
+        self.is_hashed &= all.is_ok() && count == scribes;
     }
 
     /// The bytes of the head at most.
     fn head_bytes(&self) -> usize {
-        if self.is_hashed { 1 + 3 + 3 + HASH_BYTES * self.hashes.len() } else { 0 }
-    }
-
-    fn head(&self) -> Option<Head> {
-        let hashes = self.hashes.iter().flat_map(|hash| hash.to_be_bytes());
-        let bytes = self.content.0.len() as u64;
-        self.is_hashed.then(|| Head { bytes, hashes: hashes.collect() })
+        if self.is_hashed { 1 + 3 + 3 + self.hashes.0.len() } else { 0 }
     }
 
     /// What is put into the store.
@@ -355,8 +353,7 @@ impl OpenPage {
         if self.is_hashed {
             stored.byte(HEADED);
             stored.varint(self.content.0.len() as u64);
-            stored.varint((HASH_BYTES * self.hashes.len()) as u64);
-            self.hashes.iter().for_each(|hash| stored.fixed(&hash.to_be_bytes()));
+            stored.bytes(&self.hashes.0);
         }
         stored.fixed(pieces);
         stored.0

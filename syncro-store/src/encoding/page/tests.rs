@@ -107,7 +107,7 @@ proptest! {
         prop_assert_eq!(OpenPage::resume(&read).unwrap().stored(), page.stored());
         // Whatever of the head is another, after the digest and what the page is.
         let varint = |int: usize| if int < 1 << 7 { 1 } else { 2 };
-        let hashes = HASH_BYTES * expected.len();
+        let hashes = size_of::<u32>() * expected.len();
         let lengths = varint(read.bytes()) + varint(hashes);
         let mut other = stored.to_vec();
         let at = flipped.index(lengths + hashes);
