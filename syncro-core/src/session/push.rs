@@ -222,7 +222,8 @@ impl Push {
     pub(super) fn know(&mut self, at: Point) -> bool {
         let is_news = at > self.confirmed;
         if is_news {
-            (self.held, self.confirmed) = (self.held.max(at), at);
+            self.confirmed = at;
+            self.hold(at);
         }
         is_news
     }
@@ -254,7 +255,7 @@ impl Push {
         self.unacknowledged.drain(..=place);
         self.acknowledged = Some(point);
         self.confirmed = point;
-        self.held = self.held.max(point);
+        self.hold(point);
         Ok(true)
     }
 
@@ -262,7 +263,15 @@ impl Push {
     /// what it holds is left to its word.
     pub(super) fn note_held(&mut self, offset: u64, transaction: &Transaction, digest: Digest) {
         if offset == self.held.offset {
-            self.held = Point { offset: offset + transaction.len(), digest };
+            self.hold(Point { offset: offset + transaction.len(), digest });
+        }
+    }
+
+    /// Notes up to where the peer holds this log; what it has sent itself, and follows on that, it holds too.
+    fn hold(&mut self, point: Point) {
+        self.held = self.held.max(point);
+        while let Some(run) = self.echoes.get(&self.held.offset) {
+            self.held = Point { offset: self.held.offset + run.scribes, digest: run.digest };
         }
     }
 

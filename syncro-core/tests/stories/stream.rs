@@ -79,6 +79,31 @@ fn both_points_move_to_the_end_although_nothing_is_sent_back() {
     assert_eq!(pair.meet_both(), 0);
 }
 
+/// Each counted as outgoing what the other had sent, until that was reported as echoes: 20 ms in which nobody said
+/// anything.
+#[test]
+fn what_both_wrote_apart_is_known_to_be_held_as_soon_as_it_is() {
+    let mut pair = Pair::new();
+    for value in 0..10 {
+        pair.put(A, 1, value);
+        pair.put(B, 2, value);
+    }
+    pair.connect_both();
+    for _ in 0..20 {
+        for node in [A, B] {
+            pair.deliver_to(node).unwrap();
+            pair.sync(node).unwrap();
+        }
+    }
+    for node in [A, B] {
+        let status = pair.nodes[node].engine.sessions().next().unwrap();
+        assert_eq!((status.incoming, status.outgoing), (0, 0), "no time has passed");
+        assert_eq!(status.receipt, Some(10), "the rest is not reported yet");
+    }
+    pair.drive();
+    pair.assert_equal();
+}
+
 #[test]
 fn a_ring_carries_each_transaction_once_into_each_log() {
     let mut world = World::new(5).unwrap();
