@@ -65,6 +65,7 @@
 pub mod disk;
 pub mod fuzz;
 mod model;
+mod panics;
 #[cfg(all(feature = "planted", debug_assertions))]
 mod planted;
 #[allow(missing_docs, reason = "a peer of another library, for tests; the names say it")]

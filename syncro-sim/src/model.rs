@@ -1,10 +1,9 @@
 //! A model of an application in the world.
 
-use std::cell::Cell;
 use std::env;
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::thread;
 
 use proptest::prelude::*;
@@ -13,8 +12,9 @@ use syncro_core::{
 };
 use syncro_store::LogStore;
 
+use crate::panics::{caught, quietly};
 use crate::run::Sim;
-use crate::world::{Failure, Write, records};
+use crate::world::{Failure, Law, Write, records};
 
 /// Seeds that are run, unless the variable `SYNCRO_SEEDS` asks for others.
 const SEEDS: u64 = 50;
@@ -123,28 +123,6 @@ fn run(
     }
 }
 
-thread_local! {
-    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Does something whose panics are findings, told by whoever finds them: each is found again and again until it is
-/// shrunk. Those of other threads are told as they ever were.
-fn quietly<T>(something: impl FnOnce() -> T) -> T {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !IS_QUIET.get() {
-                before(info);
-            }
-        }));
-    });
-    IS_QUIET.set(true);
-    let done = something();
-    IS_QUIET.set(false);
-    done
-}
-
 fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok()?.parse().ok()
 }
@@ -165,21 +143,35 @@ fn writes<M: ScribeModel + PartialEq + fmt::Debug + 'static>(
     instances: impl Strategy<Value = M> + 'static,
 ) -> impl Strategy<Value = Write> {
     (instances, 0..5_u8).prop_map(|(instance, choice)| {
-        let written = || -> Result<Write, DataError> {
-            let key = RecordKey::of::<M>(instance.id())?;
-            if choice == 0 {
-                return Ok(Write::Drop { key });
-            }
-            let fields = FieldsWriter::fields_of(&instance)?;
-            let read = FieldsReader::instance::<M>(&key.id, &fields)?;
-            assert!(read == instance, "when it has been written it is read as {read:?}");
-            Ok(Write::Save { key, fields })
-        };
-        let written = catch_unwind(AssertUnwindSafe(written)).unwrap_or_else(|panic| {
-            panic!("{instance:?} cannot be recorded: {}", Failure::of_panic(&*panic))
+        let written = caught(|| write_of(&instance, choice == 0)).unwrap_or_else(|panic| {
+            let detail = format!("{instance:?} cannot be recorded: {}", panic.detail);
+            Err(Failure { detail, ..panic })
         });
-        written.unwrap_or_else(|error| panic!("{instance:?} cannot be recorded: {error}"))
+        // Strategies have no errors: whoever asks for a story catches this.
+        written.unwrap_or_else(|failure| resume_unwind(Box::new(failure)))
     })
+}
+
+/// What saves an instance, or destroys it.
+fn write_of<M: ScribeModel + PartialEq + fmt::Debug>(
+    instance: &M,
+    is_dropped: bool,
+) -> Result<Write, Failure> {
+    let refused = |error: DataError| {
+        Law::Application.broken(format!("{instance:?} cannot be recorded: {error}"))
+    };
+    let key = RecordKey::of::<M>(instance.id()).map_err(refused)?;
+    if is_dropped {
+        return Ok(Write::Drop { key });
+    }
+    let fields = FieldsWriter::fields_of(instance).map_err(refused)?;
+    let read = FieldsReader::instance::<M>(&key.id, &fields).map_err(refused)?;
+    if read == *instance {
+        return Ok(Write::Save { key, fields });
+    }
+    Err(Law::Application.broken(format!(
+        "{instance:?} is another when it has been written and read, {read:?}: let the strategy give what is read"
+    )))
 }
 
 /// Every instance that is alive, as a function reads it.

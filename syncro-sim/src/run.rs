@@ -1,12 +1,12 @@
 //! Seeds: each is one world, one story and one verdict.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::model::Demand;
+use crate::panics::caught;
 use crate::story::{Op, Story, Told};
 use crate::swarm::{Swarm, bulk, stories, writes};
 use crate::views::stories_of_views;
@@ -59,7 +59,7 @@ pub struct Found {
     pub failure: Failure,
     /// The shortest story that was found to break it.
     pub story: Story,
-    /// What happens in it.
+    /// What happens in it; nothing, where not even the writes could be made.
     pub lines: Vec<String>,
     /// What plays it again.
     pub command: String,
@@ -122,10 +122,10 @@ impl Sim {
     pub fn run(&self, seed: u64) -> Result<Passed, Box<Found>> {
         let mut trace = Trace::default();
         // What makes the writes may be an application's.
-        let story = catch_unwind(AssertUnwindSafe(|| self.story(seed)));
-        let story = story.map_err(|panic| {
-            let failure = Failure::of_panic(&*panic);
-            Box::new(self.found(seed, failure, Story::default()))
+        let story = caught(|| self.story(seed)).map_err(|failure| {
+            // Nothing has happened yet.
+            let (story, lines, command) = (Story::default(), Vec::new(), (self.command)(seed));
+            Box::new(Found { seed, failure, story, lines, command })
         })?;
         match self.play(&story, &mut trace) {
             Ok(told) => Ok(Passed { hash: trace.hash(), told }),
@@ -195,7 +195,7 @@ impl Sim {
         story.play_in(world, trace)
     }
 
-    /// A short story that breaks the same law.
+    /// A short story that fails in the same way.
     fn shrink(&self, seed: u64, failure: Failure) -> Found {
         let story = self.story(seed);
         let mut shrinking = Shrinking { sim: self, story, failure, plays: 0, events: 0 };
@@ -284,7 +284,7 @@ impl Shrinking<'_> {
         }
     }
 
-    /// Takes a story if it breaks the same law.
+    /// Takes a story if it fails in the same way.
     fn try_out(&mut self, story: Story) -> bool {
         self.plays += 1;
         if self.plays > SHRINKS_MAX || self.events > SHRUNK_EVENTS_MAX {
@@ -294,7 +294,7 @@ impl Shrinking<'_> {
         let played = self.sim.play(&story, &mut trace);
         self.events += trace.events();
         match played {
-            Err(failure) if failure.law == self.failure.law => {
+            Err(failure) if failure.is_like(&self.failure) => {
                 (self.story, self.failure) = (story, failure);
                 true
             }

@@ -1,10 +1,10 @@
 //! What can happen to a world, and a random succession of it.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use syncro_core::Encoding;
 
+use crate::panics::caught;
 use crate::world::{
     Abuse, Cast, Change, ClassicOp, Failure, Fuse, Read, Sight, Topology, Trace, World, Write,
     Written,
@@ -124,10 +124,9 @@ impl Story {
     pub fn play_in(&self, mut world: World, trace: &mut Trace) -> Result<Told, Failure> {
         std::mem::swap(&mut world.trace, trace);
         // A panic is a law broken, too: whoever panics took the node down.
-        let played = catch_unwind(AssertUnwindSafe(|| self.play_on(&mut world)));
+        let played = caught(|| self.play_on(&mut world));
         std::mem::swap(&mut world.trace, trace);
-        let played = played.unwrap_or_else(|panic| Err(Failure::of_panic(&*panic)));
-        played.map(|()| Told {
+        played.flatten().map(|()| Told {
             seen: world.seen,
             events: trace.events(),
             ms: world.now_ms,

@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use proptest::prelude::*;
 use syncro_derive::ScribeModel;
 use syncro_sim::{Op, Sim, Story, Topology, Write};
@@ -136,4 +138,45 @@ fn a_world_writes_nothing_but_what_the_model_says() {
     }
     let notes = (0..3_u32, "[a-c]{0,3}", any::<bool>());
     syncro_sim::check(notes.prop_map(|(id, title, done)| Note { id, title, done }));
+}
+
+#[derive(ScribeModel, Debug, PartialEq)]
+#[scribe(crate = "syncro_core")]
+struct Tagged {
+    id: u32,
+    #[scribe(set)]
+    tags: Vec<u8>,
+}
+
+fn tagged(tags: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Tagged> {
+    (0..3_u32, tags).prop_map(|(id, tags)| Tagged { id, tags })
+}
+
+/// What a check says that fails.
+fn finding(check: impl FnOnce()) -> String {
+    *catch_unwind(AssertUnwindSafe(check)).unwrap_err().downcast().unwrap()
+}
+
+/// Where an instance was not what is read of it, a world without nodes was told beside it, and how that panics.
+#[test]
+fn what_cannot_be_written_is_told_without_a_story() {
+    let unsorted = Just(vec![2, 1]);
+    let found = finding(|| syncro_sim::check(tagged(unsorted)));
+    assert!(found.starts_with("seed 0: Application: Tagged { id: "), "{found}");
+    assert!(found.contains("tags: [2, 1] } is another when it has been written"), "{found}");
+    assert!(!found.contains("overflow"), "{found}");
+}
+
+/// All panics were one: shrinking ended with whichever had the shortest story.
+#[test]
+fn a_panic_is_shrunk_to_none_but_itself() {
+    let check = || {
+        syncro_sim::check_that(tagged(Just(vec![1])), |all| {
+            assert!(all.len() < 2, "too many");
+            assert!(all.len() == 2, "too few");
+            Ok(())
+        });
+    };
+    let found = finding(check);
+    assert!(found.contains("seed 0: Panic: too many, at syncro-sim/tests/worlds.rs:"), "{found}");
 }

@@ -1,6 +1,5 @@
 //! What can go wrong in a world, as a value: the property runs with bugs planted, too.
 
-use std::any::Any;
 use std::fmt;
 
 use syncro_core::{Error, StoreError};
@@ -58,16 +57,7 @@ pub enum Law {
 
 impl Law {
     pub fn broken(self, detail: impl Into<String>) -> Failure {
-        Failure { law: self, detail: detail.into() }
-    }
-}
-
-impl Failure {
-    /// What a panic is.
-    pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Self {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Law::Panic.broken(text.unwrap_or_default())
+        Failure { law: self, detail: detail.into(), place: None }
     }
 }
 
@@ -75,12 +65,22 @@ impl Failure {
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub law: Law,
-    detail: String,
+    pub(crate) detail: String,
+    /// Where it panicked, if that is what it did.
+    pub(crate) place: Option<String>,
+}
+
+impl Failure {
+    /// Whether it seems to be the same mistake: two panics at one place are.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.law == other.law && self.place == other.place
+    }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.law, self.detail)
+        write!(f, "{:?}: {}", self.law, self.detail)?;
+        self.place.iter().try_for_each(|place| write!(f, ", at {place}"))
     }
 }
 
