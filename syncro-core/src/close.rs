@@ -75,6 +75,6 @@ reasons! {
     Itself = 14, "the node called itself: its own address is among those it connects to";
     /// The node does not let the peer in, or not any longer: its credentials are wrong, missing or expired.
     Denied = 15, "the credentials are wrong, missing or expired";
-    /// The peer did too much of what it may not.
-    Forbidden = 16, "too much was tried that is not permitted";
+    /// The peer did what it may not, or too much of it.
+    Forbidden = 16, "what was tried is not permitted";
 }

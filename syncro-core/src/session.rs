@@ -124,7 +124,8 @@ impl Open {
     /// What the peer, a view, is shown.
     fn feed(&mut self, own: &Own) -> Result<&mut Feed, Fault> {
         let Some((index, _)) = own.channels().filter(|_| self.principal.is_some()) else {
-            let detail = "this node has no channels: whoever it lets in gets all of its log";
+            let detail = "a node without rules has no channels to show a view: give it `NodeBuilder::rules`, \
+                          or let the view follow another one";
             let reason = CloseReason::Forbidden;
             return Err(Fault::Peer { reason, detail: detail.to_owned() });
         };
@@ -161,8 +162,9 @@ impl Open {
     }
 }
 
-/// Why there is no log for a peer.
-const VIEWS_ONLY: &str = "the peer may see some channels only: it has to be a view";
+/// Why there is no log for a peer: for people on both sides.
+const VIEWS_ONLY: &str = "a node that may see some channels only has to be a view: open it with \
+                          `NodeBuilder::view`, in a new store";
 
 /// One session.
 #[derive(Clone, Debug)]

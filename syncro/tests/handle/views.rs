@@ -120,7 +120,10 @@ async fn a_whole_replica_and_a_view_are_told_apart() {
     loop {
         if let Notice::Closed { reason, detail, .. } = notices.next().await.unwrap() {
             assert_eq!(reason, CloseReason::Forbidden);
-            assert!(detail.contains("has to be a view"), "{detail}");
+            assert!(
+                detail.contains("has to be a view: open it with `NodeBuilder::view`"),
+                "{detail}"
+            );
             break;
         }
     }
@@ -145,7 +148,7 @@ async fn a_whole_replica_and_a_view_are_told_apart() {
     loop {
         if let Notice::Closed { reason, detail, .. } = notices.next().await.unwrap() {
             assert_eq!(reason, CloseReason::Forbidden);
-            assert!(detail.contains("has no channels"), "{detail}");
+            assert!(detail.contains("without rules has no channels"), "{detail}");
             break;
         }
     }
