@@ -205,6 +205,22 @@ pub trait Backend: Send + Sync + 'static {
     /// has no room or cannot be written, which latches the backend (B8).
     fn write(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError>;
 
+    /// Whether durable writes have left something in a place of its own that has no room for much more: then it is time to
+    /// [catch up](Self::catch_up).
+    fn is_behind(&self) -> bool {
+        false
+    }
+
+    /// Brings what durable writes have left in a place of its own to where it belongs, while others write and read, so that
+    /// no write has to. To be called from a thread that has nothing better to do.
+    ///
+    /// # Errors
+    ///
+    /// Like [`write`](Self::write).
+    fn catch_up(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Checks the whole medium against its own checksums, where it has any, and makes what is buffered
     /// durable. Others may have to wait meanwhile: it reads everything.
     ///

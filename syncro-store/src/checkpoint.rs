@@ -15,6 +15,7 @@ use crate::backend::{Backend, Batch, Durability, Table};
 use crate::encoding::{self, damaged, key, row};
 use crate::layers::Sealing;
 use crate::overlay::{Rows, Value};
+use crate::room::ROOM_TO_WRITE_BYTES;
 use crate::staging::PIECE_BYTES;
 use crate::state::Shared;
 use crate::view::Look;
@@ -221,6 +222,22 @@ impl Shared {
             state.packing = Some(packing);
             rows.into_iter().for_each(|(table, key, value)| state.put(table, key, value));
         }
+    }
+
+    /// Lets the backend [catch up](Backend::catch_up), if it is time to. Returns whether it was.
+    pub(crate) fn catch_backend_up(&self) -> Result<bool, StoreError> {
+        self.guarded(|shared| {
+            shared.where_room(|| {
+                let _turn = shared.turns.for_slice();
+                let backend = shared.read().backend()?.clone();
+                let is_due = backend.is_behind()
+                    && backend.room().is_none_or(|room| room >= ROOM_TO_WRITE_BYTES);
+                if is_due {
+                    shared.note_full(backend.catch_up())?;
+                }
+                Ok(is_due)
+            })
+        })
     }
 
     /// Writes the next slice of the checkpoint under way, if there is one. Returns the bytes of what was applied that it

@@ -71,8 +71,8 @@ impl Syncer {
         self.shared.pack_ahead();
     }
 
-    /// Writes the next slice of what follows from the log behind it, if it is time to. Returns whether
-    /// anything was written: then there may be more. Where a full medium could not even be opened anew, that is
+    /// Lets the backend [catch up](crate::backend::Backend::catch_up), or writes the next slice of what follows from the log
+    /// behind it, if it is time to. Returns whether anything was written: then there may be more. Where a full medium could not even be opened anew, that is
     /// tried again first. To be called now and then from a thread that has
     /// nothing better to do; where its backend can, a sync does not wait for it.
     ///
@@ -80,7 +80,13 @@ impl Syncer {
     ///
     /// Like [`sync`](Self::sync).
     pub fn write_behind(&self) -> Result<bool, StoreError> {
-        Ok(self.shared.write_slice()?.is_some())
+        Ok(self.shared.catch_backend_up()? || self.shared.write_slice()?.is_some())
+    }
+
+    /// Whether it is time to [write behind](Self::write_behind).
+    pub fn is_due_behind(&self) -> bool {
+        let state = self.shared.read();
+        state.checkpoint.is_some() || state.backend.as_ref().is_some_and(|it| it.is_behind())
     }
 
     /// Whether the medium has so little room left that only what frees some, or tells others, should be

@@ -85,7 +85,7 @@ impl Shared {
 }
 
 /// Room that a write leaves beside its own, which is counted twice: a database copies what it changes.
-const ROOM_TO_WRITE_BYTES: u64 = 256 << 10;
+pub(crate) const ROOM_TO_WRITE_BYTES: u64 = 256 << 10;
 
 /// Room that is kept for destroys and sync points, beside that for what is not written yet.
 const ROOM_KEPT_BYTES: u64 = 1 << 20;

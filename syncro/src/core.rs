@@ -467,7 +467,7 @@ impl Core {
                 lock(&self.durable).through = applied;
                 self.look_at_room();
                 self.on_synced(applied, bytes);
-                if self.syncer.is_writing_behind() {
+                if self.syncer.is_due_behind() {
                     self.agenda.write_behind();
                 }
                 Ok(())

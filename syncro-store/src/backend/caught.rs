@@ -76,6 +76,14 @@ impl<B: Backend> Backend for Caught<B> {
         self.run(|backend| backend.write(batch, durability))
     }
 
+    fn is_behind(&self) -> bool {
+        self.run(|backend| Ok(backend.is_behind())).unwrap_or_default()
+    }
+
+    fn catch_up(&self) -> Result<(), StoreError> {
+        self.run(Backend::catch_up)
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         self.run(Backend::check)
     }

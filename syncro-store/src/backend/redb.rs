@@ -27,7 +27,7 @@ use syncro_core::StoreError;
 use super::place::Place;
 use super::{Backend, Batch, Durability, Remains, Save, Table};
 pub use builder::RedbBuilder;
-use journal::Journal;
+use journal::{Appended, Journal};
 use open::Found;
 pub(crate) use open::sync_directory_of;
 use pending::Shown;
@@ -42,7 +42,8 @@ const COMPACTED_BYTES: RangeInclusive<u64> = 4 << 20..=160 << 20;
 ///
 /// The database begins 1 MiB into the file. Before it there is a journal, to which small durable writes are appended,
 /// and those [ahead](Durability::Ahead) of what is buffered:
-/// they go to the database together, when it is full, when something larger is written, and at the end. A file that
+/// they go to the database together, when it is half full and somebody [catches up](Backend::catch_up), when it is full, when something larger is
+/// written, and at the end. A file that
 /// begins with its database, as redb itself makes it, is taken as it is and goes without.
 ///
 /// A durable write costs one flush, on Linux of what is written alone, and not of what the database has buffered. Opening reads the journal and some pages, after a crash as well; of a file
@@ -78,8 +79,8 @@ pub struct Redb {
     opened: RwLock<Opened>,
     /// Held by the one write to the database that runs.
     writing: Mutex<()>,
-    /// Held by the one write to the journal that runs, and while a commit of the database takes it over. None for a
-    /// file that goes without.
+    /// Held by the one write to the journal that runs, and while a commit of the database takes over all of it. None for
+    /// a file that goes without.
     journal: Mutex<Option<Journal>>,
     /// What failed, once a write has or damage was met.
     latched: Mutex<Option<String>>,
@@ -97,8 +98,16 @@ struct Latest {
     snapshot: Option<Arc<Snapshot>>,
     /// What is in the journal, and not in the database.
     pending: Arc<Batch>,
+    /// Its parts, once one half of the journal is full.
+    halves: Option<Halves>,
     /// The tables to which the database has committed something that is not durable.
     buffered: BTreeSet<Table>,
+}
+
+/// What is in the half of the journal that is full, and what in the other one.
+struct Halves {
+    full: Arc<Batch>,
+    rest: Batch,
 }
 
 /// A database, and what it is kept on.
@@ -195,18 +204,27 @@ impl Redb {
     /// Lets go of the state that reads see: it is out of date, and an open one pins the pages that
     /// later commits would reuse, so that the file grows.
     fn show_anew(&self, pending: Batch) {
-        let (pending, buffered) = (Arc::new(pending), BTreeSet::new());
-        *lock(&self.latest) = Latest { snapshot: None, pending, buffered };
+        *lock(&self.latest) = Latest::new(pending);
     }
 
     /// Appends a batch to the journal, if there is a place for it. Returns whether there was.
     fn append(&self, journal: &mut Option<Journal>, batch: &Batch) -> Result<bool, StoreError> {
         let Some(journal) = journal else { return Ok(false) };
-        let is_appended = self.place.guard(|| journal.append(batch).map_err(RedbError::from))?;
-        if is_appended {
-            Arc::make_mut(&mut lock(&self.latest).pending).append(batch);
+        let appended = self.place.guard(|| journal.append(batch).map_err(RedbError::from))?;
+        let mut latest = lock(&self.latest);
+        match appended {
+            Appended::Nowhere => return Ok(false),
+            Appended::Behind => {}
+            Appended::InOtherHalf => {
+                let full = Arc::clone(&latest.pending);
+                latest.halves = Some(Halves { full, rest: Batch::new() });
+            }
         }
-        Ok(is_appended)
+        if let Some(halves) = &mut latest.halves {
+            halves.rest.append(batch);
+        }
+        Arc::make_mut(&mut latest.pending).append(batch);
+        Ok(true)
     }
 
     /// Makes a batch durable without what is buffered. Returns whether that can be: what a table has in the journal goes
@@ -277,21 +295,42 @@ impl Redb {
         }
         let mut transaction = opened.database()?.begin_write()?;
         if let Some(journal) = journal {
-            // Opening after a crash then reads no more than the journal, for a second flush; a file without one has no
-            // commits but these.
-            transaction.set_quick_repair(true);
-            journal::put_generation(&transaction, journal.next_generation())?;
+            journal::begin_generation(&mut transaction, journal.generation_of_all())?;
         }
         commit(transaction, &whole, RedbDurability::Immediate)?;
         self.show_anew(Batch::new());
         if let Some(journal) = journal {
-            journal.committed();
+            journal.taken_over();
+        }
+        Ok(())
+    }
+
+    /// Commits what is in the half of the journal that is full, with all that is buffered, while more is appended to the
+    /// other one. To be called with the turn to write to the database.
+    fn take_over_full_half(&self) -> Result<(), RedbError> {
+        let (full, generation) = {
+            let journal = lock(&self.journal);
+            let latest = lock(&self.latest);
+            let (Some(journal), Some(halves)) = (&*journal, &latest.halves) else { return Ok(()) };
+            (Arc::clone(&halves.full), journal.generation())
+        };
+        let opened = self.opened();
+        let mut transaction = opened.database()?.begin_write()?;
+        journal::begin_generation(&mut transaction, generation)?;
+        // Whoever reads meanwhile finds it in the journal as well, and that is the same.
+        commit(transaction, &full, RedbDurability::Immediate)?;
+        // Nothing is appended between the two.
+        let mut journal = lock(&self.journal);
+        let rest = lock(&self.latest).halves.take().map_or_else(Batch::new, |halves| halves.rest);
+        self.show_anew(rest);
+        if let Some(journal) = &mut *journal {
+            journal.other_taken_over();
         }
         Ok(())
     }
 
     /// Brings the database up to the journal.
-    fn catch_up(&self, journal: &mut Option<Journal>) -> Result<(), StoreError> {
+    fn take_over_all(&self, journal: &mut Option<Journal>) -> Result<(), StoreError> {
         if self.pending().is_empty() {
             return Ok(());
         }
@@ -358,6 +397,13 @@ impl Redb {
     }
 }
 
+impl Latest {
+    fn new(pending: Batch) -> Self {
+        let (pending, buffered) = (Arc::new(pending), BTreeSet::new());
+        Self { snapshot: None, pending, halves: None, buffered }
+    }
+}
+
 impl Opened {
     fn database(&self) -> Result<&Database, RedbError> {
         self.database.as_ref().ok_or(RedbError::DatabaseClosed)
@@ -385,7 +431,7 @@ impl Drop for Redb {
     fn drop(&mut self) {
         // Whoever panics has no time for it, and it is as good as it was without.
         if !std::thread::panicking() {
-            let _ = self.alone_writing(|journal| self.catch_up(journal));
+            let _ = self.alone_writing(|journal| self.take_over_all(journal));
             if self.is_worth_compacting() {
                 let _ = self.compact();
             }
@@ -439,9 +485,18 @@ impl Backend for Redb {
         if is_written { Ok(()) } else { self.write_durably(batch) }
     }
 
+    fn is_behind(&self) -> bool {
+        lock(&self.latest).halves.is_some()
+    }
+
+    fn catch_up(&self) -> Result<(), StoreError> {
+        let _turn = lock(&self.writing);
+        self.unless_latched(|| self.place.guard(|| self.take_over_full_half()))
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         self.alone_writing(|journal| {
-            self.catch_up(journal)?;
+            self.take_over_all(journal)?;
             let is_sound = self.alone(|database| Ok(database.check_integrity()?))?;
             // redb has put itself in order, at the price of what was on the damaged pages.
             if is_sound {
@@ -455,7 +510,7 @@ impl Backend for Redb {
     fn compact(&self) -> Result<(), StoreError> {
         self.written.store(0, Ordering::Relaxed);
         self.alone_writing(|journal| {
-            self.catch_up(journal)?;
+            self.take_over_all(journal)?;
             self.alone(|database| {
                 while database.compact()? {}
                 Ok(())

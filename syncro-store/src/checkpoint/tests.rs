@@ -1,7 +1,7 @@
 use syncro_core::{Name, Store, View};
 
 use super::*;
-use crate::backend::{Backend, Durability, MemoryDisk};
+use crate::backend::{Backend, Durability, MemoryDisk, Redb};
 use crate::log_store::LogStore;
 use crate::state::Bounds;
 use crate::world::{World, contents};
@@ -93,6 +93,28 @@ fn what_is_behind_stays_within_bounds_though_nobody_syncs_nor_writes_behind() {
         let reopened = small().open(disk.crash().open().unwrap()).unwrap();
         assert!(contents(&reopened) == before);
     }
+}
+
+/// Every so many syncs one made a commit of the database, for all that the others had left in the journal.
+#[test]
+fn a_sync_leaves_it_to_whoever_writes_behind_to_bring_the_journal_to_the_database() {
+    let directory = tempfile::tempdir().unwrap();
+    // Two halves of eight entries.
+    let builder = Redb::builder().journal_bytes(64 << 10);
+    let store = LogStore::open(builder.open(directory.path().join("store")).unwrap()).unwrap();
+    let mut world = World::over(store);
+    world.create(0);
+    let mut caught_up = 0;
+    for n in 0..100 {
+        world.title(0, &n.to_string());
+        world.store.sync().unwrap();
+        if world.store.syncer().is_due_behind() {
+            assert!(world.store.syncer().write_behind().unwrap());
+            assert!(!world.store.syncer().is_due_behind());
+            caught_up += 1;
+        }
+    }
+    assert_eq!(caught_up, 12);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A disk below redb that remembers what it was told, and fails when it is told to.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -11,7 +12,11 @@ use crate::operation::{BLOCK_BYTES, Operation};
 
 /// A storage in memory. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Disk(Arc<Mutex<Operations>>);
+pub(crate) struct Disk(Arc<Mutex<Operations>>, Arc<Mutex<Meanwhile>>);
+
+/// What is done before each write.
+#[derive(Default)]
+struct Meanwhile(Option<Box<dyn FnMut() + Send>>);
 
 #[derive(Debug, Default)]
 struct Operations {
@@ -46,11 +51,22 @@ pub(crate) enum Which {
     CopiesFrom(usize),
 }
 
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Meanwhile").field(&self.0.is_some()).finish()
+    }
+}
+
 impl Disk {
     pub(crate) fn holding(image: Image) -> Self {
         let operations =
             Operations { first: image.clone(), content: image, ..Operations::default() };
-        Self(Arc::new(Mutex::new(operations)))
+        Self(Arc::new(Mutex::new(operations)), Arc::default())
+    }
+
+    /// Lets something be done before each write of whoever else writes.
+    pub(crate) fn meanwhile(&self, run: Option<Box<dyn FnMut() + Send>>) {
+        self.1.lock().unwrap().0 = run;
     }
 
     /// Returns how many operations were done since the disk was made.
@@ -180,6 +196,11 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let meanwhile = self.1.lock().unwrap().0.take();
+        if let Some(mut run) = meanwhile {
+            run();
+            self.meanwhile(Some(run));
+        }
         self.run(Operation::Write { offset: offset as usize, content: Image::holding(data) })
     }
 }

@@ -17,6 +17,7 @@
 )]
 
 mod backup;
+mod behind;
 mod crash;
 #[allow(dead_code, reason = "the tests of backends use the rest")]
 mod disk;
@@ -53,6 +54,7 @@ fn a_crash_at_any_operation_keeps_what_was_acknowledged() {
     let mut proofs: Vec<Box<dyn Provable>> =
         SCENARIOS.iter().map(|it| proof(it, &question)).collect();
     proofs.push(proof_of_copies(&question));
+    proofs.push(behind::proof(&question));
     proofs.extend(plain_scenarios::proofs(&question));
     let mut sum = Tally::default();
     for (proof, tally) in proofs.iter().zip(prove(&proofs)) {
@@ -143,7 +145,7 @@ fn a_crash_at_random_keeps_what_was_acknowledged() {
 }
 
 /// Random stories that are always told; their numbers are their seeds.
-const STORIES: u64 = 8;
+const STORIES: u64 = 12;
 
 fn proof(scenario: &Scenario, question: &Question) -> Box<dyn Provable> {
     let mut node = Node::new(scenario.settings, Disk::default());

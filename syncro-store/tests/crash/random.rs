@@ -2,6 +2,7 @@
 
 use syncro_core::{Error, View};
 
+use crate::behind;
 use crate::crash::numbers;
 use crate::disk::Disk;
 use crate::node::{Closing, Node, Settings};
@@ -15,6 +16,10 @@ const CRASHES: u64 = 60;
 /// Tells a story by its seed, and crashes it here and there.
 pub(crate) fn crash_at_random(seed: u64, question: &Question) -> Tally {
     let mut random = numbers(seed);
+    let (name, question) = (format!("random-{seed}"), question.clone().for_random());
+    if seed.is_multiple_of(3) {
+        return crash_by_chance(&behind::random_proof(&name, &mut random, question), &mut random);
+    }
     let settings = Settings {
         cache_bytes: 32 << (10 + random() % 4),
         journal_bytes: [0, 8, 40, 1024][random() as usize % 4] << 10,
@@ -22,8 +27,10 @@ pub(crate) fn crash_at_random(seed: u64, question: &Question) -> Tally {
     };
     let mut node = Node::new(settings, Disk::default());
     tell(&mut node, &mut random).unwrap();
-    let question = question.clone().for_random();
-    let proof = Proof::new(&format!("random-{seed}"), settings, node.past(), question);
+    crash_by_chance(&Proof::new(&name, settings, node.past(), question), &mut random)
+}
+
+fn crash_by_chance(proof: &impl Provable, random: &mut impl FnMut() -> u64) -> Tally {
     (0..CRASHES).for_each(|_| proof.crash_by(random()));
     proof.tally()
 }

@@ -32,7 +32,7 @@ impl Core {
 
     /// Goes on with a checkpoint, or begins the next one where it has ended and as much is behind again.
     fn on_written_behind(&self) {
-        if self.syncer.is_writing_behind() {
+        if self.syncer.is_due_behind() {
             self.agenda.write_behind();
         } else if self.syncer.is_crowded() {
             // A failure has stopped the node; whoever calls next is told.

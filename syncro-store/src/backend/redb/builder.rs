@@ -1,9 +1,8 @@
 //! Opening a file, with other settings than the default ones.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Mutex, RwLock};
 
 use ::redb::{Database, Error as RedbError, StorageBackend};
 use syncro_core::StoreError;
@@ -53,8 +52,8 @@ impl RedbBuilder {
         self
     }
 
-    /// Sets how much of the journal is used, in bytes. Default, and most: nearly 1 MiB. With 0 each durable write is a
-    /// commit of the database, which flushes twice.
+    /// Sets how much of the journal is used, in bytes, a half each of its halves. Default, and most: nearly 1 MiB. With 0
+    /// each durable write is a commit of the database, which flushes twice.
     pub fn journal_bytes(mut self, bytes: usize) -> Self {
         self.journal_bytes = bytes;
         self
@@ -118,9 +117,8 @@ impl RedbBuilder {
             Ok(Found { database, journal, pending }) => (Some(database), journal, pending, None),
             Err(cause) => (None, None, Batch::new(), Some(cause)),
         };
-        let pending = Arc::new(pending);
         Redb {
-            latest: Mutex::new(Latest { snapshot: None, pending, buffered: BTreeSet::new() }),
+            latest: Mutex::new(Latest::new(pending)),
             opened: RwLock::new(Opened { database, storage, is_handed_on: false }),
             writing: Mutex::default(),
             journal: Mutex::new(journal),

@@ -7,20 +7,25 @@
 //! ```text
 //! file    = title, journal, database
 //! title   = `TITLE`, and 0 up to 4 KiB: written when the database is complete
-//! journal = entries, up to 1 MiB from the beginning of the file
+//! journal = two halves, up to 512 KiB and up to 1 MiB from the beginning of the file
+//! half    = entries
 //! entry   = blocks, which together have: length of the changes 4, CRC-32 of generation and changes 4, changes; 0 up to the end
 //! block   = generation 8, number of the block in its entry 4, a piece of the entry 4084
 //! change  = table 1, length of the key 2, key, length of the value 4, or 0xffffffff for a delete, value
 //! ```
 //!
-//! Numbers are little-endian. An entry counts if it is of the generation that stands in the database, and follows another
-//! one or is the first. Each durable commit of the database begins the next generation, and takes over what is in the
-//! journal: what lies there from before means nothing then. No block of an entry is written again before that commit is
-//! durable. Commits that are not durable leave the journal and its generation alone: it is appended to while they are
-//! made, and a crash takes them, and nothing of it. Where redb makes them durable by itself, when it is closed or checked,
-//! the entries are done again over them: the two are of different tables, so that is the same.
+//! Numbers are little-endian. Each half has entries of one generation. An entry counts if it is of the generation that
+//! stands in the database, or of the next one in the other half, and follows another one or is the first there. When one
+//! half is full, what comes next begins the next generation in the other one, and a durable commit of the database takes
+//! over what is in the first, with that generation; meanwhile more is appended. A commit that takes over both begins a
+//! generation beyond theirs. What lies in a half from before means nothing then. No block of an entry is written again
+//! before the commit that takes it over is durable. Commits that are not durable leave the journal and its generations
+//! alone: it is appended to while they are made, and a crash takes them, and nothing of it. Where redb makes them durable
+//! by itself, when it is closed or checked, the entries are done again over them: the two are of different tables, so that
+//! is the same.
 
 use std::io;
+use std::ops::Range;
 
 use ::redb::{
     Database, Error as RedbError, ReadableDatabase, StorageBackend, TableDefinition, TableError,
@@ -54,8 +59,8 @@ const NONE: u64 = 0;
 /// Says that a key is gone.
 const DELETED: u32 = u32::MAX;
 
-/// The largest batch that goes to the journal, in bytes. To write more of them twice would cost more than a commit.
-const BATCH_BYTES_MAX: usize = DATABASE_AT as usize / 2;
+/// Where the halves begin and end.
+const HALVES: [Range<u64>; 2] = [BLOCK_BYTES as u64..DATABASE_AT / 2, DATABASE_AT / 2..DATABASE_AT];
 
 /// Bytes for which room is made the first time. A flush takes longer where the file system has to give room.
 const PREPARED_BYTES: u64 = 32 << 10;
@@ -64,16 +69,29 @@ const PREPARED_BYTES: u64 = 32 << 10;
 #[derive(Debug)]
 pub(super) struct Journal {
     storage: Storage,
-    /// Where it is full.
-    end: u64,
-    /// What stands in the database.
+    /// Bytes of each half that are used at most.
+    half_bytes: u64,
+    /// The generation of what is appended, and where: the half, and the place in it.
     generation: u64,
-    /// Where the next entry begins.
+    half: usize,
     at: u64,
-    /// Up to where the file system has given room.
-    prepared: u64,
+    /// Whether the other half has what the database has not taken over.
+    is_other_taken: bool,
+    /// Up to where in each half the file system has given room.
+    prepared: [u64; 2],
     /// Whether the file was flushed since it was opened: whoever wrote last may have been killed before.
     is_flushed: bool,
+}
+
+/// What became of a batch that was to be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Appended {
+    /// There is no place for it.
+    Nowhere,
+    /// It follows the one before it.
+    Behind,
+    /// It is the first one in the other half: this one is full.
+    InOtherHalf,
 }
 
 impl Journal {
@@ -87,50 +105,89 @@ impl Journal {
         bytes: usize,
         database: &Database,
     ) -> Result<(Self, Batch), RedbError> {
-        let end = DATABASE_AT.min(bytes.saturating_add(BLOCK_BYTES) as u64);
-        let generation = generation(database)?;
-        let pending = entries(storage, generation)?;
-        // Whether what another process has left there is durable nobody knows, and a flush need not tell: what is there
-        // goes to the database first.
-        let at = if pending.is_empty() { BLOCK_BYTES as u64 } else { end };
-        let storage = storage.clone();
-        let (prepared, is_flushed) = (BLOCK_BYTES as u64, false);
-        Ok((Self { storage, end, generation, at, prepared, is_flushed }, pending))
+        let [first, second] = HALVES.map(|half| half.end - half.start);
+        let mut journal = Self {
+            storage: storage.clone(),
+            half_bytes: first.min(second).min(bytes as u64 / 2),
+            generation: generation(database)?,
+            half: 0,
+            at: HALVES[0].start,
+            is_other_taken: false,
+            prepared: HALVES.map(|half| half.start),
+            is_flushed: false,
+        };
+        let pending = entries(storage, journal.generation)?;
+        if !pending.is_empty() {
+            // Whether what another process has left there is durable nobody knows, and a flush need not tell: what is
+            // there goes to the database first, and nothing of it means anything then.
+            journal.generation = after(journal.generation);
+            (journal.at, journal.is_other_taken) = (HALVES[0].end, true);
+        }
+        Ok((journal, pending))
     }
 
-    /// Appends a batch, which is durable then, and all before it. Returns whether there was a place for it.
-    pub(super) fn append(&mut self, batch: &Batch) -> io::Result<bool> {
-        let room = self.end.saturating_sub(self.at);
-        let is_in_use = self.generation != NONE;
-        if !is_in_use || room == 0 || batch.bytes() > BATCH_BYTES_MAX.min(room as usize) {
-            return Ok(false);
+    /// Appends a batch, which is durable then, and all before it.
+    pub(super) fn append(&mut self, batch: &Batch) -> io::Result<Appended> {
+        let is_in_use = self.generation != NONE && self.half_bytes > 0;
+        if !is_in_use || batch.bytes() as u64 > self.half_bytes {
+            return Ok(Appended::Nowhere);
         }
         if batch.is_empty() {
-            self.flush_once()?;
-            return Ok(true);
+            let has_room = !self.is_full();
+            return if has_room {
+                self.flush_once().map(|()| Appended::Behind)
+            } else {
+                Ok(Appended::Nowhere)
+            };
         }
-        let bytes = encode(batch, self.generation);
-        if bytes.len() as u64 > room {
-            return Ok(false);
+        let mut bytes = encode(batch, self.generation);
+        let length = bytes.len() as u64;
+        let mut appended = Appended::Behind;
+        if length > self.room() {
+            if self.is_other_taken || length > self.half_bytes {
+                return Ok(Appended::Nowhere);
+            }
+            self.turn();
+            bytes = encode(batch, self.generation);
+            appended = Appended::InOtherHalf;
         }
         self.write(&bytes)?;
-        self.at += bytes.len() as u64;
-        Ok(true)
+        self.at += length;
+        Ok(appended)
+    }
+
+    /// What is left of the half that is appended to.
+    fn room(&self) -> u64 {
+        (HALVES[self.half].start + self.half_bytes).saturating_sub(self.at)
+    }
+
+    /// Whether nothing can be appended before the database takes something over.
+    fn is_full(&self) -> bool {
+        self.room() == 0 && self.is_other_taken
+    }
+
+    /// Goes on in the other half.
+    fn turn(&mut self) {
+        self.generation = after(self.generation);
+        self.half = 1 - self.half;
+        self.at = HALVES[self.half].start;
+        self.is_other_taken = true;
     }
 
     /// Writes what comes next. Where the file system has to give room for it, it gives some for what comes then.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush_once()?;
+        let (half, prepared) = (&HALVES[self.half], &mut self.prepared[self.half]);
         let end = self.at + bytes.len() as u64;
-        if end <= self.prepared {
+        if end <= *prepared {
             return self.storage.write_durably(self.at, bytes);
         }
-        let step = self.prepared.clamp(PREPARED_BYTES, DATABASE_AT / 4);
-        let prepared = (end + step).min(DATABASE_AT);
+        let step = (*prepared - half.start).clamp(PREPARED_BYTES, DATABASE_AT / 4);
+        let more = (end + step).min(half.end);
         let mut padded = bytes.to_vec();
-        padded.resize((prepared - self.at) as usize, 0);
+        padded.resize((more - self.at) as usize, 0);
         if self.storage.write(self.at, &padded).is_ok() {
-            self.prepared = prepared;
+            *prepared = more;
         } else {
             self.storage.write(self.at, bytes)?;
         }
@@ -146,18 +203,35 @@ impl Journal {
         Ok(())
     }
 
-    /// The generation that the next commit puts into the database. Each has another one, so that no entry ever follows
-    /// what it was not written after.
-    pub(super) fn next_generation(&self) -> u64 {
-        self.generation.checked_add(1).unwrap_or(NONE + 1)
+    /// The generation of what is appended, with which the database takes over the other half.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
-    /// The database has committed everything durably, with the next generation.
-    pub(super) fn committed(&mut self) {
-        self.generation = self.next_generation();
+    /// The database has taken over the other half, durably.
+    pub(super) fn other_taken_over(&mut self) {
         self.is_flushed = true;
-        self.at = BLOCK_BYTES as u64;
+        self.is_other_taken = false;
     }
+
+    /// The generation with which the database takes over everything, and more: not the next one, so that no entry ever
+    /// follows what it was not written after.
+    pub(super) fn generation_of_all(&self) -> u64 {
+        after(after(self.generation))
+    }
+
+    /// The database has taken over everything, durably.
+    pub(super) fn taken_over(&mut self) {
+        self.generation = self.generation_of_all();
+        self.is_flushed = true;
+        self.is_other_taken = false;
+        (self.half, self.at) = (0, HALVES[0].start);
+    }
+}
+
+/// The generation after another one.
+fn after(generation: u64) -> u64 {
+    generation.checked_add(1).unwrap_or(NONE + 1)
 }
 
 /// The blocks of an entry.
@@ -195,32 +269,71 @@ fn checksum(generation: u64, changes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// What the entries of a generation do, one after the other.
+/// The entries of one generation, one after the other.
+#[derive(Default)]
+struct Run {
+    /// Where they are; empty where there are none.
+    at: Range<usize>,
+    batch: Batch,
+}
+
+impl Run {
+    fn of(generation: u64, region: &[u8]) -> Self {
+        let runs = HALVES.map(|half| {
+            let start = half.start as usize;
+            let mut run = Self { at: start..start, batch: Batch::new() };
+            while generation != NONE
+                && let Some((of, batch, next)) = entry(region, run.at.end)
+                && of == generation
+            {
+                run.batch.append(&batch);
+                run.at.end = next;
+            }
+            run
+        });
+        runs.into_iter().find(|run| !run.is_empty()).unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+
+    /// Whether an entry of theirs may begin at a place. A crash cuts off the last one, of which nobody was told that it
+    /// is durable.
+    fn may_have(&self, at: usize) -> bool {
+        match self.is_empty() {
+            true => HALVES.iter().any(|half| half.start as usize == at),
+            false => (self.at.start..=self.at.end).contains(&at),
+        }
+    }
+}
+
+/// What the entries do that the database of a generation does not have, one after the other.
 fn entries(storage: &Storage, generation: u64) -> Result<Batch, RedbError> {
     let damaged = |what: &str| Err(RedbError::Corrupted(what.to_owned()));
     let region = region(storage)?;
-    let (mut found, mut end) = (Batch::new(), BLOCK_BYTES);
-    while generation != NONE
-        && let Some((of, batch, next)) = entry(&region, end)
-        && of == generation
-    {
-        found.append(&batch);
-        end = next;
+    let next = after(generation);
+    let [mut older, newer] = [generation, next].map(|generation| Run::of(generation, &region));
+    if older.is_empty() && !newer.is_empty() {
+        // A half is full before there is anything in the other one.
+        return damaged("it has lost its last commit");
     }
     for at in (BLOCK_BYTES..region.len()).step_by(BLOCK_BYTES) {
-        match block(&region, at) {
-            // A crash cuts off the last one, of which nobody was told that it is durable.
-            Some((of, 0, _)) if of == generation && generation != NONE && at > end => {
+        let Some((of, 0, _)) = block(&region, at) else { continue };
+        let run = if of == generation { &older } else { &newer };
+        if of == NONE {
+            continue;
+        } else if of == generation || of == next {
+            if !run.may_have(at) {
                 return damaged("a part of its journal is damaged");
             }
-            // A generation is durable in the database before any entry is of it.
-            Some((of, 0, _)) if of > generation && entry(&region, at).is_some() => {
-                return damaged("it has lost its last commit");
-            }
-            _ => {}
+        } else if of > next && entry(&region, at).is_some() {
+            // The generation before it is durable in the database before any entry is of it.
+            return damaged("it has lost its last commit");
         }
     }
-    Ok(found)
+    older.batch.append(&newer.batch);
+    Ok(older.batch)
 }
 
 /// Every entry that can be read, of whatever generation.
@@ -275,10 +388,14 @@ fn begins_with(storage: &Storage, at: u64, bytes: &[u8]) -> bool {
 const GENERATION: TableDefinition<'static, &[u8], (u64, u64)> = TableDefinition::new("journal");
 const GENERATION_KEY: &[u8] = b"generation";
 
-pub(super) fn put_generation(
-    transaction: &WriteTransaction,
+/// Lets a durable commit of the database begin a generation.
+pub(super) fn begin_generation(
+    transaction: &mut WriteTransaction,
     generation: u64,
 ) -> Result<(), RedbError> {
+    // Opening after a crash then reads no more than the journal, for a second flush; a file without one has no commits
+    // but these.
+    transaction.set_quick_repair(true);
     transaction.open_table(GENERATION)?.insert(GENERATION_KEY, (generation, !generation))?;
     Ok(())
 }

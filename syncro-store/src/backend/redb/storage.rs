@@ -23,8 +23,10 @@ pub(super) struct Storage {
 struct Kept {
     storage: Box<dyn StorageBackend>,
     locks: Mutex<Locks>,
-    /// The same file, if it is one.
-    file: Option<File>,
+    /// The same file, opened once more: a flush that fails is told once to each.
+    again: Option<File>,
+    /// Held by the one flush that runs: of two at once only one is told that what both were to flush is lost.
+    flushing: Mutex<()>,
     /// Whether a flush has failed. Whoever flushes next is told that all is well, and what was to be flushed may be gone:
     /// of the database, too, which would make a commit of it when it is closed.
     has_lost: AtomicBool,
@@ -42,9 +44,10 @@ impl Storage {
         Self::over(Box::new(storage), None)
     }
 
-    fn over(storage: Box<dyn StorageBackend>, file: Option<File>) -> Self {
-        let (locks, has_lost) = (Mutex::default(), AtomicBool::new(false));
-        Self { kept: Arc::new(Kept { storage, locks, file, has_lost }), database_at: None }
+    fn over(storage: Box<dyn StorageBackend>, again: Option<File>) -> Self {
+        let (locks, flushing, has_lost) = Default::default();
+        let kept = Kept { storage, locks, again, flushing, has_lost };
+        Self { kept: Arc::new(kept), database_at: None }
     }
 
     /// The part that the database has. Where that begins is looked at when something is to be read or written: by
@@ -70,16 +73,16 @@ impl Storage {
     }
 
     pub(super) fn of_file(file: File) -> Result<Self, DatabaseError> {
-        let same = file.try_clone().ok();
-        Ok(Self::over(Box::new(FileBackend::new(file)?), same))
+        let again = through::open(&file);
+        Ok(Self::over(Box::new(FileBackend::new(file)?), again))
     }
 
     /// Writes within the file, and makes that durable; where the system can, nothing else: a flush takes whatever
-    /// the database has just written, too.
+    /// the database has just written, too, and waits for one that runs.
     pub(super) fn write_durably(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.check()?;
         let at = self.place(offset)?;
-        if let Some(file) = &self.kept.file
+        if let Some(file) = &self.kept.again
             && self.flushed(through::write(file, at, data))?
         {
             return Ok(());
@@ -155,6 +158,7 @@ impl StorageBackend for Storage {
 
     /// What a failed flush leaves on the disk nobody knows, whatever it says that it lacked.
     fn sync_data(&self) -> io::Result<()> {
+        let _turn = self.kept.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
         let synced = self.flushed(self.kept.storage.sync_data());
         synced.map_err(|error| io::Error::other(format!("the file could not be flushed: {error}")))
@@ -215,8 +219,15 @@ impl StorageBackend for Storage {
 mod through {
     use std::fs::File;
     use std::io::{self, IoSlice};
+    use std::os::fd::AsRawFd;
 
     use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+
+    /// Opens a file once more, whatever has become of its name. A duplicate of what is open would be one with it.
+    pub(super) fn open(file: &File) -> Option<File> {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        File::options().write(true).open(path).ok()
+    }
 
     /// Returns whether the system can, and has done so.
     pub(super) fn write(file: &File, at: u64, data: &[u8]) -> io::Result<bool> {
@@ -240,6 +251,10 @@ mod through {
 mod through {
     use std::fs::File;
     use std::io;
+
+    pub(super) fn open(_: &File) -> Option<File> {
+        None
+    }
 
     pub(super) fn write(_: &File, _: u64, _: &[u8]) -> io::Result<bool> {
         Ok(false)
@@ -274,5 +289,47 @@ mod tests {
         assert!(open(&theirs).is_err());
         drop(database);
         open(&theirs).unwrap();
+    }
+
+    /// Notes whether two flushes ever run at once.
+    #[derive(Debug, Default)]
+    struct Flushed {
+        running: Mutex<()>,
+        are_two: Arc<AtomicBool>,
+    }
+
+    impl StorageBackend for Flushed {
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+        fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            Ok(())
+        }
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            let running = self.running.try_lock();
+            self.are_two.fetch_or(running.is_err(), Ordering::Relaxed);
+            std::thread::yield_now();
+            Ok(())
+        }
+        fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The system said of one of two flushes that it had failed, and the other was taken for a success.
+    #[test]
+    fn of_two_flushes_one_waits_for_the_other() {
+        let flushed = Flushed::default();
+        let are_two = Arc::clone(&flushed.are_two);
+        let storage = Storage::new(flushed);
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| (0..1000).for_each(|_| storage.sync_data().unwrap()));
+            }
+        });
+        assert!(!are_two.load(Ordering::Relaxed));
     }
 }

@@ -4,6 +4,15 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::backend::{Backend, Durability, Redb};
 
+/// More than goes to the journal.
+const LARGE: usize = DATABASE_AT as usize;
+
+/// Of two of those each takes a half of the journal.
+const HALF_BYTES: usize = LARGE / 2 - 3 * BLOCK_BYTES;
+
+/// The generation of the first entry of a file.
+const FIRST: u64 = NONE + 2;
+
 /// A file in memory. Clones are the same file.
 #[derive(Clone, Debug, Default)]
 struct File(Arc<Mutex<Vec<u8>>>, Arc<AtomicBool>);
@@ -70,7 +79,7 @@ fn found(content: &[u8]) -> Result<u8, syncro_core::StoreError> {
 }
 
 /// The block that an entry of [`killed`] begins with, and the one after its last.
-fn blocks(key: u8) -> std::ops::Range<usize> {
+fn blocks(key: u8) -> Range<usize> {
     let start: usize = (1..key).map(usize::from).sum();
     start + 1..start + 1 + usize::from(key)
 }
@@ -130,7 +139,7 @@ fn a_damaged_entry_before_others_is_an_error() {
 fn what_a_torn_entry_has_left_is_no_entry() {
     let mut file = killed(4);
     let first = blocks(4).start * BLOCK_BYTES;
-    file[first..][..BLOCK_BYTES].copy_from_slice(&encode(&put(4, 1), 1));
+    file[first..][..BLOCK_BYTES].copy_from_slice(&encode(&put(4, 1), FIRST));
     assert_eq!(found(&file).unwrap(), 4);
 }
 
@@ -140,7 +149,7 @@ fn what_is_in_a_value_is_no_entry() {
     let mut forged = put(9, 1);
     forged.put(Table::Rows, "own", "somebody else");
     // So much of it that wherever a block begins there is one.
-    let forgery = encode(&forged, 1)[..64].repeat(3 * BLOCK_BYTES / 64);
+    let forgery = encode(&forged, FIRST)[..64].repeat(3 * BLOCK_BYTES / 64);
     for shift in 0..64 {
         let file = File::default();
         let redb = Redb::with_backend(file.clone()).unwrap();
@@ -151,7 +160,7 @@ fn what_is_in_a_value_is_no_entry() {
         let content = file.content();
         // A later entry of one block, as if the first one had been torn.
         let mut torn = content.clone();
-        let other = encode(&put(1, 1), 1);
+        let other = encode(&put(1, 1), FIRST);
         torn[BLOCK_BYTES..][..BLOCK_BYTES].copy_from_slice(&other);
         for content in [content, torn] {
             assert_eq!(found(&content).unwrap(), 1);
@@ -186,7 +195,7 @@ fn a_torn_entry_after_processes_that_wrote_nothing_is_left_out() {
     }
     let file = File::of(&content);
     let redb = Redb::with_backend(file.clone()).unwrap();
-    durable(&redb, &put(2, 2 * BATCH_BYTES_MAX));
+    durable(&redb, &put(2, LARGE));
     let before = file.content();
     durable(&redb, &put(3, 3000));
     let mut torn = file.content();
@@ -202,13 +211,112 @@ fn entries_never_follow_what_they_were_not_written_after() {
     let file = File::default();
     let redb = Redb::with_backend(file.clone()).unwrap();
     durable(&redb, &put(0, 1));
-    durable(&redb, &put(1, 2 * BATCH_BYTES_MAX));
+    durable(&redb, &put(1, LARGE));
     durable(&redb, &put(2, 1));
     let mut content = file.content();
     // Which of its two commits is the last one.
     content[DATABASE_AT as usize + 9] ^= 1;
     let error = found(&content).unwrap_err();
     assert!(matches!(error, syncro_core::StoreError::Corrupt { .. }), "{error}");
+}
+
+/// The same where the journal had both: what was not taken over yet, and what was written after that.
+#[test]
+fn entries_of_one_half_never_follow_those_of_the_other_over_a_commit() {
+    let file = File::default();
+    let redb = Redb::with_backend(file.clone()).unwrap();
+    durable(&redb, &put(0, 1));
+    durable(&redb, &put(1, HALF_BYTES));
+    durable(&redb, &put(2, HALF_BYTES));
+    redb.catch_up().unwrap();
+    durable(&redb, &put(3, LARGE));
+    durable(&redb, &put(4, 1));
+    assert_eq!(found(&file.content()).unwrap(), 4);
+    let mut content = file.content();
+    content[DATABASE_AT as usize + 9] ^= 1;
+    let error = found(&content).unwrap_err();
+    assert!(matches!(error, syncro_core::StoreError::Corrupt { .. }), "{error}");
+}
+
+/// A killed process left what was in the one half, and what was in the other was written over it.
+#[test]
+fn what_is_being_taken_over_stays_until_it_is() {
+    let (file, watched) = (File::default(), Arc::<Mutex<Watch>>::default());
+    let storage = Watched(file.clone(), Arc::clone(&watched));
+    let redb = Arc::new(Redb::with_backend(storage).unwrap());
+    durable(&redb, &put(0, 1));
+    durable(&redb, &put(1, HALF_BYTES));
+    durable(&redb, &put(2, HALF_BYTES));
+    assert!(redb.is_behind());
+    let (weak, seen) = (Arc::downgrade(&redb), Arc::new(Mutex::new(0)));
+    let count = Arc::clone(&seen);
+    *watched.lock().unwrap() = Watch(Some(Box::new(move || {
+        let redb = weak.upgrade().unwrap();
+        // The database may not say which generation counts before it is durable.
+        let appended = redb.journal.lock().unwrap().as_mut().unwrap().append(&put(3, HALF_BYTES));
+        assert_eq!(appended.unwrap(), Appended::Nowhere);
+        *count.lock().unwrap() += 1;
+    })));
+    redb.catch_up().unwrap();
+    watched.lock().unwrap().0 = None;
+    assert!(*seen.lock().unwrap() > 0);
+    assert!(!redb.is_behind());
+    // Both halves are as good as new, one after the other.
+    for key in 3..6 {
+        durable(&redb, &put(key, HALF_BYTES));
+        redb.catch_up().unwrap();
+        assert_eq!(found(&file.content()).unwrap(), key);
+    }
+}
+
+/// A file whose writes are watched.
+#[derive(Clone, Debug)]
+struct Watched(File, Arc<Mutex<Watch>>);
+
+#[derive(Default)]
+struct Watch(Option<Box<dyn FnMut() + Send>>);
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+impl StorageBackend for Watched {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let watch = self.1.lock().unwrap().0.take();
+        if let Some(mut watch) = watch {
+            watch();
+            self.1.lock().unwrap().0 = Some(watch);
+        }
+        self.0.write(offset, data)
+    }
+}
+
+/// As files had it whose journal had no halves.
+#[test]
+fn entries_may_go_on_from_one_half_into_the_other() {
+    let mut file = killed(0);
+    let mut at = BLOCK_BYTES;
+    for key in 1..=10 {
+        let entry = encode(&put(key, 60_000), FIRST);
+        file[at..][..entry.len()].copy_from_slice(&entry);
+        at += entry.len();
+    }
+    assert!(at > HALVES[1].start as usize);
+    assert_eq!(found(&file).unwrap(), 10);
 }
 
 /// What the database has taken over is not done again: it may have changed since.
@@ -219,7 +327,7 @@ fn entries_of_before_a_commit_mean_nothing_after_it() {
     durable(&redb, &put(0, 1));
     durable(&redb, &put(1, 1));
     let journal = file.content()[..DATABASE_AT as usize].to_vec();
-    let mut batch = put(1, 2 * BATCH_BYTES_MAX);
+    let mut batch = put(1, LARGE);
     batch.put(Table::Log, vec![2], "later");
     durable(&redb, &batch);
     let content = file.content();
@@ -227,7 +335,7 @@ fn entries_of_before_a_commit_mean_nothing_after_it() {
     assert_eq!(found(&content).unwrap(), 2);
     let redb = Redb::with_backend(File::of(&content)).unwrap();
     let value = redb.get(Table::Log, &[1]).unwrap().unwrap();
-    assert_eq!(value.len(), 2 * BATCH_BYTES_MAX);
+    assert_eq!(value.len(), LARGE);
 }
 
 /// The next durable batch would have come back without them.
@@ -296,7 +404,7 @@ fn what_a_crash_has_left_needs_no_repair() {
         builder.set_repair_callback(::redb::RepairSession::abort).create_with_backend(storage)
     };
     open(&file.content()).unwrap();
-    for (key, bytes) in (0..).zip([1, 1, 2 * BATCH_BYTES_MAX, 1]) {
+    for (key, bytes) in (0..).zip([1, 1, LARGE, 1]) {
         durable(&redb, &put(key, bytes));
         open(&file.content()).unwrap();
     }
