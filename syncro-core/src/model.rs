@@ -2,6 +2,7 @@
 
 mod sheet;
 
+use std::any::type_name;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -273,8 +274,7 @@ impl<'a> FieldsReader<'a> {
 
     fn read<M: ScribeModel>(id: &'a RecordId, source: Source<'a>) -> Result<M, DataError> {
         let reader = Self { model: M::MODEL, id, source };
-        let id = M::Id::from_record_id(id)
-            .ok_or_else(|| reader.mismatch("id", format!("{id:?} is an id of another sort")))?;
+        let id = M::Id::from_record_id(id).ok_or_else(|| reader.other_id(type_name::<M::Id>()))?;
         M::read(id, &reader)
     }
 
@@ -297,11 +297,8 @@ impl<'a> FieldsReader<'a> {
 
     /// Reads a value that is not the next one of the record, not plain, or does not fit.
     fn other_value<T: DeserializeOwned>(&self, field: &str) -> Result<T, DataError> {
-        let none = |_| {
-            "the record has none; make the field an `Option`, or give it a default with \
-             `#[scribe(default)]`"
-                .to_owned()
-        };
+        const NONE: &str = "the record has none; make the field an `Option`, or give it a default with \
+                            `#[scribe(default)]`";
         let plain = match &self.source {
             Source::Fields(_) => None,
             Source::Record { record, next, .. } => {
@@ -317,12 +314,14 @@ impl<'a> FieldsReader<'a> {
         match plain {
             Some(value) if !value.is_nil() => value.to(),
             _ => match self.present(field).as_deref() {
-                None => Encoded::NIL.to().map_err(none),
+                None => {
+                    return Encoded::NIL.to().map_err(|_| self.mismatch(field, NONE.to_owned()));
+                }
                 Some(Field::Value(value)) => value.to(),
-                Some(_) => Err("it is a set, map or counter".to_owned()),
+                Some(other) => return Err(self.other_kind(field, other, "a plain value")),
             },
         }
-        .map_err(|reason| self.mismatch(field, reason))
+        .map_err(|reason| self.misfit(field, &reason))
     }
 
     /// Reads a plain value, or its default when the record has none.
@@ -351,10 +350,10 @@ impl<'a> FieldsReader<'a> {
         let members = match present.as_deref() {
             None => &empty,
             Some(Field::Set(members)) => members,
-            Some(_) => return Err(self.mismatch(field, "it is not a set".to_owned())),
+            Some(other) => return Err(self.other_kind(field, other, "a set")),
         };
         let members = members.iter().map(|member| member.to());
-        members.collect::<Result<_, _>>().map_err(|reason| self.mismatch(field, reason))
+        members.collect::<Result<_, _>>().map_err(|reason: String| self.misfit(field, &reason))
     }
 
     /// Reads a map; empty when the record has none.
@@ -371,10 +370,10 @@ impl<'a> FieldsReader<'a> {
         let entries = match present.as_deref() {
             None => &empty,
             Some(Field::Map(entries)) => entries,
-            Some(_) => return Err(self.mismatch(field, "it is not a map".to_owned())),
+            Some(other) => return Err(self.other_kind(field, other, "a map")),
         };
         let entries = entries.iter().map(|(key, value)| Ok((K::from(key.clone()), value.to()?)));
-        entries.collect::<Result<_, _>>().map_err(|reason| self.mismatch(field, reason))
+        entries.collect::<Result<_, _>>().map_err(|reason: String| self.misfit(field, &reason))
     }
 
     /// Reads a counter; zero when nobody raised it.
@@ -386,7 +385,7 @@ impl<'a> FieldsReader<'a> {
         match self.present(field).as_deref() {
             None => Ok(0),
             Some(Field::Counter(sum)) => Ok(*sum),
-            Some(_) => Err(self.mismatch(field, "it is not a counter".to_owned())),
+            Some(other) => Err(self.other_kind(field, other, "a counter")),
         }
     }
 
@@ -402,6 +401,38 @@ impl<'a> FieldsReader<'a> {
             Field::Map(entries) => !entries.is_empty(),
             Field::Counter(sum) => *sum != 0,
         })
+    }
+
+    /// The error for an id that is of another sort, or beyond the range of its type.
+    fn other_id(&self, asked: &str) -> DataError {
+        let found = match self.id {
+            RecordId::Int(_) => "an integer",
+            RecordId::Uuid(_) => "a UUID",
+            RecordId::Text(_) => "a text",
+        };
+        let reason = format!(
+            "the record's id is {found} that is no {asked}; give the id the type that was recorded, or the model \
+             another name"
+        );
+        self.mismatch("id", reason)
+    }
+
+    /// The error for a field that was recorded in another shape.
+    fn other_kind(&self, field: &str, found: &Field, asked: &str) -> DataError {
+        let found = match found {
+            Field::Value(_) => "a plain value",
+            Field::Set(_) => "a set",
+            Field::Map(_) => "a map",
+            Field::Counter(_) => "a counter",
+        };
+        self.misfit(field, &format!("the record has {found} where the type asks for {asked}"))
+    }
+
+    /// The error for a field that does not fit, with what helps.
+    fn misfit(&self, field: &str, reason: &str) -> DataError {
+        let advice = "give the field the type that was recorded, or another name with \
+                      `#[scribe(rename = \"...\")]`";
+        self.mismatch(field, format!("{reason}; {advice}"))
     }
 
     fn mismatch(&self, field: &str, reason: String) -> DataError {

@@ -1,5 +1,7 @@
 //! What a field can hold.
 
+mod misfit;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -145,7 +147,8 @@ impl Encoded {
         let bytes = self.as_bytes();
         match plain::read(bytes) {
             Some(it) => Ok(it),
-            None => rmp_serde::from_slice(bytes).map_err(|error| error.to_string()),
+            None => rmp_serde::from_slice(bytes)
+                .map_err(|error| misfit::misfit::<T>(self).unwrap_or_else(|| error.to_string())),
         }
     }
 

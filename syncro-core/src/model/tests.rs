@@ -99,6 +99,39 @@ fn a_field_that_does_not_fit_is_named_with_its_model() {
             Err(DataError::Mismatch { model, field: named, .. }) if model == "page" && named == field
         );
         assert!(is_named, "{read:?}");
+        let said = read.unwrap_err().to_string();
+        assert!(said.contains("the record has ") && said.contains("type asks for "), "{said}");
+    }
+}
+
+/// What was wrong was said in the words of the encoding: "wrong msgpack marker FixStr(4)".
+#[test]
+fn a_field_that_does_not_fit_says_what_was_found_what_was_asked_for_and_what_helps() {
+    fn said<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> String {
+        let fields = Fields::from_values(&[("f".to_owned(), value)].into()).unwrap();
+        let source = Source::Fields(&fields);
+        let reader = FieldsReader { model: "m", id: &RecordId::Int(1), source };
+        reader.value::<T>("f").unwrap_err().to_string()
+    }
+    let list = Value::Array(vec![7.into(), "7".into()]);
+    let map = Value::Map([("a".to_owned(), list.clone()), ("b".to_owned(), 1.into())].into());
+    for (said, problem) in [
+        (said::<u32>("milk".into()), "a string where the type asks for u32"),
+        (said::<u8>(300.into()), "the integer 300 where the type asks for u8"),
+        (said::<Option<i64>>(0.5.into()), "the float 0.5 where the type asks for i64"),
+        (said::<String>(7.into()), "the integer 7 where the type asks for a string"),
+        (said::<String>(true.into()), "a boolean where the type asks for a string"),
+        (said::<Vec<u8>>(list.clone()), "a string where the type asks for u8"),
+        (said::<bool>(list.clone()), "a list where the type asks for a boolean"),
+        (said::<i128>("7".into()), "a string where the type asks for i128"),
+        (said::<(u8,)>(map.clone()), "a map where the type asks for a tuple of size 1"),
+        (said::<BTreeMap<String, u8>>(map), "a list where the type asks for u8"),
+        (said::<Result<u8, u8>>("Other".into()), r#"the variant "Other", which is none of"#),
+        (said::<uuid::Uuid>("7".into()), "a string where the type asks for a 16 byte array"),
+    ] {
+        assert!(said.starts_with(r#"field "f" of m/1 does not fit its type: "#), "{said}");
+        assert!(said.contains(&format!("the record has {problem}")), "{said}");
+        assert!(said.contains("; give the field the type that was recorded"), "{said}");
     }
 }
 
@@ -125,9 +158,16 @@ fn what_is_empty_reads_as_nothing_whatever_its_shape() {
 fn an_id_of_another_sort_or_range_does_not_fit() {
     let fields = Fields::default();
     let text = RecordId::text("1").unwrap();
-    for id in [text, RecordId::Int(1 << 40), RecordId::Uuid(uuid::Uuid::nil())] {
+    for (id, sort) in [
+        (text, "a text"),
+        (RecordId::Int(1 << 40), "an integer"),
+        (RecordId::Uuid(uuid::Uuid::nil()), "a UUID"),
+    ] {
         let read = FieldsReader::instance::<Page>(&id, &fields);
-        assert!(matches!(read, Err(DataError::Mismatch { field, .. }) if field == "id"));
+        let Err(error @ DataError::Mismatch { .. }) = read else { panic!("{read:?}") };
+        let said = error.to_string();
+        assert!(said.contains(r#"field "id""#) && said.contains(sort), "{said}");
+        assert!(said.contains("no i32; give the id the type"), "{said}");
     }
 }
 
