@@ -140,7 +140,11 @@ impl Rules {
                 // The engine has let it pass: of these it knows more.
                 None if key.model.is_reserved() => {}
                 None => {
-                    let message = format!("{key}: nobody may write records of {}", key.model);
+                    let message = format!(
+                        "{key}: nobody may write records of {}, which the authority's rules do not name: name the model \
+                         there with `Rules::rule`, or with `Rules::model` where there is nothing more to say",
+                        key.model
+                    );
                     return Err(Refusal::new(Refusal::SILENCE, message));
                 }
             }

@@ -170,7 +170,8 @@ impl Judge {
             let hint = match self.templates.has(&key.model) {
                 true => "",
                 false => {
-                    ", where all records of a model are of which this node was not told the channels"
+                    ", where all records of a model are whose channels the authority was not told: name the model \
+                     there (`NodeBuilder::model`, or `Rules::model`), or let the author write into that channel"
                 }
             };
             let message = format!("{key}: its author may not write into channel {channel}{hint}");

@@ -98,6 +98,25 @@ async fn what_is_refused_is_undone_and_told_and_the_rest_stays() {
     assert!(server.list::<Verdict>(|_| true).unwrap().is_empty());
 }
 
+/// The model was forgotten in the rules, and the refusal did not say that it has to be there.
+#[tokio::test]
+async fn a_model_that_the_rules_do_not_name_is_refused_with_what_to_do() {
+    for (pattern, says) in [("list/*", "`Rules::model`)"), ("model/*", "`Rules::rule`")] {
+        let rules = Rules::new(move |_| {
+            let pattern = Pattern::new(pattern).ok()?;
+            Some(Principal::new("ann").may_read(Access::All).may_write([pattern]))
+        });
+        let server = Node::builder().name("server").rules(rules);
+        let server = server.open_on(syncro::Memory::new()).unwrap();
+        let ann = client("ann", "a");
+        ann.create(&entry("1", "a")).unwrap();
+        let _link = link(&ann, &server);
+        settle(&server, &ann).await;
+        let message = &ann.verdicts().unwrap()[0].refusal.message;
+        assert!(message.contains("entry/1") && message.contains(says), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn when_a_write_is_confirmed_its_author_knows_whether_it_was_refused() {
     let (server, ann) = (server(), client("ann", "a"));
