@@ -48,7 +48,8 @@ pub enum DataError {
     },
     /// A value is larger than one value may be.
     #[error(
-        "the value of field {field:?} has {bytes} bytes; a value has at most {VALUE_BYTES_MAX}"
+        "the value of field {field:?} has {bytes} bytes; a value has at most {VALUE_BYTES_MAX}: split it over several \
+         fields or records, or keep it elsewhere and record where it is"
     )]
     ValueTooLarge {
         /// The field.
@@ -58,7 +59,8 @@ pub enum DataError {
     },
     /// The key of a map's entry is too long.
     #[error(
-        "the key {key:?} of map {field:?} has {bytes} bytes; a key has at most {NAME_BYTES_MAX}"
+        "the key {key:?} of map {field:?} has {bytes} bytes; a key has at most {NAME_BYTES_MAX}: shorten it, or make the \
+         entry a record of its own"
     )]
     KeyTooLong {
         /// The field.
@@ -69,7 +71,10 @@ pub enum DataError {
         bytes: usize,
     },
     /// A set member is larger than one may be.
-    #[error("a member of set {field:?} has {bytes} bytes; a member has at most {MEMBER_BYTES_MAX}")]
+    #[error(
+        "a member of set {field:?} has {bytes} bytes; a member has at most {MEMBER_BYTES_MAX}: make it a record of its \
+         own, and its id the member"
+    )]
     MemberTooLarge {
         /// The field.
         field: String,

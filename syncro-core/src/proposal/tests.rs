@@ -176,6 +176,7 @@ fn members_and_keys_have_their_limits() {
     for edit in [Edit::add, Edit::remove] {
         assert!(edit(name("f"), member(1024)).is_ok());
         let refused = DataError::MemberTooLarge { field: "f".to_owned(), bytes: 1025 };
+        assert!(refused.to_string().contains("at most 1024: make it a record"), "{refused}");
         assert_eq!(edit(name("f"), member(1025)), Err(refused));
     }
     for value in [Encoded::TRUE, Encoded::NIL] {
@@ -184,7 +185,8 @@ fn members_and_keys_have_their_limits() {
         let refused = Edit::entry(name("f"), &"k".repeat(256), value);
         let Err(refused) = refused else { panic!("it was taken") };
         assert!(matches!(refused, DataError::KeyTooLong { bytes: 256, .. }));
-        assert!(refused.to_string().contains("of map \"f\""), "{refused}");
+        let said = refused.to_string();
+        assert!(said.contains("of map \"f\"") && said.contains("255: shorten it"), "{said}");
     }
 }
 

@@ -285,6 +285,8 @@ fn values_and_transactions_are_recorded_up_to_their_limits() {
     assert!(Desk::new().create(&plain(filler(VALUE_BYTES_MAX))).is_ok());
     let too_large = DataError::ValueTooLarge { field: "f".to_owned(), bytes: VALUE_BYTES_MAX + 1 };
     assert_eq!(refusal(Desk::new().create(&plain(filler(VALUE_BYTES_MAX + 1)))), too_large);
+    let said = too_large.to_string();
+    assert!(said.contains("at most 262144: split it over"), "{said}");
 
     assert!(Desk::new().create(&plain(nested(VALUE_DEPTH_MAX))).is_ok());
     let refused = refusal(Desk::new().create(&plain(nested(VALUE_DEPTH_MAX + 1))));
