@@ -265,8 +265,10 @@ pub enum UsageError {
         /// Why.
         reason: String,
     },
-    /// A node was to be repaired from itself.
-    #[error("this is the node's own id: name the peer that is to send what was lost")]
+    /// A node was to be repaired from itself, or to wait for its own receipt.
+    #[error(
+        "this is the node's own id: name the peer that is to send what was lost, or to confirm what it has"
+    )]
     OwnNode,
     /// The log has no such point.
     #[error(

@@ -463,9 +463,13 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] when the node is closed first, [`Error::Store`] when its store fails or is repaired:
-    /// then the offset may be that of something else.
+    /// [`UsageError::OwnNode`] for the node's own id, which is no peer's: [`make_durable`](Self::make_durable) is for
+    /// what is durable here. [`Error::Closed`] when the node is closed first, [`Error::Store`] when its store fails or
+    /// is repaired: then the offset may be that of something else.
     pub async fn confirmed_by(&self, peer: NodeId, offset: u64) -> Result<(), Error> {
+        if peer == self.id() {
+            return Err(UsageError::OwnNode.into());
+        }
         let mut progress = self.core.progress.subscribe();
         let repairs = self.core.repairs();
         loop {

@@ -502,6 +502,14 @@ async fn a_node_that_is_to_be_repaired_from_itself_says_so() {
     assert_eq!(epoch_of(&a, "after"), epoch, "nothing was repaired");
 }
 
+/// As there: no receipt of its own ever comes.
+#[tokio::test]
+async fn a_node_that_is_to_confirm_to_itself_says_so() {
+    let a = node("a");
+    let refused = soon("it is refused", a.confirmed_by(a.id(), 0)).await;
+    assert!(matches!(refused, Err(Error::Usage(UsageError::OwnNode))), "{refused:?}");
+}
+
 /// The flush failed under some writers, and a repair came before they had heard of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_write_that_a_repair_has_not_found_is_said_to_be_durable() {
