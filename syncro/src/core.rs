@@ -564,6 +564,7 @@ impl Core {
         for (_, line) in std::mem::take(&mut state.sessions) {
             line.close(CloseReason::Store);
         }
+        self.board.forget_names();
         self.announce_end(if state.is_closed { Life::Closed } else { Life::Failed });
     }
 

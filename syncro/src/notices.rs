@@ -1,13 +1,17 @@
 //! What happens to a node beside changes of records: sessions, clones, clocks, a store that fails.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard};
 
 use syncro_core::{
     Author, Channel, CloseReason, Epoch, Event, Name, NodeId, Parked, SessionId, Stamp, Verdict,
 };
 use syncro_store::Repaired;
 use tokio::sync::broadcast;
+
+use crate::core::lock;
 
 /// Notices held for a listener that has not asked yet; the oldest are dropped beyond it, which
 /// [`Notice::Missed`] tells.
@@ -52,6 +56,8 @@ pub enum Notice {
         session: SessionId,
         /// The peer, if it had said who it is.
         peer: Option<NodeId>,
+        /// The peer's name for people.
+        name: Option<Name>,
         /// Why.
         reason: CloseReason,
         /// Whether the peer ended it.
@@ -111,6 +117,8 @@ pub enum Notice {
         session: SessionId,
         /// The peer that brought it.
         peer: NodeId,
+        /// The peer's name for people.
+        name: Option<Name>,
         /// Who it says wrote it.
         author: Author,
     },
@@ -131,6 +139,8 @@ pub enum Notice {
         session: SessionId,
         /// The source.
         peer: NodeId,
+        /// The source's name for people.
+        name: Option<Name>,
         /// The channel.
         channel: Channel,
     },
@@ -141,6 +151,8 @@ pub enum Notice {
         session: SessionId,
         /// The source.
         peer: NodeId,
+        /// The source's name for people.
+        name: Option<Name>,
         /// The channel.
         channel: Channel,
     },
@@ -177,9 +189,19 @@ impl fmt::Display for Notice {
             Self::CaughtUp { session, .. } => {
                 write!(f, "session {}: everything the peer had is here", session.0)
             }
-            Self::Closed { session, reason, by_peer, detail, .. } => {
-                let by = if *by_peer { "the peer" } else { "this side" };
-                write!(f, "session {} was ended by {by}: {reason}", session.0)?;
+            Self::Closed { session, peer, name, reason, by_peer, detail } => {
+                write!(f, "session {}", session.0)?;
+                match peer {
+                    Some(peer) => write!(f, " with {}", Known { peer, name })?,
+                    None => f.write_str(" with a peer that had not said who it is")?,
+                }
+                // A connection that is lost is nobody's doing.
+                f.write_str(match (reason, by_peer) {
+                    (CloseReason::Lost, _) => " has ended",
+                    (_, true) => " was ended by the peer",
+                    (_, false) => " was ended by this side",
+                })?;
+                write!(f, ": {reason}")?;
                 if detail.is_empty() { Ok(()) } else { write!(f, " ({detail})") }
             }
             Self::ConnectFailed { addr, error } => {
@@ -215,14 +237,18 @@ impl fmt::Display for Notice {
                     "another node writes in this one's name and epoch {epoch:?}: a new one begins"
                 )
             }
-            Self::Forged { session, peer, author } => write!(
+            Self::Forged { session, peer, name, author } => write!(
                 f,
-                "session {}: {peer} has brought what {} wrote, and may not: it is not taken",
-                session.0, author.node
+                "session {}: {} has brought what {} wrote, and may not: it is not taken",
+                session.0,
+                Known { peer, name },
+                author.node
             ),
-            Self::Current { peer, channel, .. } => write!(f, "{channel} of {peer} is here"),
-            Self::Withheld { peer, channel, .. } => {
-                write!(f, "{peer} does not let this node see {channel}")
+            Self::Current { peer, name, channel, .. } => {
+                write!(f, "{channel} of {} is here", Known { peer, name })
+            }
+            Self::Withheld { peer, name, channel, .. } => {
+                write!(f, "{} does not let this node see {channel}", Known { peer, name })
             }
             Self::Parked { parked } => {
                 write!(f, "a transaction of {} is in quarantine: {}", parked.bearer, parked.reason)
@@ -256,6 +282,21 @@ impl fmt::Display for Notice {
     }
 }
 
+/// A peer as people know it.
+struct Known<'a> {
+    peer: &'a NodeId,
+    name: &'a Option<Name>,
+}
+
+impl fmt::Display for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name {
+            Some(name) => write!(f, "{name} ({})", self.peer),
+            None => self.peer.fmt(f),
+        }
+    }
+}
+
 /// A stream of notices; see [`Node::notices`](crate::Node::notices).
 #[derive(Debug)]
 pub struct Notices {
@@ -284,26 +325,33 @@ impl Notices {
 
 /// Where notices are given out.
 #[derive(Debug)]
-pub(crate) struct Board(broadcast::Sender<Notice>);
+pub(crate) struct Board {
+    sender: broadcast::Sender<Notice>,
+    /// What the peers of the open sessions are called.
+    names: Mutex<BTreeMap<SessionId, Name>>,
+}
 
 impl Board {
     pub(crate) fn new() -> Self {
-        Self(broadcast::Sender::new(HELD_MAX))
+        Self { sender: broadcast::Sender::new(HELD_MAX), names: Mutex::default() }
     }
 
     pub(crate) fn listen(&self) -> Notices {
-        Notices { receiver: self.0.subscribe() }
+        Notices { receiver: self.sender.subscribe() }
     }
 
     pub(crate) fn post(&self, notice: Notice) {
         // Nobody has to listen.
-        let _ = self.0.send(notice);
+        let _ = self.sender.send(notice);
     }
 
     /// Gives out what an event of the engine has to say to an operator.
     pub(crate) fn post_event(&self, event: Event) {
         self.post(match event {
             Event::Opened { session, peer, epoch, name } => {
+                if let Some(name) = &name {
+                    self.names().insert(session, name.clone());
+                }
                 Notice::Opened { session, peer, epoch, name }
             }
             Event::CatchingUp { session, peer, taken, left } => {
@@ -311,20 +359,100 @@ impl Board {
             }
             Event::CaughtUp { session, peer } => Notice::CaughtUp { session, peer },
             Event::Closed { session, peer, reason, by_peer, detail } => {
-                Notice::Closed { session, peer, reason, by_peer, detail }
+                let name = self.names().remove(&session);
+                Notice::Closed { session, peer, name, reason, by_peer, detail }
             }
             Event::FutureStamp { stamp, skew_ms } => Notice::FutureStamp { stamp, skew_ms },
             Event::Collision { stamp } => Notice::Collision { stamp },
             Event::Forked { epoch } => Notice::Forked { epoch },
-            Event::Forged { session, peer, author } => Notice::Forged { session, peer, author },
+            Event::Forged { session, peer, author } => {
+                Notice::Forged { session, peer, name: self.name(session), author }
+            }
             Event::Parked(parked) => Notice::Parked { parked },
             Event::Refused(verdict) => Notice::Refused { verdict },
-            Event::Current { session, peer, channel } => Notice::Current { session, peer, channel },
+            Event::Current { session, peer, channel } => {
+                Notice::Current { session, peer, name: self.name(session), channel }
+            }
             Event::Withheld { session, peer, channel } => {
-                Notice::Withheld { session, peer, channel }
+                Notice::Withheld { session, peer, name: self.name(session), channel }
             }
             // Changes have their watchers, receipts those who wait for them.
             _ => return,
         });
+    }
+
+    /// Forgets what the peers are called, when every session has ended.
+    pub(crate) fn forget_names(&self) {
+        self.names().clear();
+    }
+
+    fn name(&self, session: SessionId) -> Option<Name> {
+        self.names().get(&session).cloned()
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeMap<SessionId, Name>> {
+        lock(&self.names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was not said whose session it was, and that "this side" had ended it: "the connection was lost".
+    #[test]
+    fn who_ends_a_session_and_whose_it_was_is_said_and_what_is_lost_was_ended_by_nobody() {
+        let (session, peer) = (SessionId(3), NodeId::named("server"));
+        let known = format!("session 3 with server ({peer})");
+        let unnamed = format!("session 3 with {peer}");
+        let unknown = "session 3 with a peer that had not said who it is".to_owned();
+        let (name, detail) = (Name::new("server").ok(), String::new());
+        let closed = |peer, name, reason, by_peer| {
+            let detail = detail.clone();
+            Notice::Closed { session, peer, name, reason, by_peer, detail }.to_string()
+        };
+        use CloseReason::{Lost, Silent, Store};
+        assert_eq!(
+            closed(Some(peer), name.clone(), Lost, false),
+            format!("{known} has ended: the connection was lost")
+        );
+        assert_eq!(
+            closed(Some(peer), None, Store, true),
+            format!("{unnamed} was ended by the peer: the store failed")
+        );
+        assert_eq!(
+            closed(None, None, Silent, false),
+            format!("{unknown} was ended by this side: the peer fell silent")
+        );
+    }
+
+    #[test]
+    fn peers_are_called_by_their_names_while_their_sessions_are_open() {
+        let (board, name) = (Board::new(), Name::new("server").unwrap());
+        let (session, peer, channel) =
+            (SessionId(3), NodeId::named("server"), Channel::new("a").unwrap());
+        let mut notices = board.listen();
+        let epoch = Epoch(1);
+        board.post_event(Event::Opened { session, peer, epoch, name: Some(name) });
+        board.post_event(Event::Current { session, peer, channel: channel.clone() });
+        board.post_event(Event::Withheld { session, peer, channel });
+        let (reason, detail) = (CloseReason::Done, String::new());
+        board.post_event(Event::Closed {
+            session,
+            peer: Some(peer),
+            reason,
+            by_peer: true,
+            detail,
+        });
+        for end in [
+            " is open",
+            " is here",
+            " does not let this node see a",
+            " was ended by the peer: closed",
+        ] {
+            let said = notices.try_next().unwrap().to_string();
+            assert!(said.contains(&format!("server ({peer}){end}")), "{said}");
+        }
+        assert!(lock(&board.names).is_empty());
     }
 }

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
+use syncro::NodeId;
 
 use crate::process::example;
 use crate::shell::Shell;
@@ -150,7 +151,8 @@ fn a_process_that_quits_says_goodbye() {
             server.hang_up();
             assert!(server.wait().success());
         }
-        let ended = laptop.logged("session 1 was ended by ");
+        let known = format!("session 1 with server ({})", NodeId::named("server"));
+        let ended = laptop.logged(&format!("{known} was ended by "));
         assert_eq!(ended, "the peer: the node is shutting down");
         laptop.quit();
     }
