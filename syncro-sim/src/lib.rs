@@ -57,7 +57,6 @@
 //! cargo xtask sim --seeds 1000          # a thousand worlds
 //! cargo xtask sim --seed 17 --trace     # one of them, line by line
 //! cargo xtask sim --planted             # bugs put in on purpose, each of which must be found
-//! cargo xtask sim --planted             # two dozen bugs, each of which must be found
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a simulator is a test")]
 
