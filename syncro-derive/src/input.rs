@@ -7,7 +7,7 @@ use proc_macro2::Span;
 use syn::ext::IdentExt;
 use syn::{Data, DeriveInput, Fields, FieldsNamed, Generics, Ident, Path, Type, parse_quote};
 
-use crate::attributes::{OfField, OfStruct, Role};
+use crate::attributes::{Kind, OfField, OfStruct, Role};
 use crate::channels;
 use crate::names::{self, Text};
 
@@ -116,6 +116,7 @@ impl Body {
         for (ident, ty, attributes) in others {
             let role = attributes.role(&ident);
             let role = role.and_then(|(role, span)| unique(role, span, &mut taken));
+            let role = role.and_then(|role| counted(role, &ty));
             if let Some(role) = errors.handle(role) {
                 fields.push(Field { ident, ty, role });
             }
@@ -156,6 +157,31 @@ fn unique(role: Role, span: Span, taken: &mut BTreeSet<String>) -> Result<Role> 
         _ => Ok(role),
     }
 }
+
+/// Checks that a counter is not of a type that cannot be `i64`. Of one with a name of the application's own, the compiler
+/// knows more.
+fn counted(role: Role, ty: &Type) -> Result<Role> {
+    let is_other = |ty: &Type| match ty {
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| {
+            !last.arguments.is_none() || NO_COUNTERS.iter().any(|name| last.ident == name)
+        }),
+        Type::Array(_) | Type::Reference(_) | Type::Slice(_) | Type::Tuple(_) => true,
+        _ => false,
+    };
+    match &role {
+        Role::Recorded(_, Kind::Counter) if is_other(ty) => {
+            let problem = "a counter is an `i64`: give the field that type, or remove `counter`";
+            Err(Error::custom(problem).with_span(ty))
+        }
+        _ => Ok(role),
+    }
+}
+
+/// Types of the language and its prelude that people may want to count in.
+const NO_COUNTERS: [&str; 15] = [
+    "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i128", "isize", "f32", "f64",
+    "bool", "String",
+];
 
 fn no_id(model: &Ident) -> Error {
     let problem = "a model needs an id: name a field `id`, or mark one with `#[scribe(id)]`";
