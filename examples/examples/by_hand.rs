@@ -8,12 +8,14 @@
 //! in their order, and sync the store once in a while. Time is whatever the program says it is.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use bytes::Bytes;
 use syncro_core::{
     Config, Digest, Edit, Effects, Encoded, Encoding, Engine, Event, Fields, Input, Name, NodeId,
     Now, Proposal, RecordId, RecordKey, Role, SessionId, Store, View, limits,
 };
+use syncro_examples::ended;
 use syncro_store::{LogStore, Memory};
 
 /// Each side has this one session.
@@ -175,7 +177,11 @@ fn key(id: &str) -> Result<RecordKey, Box<dyn Error>> {
     Ok(RecordKey { model: Name::new("todo")?, id: RecordId::text(id)? })
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    ended("by_hand", start())
+}
+
+fn start() -> Result<(), Box<dyn Error>> {
     let (mut laptop, mut server) = (Peer::open("laptop")?, Peer::open("server")?);
     for (peer, id, title) in [(&mut laptop, "1", "milk"), (&mut server, "2", "bread")] {
         let mut proposal = Proposal::default();

@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use syncro::{
@@ -27,6 +28,7 @@ use syncro::{
     Pattern, Principal, Proposed, Refusal, Rules, ScribeModel, Verdict,
 };
 
+use syncro_examples::ended;
 use token::{Key, Token};
 
 const HELP: &str = "\
@@ -78,7 +80,11 @@ fn may_become(change: &Proposed<'_, Page>) -> Result<(), Refusal> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    ended("limits", start().await)
+}
+
+async fn start() -> Result<(), Box<dyn Error>> {
     let mut dir: Option<PathBuf> = None;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {

@@ -8,8 +8,10 @@ use std::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read};
 use std::path::Path;
+use std::process::ExitCode;
 
 use syncro::{BundleError, Imported, Node, NodeId, ScribeModel};
+use syncro_examples::ended;
 
 #[derive(ScribeModel, Clone, Debug, PartialEq)]
 struct Tree {
@@ -18,7 +20,11 @@ struct Tree {
     height_m: Option<u32>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    ended("stick", start())
+}
+
+fn start() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let path = |name: &str| directory.path().join(name);
     let stick = path("stick.bundle");

@@ -8,10 +8,11 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use syncro::{Connection, Encoding, Listening, Node, ScribeModel};
-use syncro_examples::{Airport, airports};
+use syncro_examples::{Airport, airports, ended};
 
 const HELP: &str = "\
 two_node: a server and a laptop edit 3,376 airports, together and apart, and converge
@@ -31,7 +32,11 @@ struct Note {
 const ROWS_AT_ONCE: usize = 250;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    ended("two_node", start().await)
+}
+
+async fn start() -> Result<(), Box<dyn Error>> {
     let mut dir: Option<PathBuf> = None;
     let mut encoding = Encoding::MessagePack;
     let mut args = std::env::args().skip(1);

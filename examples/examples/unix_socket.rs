@@ -6,11 +6,19 @@
 //!
 //! The program starts itself a second time, as the child that connects.
 
+#[cfg(unix)]
 use std::error::Error;
+#[cfg(unix)]
+use std::process::ExitCode;
 
 #[cfg(unix)]
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    syncro_examples::ended("unix_socket", start().await)
+}
+
+#[cfg(unix)]
+async fn start() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     match (args.next().as_deref(), args.next()) {
         (None, _) => unix::parent().await,
@@ -20,9 +28,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 #[cfg(not(unix))]
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
     println!("there are no Unix sockets here");
-    Ok(())
 }
 
 #[cfg(unix)]

@@ -8,6 +8,7 @@ mod process;
 #[path = "../process/run.rs"]
 mod run;
 
+use process::example;
 use run::run;
 
 /// The digest that the line of `who` ends with.
@@ -33,6 +34,18 @@ fn two_processes_converge_over_a_unix_socket() {
     assert_eq!(digest(&printed, "parent"), digest(&printed, "child"));
     for who in ["parent", "child"] {
         assert_eq!(printed.matches(&format!("hello from the {who}")).count(), 2, "{printed}");
+    }
+}
+
+/// Errors were printed with every line break escaped.
+#[test]
+fn what_an_example_does_not_take_is_told_in_lines() {
+    for name in ["two_node", "limits"] {
+        let output = std::process::Command::new(example(name)).arg("--bad").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.starts_with(&format!("{name}: ")) && !said.contains("\\n"), "{said}");
+        assert!(!said.contains("Error"), "{said}");
     }
 }
 
