@@ -11,9 +11,8 @@ use std::time::Duration;
 pub enum NetError {
     /// The peer announced a frame longer than this side takes; nothing was set aside for it.
     #[error(
-        "the peer announced a frame of {length} bytes, over this side's limit of {limit}: it \
-         speaks another protocol or has a greater limit; close the connection, and if the peer \
-         is one of yours give both sides the same limit"
+        "the peer announced a frame of {length} bytes, over this side's limit of {limit}: {}",
+        what_begins_so(*length)
     )]
     FrameTooLarge {
         /// The length that the peer announced, in bytes, without the prefix.
@@ -226,6 +225,31 @@ pub enum NetError {
          calling code; drop the connection after the first error and connect again"
     )]
     AlreadyFailed,
+}
+
+/// Says what seems to speak where four bytes make such a length, and what to do.
+fn what_begins_so(length: usize) -> &'static str {
+    match &u32::try_from(length).unwrap_or_default().to_be_bytes() {
+        b"HTTP" => {
+            "in letters that is \"HTTP\", so it answers as a web server does; write ws://host:port/path as the address \
+             if a node listens there, or give the port of one that listens without WebSocket"
+        }
+        b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"PRI " => {
+            "in letters that begins a request of HTTP, as of a WebSocket or a browser; let the peer write host:port as the \
+             address, without ws:// and a path, or listen at ws://host:port/path"
+        }
+        [0x16, 0x03, ..] => {
+            "that is how a handshake of TLS begins; let the peer write the address without tls:// or wss://, or listen \
+             at such an address"
+        }
+        [0x15, 0x03, ..] => {
+            "that is how an alert of TLS begins; write tls:// or wss:// before the address"
+        }
+        _ => {
+            "it speaks another protocol or has a greater limit; close the connection, and if the peer is one of yours \
+             give both sides the same limit"
+        }
+    }
 }
 
 /// Turns a failure of the stream under the frames into [`NetError::Broken`].

@@ -91,9 +91,11 @@ where
     Frames::with_codecs(reader, writer, unread, (read, write)).answering(pongs)
 }
 
-/// Reads a request or an answer, and whatever came with it.
+/// Reads a request or an answer, and whatever came with it. Where bare frames come in its place, that is said with the
+/// advice for this side.
 async fn read_head<T: TryParse>(
     stream: &mut (impl AsyncRead + Unpin),
+    advice: &str,
 ) -> Result<(T, Bytes), NetError> {
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     loop {
@@ -112,6 +114,12 @@ async fn read_head<T: TryParse>(
         match T::try_parse(&head) {
             Ok(Some((length, parsed))) => return Ok((parsed, head.split_off(length).freeze())),
             Ok(None) => {}
+            // The length of any greeting begins with a zero, and nothing of HTTP does.
+            Err(_) if head.first() == Some(&0) => {
+                return Err(fault(format!(
+                    "a bare frame came, as of a node that speaks TCP without WebSocket; {advice}"
+                )));
+            }
             Err(_) => return Err(fault("what came is not of HTTP/1.1, or asks for no upgrade")),
         }
     }

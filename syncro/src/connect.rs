@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::core::{Core, Life};
 use crate::error::Error;
 use crate::notices::Notice;
-use crate::session::{SessionEnd, run};
+use crate::session::{Ended, SessionEnd, run};
 
 /// Where to connect to, and how; see [`Node::connect_with`](crate::Node::connect_with).
 ///
@@ -232,10 +232,11 @@ async fn attempt(
         // A connection whose handle was dropped is aborted instead.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let Ok(end) = run(core, frames, Role::Dial(target.encoding), stop).await else {
+    let Ok(Ended { end, fault }) = run(core, frames, Role::Dial(target.encoding), stop).await
+    else {
         return false;
     };
-    if let Some(error) = unmet(end) {
+    if let Some(error) = unmet(end, fault) {
         core.board.post(Notice::ConnectFailed { addr: addr(), error });
     }
     // A session that ended by an offence would do so again: that must not go round without a pause.
@@ -244,14 +245,15 @@ async fn attempt(
 }
 
 /// Why nobody was met on a connection that was made, if it is not that somebody closes.
-fn unmet(end: SessionEnd) -> Option<String> {
+fn unmet(end: SessionEnd, fault: Option<NetError>) -> Option<String> {
     use CloseReason::{Done, FrameTooLarge, HandshakeTimeout, Lost, Malformed, ShuttingDown};
     match end.reason {
         _ if end.was_open => None,
         Done | ShuttingDown => None,
         Lost => Some("it hung up without a hello".to_owned()),
         FrameTooLarge | HandshakeTimeout | Malformed => {
-            Some(format!("what answers does not speak Syncro? ({})", end.reason))
+            let why = fault.map_or_else(|| end.reason.to_string(), |fault| fault.to_string());
+            Some(format!("what answers does not speak Syncro? ({why})"))
         }
         reason => Some(reason.to_string()),
     }

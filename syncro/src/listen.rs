@@ -17,7 +17,7 @@ use crate::connect::{StreamFrames, is_closed, is_loopback, parse, runtime};
 use crate::core::Core;
 use crate::error::Error;
 use crate::notices::Notice;
-use crate::session::run_after;
+use crate::session::{Ended, SessionEnd, run_after};
 
 /// Handshakes that a listener has under way at most, from the first byte of TLS or a WebSocket to the peer's `hello`.
 /// Each step of them takes ten seconds at most, and all of it some 80 KiB, 64 of them for TLS; whoever comes to a full
@@ -137,7 +137,16 @@ pub(crate) async fn listen(core: Arc<Core>, options: ListenOptions) -> Result<Li
                     // A node that has stopped refuses by hanging up.
                     Ok((frames, handshake)) => {
                         let (role, never) = (Role::Accept, std::future::pending());
-                        let _ = run_after(&core, frames, role, Some(handshake), never).await;
+                        let ended = run_after(&core, frames, role, Some(handshake), never).await;
+                        // The notice that the session has ended does not know from where it came.
+                        if let Ok(Ended {
+                            end: SessionEnd { was_open: false, .. },
+                            fault: Some(fault),
+                        }) = ended
+                        {
+                            let error = fault.to_string();
+                            core.board.post(Notice::AcceptFailed { from: Some(from), error });
+                        }
                     }
                     Err(error) => core
                         .board

@@ -72,8 +72,8 @@ pub enum Notice {
         /// Why.
         error: String,
     },
-    /// A connection that came in was refused before its session began: its handshake failed, or it is of a web
-    /// page whose origin is not on the list.
+    /// A connection that came in was refused before anybody was met on it: its handshake failed, what came was in no frames,
+    /// or it is of a web page whose origin is not on the list.
     AcceptFailed {
         /// Where it came from; of a web server's, if the server says so.
         from: Option<SocketAddr>,

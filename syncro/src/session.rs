@@ -26,6 +26,12 @@ pub struct SessionEnd {
     pub was_open: bool,
 }
 
+/// How a session ended, and what was wrong with the peer's framing if that was why.
+pub(crate) struct Ended {
+    pub(crate) end: SessionEnd,
+    pub(crate) fault: Option<NetError>,
+}
+
 /// Carries one session until it ends, or `stop` does. Dropping the future loses the connection, and
 /// nothing else.
 pub(crate) async fn run<R, W>(
@@ -33,7 +39,7 @@ pub(crate) async fn run<R, W>(
     frames: Frames<R, W>,
     role: Role,
     stop: impl Future<Output = ()>,
-) -> Result<SessionEnd, Error>
+) -> Result<Ended, Error>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -48,7 +54,7 @@ pub(crate) async fn run_after<R, W>(
     role: Role,
     handshake: Option<OwnedSemaphorePermit>,
     stop: impl Future<Output = ()>,
-) -> Result<SessionEnd, Error>
+) -> Result<Ended, Error>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -57,14 +63,15 @@ where
     let _lost = LostOnDrop { core, session };
     let (mut reader, mut writer) = frames.split();
     let mut greeting = Greeting { was_open: false, _handshake: handshake };
-    let conversation =
-        converse(core, session, &mut outbox, &mut reader, &mut writer, &mut greeting, stop);
+    let mut reading = Reading { core, session, reader: &mut reader, fault: None };
+    let conversation = converse(&mut reading, &mut outbox, &mut writer, &mut greeting, stop);
     let reason = conversation.await;
+    let fault = reading.fault;
     if reason == CloseReason::Lost && reader.is_closed() {
         // The peer closed a WebSocket, with or without a goodbye, and waits for the same.
         let _ = tokio::time::timeout(GOODBYE_MAX, writer.close()).await;
     }
-    Ok(SessionEnd { reason, was_open: greeting.was_open })
+    Ok(Ended { end: SessionEnd { reason, was_open: greeting.was_open }, fault })
 }
 
 /// Whether the peer has said who it is, and what it holds until then.
@@ -76,10 +83,8 @@ struct Greeting {
 
 /// Carries messages both ways until one side ends it, and says goodbye.
 async fn converse<R, W>(
-    core: &Core,
-    session: SessionId,
+    reading: &mut Reading<'_, R>,
     Outbox { messages, end, .. }: &mut Outbox,
-    reader: &mut FrameReader<R>,
     writer: &mut FrameWriter<W>,
     greeting: &mut Greeting,
     stop: impl Future<Output = ()>,
@@ -88,6 +93,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let (core, session) = (reading.core, reading.session);
     let written = async {
         let Err(reason) = (Writing { core, session, messages, writer, greeting }).run().await;
         reason
@@ -98,7 +104,7 @@ where
         reason = &mut written => (reason, true),
         reason = &mut *end => (reason.unwrap_or(CloseReason::Lost), false),
         () = stop => (close(core, session, CloseReason::Done), false),
-        read = read(core, session, reader) => (match (end.try_recv(), read) {
+        read = reading.run() => (match (end.try_recv(), read) {
             // The peer's goodbye came just before the end of its stream, or the node is closed.
             (Ok(reason), _) => reason,
             (Err(_), Ok(None)) => CloseReason::Lost,
@@ -114,7 +120,7 @@ where
                     written.await;
                 }
             };
-            tokio::join!(written, reader.drain())
+            tokio::join!(written, reading.reader.drain())
         };
         // A goodbye is worth a second, if the peer still reads.
         let _ = tokio::time::timeout(GOODBYE_MAX, goodbye).await;
@@ -128,32 +134,44 @@ fn close(core: &Core, session: SessionId, reason: CloseReason) -> CloseReason {
     reason
 }
 
-/// Reads until the stream ends (`None`) or the peer breaks the framing.
-async fn read<R: AsyncRead + Unpin>(
-    core: &Core,
+/// Reads what the peer sends.
+struct Reading<'a, R> {
+    core: &'a Core,
     session: SessionId,
-    reader: &mut FrameReader<R>,
-) -> Result<Option<CloseReason>, Error> {
-    // Of whom nothing is known yet, no more is read than its greeting.
-    let mut frame_bytes_max = Some(reader.set_frame_bytes_max(HELLO_BYTES_MAX));
-    loop {
-        // A peer that sends faster than the store writes waits in its own transport.
-        core.keep_pace().await;
-        let frame: Bytes = match reader.read().await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return Ok(None),
-            Err(NetError::FrameTooLarge { .. }) => return Ok(Some(CloseReason::FrameTooLarge)),
-            Err(
-                NetError::EmptyFrame
-                | NetError::FreeFrames { .. }
-                | NetError::WebSocketOffence { .. },
-            ) => return Ok(Some(CloseReason::Malformed)),
-            Err(_) => return Ok(None),
-        };
-        count(&core.read_bytes, reader.wire_bytes(frame.len()));
-        core.session_input(Input::Receive { session, frame })?;
-        if let Some(bytes) = frame_bytes_max.take() {
-            reader.set_frame_bytes_max(bytes);
+    reader: &'a mut FrameReader<R>,
+    /// What was wrong with its framing.
+    fault: Option<NetError>,
+}
+
+impl<R: AsyncRead + Unpin> Reading<'_, R> {
+    /// Reads until the stream ends (`None`) or the peer breaks the framing.
+    async fn run(&mut self) -> Result<Option<CloseReason>, Error> {
+        let Self { core, session, reader, fault } = self;
+        // Of whom nothing is known yet, no more is read than its greeting.
+        let mut frame_bytes_max = Some(reader.set_frame_bytes_max(HELLO_BYTES_MAX));
+        loop {
+            // A peer that sends faster than the store writes waits in its own transport.
+            core.keep_pace().await;
+            let frame: Bytes = match reader.read().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    let reason = match error {
+                        NetError::FrameTooLarge { .. } => CloseReason::FrameTooLarge,
+                        NetError::EmptyFrame
+                        | NetError::FreeFrames { .. }
+                        | NetError::WebSocketOffence { .. } => CloseReason::Malformed,
+                        _ => return Ok(None),
+                    };
+                    *fault = Some(error);
+                    return Ok(Some(reason));
+                }
+            };
+            count(&core.read_bytes, reader.wire_bytes(frame.len()));
+            core.session_input(Input::Receive { session: *session, frame })?;
+            if let Some(bytes) = frame_bytes_max.take() {
+                reader.set_frame_bytes_max(bytes);
+            }
         }
     }
 }
@@ -256,7 +274,7 @@ mod tests {
         };
         let frames = Frames::new(near, limits::FRAME_BYTES_MAX);
         let (end, heard) = tokio::join!(run(&core, frames, Role::Accept, pending()), caller);
-        assert_eq!(end.unwrap().reason, CloseReason::TooManySessions);
+        assert_eq!(end.unwrap().end.reason, CloseReason::TooManySessions);
         let bye = b"\xa3bye\xa4code\x0d";
         assert!(heard.windows(bye.len()).any(|window| window == bye), "{heard:x?}");
     }

@@ -175,6 +175,24 @@ fn a_length_over_the_limit_is_refused_at_its_prefix_and_one_at_the_limit_is_not(
     }
 }
 
+/// The letters of another protocol read as a length, and nothing else was said of them.
+#[test]
+fn the_first_bytes_of_other_protocols_are_known() {
+    for (bytes, says) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n"[..], "answers as a web server"),
+        (b"GET / HTTP/1.1\r\n", "a request of HTTP"),
+        (b"\x16\x03\x01\x02\x00\x01", "a handshake of TLS"),
+        (b"\x15\x03\x03\x00\x02\x02", "an alert of TLS"),
+        (b"SSH-2.0", "another protocol or has a greater limit"),
+    ] {
+        let (mut reader, mut peer) = reader(LIMIT);
+        now(peer.write_all(bytes)).unwrap();
+        let error = now(reader.read()).unwrap_err();
+        assert!(matches!(error, NetError::FrameTooLarge { limit: LIMIT, .. }), "{error:?}");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
 #[test]
 fn an_empty_frame_is_an_offence() {
     let (mut reader, mut peer) = reader(LIMIT);

@@ -72,7 +72,8 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let answer = match read_head::<Request>(&mut stream).await {
+        let advice = "let it write ws://host:port/path as the address, or listen at host:port";
+        let answer = match read_head::<Request>(&mut stream, advice).await {
             Ok((request, unread)) if unread.is_empty() => self.answer(&request),
             Ok(_) => Err(Refusal::bad("frames came before the answer")),
             Err(error @ (NetError::Upgrade { .. } | NetError::UpgradeTooLarge { .. })) => {

@@ -49,7 +49,8 @@ where
         request.map_err(tungstenite::Error::from).and_then(generate_request).map_err(no_request)?;
     stream.write_all(&request).await?;
     stream.flush().await?;
-    let (response, unread) = read_head::<Response>(&mut stream).await?;
+    let advice = "write host:port as the address, without ws:// and a path";
+    let (response, unread) = read_head::<Response>(&mut stream, advice).await?;
     check(&response, &key)?;
     Ok((stream, unread))
 }

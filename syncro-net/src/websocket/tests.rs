@@ -132,7 +132,7 @@ async fn a_close_of_theirs_is_told_from_an_end_without_a_word() {
 async fn what_the_server_says_at_once_after_its_answer_is_not_lost() {
     let (here, mut there) = duplex(ROOMY);
     let server = async {
-        let (request, _) = read_head::<their::Request>(&mut there).await.unwrap();
+        let (request, _) = read_head::<their::Request>(&mut there, "").await.unwrap();
         let response = Acceptor::default().answer(&request).unwrap();
         let mut written = Vec::new();
         their::write_response(&mut written, &response).unwrap();

@@ -141,7 +141,8 @@ impl Node {
         W: AsyncWrite + Unpin,
     {
         connect::runtime()?;
-        session::run(&self.core, frames, role, std::future::pending()).await
+        let ended = session::run(&self.core, frames, role, std::future::pending()).await?;
+        Ok(ended.end)
     }
 
     /// Bytes read and written on all connections since the node was opened, length prefixes and the headers

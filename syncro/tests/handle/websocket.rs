@@ -350,23 +350,27 @@ async fn pages_of_listed_origins_may_connect_and_no_others() {
     eventually("its session is open", || node.sessions().len() == 1).await;
 }
 
+/// One side's address had `ws://` and the other's had not, and neither was told more than that something was too long.
 #[tokio::test]
-async fn a_peer_that_speaks_bare_frames_to_a_websocket_is_told_apart() {
-    let (server, listening) = listening().await;
-    let laptop = node("laptop");
-    let (mut at_server, mut at_laptop) = (server.notices(), laptop.notices());
-    let _connection = laptop.connect(&listening.local_addr().to_string()).unwrap();
-    assert!(refusal(&mut at_server).await.contains("HTTP/1.1"));
-    let failed =
-        notice(&mut at_laptop, |notice| matches!(notice, Notice::ConnectFailed { .. })).await;
-    assert!(failed.to_string().contains("does not speak Syncro"), "{failed}");
-
-    let other = node("other");
-    let mut at_other = other.notices();
-    let bare = server.listen("127.0.0.1:0").await.unwrap();
-    let _connection = other.connect(&url(&bare)).unwrap();
-    notice(&mut at_other, |notice| matches!(notice, Notice::ConnectFailed { .. })).await;
-    lives_on(&server, &listening).await;
+async fn where_one_side_speaks_tcp_and_the_other_websocket_both_are_told() {
+    let (web, listening) = listening().await;
+    let (bare, laptop) = (node("bare"), node("laptop"));
+    let at_bare = bare.listen("127.0.0.1:0").await.unwrap();
+    let (to_web, to_bare) =
+        (listening.local_addr().to_string(), format!("ws://{}/sync", at_bare.local_addr()));
+    for (called, addr, dialer_hears, called_hears) in [
+        (&web, to_web, "that is \"HTTP\"", "a bare frame came"),
+        (&bare, to_bare, "no upgrade to a WebSocket: a bare frame came", "a request of HTTP"),
+    ] {
+        let (mut at_dialer, mut at_called) = (laptop.notices(), called.notices());
+        let _connection = laptop.connect(&addr).unwrap();
+        let failed = |notice: &Notice| matches!(notice, Notice::ConnectFailed { .. });
+        let told = notice(&mut at_dialer, failed).await.to_string();
+        assert!(told.contains(dialer_hears) && told.contains(&addr), "{told}");
+        let told = refusal(&mut at_called).await;
+        assert!(told.contains(called_hears) && told.starts_with("127.0.0.1:"), "{told}");
+    }
+    lives_on(&web, &listening).await;
 }
 
 /// Whoever had begun a handshake and said no more would have kept a node from closing for ten seconds.
