@@ -131,7 +131,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// Compilation fails, at the place that is wrong and with all that is wrong at once, for anything but a
 /// struct with named fields; without an id or with two; for attributes that are unknown or contradict
-/// each other; and for names that are empty, longer than 255 bytes, or given to two fields.
+/// each other; for counters that are no `i64`; and for names that are empty, longer than 255 bytes, or given to two
+/// fields.
 #[proc_macro_derive(ScribeModel, attributes(scribe))]
 pub fn derive_scribe_model(tokens: TokenStream) -> TokenStream {
     let input = parse_macro_input!(tokens as DeriveInput);
