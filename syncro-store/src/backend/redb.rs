@@ -2,24 +2,25 @@
 
 mod blame;
 mod builder;
+mod gathered;
 mod journal;
 mod open;
 mod pending;
 mod salvage;
 mod snapshot;
 mod storage;
+mod write;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::{Bound, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ::redb::{
-    Database, Durability as RedbDurability, Error as RedbError, ReadableTable, StorageBackend,
-    TableDefinition, WriteTransaction,
+    Database, Durability as RedbDurability, Error as RedbError, StorageBackend, TableDefinition,
 };
 use bytes::Bytes;
 use syncro_core::StoreError;
@@ -33,6 +34,7 @@ pub(crate) use open::sync_directory_of;
 use pending::Shown;
 use snapshot::Snapshot;
 use storage::Storage;
+use write::commit;
 
 /// The length of files that are compacted when they are closed: for less it is not worth it, and more would take
 /// seconds. A file that has just doubled is not half full.
@@ -551,53 +553,6 @@ impl Backend for Redb {
         let room = super::place::room_beside(self.path.as_deref()?)?;
         Some(room.saturating_sub(2 * self.pending().bytes() as u64))
     }
-}
-
-/// Makes a transaction of a batch, and commits it.
-fn commit(
-    mut transaction: WriteTransaction,
-    batch: &Batch,
-    durability: RedbDurability,
-) -> Result<(), RedbError> {
-    transaction.set_durability(durability)?;
-    for table in Table::ALL {
-        write_table(&transaction, batch, table)?;
-    }
-    transaction.commit()?;
-    Ok(())
-}
-
-fn write_table(
-    transaction: &WriteTransaction,
-    batch: &Batch,
-    table: Table,
-) -> Result<(), RedbError> {
-    let mut changes = batch.iter_table(table).peekable();
-    if changes.peek().is_none() {
-        return Ok(());
-    }
-    let mut entries = transaction.open_table(definition(table))?;
-    let last = entries.last()?.map(|(key, _)| key.value().to_vec());
-    let is_within = |key: &Bytes| last.as_ref().is_some_and(|last| key <= last);
-    while let Some((key, value)) = changes.next_if(|(key, _)| is_within(key)) {
-        match value {
-            Some(value) => entries.insert(&key[..], &value[..])?,
-            None => entries.remove(&key[..])?,
-        };
-    }
-    if changes.peek().is_none() {
-        return Ok(());
-    }
-    // Everything left comes after the last key. A cursor appends it several times faster than
-    // inserting would: it fills whole pages and descends the tree once.
-    let mut end = entries.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
-    for (key, value) in changes {
-        if let Some(value) = value {
-            end.insert_before(&key[..], &value[..])?;
-        }
-    }
-    end.close()?;
-    Ok(())
 }
 
 /// What failed, for the errors that come after.

@@ -1,5 +1,6 @@
 //! One state of a database, for reading.
 
+use std::cell::Cell;
 use std::ops::Bound;
 
 use ::redb::{
@@ -8,6 +9,7 @@ use ::redb::{
 use bytes::Bytes;
 
 use super::definition;
+use super::gathered::{GATHERED_BYTES, Gathered};
 use crate::backend::Table;
 
 /// A read transaction with its tables open.
@@ -45,7 +47,17 @@ impl Snapshot {
     ) -> Result<Vec<(Bytes, Bytes)>, RedbError> {
         let Some(bounds) = bounds(start, end) else { return Ok(Vec::new()) };
         let found = self.entries(table).0.range::<&[u8]>(bounds)?;
-        found.take(limit).map(|entry| Ok(copy(&entry?))).collect()
+        let (mut gathered, mut rows) = (KEPT.take(), Vec::new());
+        for entry in found.take(limit) {
+            let (key, value) = entry?;
+            gathered.push(key.value(), value.value());
+            if gathered.bytes() >= GATHERED_BYTES {
+                gathered.move_to(&mut rows);
+            }
+        }
+        gathered.move_to(&mut rows);
+        KEPT.set(gathered.kept());
+        Ok(rows)
     }
 
     pub(super) fn floor(
@@ -76,6 +88,11 @@ pub(super) fn bounds<'a>(start: &'a [u8], end: Option<&'a [u8]>) -> Option<Bound
     let is_empty = end.is_some_and(|end| end <= start);
     let end = end.map_or(Bound::Unbounded, Bound::Excluded);
     (!is_empty).then_some((Bound::Included(start), end))
+}
+
+thread_local! {
+    /// Memory for the rows that are read.
+    static KEPT: Cell<Gathered> = Cell::default();
 }
 
 struct Entries(ReadOnlyTable<&'static [u8], &'static [u8]>);
