@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use syncro_core::{
     Author, Channel, CloseReason, Epoch, Event, Name, NodeId, Parked, SessionId, Stamp, Verdict,
@@ -326,23 +326,27 @@ impl Notices {
 /// Where notices are given out.
 #[derive(Debug)]
 pub(crate) struct Board {
-    sender: broadcast::Sender<Notice>,
+    /// Once somebody listens: room for so many is memory.
+    sender: OnceLock<broadcast::Sender<Notice>>,
     /// What the peers of the open sessions are called.
     names: Mutex<BTreeMap<SessionId, Name>>,
 }
 
 impl Board {
     pub(crate) fn new() -> Self {
-        Self { sender: broadcast::Sender::new(HELD_MAX), names: Mutex::default() }
+        Self { sender: OnceLock::new(), names: Mutex::default() }
     }
 
     pub(crate) fn listen(&self) -> Notices {
-        Notices { receiver: self.sender.subscribe() }
+        let sender = self.sender.get_or_init(|| broadcast::Sender::new(HELD_MAX));
+        Notices { receiver: sender.subscribe() }
     }
 
     pub(crate) fn post(&self, notice: Notice) {
         // Nobody has to listen.
-        let _ = self.sender.send(notice);
+        if let Some(sender) = self.sender.get() {
+            let _ = sender.send(notice);
+        }
     }
 
     /// Gives out what an event of the engine has to say to an operator.
