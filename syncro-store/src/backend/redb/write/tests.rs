@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ::redb::backends::InMemoryBackend;
 use ::redb::{Database, ReadableDatabase, ReadableTableMetadata, TableStats};
@@ -28,6 +28,12 @@ fn stats(database: &Database) -> TableStats {
     table.stats().unwrap()
 }
 
+/// The rows that the table itself counts.
+fn counted(database: &Database) -> u64 {
+    let table = database.begin_read().unwrap().open_table(definition(Table::Records)).unwrap();
+    table.len().unwrap()
+}
+
 fn key(nth: usize) -> Vec<u8> {
     format!("a record of some model, {nth:013}").into_bytes()
 }
@@ -39,35 +45,80 @@ fn puts(nths: impl Iterator<Item = usize>, length: usize) -> Batch {
     batch
 }
 
-/// Changes of keys one after the other, some of them apart: each so many is a delete.
+/// Changes of some keys among many, close together or far apart.
 #[derive(Clone, Debug)]
-struct Changes {
-    from: usize,
-    step: usize,
-    count: usize,
-    length: usize,
-    deleted: usize,
+enum Changes {
+    /// Each so many.
+    Regular { from: usize, step: usize, count: usize },
+    /// As they come, some of them so far up that no row has been there.
+    Random(BTreeSet<usize>),
+    /// Those of a record in pieces, and a few far away.
+    Clusters(Vec<usize>),
 }
 
 impl Changes {
     fn any() -> impl Strategy<Value = Self> {
-        let length = prop_oneof![3 => 60_usize..90, 1 => 0_usize..10, 1 => 400_usize..600];
         let step = prop_oneof![3 => 1_usize..4, 1 => 4_usize..30];
-        (0_usize..1500, step, 0_usize..600, length, 1_usize..6).prop_map(
-            |(from, step, count, length, deleted)| Self { from, step, count, length, deleted },
+        prop_oneof![
+            3 => (0_usize..1500, step, 0_usize..600)
+                .prop_map(|(from, step, count)| Self::Regular { from, step, count }),
+            2 => prop::collection::btree_set(0_usize..2500, 0..900).prop_map(Self::Random),
+            1 => prop::collection::vec(0_usize..2500, 0..12).prop_map(Self::Clusters),
+        ]
+    }
+
+    fn keys(&self) -> BTreeSet<usize> {
+        match self {
+            Self::Regular { from, step, count } => {
+                (0..*count).map(|nth| from + nth * step).collect()
+            }
+            Self::Random(keys) => keys.clone(),
+            Self::Clusters(starts) => starts.iter().flat_map(|start| *start..start + 40).collect(),
+        }
+    }
+}
+
+/// What a batch does to the rows it changes.
+#[derive(Clone, Debug)]
+struct Doing {
+    changes: Changes,
+    length: usize,
+    /// Of so many changes so many are deletes.
+    deleted: (usize, usize),
+    /// One in so many is far longer than the others.
+    large: usize,
+    /// Whether its transaction is given up.
+    is_given_up: bool,
+}
+
+impl Doing {
+    fn any() -> impl Strategy<Value = Self> {
+        let length = prop_oneof![3 => 60_usize..90, 1 => 0_usize..10, 1 => 400_usize..600];
+        let deleted = prop_oneof![
+            3 => Just((0, 1)), 3 => (1_usize..6).prop_map(|of| (1, of)), 1 => Just((29, 30)),
+        ];
+        let large = prop_oneof![3 => Just(usize::MAX), 1 => 50_usize..400];
+        let is_given_up = prop::bool::weighted(0.15);
+        (Changes::any(), length, deleted, large, is_given_up).prop_map(
+            |(changes, length, deleted, large, is_given_up)| Self {
+                changes,
+                length,
+                deleted,
+                large,
+                is_given_up,
+            },
         )
     }
 
     fn batch(&self) -> Batch {
         let mut batch = Batch::new();
-        for nth in 0..self.count {
-            let key = key(self.from + nth * self.step);
-            if nth % self.deleted == 1 {
-                batch.delete(Table::Records, key);
+        for (nth, row) in self.changes.keys().into_iter().enumerate() {
+            if nth % self.deleted.1 < self.deleted.0 {
+                batch.delete(Table::Records, key(row));
             } else {
-                // Some of them far longer than the others.
-                let length = if nth % 97 == 96 { self.length * 20 } else { self.length };
-                batch.put(Table::Records, key, vec![nth as u8; length]);
+                // More than a page has.
+                let length = if nth % self.large == 7 { 9000 } else { self.length };
+                batch.put(Table::Records, key(row), vec![nth as u8; length]);
             }
         }
         batch
@@ -75,25 +126,33 @@ impl Changes {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A table has what it had, and what its batches did to it, however they were written.
+    /// A table has what it had, and what its batches did to it, however they were written, and its database is sound.
     #[test]
-    fn batches_do_what_they_say(all in prop::collection::vec(Changes::any(), 1..6)) {
-        let (database, mut expected) = (database(), Rows::new());
-        for changes in all {
-            let batch = changes.batch();
-            write(&database, &batch);
-            for (key, value) in batch.iter_table(Table::Records) {
-                match value {
-                    Some(value) => expected.insert(key.clone(), value.clone()),
-                    None => expected.remove(key),
-                };
+    fn batches_do_what_they_say(all in prop::collection::vec(Doing::any(), 1..8)) {
+        let (mut database, mut expected) = (database(), Rows::new());
+        write(&database, &puts(0..1, 1));
+        expected.insert(key(0).into(), vec![0; 1].into());
+        for doing in all {
+            let batch = doing.batch();
+            if doing.is_given_up {
+                let transaction = database.begin_write().unwrap();
+                write_table(&transaction, &batch, Table::Records).unwrap();
+                transaction.abort().unwrap();
+            } else {
+                write(&database, &batch);
+                for (key, value) in batch.iter_table(Table::Records) {
+                    match value {
+                        Some(value) => expected.insert(key.clone(), value.clone()),
+                        None => expected.remove(key),
+                    };
+                }
             }
-            if !batch.is_empty() {
-                prop_assert!(rows(&database) == expected, "{:?}", changes);
-            }
+            prop_assert!(rows(&database) == expected, "{:?}", doing);
         }
+        prop_assert_eq!(counted(&database), expected.len() as u64);
+        prop_assert!(database.check_integrity().unwrap());
     }
 }
 
