@@ -12,6 +12,8 @@ impl Blame for RedbError {
         match self {
             Self::DatabaseAlreadyOpen => place.locked(),
             Self::Corrupted(what) => place.corrupt(&what),
+            // Batches are in order, so it is the table that is not.
+            Self::UnorderedKey => place.corrupt("its rows are out of order"),
             Self::UpgradeRequired(version) => place.corrupt(&format!(
                 "it has redb's old file format {version}, in which no store was ever written"
             )),

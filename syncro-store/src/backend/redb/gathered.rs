@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// Bytes of rows that are gathered before they get memory of their own.
+/// Bytes of memory in which rows are gathered before they get memory of their own.
 pub(super) const GATHERED_BYTES: usize = 64 << 10;
 
 /// Rows, one after the other in one piece of memory.
@@ -24,8 +24,9 @@ impl Gathered {
         self.lengths.push((key.len(), value.len()));
     }
 
+    /// Those of the memory that they take.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + size_of_val(&self.lengths[..])
     }
 
     /// Keys and values, in the order in which they came.
@@ -50,7 +51,10 @@ impl Gathered {
 
     /// What is kept for the next rows: nothing where some have been large.
     pub(super) fn kept(self) -> Self {
-        if self.bytes.capacity() > 2 * GATHERED_BYTES { Self::default() } else { self }
+        let is_large =
+            self.bytes.capacity().max(self.lengths.capacity() * size_of::<(usize, usize)>())
+                > 2 * GATHERED_BYTES;
+        if is_large { Self::default() } else { self }
     }
 }
 
@@ -64,7 +68,7 @@ mod tests {
         let mut rows = Vec::new();
         gathered.push(b"first", b"1");
         gathered.push(b"second", b"");
-        assert_eq!(gathered.bytes(), 12);
+        assert_eq!(gathered.bytes(), 12 + 2 * size_of::<(usize, usize)>());
         assert!(gathered.iter().eq([(&b"first"[..], &b"1"[..]), (&b"second"[..], &b""[..])]));
         gathered.move_to(&mut rows);
         gathered.push(b"third", b"3");
@@ -84,5 +88,9 @@ mod tests {
         let mut gathered = Gathered::default();
         gathered.push(b"key", &vec![0; 3 * GATHERED_BYTES]);
         assert_eq!(gathered.kept().bytes.capacity(), 0);
+
+        let mut gathered = Gathered::default();
+        (0..GATHERED_BYTES).for_each(|_| gathered.push(b"", b""));
+        assert_eq!(gathered.kept().lengths.capacity(), 0);
     }
 }

@@ -135,7 +135,11 @@ fn write_anew(
         }
     }
     gap.close()?;
-    Ok(())
+    match rows.next() {
+        None => Ok(()),
+        // They were read as rows before the last change: a page has them in another order.
+        Some(_) => Err(RedbError::UnorderedKey),
+    }
 }
 
 /// What lies from the first of some changes to the last one.
