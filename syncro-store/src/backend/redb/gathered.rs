@@ -48,14 +48,6 @@ impl Gathered {
         self.bytes.clear();
         self.lengths.clear();
     }
-
-    /// What is kept for the next rows: nothing where some have been large.
-    pub(super) fn kept(self) -> Self {
-        let is_large =
-            self.bytes.capacity().max(self.lengths.capacity() * size_of::<(usize, usize)>())
-                > 2 * GATHERED_BYTES;
-        if is_large { Self::default() } else { self }
-    }
 }
 
 #[cfg(test)]
@@ -76,21 +68,5 @@ mod tests {
         let expected = [("first", "1"), ("second", ""), ("third", "3")];
         assert_eq!(rows, expected.map(|(key, value)| (key.into(), value.into())));
         assert_eq!((gathered.bytes(), gathered.iter().count()), (0, 0));
-    }
-
-    #[test]
-    fn nothing_is_kept_of_what_was_large() {
-        let mut gathered = Gathered::default();
-        gathered.push(b"key", b"value");
-        gathered.move_to(&mut Vec::new());
-        assert!(gathered.kept().bytes.capacity() > 0);
-
-        let mut gathered = Gathered::default();
-        gathered.push(b"key", &vec![0; 3 * GATHERED_BYTES]);
-        assert_eq!(gathered.kept().bytes.capacity(), 0);
-
-        let mut gathered = Gathered::default();
-        (0..GATHERED_BYTES).for_each(|_| gathered.push(b"", b""));
-        assert_eq!(gathered.kept().lengths.capacity(), 0);
     }
 }

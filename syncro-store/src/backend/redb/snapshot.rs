@@ -1,6 +1,5 @@
 //! One state of a database, for reading.
 
-use std::cell::Cell;
 use std::ops::Bound;
 
 use ::redb::{
@@ -47,7 +46,7 @@ impl Snapshot {
     ) -> Result<Vec<(Bytes, Bytes)>, RedbError> {
         let Some(bounds) = bounds(start, end) else { return Ok(Vec::new()) };
         let found = self.entries(table).0.range::<&[u8]>(bounds)?;
-        let (mut gathered, mut rows) = (kept(), Vec::new());
+        let (mut gathered, mut rows) = (Gathered::default(), Vec::new());
         for entry in found.take(limit) {
             let (key, value) = entry?;
             gathered.push(key.value(), value.value());
@@ -56,8 +55,6 @@ impl Snapshot {
             }
         }
         gathered.move_to(&mut rows);
-        // A thread that ends has none.
-        let _ = KEPT.try_with(|kept| kept.set(gathered.kept()));
         Ok(rows)
     }
 
@@ -91,16 +88,6 @@ pub(super) fn bounds<'a>(start: &'a [u8], end: Option<&'a [u8]>) -> Option<Bound
     (!is_empty).then_some((Bound::Included(start), end))
 }
 
-thread_local! {
-    /// Memory for the rows that are read.
-    static KEPT: Cell<Gathered> = Cell::default();
-}
-
-/// Memory for rows, kept by this thread unless it ends: what it drops then may read, too.
-fn kept() -> Gathered {
-    KEPT.try_with(Cell::take).unwrap_or_default()
-}
-
 struct Entries(ReadOnlyTable<&'static [u8], &'static [u8]>);
 
 impl Entries {
@@ -114,53 +101,4 @@ type Entry<'a> = (AccessGuard<'a, &'static [u8]>, AccessGuard<'a, &'static [u8]>
 /// Copies an entry out of its page: kept as it is, it would pin the page and the transaction.
 fn copy((key, value): &Entry<'_>) -> (Bytes, Bytes) {
     (Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value()))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::sync::mpsc::{self, Sender};
-    use std::thread;
-
-    use super::*;
-    use crate::backend::{Backend, Batch, Durability, Redb};
-
-    /// Reads when it is dropped, and says how many rows.
-    struct Last(Redb, Sender<usize>);
-
-    impl Last {
-        fn new(told: &Sender<usize>) -> Self {
-            let store = Redb::with_backend(::redb::backends::InMemoryBackend::new()).unwrap();
-            let mut batch = Batch::new();
-            batch.put(Table::Records, "record", "value");
-            store.write(&batch, Durability::Durable).unwrap();
-            Self(store, told.clone())
-        }
-    }
-
-    impl Drop for Last {
-        fn drop(&mut self) {
-            let rows = self.0.scan(Table::Records, b"", None, usize::MAX).unwrap();
-            self.1.send(rows.len()).unwrap();
-        }
-    }
-
-    thread_local! {
-        static BEFORE: RefCell<Option<Last>> = const { RefCell::new(None) };
-        static AFTER: RefCell<Option<Last>> = const { RefCell::new(None) };
-    }
-
-    #[test]
-    fn a_store_that_ends_with_its_thread_is_read_to_the_end() {
-        let (told, counts) = mpsc::channel();
-        // One of them outlives what the thread keeps, whichever goes first.
-        let reader = thread::spawn(move || {
-            BEFORE.set(Some(Last::new(&told)));
-            drop(kept());
-            KEPT.set(Gathered::default());
-            AFTER.set(Some(Last::new(&told)));
-        });
-        reader.join().unwrap();
-        assert_eq!(counts.iter().collect::<Vec<_>>(), [1, 1]);
-    }
 }
