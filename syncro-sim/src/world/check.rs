@@ -26,6 +26,7 @@ use std::sync::Arc;
 use syncro_core::{Encoding, Entry, Record, RecordKey, StoreError, View};
 
 pub(crate) use authors::Pen;
+pub(crate) use bounds::cost;
 pub(crate) use clocks::Bounds;
 pub(crate) use kept::OwnWrite;
 pub(crate) use reference::check_records;

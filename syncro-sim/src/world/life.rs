@@ -245,6 +245,7 @@ impl World {
             is_disk_bad: it.is_disk_bad,
             is_full: it.is_full,
             largest_commit: it.largest_commit,
+            largest_flush: it.largest_flush,
             bounds: it.bounds,
             watch: it.watch.clone(),
             looks_away: it.looks_away,

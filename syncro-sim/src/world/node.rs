@@ -13,7 +13,7 @@ use syncro_store::LogStore;
 
 use crate::disk::Disk;
 
-use super::check::{Bounds, OwnWrite, Pen, at};
+use super::check::{Bounds, OwnWrite, Pen, at, cost};
 use super::look::Look;
 use super::town::Part;
 use super::watch::Watch;
@@ -55,6 +55,8 @@ pub struct TestNode {
     pub is_full: bool,
     /// What the largest commit took in memory, more or less.
     pub(crate) largest_commit: usize,
+    /// What the largest flush took since the last whole checkpoint.
+    pub(crate) largest_flush: usize,
     /// What its clock may have come to.
     pub(crate) bounds: Bounds,
     /// An application that watches it, and what that had written down at the last flush.
@@ -278,6 +280,7 @@ impl TestNode {
             is_disk_bad: false,
             is_full: false,
             largest_commit: 0,
+            largest_flush: 0,
             bounds: Bounds::default(),
             saved: watch.clone(),
             watch,
@@ -316,14 +319,21 @@ impl TestNode {
             if self.flushes.is_multiple_of(2) {
                 self.saved = self.watch.clone();
             }
+            self.largest_flush = self.largest_flush.max(self.unsynced.iter().map(cost).sum());
             let last = self.unsynced.drain(..).next_back();
             self.flushed = last.map(|commit| commit.sequence).or(self.flushed);
         }
-        match self.flushes % 4 {
-            1 => unless_full(syncer.write_behind().map(drop))?,
+        let is_all_behind = match self.flushes % 4 {
+            1 => {
+                unless_full(syncer.write_behind().map(drop))?;
+                false
+            }
             2 => unless_full(syncer.checkpoint())?,
-            _ => true,
+            _ => false,
         };
+        if is_all_behind {
+            self.largest_flush = 0;
+        }
         Ok(())
     }
 

@@ -22,13 +22,8 @@ impl World {
     }
 
     /// Whether a store holds no more in memory than it may: about four times its bound, in which one commit may be
-    /// larger than all of it, beside what nobody has flushed.
+    /// larger than all of it, beside what nobody has flushed. What a flush took stays for a checkpoint.
     pub(crate) fn check_memory(&mut self, node: usize, commit: &Commit) -> Result<(), Failure> {
-        let cost = |commit: &Commit| {
-            let scribes = commit.entries.iter().map(|entry| entry.transaction.len() as usize);
-            let rows = commit.records.len() + commit.rows.len() + scribes.sum::<usize>();
-            commit.bytes() + ROW_BYTES * rows
-        };
         let it = &mut self.nodes[node];
         let (tail_bytes, added) = (it.engine.usage().tail_bytes, &commit.entries);
         let added = added.iter().map(|entry| entry.transaction.bytes().len()).sum::<usize>();
@@ -41,11 +36,18 @@ impl World {
         let bytes = it.store.syncer().unwritten_bytes();
         // What a view is shown it has in its log, too, and in rows beside what it wrote itself.
         let times = if it.part.is_view { 5 } else { 4 };
-        let bound = times * (OVERLAY_BYTES + it.largest_commit + unsynced);
+        let bound = times * (OVERLAY_BYTES + it.largest_commit + unsynced) + it.largest_flush;
         if bytes > bound {
             let detail = format!("the store of node {node} holds {bytes} bytes, beyond {bound}");
             return Err(Law::Bounds.broken(detail));
         }
         Ok(())
     }
+}
+
+/// What a commit takes in memory, more or less.
+pub(crate) fn cost(commit: &Commit) -> usize {
+    let scribes = commit.entries.iter().map(|entry| entry.transaction.len() as usize);
+    let rows = commit.records.len() + commit.rows.len() + scribes.sum::<usize>();
+    commit.bytes() + ROW_BYTES * rows
 }
