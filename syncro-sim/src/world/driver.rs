@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use syncro_core::limits::{FRAME_BYTES_MAX, SEND_BUFFER_BYTES};
+use syncro_core::limits::{FRAME_BYTES_MAX, LADDER_RUNGS_MAX, SEND_BUFFER_BYTES};
 use syncro_core::{Effects, Error, Event, Input, SessionId, Store, StoreError};
 
 use crate::disk::Disk;
@@ -14,6 +14,9 @@ use super::{A, End, Failure, Law, Link, Sight, TestNode, World, wire};
 
 /// What a ping or a goodbye takes at most.
 const SHORT_BYTES: usize = 400;
+
+/// What a whole ladder takes at most.
+const LADDER_BYTES: usize = LADDER_RUNGS_MAX * 100;
 
 /// A crash that is going to happen between two steps of a driver.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +30,11 @@ pub struct Fuse {
 }
 
 /// Whether a message may wait for room with so much that does already, itself included. One that pings or says goodbye
-/// does not wait for room.
-pub(super) fn check_room(queued: usize, bytes: usize) -> Result<(), Failure> {
-    if queued.saturating_sub(bytes) < SEND_BUFFER_BYTES || bytes <= SHORT_BYTES {
+/// does not wait for room, nor does the ladder by which a session begins: a peer may ask for the whole of it once.
+pub(super) fn check_room(queued: usize, frame: &Bytes) -> Result<(), Failure> {
+    let bytes = frame.len();
+    let may_wait = queued.saturating_sub(bytes) < SEND_BUFFER_BYTES || bytes <= SHORT_BYTES;
+    if may_wait || bytes <= LADDER_BYTES && wire::kind(frame) == "sync" {
         return Ok(());
     }
     Err(Law::Bounds.broken(format!("{queued} bytes wait for a reader that does not read")))
@@ -180,11 +185,11 @@ impl World {
             return Ok(took);
         }
         let place = self.end_of(node, session, |link, side| {
-            let took = link.send(side, frame);
+            let took = link.send(side, frame.clone());
             (took, link.ends[side].queued)
         });
         let Some((took, queued)) = place else { return Ok(false) };
-        check_room(queued, bytes)?;
+        check_room(queued, &frame)?;
         if queued >= SEND_BUFFER_BYTES {
             self.seen.insert(Sight::FullBuffer);
         }

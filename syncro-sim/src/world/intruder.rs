@@ -340,7 +340,7 @@ impl World {
             return Ok(Some(true));
         }
         it.queued += frame.len();
-        check_room(it.queued, frame.len())?;
+        check_room(it.queued, frame)?;
         Ok(Some(false))
     }
 
